@@ -1,0 +1,5 @@
+//! The agent beside a service: captures its sources, seals and uploads the slice, and recovers it.
+//!
+//! Holds no key that can read a past backup.
+
+pub mod source;

@@ -1,0 +1,306 @@
+//! The bus over a NATS server. Only this module and what is below it name the NATS client.
+//!
+//! `JetStream` is never believed: a stream that vanished is made again, and nothing that matters is kept there.
+
+mod answers;
+mod config;
+mod connection;
+mod stored;
+mod version;
+mod worker;
+
+pub use config::{Credentials, NatsConfig};
+pub use version::OLDEST_SERVER;
+
+use crate::{
+    Bus, BusError, ConnectError, Enqueued, Headers, Limits, Link, Message, Reply, Responder, ServerInfo,
+    Subscription, Watch, WorkQueue, subject,
+};
+use answers::Answers;
+use async_nats::{Client, HeaderMap, StatusCode, client::PublishErrorKind, jetstream};
+use async_trait::async_trait;
+use bytes::Bytes;
+use connection::Connection;
+use futures::StreamExt;
+use std::{future::Future, sync::Arc, time::Duration};
+use stored::Stored;
+use tokio::{sync::watch, time::timeout};
+use worker::NatsQueue;
+
+/// The bus over one connection to a NATS server, or to one of a cluster. Clones share the connection.
+#[derive(Clone)]
+pub struct NatsBus(Arc<Inner>);
+
+struct Inner {
+    config: NatsConfig,
+    wire: Wire,
+    stored: Stored,
+}
+
+impl NatsBus {
+    /// Connects to the first server that answers, within [`Limits::connect`]. Later the connection is made again by
+    /// itself, with growing and jittered delays, for as long as the bus lives.
+    ///
+    /// # Errors
+    /// When no server answers in time, refuses the credentials, or is older than [`OLDEST_SERVER`] says.
+    pub async fn connect(config: NatsConfig) -> Result<Self, ConnectError> {
+        let connection = Connection::make(&config).await?;
+        let set_up = Wire::new(connection, &config).await;
+        let wire = set_up
+            .map_err(|source| ConnectError::SetUp { servers: config.servers(), source: Box::new(source) })?;
+        let stored = Stored::new(wire.clone(), config.streams.clone());
+        Ok(Self(Arc::new(Inner { config, wire, stored })))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn waiting_callers(&self) -> usize {
+        self.0.wire.answers.waiting()
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.0.config.limits
+    }
+}
+
+#[async_trait]
+impl Bus for NatsBus {
+    async fn publish(&self, subject: &str, headers: Headers, payload: Bytes) -> Result<(), BusError> {
+        self.0.wire.send(subject, None, headers, payload).await
+    }
+
+    async fn request(
+        &self,
+        subject: &str,
+        headers: Headers,
+        payload: Bytes,
+        limit: Duration,
+    ) -> Result<Message, BusError> {
+        self.0.config.streams.check_request(subject)?;
+        let answer = self.0.wire.ask(subject, headers, payload, limit).await?;
+        Ok(self.0.wire.arrived(answer))
+    }
+
+    async fn subscribe(&self, filter: &str, group: Option<&str>) -> Result<Subscription, BusError> {
+        subject::check_filter(filter)?;
+        let client = &self.0.wire.client;
+        let subscriber = match group {
+            None => self.0.wire.limited(filter, client.subscribe(filter.to_owned())).await?,
+            Some(group) => {
+                subject::check_group(group)?;
+                let subscribing = client.queue_subscribe(filter.to_owned(), group.to_owned());
+                self.0.wire.limited(filter, subscribing).await?
+            }
+        };
+        let subscriber = subscriber.map_err(|_| BusError::Closed)?;
+        let wire = self.0.wire.clone();
+        Ok(Subscription::new(subscriber.map(move |message| wire.arrived(message))))
+    }
+
+    async fn set_last_value(&self, subject: &str, payload: Bytes) -> Result<u64, BusError> {
+        self.0.config.streams.check_value(subject)?;
+        self.0.stored.set_value(subject, payload).await
+    }
+
+    async fn last_value(&self, subject: &str) -> Result<Option<Bytes>, BusError> {
+        self.0.config.streams.check_value(subject)?;
+        self.0.stored.value(subject).await
+    }
+
+    async fn watch_last_value(&self, subject: &str) -> Result<Watch, BusError> {
+        self.0.config.streams.check_value(subject)?;
+        Ok(Watch::new(self.subscribe(subject, None).await?))
+    }
+
+    async fn enqueue(&self, subject: &str, headers: Headers, payload: Bytes) -> Result<Enqueued, BusError> {
+        self.0.config.streams.check_queue(subject)?;
+        self.0.stored.enqueue(subject, headers, payload).await
+    }
+
+    async fn queue(&self, subject: &str) -> Result<Box<dyn WorkQueue>, BusError> {
+        self.0.config.streams.check_queue(subject)?;
+        Ok(Box::new(NatsQueue::open(self.0.wire.clone(), self.0.stored.clone()).await?))
+    }
+
+    async fn ensure(&self) -> Result<(), BusError> {
+        self.0.stored.ensure_values().await?;
+        self.0.stored.ensure_queue().await
+    }
+
+    fn link(&self) -> watch::Receiver<Link> {
+        self.0.wire.connection.link()
+    }
+
+    fn server(&self) -> ServerInfo {
+        let info = self.0.wire.client.server_info();
+        ServerInfo { name: info.server_name, version: info.version, payload_limit_bytes: info.max_payload }
+    }
+
+    fn dropped_messages(&self) -> u64 {
+        self.0.wire.connection.dropped_messages()
+    }
+
+    async fn close(&self) -> Result<(), BusError> {
+        let client = &self.0.wire.client;
+        let limit = self.limits().answer;
+        let name = || self.0.config.servers();
+        // While disconnected there is nothing to drain into, and draining would wait for the reconnect.
+        if self.0.wire.connection.is_up() {
+            let drained = timeout(limit, client.drain()).await;
+            drained
+                .map_err(|_| BusError::Timeout { subject: name(), limit })?
+                .map_err(|_| BusError::Closed)?;
+        }
+        self.0.wire.connection.close(limit).await.map_err(|()| BusError::Timeout { subject: name(), limit })
+    }
+}
+
+/// The connection with what every part of the bus does over it: limited sending and asking.
+#[derive(Clone)]
+pub(crate) struct Wire {
+    client: Client,
+    connection: Arc<Connection>,
+    answers: Arc<Answers>,
+    jetstream: jetstream::Context,
+    limits: Arc<Limits>,
+    inbox_prefix: Arc<str>,
+}
+
+impl Wire {
+    async fn new(connection: Connection, config: &NatsConfig) -> Result<Self, BusError> {
+        let client = connection.client().clone();
+        let limits = Arc::new(config.limits.clone());
+        let inbox = client.new_inbox();
+        let subscribed = timeout(limits.answer, client.subscribe(format!("{inbox}.*"))).await;
+        let expired = |_| BusError::Timeout { subject: inbox.clone(), limit: limits.answer };
+        let answers =
+            Answers::new(inbox.clone(), subscribed.map_err(expired)?.map_err(|_| BusError::Closed)?);
+        Ok(Self {
+            jetstream: jetstream::ContextBuilder::new().timeout(limits.answer).build(client.clone()),
+            client,
+            connection: Arc::new(connection),
+            answers: Arc::new(answers),
+            limits,
+            inbox_prefix: config.inbox_prefix.as_str().into(),
+        })
+    }
+
+    /// Bounds a call into the client, whose command queue makes callers wait while the connection is down.
+    async fn limited<T>(&self, subject: &str, call: impl Future<Output = T>) -> Result<T, BusError> {
+        let limit = self.limits.answer;
+        let expired = |_| BusError::Timeout { subject: subject.to_owned(), limit };
+        timeout(limit, call).await.map_err(expired)
+    }
+
+    /// Sends unless the connection is known to be down.
+    async fn send(
+        &self,
+        subject: &str,
+        reply: Option<String>,
+        headers: Headers,
+        payload: Bytes,
+    ) -> Result<(), BusError> {
+        subject::check_subject(subject)?;
+        if self.connection.is_closed() {
+            return Err(BusError::Closed);
+        }
+        if reply.is_none() && !self.connection.is_up() {
+            return Err(BusError::Disconnected { subject: subject.to_owned() });
+        }
+        subject::check_headers(subject, &headers)?;
+        let limit_bytes = self.limits.payload_bytes.min(self.client.max_payload());
+        subject::check_size(subject, &payload, limit_bytes)?;
+        let payload_bytes = payload.len();
+        let to = subject.to_owned();
+        let sent = match (reply, headers.is_empty()) {
+            (None, true) => self.limited(subject, self.client.publish(to, payload)).await?,
+            (None, false) => {
+                self.limited(subject, self.client.publish_with_headers(to, header_map(headers), payload))
+                    .await?
+            }
+            (Some(reply), true) => {
+                self.limited(subject, self.client.publish_with_reply(to, reply, payload)).await?
+            }
+            (Some(reply), false) => {
+                let call =
+                    self.client.publish_with_reply_and_headers(to, reply, header_map(headers), payload);
+                self.limited(subject, call).await?
+            }
+        };
+        sent.map_err(|error| match error.kind() {
+            PublishErrorKind::MaxPayloadExceeded => {
+                BusError::TooLarge { subject: subject.to_owned(), payload_bytes, limit_bytes }
+            }
+            PublishErrorKind::InvalidSubject => {
+                BusError::Subject { subject: subject.to_owned(), reason: "the client refuses it" }
+            }
+            PublishErrorKind::Send => BusError::Closed,
+        })
+    }
+
+    /// Sends and waits for the first answer, the server's own answers included.
+    async fn ask(
+        &self,
+        subject: &str,
+        headers: Headers,
+        payload: Bytes,
+        limit: Duration,
+    ) -> Result<async_nats::Message, BusError> {
+        let (inbox, answer) = self.answers.expect();
+        let exchange = async {
+            self.send(subject, Some(inbox.subject().to_owned()), headers, payload).await?;
+            answer.await.map_err(|_| BusError::Closed)
+        };
+        let expired = |_| BusError::Timeout { subject: subject.to_owned(), limit };
+        let answer = timeout(limit, exchange).await.map_err(expired)??;
+        if answer.status == Some(StatusCode::NO_RESPONDERS) {
+            return Err(BusError::NoResponders { subject: subject.to_owned() });
+        }
+        Ok(answer)
+    }
+
+    /// Turns what the client received into a message of ours.
+    fn arrived(&self, message: async_nats::Message) -> Message {
+        let reply = message.reply.filter(|reply| {
+            let answerable = self.may_answer(reply);
+            if !answerable {
+                tracing::debug!(subject = %message.subject, %reply, "reply subject refused");
+            }
+            answerable
+        });
+        Message {
+            reply: reply.map(|reply| Reply::new(reply.to_string(), Arc::new(self.clone()))),
+            subject: message.subject.to_string(),
+            headers: message.headers.as_ref().map(headers).unwrap_or_default(),
+            payload: message.payload,
+        }
+    }
+
+    /// The server checks nobody's permission to name a reply subject, so that an answer could be aimed at a stored
+    /// subject or the server's own. Answered are inboxes (`_INBOX…`, or our own prefix) and what the server puts in
+    /// place of them between accounts (`_R_.…`), nothing else.
+    fn may_answer(&self, reply: &str) -> bool {
+        let inbox = ["_INBOX.", "_INBOX_", "_R_."].iter().any(|prefix| reply.starts_with(prefix));
+        let own = reply.strip_prefix(&*self.inbox_prefix).is_some_and(|rest| rest.starts_with('.'));
+        (inbox || own) && subject::check_subject(reply).is_ok()
+    }
+}
+
+#[async_trait]
+impl Responder for Wire {
+    async fn respond(&self, subject: &str, headers: Headers, payload: Bytes) -> Result<(), BusError> {
+        self.send(subject, None, headers, payload).await
+    }
+}
+
+fn header_map(headers: Headers) -> HeaderMap {
+    let mut map = HeaderMap::new();
+    for (name, value) in headers {
+        map.append(name, value);
+    }
+    map
+}
+
+fn headers(map: &HeaderMap) -> Headers {
+    let flat = map.iter().flat_map(|(name, values)| values.iter().map(move |value| (name, value)));
+    flat.map(|(name, value)| (name.to_string(), value.as_str().to_owned())).collect()
+}

@@ -1,0 +1,117 @@
+//! The X25519 recipient stanza: a file key wrapped for one recipient (specification, "X25519 recipient type").
+//!
+//! It never uses a shared secret of all zeroes, which a point of low order would force.
+
+use chacha20poly1305::aead::AeadInOut;
+use chacha20poly1305::{ChaCha20Poly1305, Key, KeyInit, Nonce, Tag};
+use x25519_dalek::{PublicKey, SharedSecret, StaticSecret};
+use zeroize::Zeroizing;
+
+use super::file_key::{FILE_KEY_BYTES, FileKey, derive};
+use super::keys::{Identity, Recipient};
+use super::stanza::{Stanza, base64, unbase64};
+use crate::entropy::{Entropy, random};
+
+/// The kind of the stanza.
+pub(super) const KIND: &str = "X25519";
+/// Length of the written form, which is the same for each recipient: 32 bytes of base64 are 43 columns.
+pub(super) const STANZA_BYTES: usize = "-> X25519 ".len() + 43 + 1 + 43 + 1;
+
+const INFO: &[u8] = b"age-encryption.org/v1/X25519";
+
+/// The shared secret would be all zeroes: the point is of low order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct LowOrder;
+
+/// A well-formed stanza of this kind.
+#[derive(Debug, Clone)]
+pub(super) struct Wrapped {
+    share: [u8; 32],
+    sealed_key: [u8; FILE_KEY_BYTES],
+    tag: Tag,
+}
+
+/// Wraps `key` for `recipient` under a fresh ephemeral key.
+pub(super) fn wrap(
+    key: &FileKey,
+    recipient: &Recipient,
+    entropy: &mut dyn Entropy,
+) -> Result<Stanza, LowOrder> {
+    let ephemeral = StaticSecret::from(*Zeroizing::new(random::<32>(entropy)));
+    let share = PublicKey::from(&ephemeral).to_bytes();
+    let shared = ephemeral.diffie_hellman(&PublicKey::from(*recipient.as_bytes()));
+    let cipher = wrap_cipher(&shared, &share, recipient)?;
+    let mut sealed_key = *key.expose();
+    let tag = cipher
+        .encrypt_inout_detached(&Nonce::default(), &[], sealed_key.as_mut_slice().into())
+        .expect("16 bytes are within the limit of ChaCha20-Poly1305");
+    let body = [sealed_key.as_slice(), tag.as_slice()].concat();
+    Ok(Stanza { kind: KIND.to_owned(), args: vec![base64(&share)], body })
+}
+
+impl Wrapped {
+    /// A stanza of this kind, checked: one canonical share of 32 bytes, a body of 32 bytes.
+    pub(super) fn parse(stanza: &Stanza) -> Option<Self> {
+        let [share] = stanza.args.as_slice() else { return None };
+        let share = unbase64(share.as_bytes())?.try_into().ok()?;
+        let (sealed_key, tag) = stanza.body.split_first_chunk::<FILE_KEY_BYTES>()?;
+        Some(Self { share, sealed_key: *sealed_key, tag: Tag::try_from(tag).ok()? })
+    }
+
+    /// The file key, when the stanza is for this identity.
+    pub(super) fn unwrap(&self, identity: &Identity) -> Result<Option<FileKey>, LowOrder> {
+        let shared = identity.secret().diffie_hellman(&PublicKey::from(self.share));
+        let cipher = wrap_cipher(&shared, &self.share, &identity.recipient())?;
+        let mut key = Zeroizing::new(self.sealed_key);
+        let opened =
+            cipher.decrypt_inout_detached(&Nonce::default(), &[], key.as_mut_slice().into(), &self.tag);
+        Ok(opened.is_ok().then(|| FileKey::from_bytes(&key)))
+    }
+}
+
+fn wrap_cipher(
+    shared: &SharedSecret,
+    share: &[u8; 32],
+    recipient: &Recipient,
+) -> Result<ChaCha20Poly1305, LowOrder> {
+    if !shared.was_contributory() {
+        return Err(LowOrder);
+    }
+    let salt = [share.as_slice(), recipient.as_bytes()].concat();
+    let key = derive(&salt, shared.as_bytes(), INFO);
+    let key: &Key = (&*key).into();
+    Ok(ChaCha20Poly1305::new(key))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LowOrder, STANZA_BYTES, Wrapped, wrap};
+    use crate::age::seeded::Seeded;
+    use crate::age::{FileKey, Identity, Recipient};
+
+    #[test]
+    fn only_the_right_identity_unwraps() {
+        let mut entropy = Seeded::new(4);
+        let (mine, other) = (Identity::generate(&mut entropy), Identity::generate(&mut entropy));
+        let key = FileKey::generate(&mut entropy);
+        let stanza = wrap(&key, &mine.recipient(), &mut entropy).expect("a real recipient");
+        assert_eq!(stanza.encoded_bytes(), STANZA_BYTES);
+        let wrapped = Wrapped::parse(&stanza).expect("our own stanza");
+        assert_eq!(wrapped.unwrap(&mine), Ok(Some(key)));
+        assert_eq!(wrapped.unwrap(&other), Ok(None));
+    }
+
+    #[test]
+    fn a_point_of_low_order_is_refused() {
+        // 0 and 1 are u-coordinates of order 2 and 4; valid texts, since their bytes are canonical.
+        for first in [0_u64, 1] {
+            let mut bytes = [0; 32];
+            bytes[0] = u8::try_from(first).expect("small");
+            let text = bech32::encode::<bech32::Bech32>(bech32::Hrp::parse("age").expect("valid"), &bytes);
+            let recipient: Recipient = text.expect("encodes").parse().expect("canonical");
+            let mut entropy = Seeded::new(5);
+            let key = FileKey::generate(&mut entropy);
+            assert_eq!(wrap(&key, &recipient, &mut entropy), Err(LowOrder));
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! Signed documents on the share: what an agent says of its slice, and what a coordinator says of a round.
+
+mod manifest;
+mod receipt;
+
+pub use manifest::{Absentee, Manifest, ManifestSlice};
+pub use receipt::{ObjectRef, Receipt, SliceStatus, SliceTotals};

@@ -1,0 +1,22 @@
+//! The contract of Muster: ids, subjects, signed messages and documents, the log's rules, age v1 sealing, and the
+//! two state machines of a round.
+//!
+//! Pure by construction: this crate names no async runtime, no NATS client, no file system, no clock and no source of
+//! randomness. Time and random bytes are arguments, so a fleet can be simulated from one seed.
+
+pub mod age;
+pub mod alert;
+pub mod document;
+pub mod envelope;
+pub mod entropy;
+pub mod ids;
+pub mod log;
+pub mod message;
+pub mod retry;
+pub mod round;
+pub mod session;
+pub mod slice;
+pub mod subject;
+pub mod time;
+pub mod units;
+pub mod wire;

@@ -1,0 +1,302 @@
+//! What records say, by kind, in version 1.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::age::Recipient;
+use crate::ids::{FleetName, KeyId, Nonce, ObjectId, RoundId, ServiceName};
+use crate::log::member::Change;
+use crate::log::record::Head;
+use crate::time::UnixMillis;
+
+/// A record's body.
+pub trait Body: Serialize + DeserializeOwned {
+    /// The kind's name.
+    const KIND: &'static str;
+    /// True for what is said by root, enroller or operator and may be appended by anyone of the roster: the body is an
+    /// envelope of its own and chained per kind.
+    const STATEMENT: bool;
+}
+
+macro_rules! body {
+    ($name:ident, $kind:literal, $statement:literal) => {
+        impl Body for $name {
+            const KIND: &'static str = $kind;
+            const STATEMENT: bool = $statement;
+        }
+    };
+}
+
+/// The first record: the fleet is born. Signed by the root key, which it names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Genesis {
+    /// Name, for people and subjects.
+    pub name: FleetName,
+    /// 32 random bytes; with the root key they give the fleet id.
+    #[serde(with = "serde_bytes")]
+    pub salt: [u8; 32],
+    /// 16 random bytes that name this share; a copy gets its own by `adopt`.
+    pub share: Nonce,
+    /// When, for people.
+    pub created: UnixMillis,
+}
+body!(Genesis, "genesis", false);
+
+/// A recovery key of a keyset.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeysetKey {
+    /// The age recipient.
+    pub recipient: Recipient,
+    /// A label for people: year, holder.
+    pub label: String,
+}
+
+/// The recovery keys that every pack is sealed to from here on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Keyset {
+    /// Hash of the keyset statement before this one.
+    pub previous: Option<ObjectId>,
+    /// At least one key.
+    pub keys: Vec<KeysetKey>,
+}
+body!(Keyset, "keyset", true);
+
+/// Changes of the roster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Roster {
+    /// Hash of the roster statement before this one.
+    pub previous: Option<ObjectId>,
+    /// In order.
+    pub changes: Vec<Change>,
+}
+body!(Roster, "roster", true);
+
+/// The fleet-wide configuration, whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Hash of the config statement before this one.
+    pub previous: Option<ObjectId>,
+    /// Keys and values as `muster config` shows them.
+    pub clear: BTreeMap<String, String>,
+    /// An object of `lists/` with the part that is sealed to recovery keys and coordinators.
+    pub sealed: Option<ObjectId>,
+}
+body!(Config, "config", true);
+
+/// A coordinator takes the lead.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Epoch {
+    /// One more than the last.
+    pub epoch: u64,
+    /// Tells two processes of one coordinator apart.
+    pub instance: Nonce,
+    /// When, for people.
+    pub at: UnixMillis,
+}
+body!(Epoch, "epoch", false);
+
+/// Which services a round is for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scope {
+    /// All of the roster.
+    All,
+    /// These.
+    Services(Vec<ServiceName>),
+}
+
+impl Scope {
+    /// Whether a service belongs to it.
+    #[must_use]
+    pub fn contains(&self, service: &ServiceName) -> bool {
+        match self {
+            Self::All => true,
+            Self::Services(services) => services.contains(service),
+        }
+    }
+}
+
+/// A round begins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Open {
+    /// The current epoch.
+    pub epoch: u64,
+    /// The round.
+    pub round: RoundId,
+    /// One more than the last round's number.
+    pub number: u64,
+    /// Which services.
+    pub scope: Scope,
+    /// The round's nonce; every attempt's is derived from it.
+    pub nonce: Nonce,
+    /// What asked for it: `schedule`, `command`, `message`, with a detail.
+    pub trigger: String,
+    /// Milliseconds from opening to the deadline.
+    pub deadline_millis: u64,
+    /// Coordinator's time.
+    pub at: UnixMillis,
+}
+body!(Open, "open", false);
+
+/// How a round ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// Committed with every expected slice.
+    Complete,
+    /// Committed without some.
+    Partial,
+    /// No slice at all, or it could not be committed.
+    Failed,
+    /// Cancelled by an operator.
+    Cancelled,
+    /// Never begun.
+    Skipped,
+}
+
+impl Outcome {
+    /// The word for screens and JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::Partial => "partial",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Skipped => "skipped",
+        }
+    }
+}
+
+/// The commit: from this record on the round counts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Commit {
+    /// The current epoch.
+    pub epoch: u64,
+    /// The round.
+    pub round: RoundId,
+    /// Hash of the manifest.
+    pub manifest: ObjectId,
+    /// Length of the manifest in bytes.
+    pub manifest_size: u64,
+    /// `complete` or `partial`.
+    pub outcome: Outcome,
+    /// Coordinator's time.
+    pub at: UnixMillis,
+}
+body!(Commit, "commit", false);
+
+/// Every new object of the round was read again and hashed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Verified {
+    /// The current epoch.
+    pub epoch: u64,
+    /// The round.
+    pub round: RoundId,
+    /// Objects read.
+    pub objects: u64,
+    /// Bytes read.
+    pub bytes: u64,
+    /// Coordinator's time.
+    pub at: UnixMillis,
+}
+body!(Verified, "verified", false);
+
+/// A round ends without a commit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct End {
+    /// The current epoch.
+    pub epoch: u64,
+    /// The round.
+    pub round: RoundId,
+    /// `failed`, `cancelled` or `skipped`.
+    pub outcome: Outcome,
+    /// Why, for people.
+    pub reason: String,
+    /// Coordinator's time.
+    pub at: UnixMillis,
+}
+body!(End, "end", false);
+
+/// The leader has marked what may go.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Prune {
+    /// The current epoch.
+    pub epoch: u64,
+    /// Rounds that would go.
+    pub rounds: Vec<RoundId>,
+    /// The list of objects that would go.
+    pub list: ObjectId,
+}
+body!(Prune, "prune", false);
+
+/// The pruner is about to delete. From here on nothing on the list may be committed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sweep {
+    /// Rounds that go.
+    pub rounds: Vec<RoundId>,
+    /// The list of objects that go.
+    pub list: ObjectId,
+}
+body!(Sweep, "sweep", false);
+
+/// The pruner has deleted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pruned {
+    /// Log number of the sweep.
+    pub sweep: u64,
+}
+body!(Pruned, "pruned", false);
+
+/// An operator keeps a round, or lets it go again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hold {
+    /// Hash of the hold statement before this one.
+    pub previous: Option<ObjectId>,
+    /// The round.
+    pub round: RoundId,
+    /// True: keep. False: let go.
+    pub keep: bool,
+}
+body!(Hold, "hold", true);
+
+/// The root accepts a lower head, or a copy as the share.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Adopt {
+    /// Hash of the adopt statement before this one.
+    pub previous: Option<ObjectId>,
+    /// The name of the share that counts from here on.
+    pub share: Nonce,
+    /// The head that is accepted.
+    pub head: Head,
+}
+body!(Adopt, "adopt", true);
+
+/// Who did what, for `muster audit`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Audit {
+    /// Who.
+    pub who: KeyId,
+    /// What, for people.
+    pub what: String,
+    /// Coordinator's time.
+    pub at: UnixMillis,
+}
+body!(Audit, "audit", false);

@@ -1,0 +1,27 @@
+//! The log: the one append-only, signed, hash-chained truth about the fleet (DESIGN section 6).
+//!
+//! Here are the records and the rules of replay, pure; reading and creating slots is the share's business. Two readers
+//! of the same slots always come to the same [`State`].
+//!
+//! ```text
+//! slot bytes ──verify──▶ Record ──links to the last valid one?──▶ may its signer say this? ──▶ State
+//!                │                        │                             │
+//!                └─ void: skipped         └─ void, or a fork: stop       └─ a link without effect
+//! ```
+
+mod body;
+mod member;
+mod record;
+mod replay;
+mod state;
+
+pub use body::{
+    Adopt, Audit, Body, Commit, Config, End, Epoch, Genesis, Hold, Keyset, KeysetKey, Open, Outcome, Prune, Pruned, Roster,
+    Scope, Sweep, Verified,
+};
+pub use member::{Change, Member, Role};
+pub use record::{
+    GENESIS_HEAD, Head, MAX_RECORD_LEN, Record, RecordError, Statement, parse, seal, seal_statement, seal_with_statement,
+};
+pub use replay::{Effect, ReplayError};
+pub use state::{EpochState, MAX_OPEN_ROUNDS, MemberState, Pin, RoundPhase, RoundState, State};

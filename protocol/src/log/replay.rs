@@ -1,0 +1,481 @@
+//! Replay: the rules by which slots become [`State`].
+//!
+//! A slot is *void* when it holds no record that a key of the roster signed for that very slot; void slots are passed
+//! over. A record that links but breaks a rule is *without effect*: it stays a link of the chain. Only three things
+//! stop a reader: a fork, a void slot where a record was seen before, and a critical kind that it does not know.
+
+use crate::ids::{FleetId, KeyId, ObjectId};
+use crate::log::body::{
+    Adopt, Body, Commit, Config, End, Epoch, Genesis, Hold, Keyset, Open, Outcome, Prune, Pruned, Roster, Scope, Sweep,
+    Verified,
+};
+use crate::log::member::{Change, Role};
+use crate::log::record::{self, GENESIS_HEAD, Head, Record, Statement};
+use crate::log::state::{EpochState, MAX_OPEN_ROUNDS, MemberState, RoundPhase, RoundState, State};
+
+/// What a slot did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// The record changed the state.
+    Applied,
+    /// The record is a link, but broke a rule.
+    WithoutEffect(String),
+    /// The slot holds no record.
+    Void(String),
+}
+
+/// Why reading stops.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReplayError {
+    /// The first slot holds no genesis of the fleet that was expected.
+    #[error("log record 0 is no genesis of this fleet: {why}")]
+    Genesis {
+        /// Why.
+        why: String,
+    },
+    /// A member signed a record that follows another history.
+    #[error("log record {number} follows {found}, but the log stands at {head}: the log has forked")]
+    Fork {
+        /// The slot.
+        number: u64,
+        /// What it follows.
+        found: Head,
+        /// Where the log stands.
+        head: Head,
+    },
+    /// The slot at or below a head that was seen before is void or holds another record.
+    #[error("log record {number} is not the one that was seen before: the log went back behind {seen}")]
+    WentBack {
+        /// The slot.
+        number: u64,
+        /// The head that was seen.
+        seen: Head,
+    },
+    /// A kind or version that this program does not know, and must.
+    #[error("log record {number} is of kind {kind} version {version}, which this version does not know")]
+    UnknownKind {
+        /// The slot.
+        number: u64,
+        /// The kind.
+        kind: String,
+        /// Its version.
+        version: u16,
+    },
+}
+
+impl State {
+    /// Takes the bytes of slot [`State::next`] in.
+    ///
+    /// # Errors
+    /// When the log cannot be trusted or understood from here on; the state is then as it was.
+    pub fn replay(&mut self, bytes: &[u8]) -> Result<Effect, ReplayError> {
+        let number = self.next;
+        if number == 0 {
+            self.genesis(bytes)?;
+            self.next = 1;
+            self.remembered(0)?;
+            return Ok(Effect::Applied);
+        }
+        let record = match self.link(number, bytes)? {
+            Ok(record) => record,
+            Err(why) => {
+                if let Some(seen) = self.pin.head.filter(|seen| number <= seen.number) {
+                    return Err(ReplayError::WentBack { number, seen });
+                }
+                self.void.push(number);
+                self.next = number + 1;
+                return Ok(Effect::Void(why));
+            }
+        };
+        if let Some(seen) = self.pin.head.filter(|seen| seen.number == number && seen.hash != record.hash) {
+            return Err(ReplayError::WentBack { number, seen });
+        }
+        let effect = self.apply(&record)?;
+        self.head = record.head();
+        self.next = number + 1;
+        Ok(match effect {
+            Ok(()) => Effect::Applied,
+            Err(why) => {
+                self.without_effect.push((number, why.clone()));
+                Effect::WithoutEffect(why)
+            }
+        })
+    }
+
+    fn remembered(&self, number: u64) -> Result<(), ReplayError> {
+        match self.pin.head {
+            Some(seen) if seen.number == number && seen.hash != self.head.hash => {
+                Err(ReplayError::WentBack { number, seen })
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn genesis(&mut self, bytes: &[u8]) -> Result<(), ReplayError> {
+        let bad = |why: String| ReplayError::Genesis { why };
+        let record = record::parse(bytes).map_err(|e| bad(describe(&e)))?;
+        if record.kind != Genesis::KIND || record.number != 0 || record.previous != GENESIS_HEAD {
+            return Err(bad(format!("it is a {} record number {}", record.kind, record.number)));
+        }
+        if record.version != 1 {
+            return Err(ReplayError::UnknownKind { number: 0, kind: record.kind, version: record.version });
+        }
+        let genesis: Genesis = record.body().map_err(|e| bad(describe(&e)))?;
+        if FleetId::derive(&record.signer, &genesis.salt) != record.fleet {
+            return Err(bad("its fleet id is not made of its root key".into()));
+        }
+        if self.pin.root.is_some_and(|root| root != record.signer) {
+            return Err(bad(format!("it is signed by root key {}, not by the expected one", record.signer.short())));
+        }
+        if self.pin.fleet.is_some_and(|fleet| fleet != record.fleet) {
+            return Err(bad(format!("it founds fleet {}, not the expected one", record.fleet.short())));
+        }
+        self.fleet = record.fleet;
+        self.root = Some(record.signer);
+        self.name = Some(genesis.name);
+        self.share = Some(genesis.share);
+        self.head = record.head();
+        Ok(())
+    }
+
+    /// The record in a slot, if it links to the head; the inner error says why the slot is void.
+    fn link(&self, number: u64, bytes: &[u8]) -> Result<Result<Record, String>, ReplayError> {
+        let record = match record::parse(bytes) {
+            Ok(record) => record,
+            Err(error) => return Ok(Err(describe(&error))),
+        };
+        if record.fleet != self.fleet {
+            return Ok(Err(format!("it belongs to fleet {}", record.fleet.short())));
+        }
+        if record.number != number {
+            return Ok(Err(format!("it is record {} again", record.number)));
+        }
+        if !self.may_append(&record.signer) {
+            return Ok(Err(format!("key {} may not append", record.signer.short())));
+        }
+        if record.previous != self.head {
+            return Err(ReplayError::Fork { number, found: record.previous, head: self.head });
+        }
+        Ok(Ok(record))
+    }
+
+    /// Whether a record of this key is a link at all. Agents and viewers never write to the log.
+    fn may_append(&self, key: &KeyId) -> bool {
+        if self.is_root(key) {
+            return true;
+        }
+        match self.role(key) {
+            Some(Role::Coordinator | Role::Operator | Role::Admin | Role::Pruner | Role::Enroller { .. }) => true,
+            Some(Role::Agent { .. } | Role::Viewer) | None => false,
+        }
+    }
+
+    fn is_root(&self, key: &KeyId) -> bool {
+        self.root == Some(*key)
+    }
+
+    /// The outer error stops the reader, the inner one makes the record a link without effect.
+    fn apply(&mut self, record: &Record) -> Result<Result<(), String>, ReplayError> {
+        let known = record.version == 1;
+        let effect = match record.kind.as_str() {
+            Keyset::KIND if known => self.keyset_record(record),
+            Roster::KIND if known => self.roster(record),
+            Config::KIND if known => self.config(record),
+            Hold::KIND if known => self.hold(record),
+            Adopt::KIND if known => self.adopt(record),
+            Epoch::KIND if known => self.take_lead(record),
+            Open::KIND if known => self.open(record),
+            Commit::KIND if known => self.commit(record),
+            Verified::KIND if known => self.verified(record),
+            End::KIND if known => self.end(record),
+            Prune::KIND if known => self.prune(record),
+            Sweep::KIND if known => self.sweep(record),
+            Pruned::KIND if known => self.pruned(record),
+            Genesis::KIND if known => Err("a fleet is founded once".into()),
+            "audit" if known => Ok(()),
+            _ if record.critical => {
+                return Err(ReplayError::UnknownKind {
+                    number: record.number,
+                    kind: record.kind.clone(),
+                    version: record.version,
+                });
+            }
+            _ => Ok(()),
+        };
+        Ok(effect)
+    }
+
+    /// A statement that continues the chain of its kind.
+    fn statement<B: Body>(
+        &self,
+        record: &Record,
+        previous: impl Fn(&B) -> Option<ObjectId>,
+    ) -> Result<Statement<B>, String> {
+        let statement: Statement<B> = record.statement().map_err(|e| describe(&e))?;
+        if previous(&statement.body) != self.statements.get(B::KIND).copied() {
+            return Err(format!("it does not follow the last {}", B::KIND));
+        }
+        Ok(statement)
+    }
+
+    fn said<B: Body>(&mut self, statement: &Statement<B>) {
+        self.statements.insert(B::KIND.to_owned(), statement.hash);
+    }
+
+    fn keyset_record(&mut self, record: &Record) -> Result<(), String> {
+        let statement = self.statement(record, |b: &Keyset| b.previous)?;
+        self.need_root(&statement.signer)?;
+        if statement.body.keys.is_empty() {
+            return Err("a keyset needs at least one recovery key".into());
+        }
+        self.said(&statement);
+        self.keysets.insert(record.number, statement.body);
+        Ok(())
+    }
+
+    fn roster(&mut self, record: &Record) -> Result<(), String> {
+        let statement = self.statement(record, |b: &Roster| b.previous)?;
+        if !self.is_root(&statement.signer) {
+            self.enroller_may(&statement.signer, record.number, &statement.body.changes)?;
+        }
+        self.said(&statement);
+        for change in statement.body.changes {
+            match change {
+                Change::Admit(member) => {
+                    if let Role::Agent { service, .. } = &member.role {
+                        let former = self.agent(service).map(|former| former.key);
+                        if let Some(former) = former.filter(|former| *former != member.key) {
+                            self.revoke(&former, record.number);
+                        }
+                    }
+                    let since = record.number;
+                    self.members.insert(member.key, MemberState { member, since, revoked: None });
+                }
+                Change::Revoke(key) => self.revoke(&key, record.number),
+            }
+        }
+        Ok(())
+    }
+
+    fn revoke(&mut self, key: &KeyId, number: u64) {
+        if let Some(member) = self.members.get_mut(key) {
+            member.revoked.get_or_insert(number);
+        }
+    }
+
+    /// An enroller lets new agents in under its prefix and does nothing else.
+    fn enroller_may(&self, signer: &KeyId, number: u64, changes: &[Change]) -> Result<(), String> {
+        let Some(Role::Enroller { prefix, until }) = self.role(signer) else {
+            return Err(format!("key {} may not change the roster", signer.short()));
+        };
+        if until.is_some_and(|until| number > until) {
+            return Err("the enroller's time is over".into());
+        }
+        for change in changes {
+            let Change::Admit(member) = change else {
+                return Err("an enroller only admits".into());
+            };
+            let Role::Agent { service, .. } = &member.role else {
+                return Err("an enroller admits agents only".into());
+            };
+            if !service.as_str().starts_with(prefix.as_str()) {
+                return Err(format!("the enroller may not admit {service}"));
+            }
+            if self.agent(service).is_some() || self.members.contains_key(&member.key) {
+                return Err(format!("{service} has an agent already"));
+            }
+        }
+        Ok(())
+    }
+
+    fn config(&mut self, record: &Record) -> Result<(), String> {
+        let statement = self.statement(record, |b: &Config| b.previous)?;
+        if !self.is_root(&statement.signer) && !matches!(self.role(&statement.signer), Some(Role::Admin)) {
+            return Err(format!("key {} may not change the configuration", statement.signer.short()));
+        }
+        self.said(&statement);
+        self.config = Some(statement.body);
+        Ok(())
+    }
+
+    fn hold(&mut self, record: &Record) -> Result<(), String> {
+        let statement = self.statement(record, |b: &Hold| b.previous)?;
+        let may = matches!(self.role(&statement.signer), Some(Role::Operator | Role::Admin));
+        if !may && !self.is_root(&statement.signer) {
+            return Err(format!("key {} may not hold rounds", statement.signer.short()));
+        }
+        self.said(&statement);
+        let round = self.rounds.get_mut(&statement.body.round).ok_or("it holds a round that does not exist")?;
+        if round.swept {
+            return Err("the round is swept already".into());
+        }
+        round.held = statement.body.keep;
+        Ok(())
+    }
+
+    fn adopt(&mut self, record: &Record) -> Result<(), String> {
+        let statement = self.statement(record, |b: &Adopt| b.previous)?;
+        self.need_root(&statement.signer)?;
+        if statement.body.head != record.previous {
+            return Err("it adopts another head".into());
+        }
+        self.said(&statement);
+        self.share = Some(statement.body.share);
+        Ok(())
+    }
+
+    fn need_root(&self, key: &KeyId) -> Result<(), String> {
+        if self.is_root(key) { Ok(()) } else { Err(format!("key {} is not the root key", key.short())) }
+    }
+
+    fn take_lead(&mut self, record: &Record) -> Result<(), String> {
+        let body: Epoch = record.body().map_err(|e| describe(&e))?;
+        if !self.is_coordinator(&record.signer) {
+            return Err(format!("key {} is no coordinator's", record.signer.short()));
+        }
+        if body.epoch != self.epoch.map_or(0, |e| e.epoch) + 1 {
+            return Err(format!("epoch {} is not the next one", body.epoch));
+        }
+        self.epoch = Some(EpochState {
+            epoch: body.epoch,
+            holder: record.signer,
+            instance: body.instance,
+            position: record.number,
+        });
+        Ok(())
+    }
+
+    fn need_lead(&self, record: &Record, epoch: u64) -> Result<(), String> {
+        match self.epoch {
+            Some(current) if current.epoch == epoch && current.holder == record.signer => {
+                if self.is_coordinator(&record.signer) {
+                    Ok(())
+                } else {
+                    Err(format!("key {} is revoked", record.signer.short()))
+                }
+            }
+            Some(_) | None => Err(format!("key {} does not hold epoch {epoch}", record.signer.short())),
+        }
+    }
+
+    fn open(&mut self, record: &Record) -> Result<(), String> {
+        let open: Open = record.body().map_err(|e| describe(&e))?;
+        self.need_lead(record, open.epoch)?;
+        if self.rounds.contains_key(&open.round) {
+            return Err("the round exists already".into());
+        }
+        if open.number != self.last_round + 1 {
+            return Err(format!("round number {} is not the next one", open.number));
+        }
+        let running = self.open_rounds();
+        if running.len() >= MAX_OPEN_ROUNDS {
+            return Err(format!("{MAX_OPEN_ROUNDS} rounds are open already"));
+        }
+        if let Some(other) = running.iter().find(|other| overlap(&other.open.scope, &open.scope)) {
+            return Err(format!("round {} has one of its services already", other.open.number));
+        }
+        self.last_round = open.number;
+        let (round, position) = (open.round, record.number);
+        let phase = RoundPhase::Open;
+        self.rounds.insert(round, RoundState { open, position, phase, held: false, swept: false });
+        Ok(())
+    }
+
+    fn commit(&mut self, record: &Record) -> Result<(), String> {
+        let commit: Commit = record.body().map_err(|e| describe(&e))?;
+        self.need_lead(record, commit.epoch)?;
+        if !matches!(commit.outcome, Outcome::Complete | Outcome::Partial) {
+            return Err(format!("a commit cannot be {}", commit.outcome.as_str()));
+        }
+        let round = self.rounds.get_mut(&commit.round).ok_or("it commits a round that was never opened")?;
+        if round.phase != RoundPhase::Open {
+            return Err("the round has ended already".into());
+        }
+        round.phase = RoundPhase::Committed { commit, position: record.number, verified: None };
+        Ok(())
+    }
+
+    fn verified(&mut self, record: &Record) -> Result<(), String> {
+        let body: Verified = record.body().map_err(|e| describe(&e))?;
+        self.need_lead(record, body.epoch)?;
+        let round = self.rounds.get_mut(&body.round).ok_or("it verifies a round that was never opened")?;
+        match &mut round.phase {
+            RoundPhase::Committed { verified, .. } => {
+                verified.get_or_insert(body);
+                Ok(())
+            }
+            RoundPhase::Open | RoundPhase::Ended(_) => Err("the round is not committed".into()),
+        }
+    }
+
+    fn end(&mut self, record: &Record) -> Result<(), String> {
+        let end: End = record.body().map_err(|e| describe(&e))?;
+        self.need_lead(record, end.epoch)?;
+        if matches!(end.outcome, Outcome::Complete | Outcome::Partial) {
+            return Err("only a commit makes a round complete or partial".into());
+        }
+        let round = self.rounds.get_mut(&end.round).ok_or("it ends a round that was never opened")?;
+        if round.phase != RoundPhase::Open {
+            return Err("the round has ended already".into());
+        }
+        round.phase = RoundPhase::Ended(end);
+        Ok(())
+    }
+
+    fn prune(&mut self, record: &Record) -> Result<(), String> {
+        let prune: Prune = record.body().map_err(|e| describe(&e))?;
+        self.need_lead(record, prune.epoch)?;
+        if prune.rounds.iter().any(|id| self.rounds.get(id).is_none_or(|r| r.held || r.phase == RoundPhase::Open)) {
+            return Err("it marks a round that is open, held or unknown".into());
+        }
+        self.prunes.insert(record.number, prune);
+        Ok(())
+    }
+
+    fn sweep(&mut self, record: &Record) -> Result<(), String> {
+        let sweep: Sweep = record.body().map_err(|e| describe(&e))?;
+        if !matches!(self.role(&record.signer), Some(Role::Pruner)) {
+            return Err(format!("key {} is no pruner's", record.signer.short()));
+        }
+        if sweep.rounds.iter().any(|id| self.rounds.get(id).is_none_or(|r| r.held || r.phase == RoundPhase::Open)) {
+            return Err("it sweeps a round that is open, held or unknown".into());
+        }
+        for id in &sweep.rounds {
+            if let Some(round) = self.rounds.get_mut(id) {
+                round.swept = true;
+            }
+        }
+        self.prunes.clear();
+        self.sweeps.insert(record.number, (sweep, false));
+        Ok(())
+    }
+
+    fn pruned(&mut self, record: &Record) -> Result<(), String> {
+        let pruned: Pruned = record.body().map_err(|e| describe(&e))?;
+        if !matches!(self.role(&record.signer), Some(Role::Pruner)) {
+            return Err(format!("key {} is no pruner's", record.signer.short()));
+        }
+        let (_, done) = self.sweeps.get_mut(&pruned.sweep).ok_or("it ends a sweep that never began")?;
+        *done = true;
+        Ok(())
+    }
+}
+
+fn overlap(a: &Scope, b: &Scope) -> bool {
+    match (a, b) {
+        (Scope::Services(a), Scope::Services(b)) => a.iter().any(|service| b.contains(service)),
+        (Scope::All, Scope::All | Scope::Services(_)) | (Scope::Services(_), Scope::All) => true,
+    }
+}
+
+/// An error with its causes in one line: void slots and ineffective records are told, not thrown.
+fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,259 @@
+//! What the log says so far: the fleet's trust, epoch and rounds.
+
+use std::collections::BTreeMap;
+
+use crate::age::Recipient;
+use crate::ids::{FleetId, FleetName, KeyId, Nonce, ObjectId, RoundId, ServiceName};
+use crate::log::body::{Commit, Config, End, Keyset, Open, Outcome, Prune, Sweep, Verified};
+use crate::log::member::{Member, Role};
+use crate::log::record::{GENESIS_HEAD, Head};
+
+/// Most rounds that may be open at once.
+pub const MAX_OPEN_ROUNDS: usize = 8;
+
+/// What a reader knows of the fleet before it reads: from enrolment, the kit, or nothing at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Pin {
+    /// The root public key.
+    pub root: Option<KeyId>,
+    /// The fleet id.
+    pub fleet: Option<FleetId>,
+    /// The highest head seen before; nothing at or below it may be void or gone.
+    pub head: Option<Head>,
+}
+
+/// A member and the log numbers between which it counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberState {
+    /// The member.
+    pub member: Member,
+    /// The record that admitted it.
+    pub since: u64,
+    /// The record that revoked it, if any; it counts before that.
+    pub revoked: Option<u64>,
+}
+
+/// Who leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EpochState {
+    /// The epoch.
+    pub epoch: u64,
+    /// The coordinator that holds it.
+    pub holder: KeyId,
+    /// Its process.
+    pub instance: Nonce,
+    /// The record's number.
+    pub position: u64,
+}
+
+/// How far a round is, as far as the log knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RoundPhase {
+    /// Opened.
+    Open,
+    /// Committed at this log number.
+    Committed {
+        /// The commit.
+        commit: Commit,
+        /// Its log number.
+        position: u64,
+        /// The verification, once it happened.
+        verified: Option<Verified>,
+    },
+    /// Ended without a commit.
+    Ended(End),
+}
+
+/// A round, as the log has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoundState {
+    /// The open record.
+    pub open: Open,
+    /// Its log number.
+    pub position: u64,
+    /// How far it is.
+    pub phase: RoundPhase,
+    /// Kept by an operator.
+    pub held: bool,
+    /// Its objects were or are being deleted.
+    pub swept: bool,
+}
+
+impl RoundState {
+    /// The commit, if the round is committed.
+    #[must_use]
+    pub fn commit(&self) -> Option<&Commit> {
+        match &self.phase {
+            RoundPhase::Committed { commit, .. } => Some(commit),
+            RoundPhase::Open | RoundPhase::Ended(_) => None,
+        }
+    }
+
+    /// The outcome, once there is one.
+    #[must_use]
+    pub fn outcome(&self) -> Option<Outcome> {
+        match &self.phase {
+            RoundPhase::Open => None,
+            RoundPhase::Committed { commit, .. } => Some(commit.outcome),
+            RoundPhase::Ended(end) => Some(end.outcome),
+        }
+    }
+
+    /// The state's word for screens and JSON: `open`, `committed`, `verified`, `failed`, `cancelled`, `skipped`.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match &self.phase {
+            RoundPhase::Open => "open",
+            RoundPhase::Committed { verified: None, .. } => "committed",
+            RoundPhase::Committed { verified: Some(_), .. } => "verified",
+            RoundPhase::Ended(end) => end.outcome.as_str(),
+        }
+    }
+
+    /// Committed and not swept: it can be recovered.
+    #[must_use]
+    pub fn is_recoverable(&self) -> bool {
+        self.commit().is_some() && !self.swept
+    }
+}
+
+/// The state after replaying every slot so far. Fields are public to read; only replay writes them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct State {
+    /// What was known before.
+    pub pin: Pin,
+    /// The last valid record.
+    pub head: Head,
+    /// The next slot to read or to create.
+    pub next: u64,
+    /// The fleet's id; all zero before genesis.
+    pub fleet: FleetId,
+    /// The fleet's name; none before genesis.
+    pub name: Option<FleetName>,
+    /// The root public key; none before genesis.
+    pub root: Option<KeyId>,
+    /// The share's name.
+    pub share: Option<Nonce>,
+    /// Keysets by log number.
+    pub keysets: BTreeMap<u64, Keyset>,
+    /// Everyone who ever was a member.
+    pub members: BTreeMap<KeyId, MemberState>,
+    /// The configuration.
+    pub config: Option<Config>,
+    /// The current epoch.
+    pub epoch: Option<EpochState>,
+    /// Rounds.
+    pub rounds: BTreeMap<RoundId, RoundState>,
+    /// The number of the last round.
+    pub last_round: u64,
+    /// Prunes that no sweep followed yet, by log number.
+    pub prunes: BTreeMap<u64, Prune>,
+    /// Sweeps by log number, and whether they are done.
+    pub sweeps: BTreeMap<u64, (Sweep, bool)>,
+    /// Hash of the last statement of each kind.
+    pub statements: BTreeMap<String, ObjectId>,
+    /// Void slots.
+    pub void: Vec<u64>,
+    /// Records without effect: number and why.
+    pub without_effect: Vec<(u64, String)>,
+}
+
+impl State {
+    /// Nothing read yet.
+    #[must_use]
+    pub fn new(pin: Pin) -> Self {
+        Self {
+            pin,
+            head: GENESIS_HEAD,
+            next: 0,
+            fleet: FleetId::from_bytes([0; 32]),
+            name: None,
+            root: None,
+            share: None,
+            keysets: BTreeMap::new(),
+            members: BTreeMap::new(),
+            config: None,
+            epoch: None,
+            rounds: BTreeMap::new(),
+            last_round: 0,
+            prunes: BTreeMap::new(),
+            sweeps: BTreeMap::new(),
+            statements: BTreeMap::new(),
+            void: Vec::new(),
+            without_effect: Vec::new(),
+        }
+    }
+
+    /// The role of a key that counts now.
+    #[must_use]
+    pub fn role(&self, key: &KeyId) -> Option<&Role> {
+        self.members.get(key).filter(|m| m.revoked.is_none()).map(|m| &m.member.role)
+    }
+
+    /// Whether the key is a coordinator's that counts now.
+    #[must_use]
+    pub fn is_coordinator(&self, key: &KeyId) -> bool {
+        matches!(self.role(key), Some(Role::Coordinator))
+    }
+
+    /// The agent of a service that counts now.
+    #[must_use]
+    pub fn agent(&self, service: &ServiceName) -> Option<&Member> {
+        self.agents().find(|(name, _)| *name == service).map(|(_, member)| member)
+    }
+
+    /// Every service with the agent that counts now, sorted by key.
+    pub fn agents(&self) -> impl Iterator<Item = (&ServiceName, &Member)> {
+        self.members.values().filter(|m| m.revoked.is_none()).filter_map(|m| match &m.member.role {
+            Role::Agent { service, .. } => Some((service, &m.member)),
+            Role::Coordinator
+            | Role::Viewer
+            | Role::Operator
+            | Role::Admin
+            | Role::Pruner
+            | Role::Enroller { .. } => None,
+        })
+    }
+
+    /// Every service of the roster, sorted.
+    #[must_use]
+    pub fn services(&self) -> Vec<ServiceName> {
+        let mut services: Vec<_> = self.agents().map(|(service, _)| service.clone()).collect();
+        services.sort();
+        services
+    }
+
+    /// The keyset in force: its log number and recipients.
+    #[must_use]
+    pub fn keyset(&self) -> Option<(u64, &Keyset)> {
+        self.keysets.last_key_value().map(|(number, keyset)| (*number, keyset))
+    }
+
+    /// The recipients of the keyset in force.
+    #[must_use]
+    pub fn recipients(&self) -> Vec<Recipient> {
+        self.keyset().map(|(_, k)| k.keys.iter().map(|key| key.recipient.clone()).collect()).unwrap_or_default()
+    }
+
+    /// Rounds by number, oldest first.
+    #[must_use]
+    pub fn rounds_by_number(&self) -> Vec<&RoundState> {
+        let mut rounds: Vec<_> = self.rounds.values().collect();
+        rounds.sort_by_key(|round| round.open.number);
+        rounds
+    }
+
+    /// Open rounds, oldest first.
+    #[must_use]
+    pub fn open_rounds(&self) -> Vec<&RoundState> {
+        let mut rounds = self.rounds_by_number();
+        rounds.retain(|round| round.phase == RoundPhase::Open);
+        rounds
+    }
+
+    /// The newest round that is committed and not swept.
+    #[must_use]
+    pub fn newest_recoverable(&self) -> Option<&RoundState> {
+        self.rounds.values().filter(|r| r.is_recoverable()).max_by_key(|r| r.open.number)
+    }
+}

@@ -1,0 +1,41 @@
+//! Messages on the bus, version 1. Each is the payload of a signed envelope, except triggers and queries, which anyone
+//! who may publish can send. None grows with the fleet or the data: [`MAX_MESSAGE_LEN`] bounds them all.
+
+mod agent;
+mod leader;
+mod trigger;
+
+pub use agent::{Heartbeat, Hello, Notice, NoticeOutcome, Progress, Stage};
+pub use leader::{Acknowledgement, OpenRound, Order, ServiceState, StateDocument, Verdict, Welcome};
+pub use trigger::{Format, Trigger, TriggerError, TriggerReply, TriggerState};
+
+/// Longest message in bytes, envelope included.
+pub const MAX_MESSAGE_LEN: usize = 4096;
+
+/// Longest reason that a message carries, in bytes; longer ones are cut.
+pub const MAX_REASON_LEN: usize = 1024;
+
+/// `text` cut to [`MAX_REASON_LEN`] at a character's boundary.
+#[must_use]
+pub fn cut_reason(text: &str) -> String {
+    if text.len() <= MAX_REASON_LEN {
+        return text.to_owned();
+    }
+    let mut end = MAX_REASON_LEN - '…'.len_utf8();
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}…", &text[..end])
+}
+
+macro_rules! message {
+    ($name:ident, $type:literal) => {
+        impl crate::envelope::Payload for $name {
+            const DOMAIN: &'static str = "muster.bus";
+            const TYPE: &'static str = $type;
+            const VERSION: u16 = 1;
+            const MAX_LEN: usize = crate::message::MAX_MESSAGE_LEN;
+        }
+    };
+}
+pub(crate) use message;

@@ -1,0 +1,78 @@
+//! Whether a request becomes a round now.
+
+use crate::ids::RoundId;
+use crate::log::{MAX_OPEN_ROUNDS, RoundPhase, Scope, State};
+
+/// What happens to a request whose services are busy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Overlap {
+    /// It waits.
+    #[default]
+    Queue,
+    /// It is skipped.
+    Skip,
+}
+
+/// What becomes of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Admission {
+    /// Open it, with this number.
+    Open {
+        /// The round's number.
+        number: u64,
+    },
+    /// The same request is a round already.
+    Known {
+        /// Its number.
+        number: u64,
+        /// Whether it has ended.
+        ended: bool,
+    },
+    /// It waits.
+    Queue {
+        /// Why.
+        reason: String,
+    },
+    /// It is skipped.
+    Skip {
+        /// Why.
+        reason: String,
+    },
+    /// It can never be a round.
+    Refuse {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What becomes of a request for `round` over `scope`, given what the log says.
+#[must_use]
+pub fn admit(state: &State, round: &RoundId, scope: &Scope, overlap: Overlap) -> Admission {
+    if let Some(known) = state.rounds.get(round) {
+        return Admission::Known { number: known.open.number, ended: known.phase != RoundPhase::Open };
+    }
+    let services = state.services();
+    if let Scope::Services(wanted) = scope
+        && let Some(unknown) = wanted.iter().find(|service| !services.contains(service))
+    {
+        let known = services.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        return Admission::Refuse { reason: format!("service {unknown} is not in the roster (known: {known})") };
+    }
+    if services.is_empty() {
+        return Admission::Refuse { reason: "the roster has no services".into() };
+    }
+    if state.recipients().is_empty() {
+        return Admission::Refuse { reason: "KEY-01: the fleet has no recovery key".into() };
+    }
+    let open = state.open_rounds();
+    let busy = open.iter().find(|other| services.iter().any(|s| scope.contains(s) && other.open.scope.contains(s)));
+    let reason = match busy {
+        Some(other) => format!("round {} has one of its services", other.open.number),
+        None if open.len() >= MAX_OPEN_ROUNDS => format!("{MAX_OPEN_ROUNDS} rounds are open"),
+        None => return Admission::Open { number: state.last_round + 1 },
+    };
+    match overlap {
+        Overlap::Queue => Admission::Queue { reason },
+        Overlap::Skip => Admission::Skip { reason },
+    }
+}

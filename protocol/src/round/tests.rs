@@ -1,0 +1,1 @@
+//! The effects of the round machine, event by event.

@@ -1,0 +1,1 @@
+//! The effects of the slice machine, event by event.

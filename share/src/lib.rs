@@ -1,0 +1,10 @@
+//! Bytes on the share: where objects lie, how the log grows, how packs, indexes and lists are written and read, and
+//! the stores that carry them.
+//!
+//! Knows no bus and decides nothing about rounds: the machines of `muster-protocol` do.
+
+pub mod chunk;
+pub mod entropy;
+pub mod entry;
+pub mod layout;
+pub mod store;

@@ -1,0 +1,99 @@
+//! Where spans go: the base URL of a collector, parsed once.
+//!
+//! Must never hold credentials: a URL is logged and shown, headers with secrets come from elsewhere.
+
+use reqwest::Url;
+use thiserror::Error;
+
+/// Path of the traces signal below the base URL (OTLP specification, "OTLP/HTTP Request").
+const TRACES_PATH: &str = "/v1/traces";
+
+/// Why an address of a collector is not accepted.
+#[derive(Debug, Error)]
+pub enum EndpointError {
+    /// No URL at all.
+    #[error("`{endpoint}` is no URL: give one such as http://127.0.0.1:4318")]
+    Syntax {
+        /// The address as configured.
+        endpoint: String,
+    },
+    /// A URL of another kind.
+    #[error(
+        "`{endpoint}` has the scheme `{scheme}`: give an http or https URL such as http://127.0.0.1:4318"
+    )]
+    Scheme {
+        /// The address as configured.
+        endpoint: String,
+        /// Its scheme.
+        scheme: String,
+    },
+    /// A URL with a user, a password, a query or a fragment.
+    #[error("the collector's URL at host {host} carries more than host, port and path: remove the rest")]
+    Surplus {
+        /// Host of the address; the whole of it may hold a password.
+        host: String,
+    },
+}
+
+/// The full URL to which traces are posted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Endpoint(String);
+
+impl Endpoint {
+    pub(crate) fn parse(endpoint: &str) -> Result<Self, EndpointError> {
+        let syntax = || EndpointError::Syntax { endpoint: endpoint.to_owned() };
+        let url = Url::parse(endpoint).map_err(|_| syntax())?;
+        if !matches!(url.scheme(), "http" | "https") {
+            // `localhost:4318` parses as a URL of the scheme `localhost`; the message shows how it is meant.
+            let scheme = url.scheme().to_owned();
+            return Err(EndpointError::Scheme { endpoint: endpoint.to_owned(), scheme });
+        }
+        let host = url.host_str().ok_or_else(syntax)?;
+        let surplus = !url.username().is_empty() || url.password().is_some();
+        if surplus || url.query().is_some() || url.fragment().is_some() {
+            return Err(EndpointError::Surplus { host: host.to_owned() });
+        }
+        let base = url.as_str().trim_end_matches('/');
+        Ok(Self(if base.ends_with(TRACES_PATH) { base.to_owned() } else { format!("{base}{TRACES_PATH}") }))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_signal_path_is_added_once() {
+        for (given, posted) in [
+            ("http://127.0.0.1:4318", "http://127.0.0.1:4318/v1/traces"),
+            ("http://127.0.0.1:4318/", "http://127.0.0.1:4318/v1/traces"),
+            ("https://otel.example.org/team/", "https://otel.example.org/team/v1/traces"),
+            ("https://otel.example.org/v1/traces", "https://otel.example.org/v1/traces"),
+        ] {
+            assert_eq!(Endpoint::parse(given).expect("a good address").as_str(), posted);
+        }
+    }
+
+    #[test]
+    fn other_addresses_are_refused() {
+        assert!(matches!(Endpoint::parse(""), Err(EndpointError::Syntax { .. })));
+        assert!(matches!(Endpoint::parse("127.0.0.1:4318"), Err(EndpointError::Syntax { .. })));
+        assert!(matches!(Endpoint::parse("localhost:4318"), Err(EndpointError::Scheme { .. })));
+        assert!(matches!(Endpoint::parse("grpc://otel.example.org"), Err(EndpointError::Scheme { .. })));
+        assert!(matches!(
+            Endpoint::parse("http://otel.example.org/?a=b"),
+            Err(EndpointError::Surplus { .. })
+        ));
+    }
+
+    #[test]
+    fn a_password_is_refused_and_not_repeated() {
+        let error = Endpoint::parse("http://user:hunter2@otel.example.org").expect_err("a password");
+        assert!(matches!(error, EndpointError::Surplus { .. }));
+        assert!(!error.to_string().contains("hunter2"));
+    }
+}
