@@ -2,4 +2,5 @@
 //!
 //! Holds no key that can read a past backup.
 
+pub mod recover;
 pub mod source;

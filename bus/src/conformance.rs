@@ -353,11 +353,9 @@ async fn only_inboxes_are_answered() {
     for (reply, answered) in [
         (STATE, false),
         ("$JS.API.STREAM.DELETE.MUSTER_test_STATE", false),
-        ("$JS.ACK.a.b", false),
         ("_INBOXES", false),
         ("_INBOX.abc", true),
         ("_INBOX_dns.abc", true),
-        ("_R_.abc.def", true),
     ] {
         raw.publish_with_reply("ask", reply, Bytes::new()).await.expect("sent");
         assert_eq!(message(&mut requests).await.reply.is_some(), answered, "{reply}");

@@ -261,7 +261,7 @@ impl Wire {
     /// Turns what the client received into a message of ours.
     fn arrived(&self, message: async_nats::Message) -> Message {
         let reply = message.reply.filter(|reply| {
-            let answerable = self.may_answer(reply);
+            let answerable = may_answer(reply, &self.inbox_prefix);
             if !answerable {
                 tracing::debug!(subject = %message.subject, %reply, "reply subject refused");
             }
@@ -274,15 +274,6 @@ impl Wire {
             payload: message.payload,
         }
     }
-
-    /// The server checks nobody's permission to name a reply subject, so that an answer could be aimed at a stored
-    /// subject or the server's own. Answered are inboxes (`_INBOX…`, or our own prefix) and what the server puts in
-    /// place of them between accounts (`_R_.…`), nothing else.
-    fn may_answer(&self, reply: &str) -> bool {
-        let inbox = ["_INBOX.", "_INBOX_", "_R_."].iter().any(|prefix| reply.starts_with(prefix));
-        let own = reply.strip_prefix(&*self.inbox_prefix).is_some_and(|rest| rest.starts_with('.'));
-        (inbox || own) && subject::check_subject(reply).is_ok()
-    }
 }
 
 #[async_trait]
@@ -290,6 +281,15 @@ impl Responder for Wire {
     async fn respond(&self, subject: &str, headers: Headers, payload: Bytes) -> Result<(), BusError> {
         self.send(subject, None, headers, payload).await
     }
+}
+
+/// The server checks nobody's permission to name a reply subject, so that an answer could be aimed at a stored
+/// subject or the server's own. Answered are inboxes (`_INBOX…`, or our own prefix) and what the server puts in
+/// place of them between accounts (`_R_.…`), nothing else.
+fn may_answer(reply: &str, own_prefix: &str) -> bool {
+    let inbox = ["_INBOX.", "_INBOX_", "_R_."].iter().any(|prefix| reply.starts_with(prefix));
+    let own = reply.strip_prefix(own_prefix).is_some_and(|rest| rest.starts_with('.'));
+    (inbox || own) && subject::check_subject(reply).is_ok()
 }
 
 fn header_map(headers: Headers) -> HeaderMap {
@@ -303,4 +303,28 @@ fn header_map(headers: Headers) -> HeaderMap {
 fn headers(map: &HeaderMap) -> Headers {
     let flat = map.iter().flat_map(|(name, values)| values.iter().map(move |value| (name, value)));
     flat.map(|(name, value)| (name.to_string(), value.as_str().to_owned())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::may_answer;
+
+    #[test]
+    fn only_inboxes_may_be_answered() {
+        for reply in ["_INBOX.abc", "_INBOX_dns.abc", "_R_.abc.def", "own.abc"] {
+            assert!(may_answer(reply, "own"), "{reply}");
+        }
+        for reply in [
+            "$JS.ACK.a.b",
+            "$KV.lease.x",
+            "muster.v1.a.state",
+            "_INBOXES",
+            "_INBOX.*",
+            "_INBOX.a.>",
+            "owner.a",
+            "own",
+        ] {
+            assert!(!may_answer(reply, "own"), "{reply}");
+        }
+    }
 }

@@ -7,4 +7,8 @@ pub mod chunk;
 pub mod entropy;
 pub mod entry;
 pub mod layout;
+pub mod lists;
+pub mod pack;
+pub mod sealed;
+pub mod log;
 pub mod store;

@@ -43,7 +43,7 @@ impl CommandSource {
     }
 
     fn error(&self, cause: Cause) -> SourceError {
-        SourceError { name: self.name.clone(), kind: "command", cause }
+        SourceError { name: self.name.clone(), kind: "command", cause: Box::new(cause) }
     }
 
     fn program(&self) -> String {
@@ -114,9 +114,7 @@ impl CommandSource {
             ..SourceReport::default()
         };
         dump::begin(sink, self.entry(), &mut report)?;
-        let ended = self.follow(&mut group, sink, context);
-        // Whatever happened, nothing of the group keeps running unwatched; after a clean end this finds nobody.
-        match ended {
+        match self.follow(&mut group, sink, context) {
             Ok(written) => {
                 sink.end(None)?;
                 report.source_bytes = written;
@@ -303,7 +301,7 @@ impl Group {
     fn signal(&self, signal: Signal) {
         if let Some(id) = self.id().filter(|_| !self.reaped) {
             // Fails only when nobody is left.
-            drop(kill_process_group(id, signal));
+            let _ = kill_process_group(id, signal);
         }
     }
 
@@ -313,7 +311,8 @@ impl Group {
         let since = Instant::now();
         let mut buffer = [0; 4096];
         while since.elapsed() < GRACE && !(stdout.is_none() && self.has_ended()) {
-            drop(wait(stdout.as_ref(), None::<&std::process::ChildStderr>));
+            // A pipe that cannot be watched costs nothing but the grace.
+            let _ = wait(stdout.as_ref(), None::<&std::process::ChildStderr>);
             let Some(pipe) = stdout else { continue };
             match pipe.read(&mut buffer) {
                 Ok(0) => *stdout = None,

@@ -19,7 +19,7 @@ pub struct SourceError {
     /// Its kind, as configuration writes it.
     pub kind: &'static str,
     /// What happened.
-    pub cause: Cause,
+    pub cause: Box<Cause>,
 }
 
 impl SourceError {
@@ -40,7 +40,7 @@ impl fmt::Display for SourceError {
 // error's source.
 impl std::error::Error for SourceError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        std::error::Error::source(&self.cause)
+        std::error::Error::source(&*self.cause)
     }
 }
 

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -47,7 +47,7 @@ impl FilesSource {
     }
 
     fn error(&self, cause: Cause) -> SourceError {
-        SourceError { name: self.name.clone(), kind: "files", cause }
+        SourceError { name: self.name.clone(), kind: "files", cause: Box::new(cause) }
     }
 
     /// The path with links resolved, and what is there.
@@ -351,7 +351,7 @@ impl Walk<'_> {
             }
             match self.run(file, data, end)? {
                 Read::Complete => at = end,
-                other => return Ok(other),
+                other @ (Read::Changed | Read::Failed(_)) => return Ok(other),
             }
         }
         Ok(Read::Complete)

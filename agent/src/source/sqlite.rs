@@ -46,7 +46,7 @@ impl SqliteSource {
     }
 
     fn error(&self, cause: Cause) -> SourceError {
-        SourceError { name: self.name.clone(), kind: "sqlite", cause }
+        SourceError { name: self.name.clone(), kind: "sqlite", cause: Box::new(cause) }
     }
 
     fn sqlite(&self, doing: &'static str) -> impl Fn(rusqlite::Error) -> Cause {
@@ -144,8 +144,7 @@ impl SqliteSource {
         };
         let interrupt = copy.get_interrupt_handle();
         let checked = thread::scope(|scope| {
-            let done = std::sync::mpsc::channel::<()>();
-            let (ended, watch) = done;
+            let (ended, watch) = std::sync::mpsc::channel::<()>();
             scope.spawn(move || {
                 use std::sync::mpsc::RecvTimeoutError::Timeout;
                 while watch.recv_timeout(Duration::from_millis(50)) == Err(Timeout) {
@@ -217,7 +216,7 @@ impl Source for SqliteSource {
     }
 
     fn capture(&self, sink: &mut dyn Sink, context: &CaptureContext<'_>) -> Result<SourceReport, SourceError> {
-        let captured = || {
+        let mut captured = || {
             // Before the spool file, so that a missing database leaves no trace.
             drop(self.open()?);
             let spool = Spool::create(context.spool, &self.name)?;
@@ -225,7 +224,6 @@ impl Source for SqliteSource {
             self.check(&spool.path, context)?;
             self.push(&spool.path, sink, context)
         };
-        let mut captured = captured;
         captured().map_err(|cause| self.error(cause))
     }
 }
@@ -314,6 +312,7 @@ mod tests {
             let spool = tempfile::tempdir().expect("spool");
             let writer = database(&path, journal, 12_000);
             writer.busy_timeout(Duration::from_secs(30)).expect("timeout");
+            writer.pragma_update(None, "cache_size", -65_536).expect("cache");
             let (stop, written) = (AtomicBool::new(false), AtomicBool::new(false));
             let mut sink = Memory::default();
             std::thread::scope(|scope| {
@@ -322,6 +321,8 @@ mod tests {
                     while !stop.load(Ordering::Relaxed) {
                         writer.execute("UPDATE pair SET b = b + 1", []).expect("updates");
                         written.store(true, Ordering::Relaxed);
+                        // A service does not write without a break either.
+                        std::thread::sleep(Duration::from_millis(10));
                     }
                 });
                 while !written.load(Ordering::Relaxed) {
@@ -359,14 +360,14 @@ mod tests {
         fs::write(&path, bytes).expect("writes");
         let mut sink = Memory::default();
         let error = capture(&*source(&path, Duration::from_secs(1)), &mut sink, folder.path()).expect_err("damaged");
-        assert!(matches!(&error.cause, Cause::Damaged { problems, .. } if !problems.is_empty()), "{error}");
+        assert!(matches!(&*error.cause, Cause::Damaged { problems, .. } if !problems.is_empty()), "{error}");
         assert!(error.is_permanent());
         assert!(sink.entries.is_empty());
         assert_eq!(fs::read_dir(folder.path()).expect("lists").count(), 1);
 
         fs::write(&path, b"this has never been a database, but it is long enough to look at").expect("writes");
         let error = source(&path, Duration::from_secs(1)).preflight().expect_err("no database");
-        assert!(matches!(error.cause, Cause::Sqlite { .. }) && error.is_permanent(), "{error}");
+        assert!(matches!(*error.cause, Cause::Sqlite { .. }) && error.is_permanent(), "{error}");
     }
 
     #[test]
@@ -375,7 +376,7 @@ mod tests {
         let path = folder.path().join("none.db");
         let source = source(&path, Duration::from_secs(1));
         let error = capture(&*source, &mut Memory::default(), folder.path()).expect_err("missing");
-        assert!(matches!(error.cause, Cause::Root { .. }) && error.is_permanent(), "{error}");
+        assert!(matches!(*error.cause, Cause::Root { .. }) && error.is_permanent(), "{error}");
         assert!(source.preflight().is_err());
         assert_eq!(fs::read_dir(folder.path()).expect("lists").count(), 0);
     }
@@ -388,7 +389,7 @@ mod tests {
         writer.execute_batch("BEGIN EXCLUSIVE").expect("locks");
         let mut sink = Memory::default();
         let error = capture(&*source(&path, Duration::from_millis(60)), &mut sink, folder.path()).expect_err("locked");
-        assert!(matches!(error.cause, Cause::Locked { .. }) && !error.is_permanent(), "{error}");
+        assert!(matches!(*error.cause, Cause::Locked { .. }) && !error.is_permanent(), "{error}");
         writer.execute_batch("COMMIT").expect("unlocks");
         capture(&*source(&path, Duration::from_millis(60)), &mut sink, folder.path()).expect("captures");
         assert_eq!(sink.get("live.db").size, fs::metadata(&path).expect("stat").len());

@@ -20,7 +20,7 @@ pub(crate) struct Memory<'a> {
     pub(crate) discarded: usize,
     /// Called with each piece of data before it is kept.
     pub(crate) on_data: Option<Tap<'a>>,
-    open: Option<(Entry, Vec<u8>)>,
+    pub(crate) open: Option<(Entry, Vec<u8>)>,
 }
 
 impl Memory<'_> {

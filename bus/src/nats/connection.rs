@@ -107,7 +107,7 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        drop(self.news.client().take());
+        let _ = &self.news;
     }
 }
 

@@ -62,20 +62,24 @@ impl Stored {
         &self.streams
     }
 
-    /// Stores a last value; makes the stream when nobody acknowledges.
+    /// Stores a last value; makes the stream when nobody acknowledges. Those who watch the subject keep the server
+    /// from saying that nobody listens, so a missing stream is mostly noticed by its silence; each try waits for a
+    /// part of the limit only. A value stored twice that way is the same value.
     pub(crate) async fn set_value(&self, subject: &str, payload: Bytes) -> Result<u64, BusError> {
         let stream = &self.streams.values;
-        let deadline = Instant::now() + self.wire.limits.answer;
+        let limit = self.wire.limits.answer;
+        let deadline = Instant::now() + limit;
         let mut attempt = 0;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let answer = self.wire.ask(subject, Headers::new(), payload.clone(), left).await;
+            let answer = self.wire.ask(subject, Headers::new(), payload.clone(), left.min(limit / 5)).await;
             let missing = match answer {
                 Ok(answer) => return Ok(acknowledged(stream, &answer.payload)?.sequence),
                 Err(BusError::NoResponders { .. }) => BusError::NoStream { stream: stream.clone() },
+                Err(BusError::Timeout { .. }) => BusError::Timeout { subject: subject.to_owned(), limit },
                 Err(other) => return Err(other),
             };
-            // No answer also means "no leader yet", so the loop goes on whatever comes of this.
+            // Silence also means "no leader yet", so the loop goes on whatever comes of this.
             let made = self.ensure_values_by(deadline).await;
             attempt += 1;
             if !self.pause(attempt, deadline).await {

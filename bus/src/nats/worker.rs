@@ -71,14 +71,13 @@ impl NatsQueue {
 
     fn job(&self, message: Message) -> Job {
         let deliveries = message.info().map_or(1, |info| u64::try_from(info.delivered).unwrap_or(1));
-        let (message, acker) = message.split();
+        let message = message.message;
         let delivery = GivenOut {
             wire: self.wire.clone(),
             stream: self.stored.streams().queue.clone(),
             // The reply subject of a job is the server's own and was pulled for: it needs no check.
             reply: message.reply.map(|reply| reply.to_string()).unwrap_or_default(),
         };
-        drop(acker);
         Job::new(
             message.subject.to_string(),
             message.headers.as_ref().map(headers).unwrap_or_default(),

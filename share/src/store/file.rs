@@ -136,11 +136,11 @@ impl Folder {
         }
     }
 
-    /// Makes the folders between the share and `file`, each made durable by its parent.
-    fn make_parents(&self, file: &Path) -> io::Result<()> {
-        let below = file.strip_prefix(&self.root).map_err(io::Error::other)?;
+    /// Makes `folder` and those between it and the share, each made durable by its parent.
+    fn make_folders(&self, folder: &Path) -> io::Result<()> {
+        let below = folder.strip_prefix(&self.root).map_err(io::Error::other)?;
         let mut parent = self.root.clone();
-        for part in below.parent().into_iter().flat_map(Path::components) {
+        for part in below {
             let folder = parent.join(part);
             match make_folder(&folder) {
                 Ok(()) => sync_folder(&parent)?,
@@ -156,12 +156,12 @@ impl Folder {
         self.present()?;
         if contended {
             let temporaries = self.root.join(Prefix::Log.to_string());
-            self.make_parents(&temporaries.join("."))?;
+            self.make_folders(&temporaries)?;
             self.publisher.publish(&temporaries, file, bytes)
         } else {
             match publish::create_object(file, bytes) {
                 Err(Failure::System(error)) if error.kind() == io::ErrorKind::NotFound => {
-                    self.make_parents(file)?;
+                    self.make_folders(file.parent().unwrap_or(&self.root))?;
                     publish::create_object(file, bytes)
                 }
                 done => done,

@@ -11,7 +11,7 @@ use rustix::fs::{CWD, RenameFlags};
 use rustix::io::Errno;
 
 use super::Failure;
-use super::system::{create_exclusive, open_read, sync_folder, uninterrupted};
+use super::system::{create_exclusive, is_symlink, open_read, sync_folder, uninterrupted};
 use crate::entropy::OsEntropy;
 use crate::layout::TEMPORARY;
 use crate::store::Exclusive;
@@ -182,10 +182,18 @@ fn sync_parent(path: &Path) -> io::Result<()> {
     path.parent().map_or(Ok(()), sync_folder)
 }
 
-/// Whether the file holds exactly these bytes.
+/// Whether the file holds exactly these bytes. Something that is no file holds others.
 fn holds(path: &Path, bytes: &[u8]) -> io::Result<bool> {
+    let file = match open_read(path) {
+        Ok(file) => file,
+        Err(error) if is_symlink(&error) => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    if !file.metadata()?.is_file() {
+        return Ok(false);
+    }
     let mut there = Vec::new();
-    open_read(path)?.take(bytes.len() as u64 + 1).read_to_end(&mut there)?;
+    file.take(bytes.len() as u64 + 1).read_to_end(&mut there)?;
     Ok(there == bytes)
 }
 

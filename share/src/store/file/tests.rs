@@ -87,7 +87,7 @@ async fn foreign_names_are_told_apart_and_never_followed() {
     assert!(matches!(store.get(&link, 9).await, Err(StoreError::Damaged { .. })));
     assert!(matches!(store.head(&link).await, Err(StoreError::Damaged { .. })));
     let error = store.put_new(&link, Bytes::from_static(b"y")).await.expect_err("squatted");
-    assert!(!error.is_transient() || matches!(error, StoreError::Io { .. }), "{error}");
+    assert!(matches!(error, StoreError::AlreadyExists { .. }), "{error}");
     assert_eq!(store.get(&ObjectPath::LogRecord(1), 9).await.expect("there"), &b"x"[..]);
 }
 

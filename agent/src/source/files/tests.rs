@@ -1,0 +1,196 @@
+use super::super::testing::{Memory, capture};
+use super::super::{CaptureContext, Cause, SourceConfig, SourceTable};
+use super::RETRIES;
+use crate::source::Source;
+use crate::source::config::FilesTable;
+use muster_share::entry::{Extent, Gap, Kind};
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+fn build(table: FilesTable) -> Box<dyn Source> {
+    let mut configs = SourceConfig::resolve(&[SourceTable::Files(table)], Path::new("/")).expect("resolves");
+    configs.remove(0).build()
+}
+
+fn texts(list: &[&str]) -> Vec<String> {
+    list.iter().map(|&text| text.to_owned()).collect()
+}
+
+fn write(root: &Path, path: &str) {
+    let path = root.join(path);
+    fs::create_dir_all(path.parent().expect("parent")).expect("folder");
+    fs::write(path, "x").expect("file");
+}
+
+#[test]
+fn parents_come_first_and_siblings_in_byte_order() {
+    let root = tempfile::tempdir().expect("folder");
+    for path in ["b/z", "a-b", "a/c", "a/B", "Z"] {
+        write(root.path(), path);
+    }
+    UnixListener::bind(root.path().join("socket")).expect("socket");
+    let mut sink = Memory::default();
+    let report = capture(&*build(FilesTable::new(root.path())), &mut sink, root.path()).expect("captures");
+    assert_eq!(sink.paths(), ["", "Z", "a", "a/B", "a/c", "a-b", "b", "b/z"]);
+    assert_eq!((report.entries, report.gaps, report.sockets, report.source_bytes), (8, 0, 1, 5));
+    let (entry, real) = (sink.get("a/c"), root.path().join("a/c").metadata().expect("stat"));
+    assert_eq!((entry.mode, entry.uid, entry.gid), (real.mode() & 0o7777, real.uid(), real.gid()));
+    assert_eq!((entry.mtime_secs, i64::from(entry.mtime_nanos)), (real.mtime(), real.mtime_nsec()));
+}
+
+#[test]
+fn patterns_choose_and_excluded_folders_are_not_entered() {
+    let root = tempfile::tempdir().expect("folder");
+    for path in ["keep/a.conf", "keep/b.log", "cache/c.conf", "deep/cache/d.conf", "deep/e/f.conf", "all/g", "none/h"] {
+        write(root.path(), path);
+    }
+    let all = FilesTable::new(root.path());
+    let exclude = texts(&["cache/", "*.log"]);
+    let paths = |table| {
+        let mut sink = Memory::default();
+        let report = capture(&*build(table), &mut sink, root.path()).expect("captures");
+        assert_eq!(report.entries, sink.entries.len() as u64);
+        sink.paths()
+    };
+    assert_eq!(
+        paths(FilesTable { exclude: exclude.clone(), ..all.clone() }),
+        ["", "all", "all/g", "deep", "deep/e", "deep/e/f.conf", "keep", "keep/a.conf", "none", "none/h"]
+    );
+    assert_eq!(
+        paths(FilesTable { include: texts(&["*.conf", "/all/"]), exclude, ..all.clone() }),
+        ["", "all", "all/g", "deep", "deep/e", "deep/e/f.conf", "keep", "keep/a.conf"]
+    );
+    assert_eq!(paths(FilesTable { include: texts(&["nothing"]), ..all }), [""]);
+}
+
+#[test]
+fn a_single_file_gets_a_root_and_a_link_to_a_folder_is_followed() {
+    let root = tempfile::tempdir().expect("folder");
+    write(root.path(), "real/file.txt");
+    let mut sink = Memory::default();
+    capture(&*build(FilesTable::new(root.path().join("real/file.txt"))), &mut sink, root.path()).expect("captures");
+    assert_eq!(sink.paths(), ["", "file.txt"]);
+    assert_eq!((sink.get("").kind, sink.get("file.txt").size), (Kind::Directory, 1));
+    symlink("real", root.path().join("link")).expect("link");
+    let mut sink = Memory::default();
+    capture(&*build(FilesTable::new(root.path().join("link"))), &mut sink, root.path()).expect("captures");
+    assert_eq!(sink.paths(), ["", "file.txt"]);
+}
+
+#[test]
+fn what_is_not_there_is_a_permanent_error() {
+    let root = tempfile::tempdir().expect("folder");
+    UnixListener::bind(root.path().join("socket")).expect("socket");
+    for (path, kind) in [("none", false), ("socket", true)] {
+        let source = build(FilesTable::new(root.path().join(path)));
+        let error = capture(&*source, &mut Memory::default(), root.path()).expect_err(path);
+        assert_eq!(matches!(*error.cause, Cause::RootKind { .. }), kind, "{error}");
+        assert!(error.is_permanent() && source.preflight().is_err());
+    }
+}
+
+#[test]
+fn hard_links_are_kept_once() {
+    let root = tempfile::tempdir().expect("folder");
+    write(root.path(), "a");
+    for (from, to) in [("a", "b"), ("b", "c")] {
+        fs::hard_link(root.path().join(from), root.path().join(to)).expect("link");
+    }
+    let mut sink = Memory::default();
+    let report = capture(&*build(FilesTable::new(root.path())), &mut sink, root.path()).expect("captures");
+    assert_eq!(report.source_bytes, 1);
+    assert!(sink.get("a").hard_link.is_none());
+    for path in ["b", "c"] {
+        assert_eq!(sink.get(path).hard_link.as_deref().map(Vec::as_slice), Some(&b"a"[..]));
+        assert_eq!(sink.get(path).size, 0);
+    }
+}
+
+#[test]
+fn holes_are_pushed_as_holes() {
+    let root = tempfile::tempdir().expect("folder");
+    let file = fs::File::create(root.path().join("sparse")).expect("file");
+    std::os::unix::fs::FileExt::write_all_at(&file, &[7; 4096], 1 << 20).expect("writes");
+    file.set_len(5 << 20).expect("length");
+    let mut sink = Memory::default();
+    capture(&*build(FilesTable::new(root.path())), &mut sink, root.path()).expect("captures");
+    let entry = sink.get("sparse");
+    assert_eq!(entry.size, 5 << 20);
+    let holes: u64 = entry
+        .extents
+        .iter()
+        .map(|extent| match extent {
+            Extent::Hole { length } => *length,
+            Extent::Data { .. } => 0,
+        })
+        .sum();
+    assert!(holes >= 4 << 20, "{:?}", entry.extents);
+    assert!(sink.content[&b"sparse"[..]].len() < 1 << 20);
+}
+
+/// A writer that appends whenever a piece has been read, `times` times.
+fn captured_while_growing(times: u32) -> (Memory<'static>, u64) {
+    let root = tempfile::tempdir().expect("folder");
+    let path = root.path().join("log");
+    fs::write(&path, "0").expect("file");
+    let mut left = times;
+    let append = move |_: &_, _: &[u8]| {
+        if left > 0 {
+            left -= 1;
+            let mut file = fs::OpenOptions::new().append(true).open(&path).expect("opens");
+            file.write_all(b"+").expect("appends");
+        }
+    };
+    let mut sink = Memory { on_data: Some(Box::new(append)), ..Memory::default() };
+    let report = capture(&*build(FilesTable::new(root.path())), &mut sink, root.path()).expect("captures");
+    (sink, report.gaps)
+}
+
+#[test]
+fn a_file_that_changes_is_read_again_and_then_kept_with_a_gap() {
+    let (sink, gaps) = captured_while_growing(2);
+    assert_eq!((sink.discarded, gaps, sink.get("log").gap), (2, 0, None));
+    assert_eq!(sink.content[&b"log"[..]], b"0++");
+    let (sink, gaps) = captured_while_growing(u32::MAX);
+    assert_eq!((sink.discarded, gaps, sink.get("log").gap), (RETRIES as usize, 1, Some(Gap::Changed)));
+    assert_eq!(sink.content[&b"log"[..]], b"0+++", "the bytes of the last try, up to the length it began with");
+}
+
+#[test]
+fn what_vanishes_or_cannot_be_read_is_a_gap() {
+    let root = tempfile::tempdir().expect("folder");
+    for path in ["a", "b", "c/d"] {
+        write(root.path(), path);
+    }
+    let (gone, folder) = (root.path().join("b"), root.path().join("c"));
+    let remove = move |_: &_, _: &[u8]| {
+        // Fails from the second call on, when they are gone.
+        drop(fs::remove_file(&gone));
+        drop(fs::remove_dir_all(&folder));
+    };
+    let mut sink = Memory { on_data: Some(Box::new(remove)), ..Memory::default() };
+    let report = capture(&*build(FilesTable::new(root.path())), &mut sink, root.path()).expect("captures");
+    assert_eq!((report.entries, report.gaps), (4, 2));
+    assert_eq!((sink.get("b").gap, sink.get("b").kind), (Some(Gap::Vanished), Kind::File));
+    assert_eq!((sink.get("c").gap, sink.get("c").kind), (Some(Gap::Vanished), Kind::Directory));
+
+    // Root reads everything, so that only others see this gap.
+    if !rustix::process::geteuid().is_root() {
+        fs::set_permissions(root.path().join("a"), fs::Permissions::from_mode(0o000)).expect("mode");
+        let mut sink = Memory::default();
+        capture(&*build(FilesTable::new(root.path())), &mut sink, root.path()).expect("captures");
+        assert_eq!(sink.get("a").gap, Some(Gap::Unreadable(13)));
+    }
+}
+
+#[test]
+fn a_cancelled_capture_ends() {
+    let root = tempfile::tempdir().expect("folder");
+    let context = CaptureContext { spool: root.path(), cancel: &AtomicBool::new(true) };
+    let error = build(FilesTable::new(root.path())).capture(&mut Memory::default(), &context).expect_err("cancelled");
+    assert!(matches!(*error.cause, Cause::Cancelled));
+}

@@ -1,0 +1,154 @@
+//! The log on the share: slots read in order, records appended by exclusive create.
+//!
+//! The rules of what a record may say are `muster_protocol::log`'s; here is only how slots are found, read and won.
+//! Absence never proves the head, only a create does: whoever appends learns in the same moment that it was last.
+
+mod append;
+mod format;
+mod memory;
+mod segment;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use muster_protocol::log::{Effect, Head, MAX_RECORD_LEN, Pin, ReplayError, State};
+
+use crate::layout::ObjectPath;
+use crate::store::{Store, StoreError};
+
+pub use append::{AppendError, found};
+pub use format::{FORMAT_VERSION, Format, FormatError};
+pub use memory::{HeadMemory, MemoryError, parse_head};
+
+/// Why the log could not be read to its head.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The share did not give an object.
+    #[error("the log cannot be read")]
+    Store(#[source] StoreError),
+    /// The share holds no fleet.
+    #[error("{share} holds no FORMAT object: it is no Muster share, or the path is wrong")]
+    NotAShare {
+        /// The share.
+        share: String,
+    },
+    /// FORMAT does not parse, or is of a version that this program does not know.
+    #[error("{share} cannot be read")]
+    Format {
+        /// The share.
+        share: String,
+        /// Why.
+        #[source]
+        source: FormatError,
+    },
+    /// The records contradict the rules, what was pinned or what was seen before.
+    #[error("the log cannot be trusted")]
+    Replay(#[from] ReplayError),
+    /// The log ends before a head that was seen.
+    #[error("the log ends at record {head}, but record {seen} was seen before: newer records are gone")]
+    Shortened {
+        /// Where it ends.
+        head: u64,
+        /// What was seen.
+        seen: u64,
+    },
+}
+
+impl LogError {
+    /// Whether waiting may mend it.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_transient(),
+            Self::NotAShare { .. } | Self::Format { .. } | Self::Replay(_) | Self::Shortened { .. } => false,
+        }
+    }
+}
+
+/// A reader of one log, standing at some head.
+#[derive(Debug)]
+pub struct Log {
+    store: Arc<dyn Store>,
+    state: State,
+}
+
+impl Log {
+    /// Reads the log of the share from its beginning to its head.
+    ///
+    /// # Errors
+    /// When the share cannot be read or holds no log that `pin` allows.
+    pub async fn open(store: Arc<dyn Store>, pin: Pin) -> Result<Self, LogError> {
+        let share = store.describe();
+        let bytes = match store.get(&ObjectPath::Format, Format::MAX_LEN).await {
+            Ok(bytes) => bytes,
+            Err(StoreError::NotFound { .. }) => return Err(LogError::NotAShare { share }),
+            Err(error) => return Err(LogError::Store(error)),
+        };
+        let format = Format::parse(&bytes).map_err(|source| LogError::Format { share, source })?;
+        // Unsigned, so only a hint: the fleet id must also follow from the root key that signed genesis.
+        let pin = Pin { fleet: pin.fleet.or(Some(format.fleet)), ..pin };
+        let mut log = Self { store, state: State::new(pin) };
+        log.refresh().await?;
+        if log.state.next == 0 {
+            let why = "there is no record 0".to_owned();
+            return Err(ReplayError::Genesis { why }.into());
+        }
+        Ok(log)
+    }
+
+    /// Reads what was appended since; returns how many slots that were.
+    ///
+    /// # Errors
+    /// When the share cannot be read or what was appended cannot be trusted.
+    pub async fn refresh(&mut self) -> Result<u64, LogError> {
+        let before = self.state.next;
+        self.read_segments().await?;
+        while let Some(bytes) = self.slot(self.state.next).await? {
+            self.take(&bytes)?;
+        }
+        match self.state.pin.head {
+            Some(seen) if self.state.head.number < seen.number => {
+                Err(LogError::Shortened { head: self.state.head.number, seen: seen.number })
+            }
+            Some(_) | None => Ok(self.state.next - before),
+        }
+    }
+
+    /// What the log says so far.
+    #[must_use]
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The last valid record.
+    #[must_use]
+    pub fn head(&self) -> Head {
+        self.state.head
+    }
+
+    /// The share that it lies on.
+    #[must_use]
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> Result<(), LogError> {
+        let number = self.state.next;
+        match self.state.replay(bytes)? {
+            Effect::Applied => {}
+            Effect::WithoutEffect(why) => tracing::warn!(number, why, "log record is without effect"),
+            Effect::Void(why) => tracing::warn!(number, why, "log slot is void"),
+        }
+        Ok(())
+    }
+
+    /// The bytes in a slot; none if it is free. A slot that is too long to be a record is void, not an error.
+    async fn slot(&self, number: u64) -> Result<Option<Bytes>, LogError> {
+        match self.store.get(&ObjectPath::LogRecord(number), MAX_RECORD_LEN as u64).await {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(StoreError::NotFound { .. }) => Ok(None),
+            Err(StoreError::TooLong { .. } | StoreError::Damaged { .. }) => Ok(Some(Bytes::new())),
+            Err(error) => Err(LogError::Store(error)),
+        }
+    }
+}

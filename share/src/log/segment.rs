@@ -1,0 +1,79 @@
+//! Segments: a thousand slots in one object, so that readers of a long log fetch few.
+//!
+//! ```text
+//! log/segment-<n> := 1000 × ( length as u32, big endian · the slot's bytes )        slots n … n+999
+//! ```
+//!
+//! A segment is a copy and proves nothing: its records are verified like those of single slots, and one that is
+//! missing or damaged only costs more reads.
+
+use bytes::Bytes;
+use muster_protocol::log::MAX_RECORD_LEN;
+
+use super::{Log, LogError};
+use crate::layout::ObjectPath;
+use crate::store::StoreError;
+
+/// Slots in a segment.
+const SLOTS: u64 = 1000;
+const MAX_SEGMENT_LEN: u64 = SLOTS * (MAX_RECORD_LEN as u64 + 4);
+
+impl Log {
+    /// Reads whole segments for as long as there are any.
+    pub(super) async fn read_segments(&mut self) -> Result<(), LogError> {
+        while self.state.next.is_multiple_of(SLOTS) {
+            let first = self.state.next;
+            let bytes = match self.store.get(&ObjectPath::LogSegment(first), MAX_SEGMENT_LEN).await {
+                Ok(bytes) => bytes,
+                Err(error) if error.is_transient() => return Err(LogError::Store(error)),
+                Err(_) => return Ok(()),
+            };
+            let Some(slots) = split(&bytes) else {
+                tracing::warn!(first, "log segment is damaged; reading its slots one by one");
+                return Ok(());
+            };
+            let mut state = self.state.clone();
+            if slots.iter().any(|slot| state.replay(slot).is_err()) {
+                tracing::warn!(first, "log segment does not replay; reading its slots one by one");
+                return Ok(());
+            }
+            self.state = state;
+        }
+        Ok(())
+    }
+
+    /// Writes the segment before the head if it is complete and missing. For the leader, after an append.
+    ///
+    /// # Errors
+    /// When the slots cannot be read; a segment that cannot be written is only missing.
+    pub async fn write_segment(&self) -> Result<(), LogError> {
+        let Some(first) = (self.state.next / SLOTS).checked_sub(1).map(|n| n * SLOTS) else { return Ok(()) };
+        let path = ObjectPath::LogSegment(first);
+        match self.store.head(&path).await {
+            Err(StoreError::NotFound { .. }) => {}
+            Ok(_) | Err(_) => return Ok(()),
+        }
+        let mut segment = Vec::new();
+        for number in first..first + SLOTS {
+            let slot = self.slot(number).await?.unwrap_or_default();
+            let len = u32::try_from(slot.len()).expect("a slot is at most 64 KiB");
+            segment.extend_from_slice(&len.to_be_bytes());
+            segment.extend_from_slice(&slot);
+        }
+        if let Err(error) = self.store.put_new(&path, Bytes::from(segment)).await {
+            tracing::warn!(first, %error, "log segment was not written");
+        }
+        Ok(())
+    }
+}
+
+fn split(mut bytes: &[u8]) -> Option<Vec<&[u8]>> {
+    let mut slots = Vec::new();
+    while !bytes.is_empty() {
+        let (len, rest) = bytes.split_first_chunk::<4>()?;
+        let (slot, rest) = rest.split_at_checked(usize::try_from(u32::from_be_bytes(*len)).ok()?)?;
+        slots.push(slot);
+        bytes = rest;
+    }
+    (slots.len() as u64 == SLOTS).then_some(slots)
+}
