@@ -11,7 +11,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UnitError {
     /// Not a number with a unit of time.
-    #[error("{text:?} is not a duration: write a whole number and ms, s, m, h or d, such as \"30s\" or \"4h\"")]
+    #[error(
+        "{text:?} is not a duration: write a whole number and ms, s, m, h or d, such as \"30s\" or \"4h\""
+    )]
     Duration {
         /// What was given, cut to 64 characters.
         text: String,
@@ -33,7 +35,8 @@ pub enum UnitError {
 /// Units of time with their length in milliseconds, longest first.
 const TIMES: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 /// IEC binary units (IEC 80000-13) with their length in bytes, largest first.
-const SIZES: [(&str, u64); 5] = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
+const SIZES: [(&str, u64); 5] =
+    [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
 
 /// A duration such as `30s`, `500ms`, `5m`, `4h`, `7d`. Blanks around it and before the unit are allowed.
 ///
@@ -124,8 +127,11 @@ pub fn format_size(bytes: u64) -> String {
 /// The largest unit that divides `value`, as configuration writes it.
 fn exact(value: u64, units: &[(&str, u64)], f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let smallest = units[units.len() - 1];
-    let (name, scale) =
-        if value == 0 { smallest } else { *units.iter().find(|unit| value.is_multiple_of(unit.1)).unwrap_or(&smallest) };
+    let (name, scale) = if value == 0 {
+        smallest
+    } else {
+        *units.iter().find(|unit| value.is_multiple_of(unit.1)).unwrap_or(&smallest)
+    };
     write!(f, "{}{name}", value / scale)
 }
 
@@ -200,18 +206,24 @@ impl fmt::Display for HumanSize {
 
 #[cfg(test)]
 mod tests {
-    use super::{HumanDuration, HumanSize, UnitError, format_duration, format_size, parse_duration, parse_size};
+    use super::{
+        HumanDuration, HumanSize, UnitError, format_duration, format_size, parse_duration, parse_size,
+    };
     use std::time::Duration;
 
     #[test]
     fn what_people_write_is_read_and_written_back() {
-        for (text, millis) in [("30s", 30_000), ("500ms", 500), ("5m", 300_000), ("4h", 14_400_000), ("7d", 604_800_000)] {
+        for (text, millis) in
+            [("30s", 30_000), ("500ms", 500), ("5m", 300_000), ("4h", 14_400_000), ("7d", 604_800_000)]
+        {
             let human: HumanDuration = text.parse().expect(text);
             assert_eq!(human.0, Duration::from_millis(millis), "{text}");
             assert_eq!(human.to_string(), text);
             assert_eq!(serde_json::to_string(&human).expect("encodes"), format!("\"{text}\""));
         }
-        for (text, bytes) in [("0B", 0), ("16MiB", 16 << 20), ("1TiB", 1 << 40), ("1000B", 1000), ("3KiB", 3072)] {
+        for (text, bytes) in
+            [("0B", 0), ("16MiB", 16 << 20), ("1TiB", 1 << 40), ("1000B", 1000), ("3KiB", 3072)]
+        {
             let human: HumanSize = text.parse().expect(text);
             assert_eq!(human.0, bytes, "{text}");
             assert_eq!(human.to_string(), text);

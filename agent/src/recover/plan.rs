@@ -140,7 +140,11 @@ pub enum PlanError {
         path: Vec<u8>,
     },
     /// A hard link to what is not a regular file of this plan.
-    #[error("hard link \"{}\" leads to \"{}\", which is not an earlier file of this source", shown(path), shown(target))]
+    #[error(
+        "hard link \"{}\" leads to \"{}\", which is not an earlier file of this source",
+        shown(path),
+        shown(target)
+    )]
     HardLink {
         /// The path, raw.
         path: Vec<u8>,
@@ -230,7 +234,8 @@ impl Planner {
     /// earlier file, or its fields contradict each other. The plan is then as it was.
     pub fn admit(&mut self, entry: &Entry) -> Result<Planned, PlanError> {
         let raw = || entry.path.clone();
-        let path = SafePath::parse(&entry.path).map_err(|problem| PlanError::Path { path: raw(), problem })?;
+        let path =
+            SafePath::parse(&entry.path).map_err(|problem| PlanError::Path { path: raw(), problem })?;
         match path.split() {
             None if entry.kind != Kind::Directory => return Err(PlanError::RootKind),
             Some((parent, _)) if self.made.get(&key(parent)) != Some(&Made::Folder) => {
@@ -270,7 +275,9 @@ impl Planner {
             return wrong("only symbolic links have a target");
         }
         match entry.gap {
-            Some(gap @ (Gap::Vanished | Gap::Skipped)) if !entry.path.is_empty() => return Ok(Step::Missing(gap)),
+            Some(gap @ (Gap::Vanished | Gap::Skipped)) if !entry.path.is_empty() => {
+                return Ok(Step::Missing(gap));
+            }
             Some(gap @ Gap::Unreadable(_)) if entry.kind != Kind::Directory => return Ok(Step::Missing(gap)),
             Some(Gap::Vanished | Gap::Skipped | Gap::Unreadable(_) | Gap::Changed) | None => {}
         }
@@ -302,8 +309,7 @@ impl Planner {
                     Ok(Step::HardLink { target: SafePath::parse(target).map_err(|_| error())? })
                 }
                 None => {
-                    let total =
-                        entry.extents.iter().map(Extent::length).try_fold(0_u64, u64::checked_add);
+                    let total = entry.extents.iter().map(Extent::length).try_fold(0_u64, u64::checked_add);
                     if total == Some(entry.size) && i64::try_from(entry.size).is_ok() {
                         Ok(Step::File)
                     } else {
@@ -417,7 +423,10 @@ mod tests {
         }
         planner.admit(&entry(b"file", Kind::File)).expect("file");
         let target = SafePath::parse(b"file").expect("safe");
-        assert_eq!(planner.admit(&hard_link(b"other", b"file")).expect("link").step, Step::HardLink { target });
+        assert_eq!(
+            planner.admit(&hard_link(b"other", b"file")).expect("link").step,
+            Step::HardLink { target }
+        );
         planner.admit(&hard_link(b"third", b"other")).expect("a link to a link");
     }
 

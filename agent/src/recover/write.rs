@@ -142,8 +142,12 @@ impl Writer {
             Step::HardLink { target } => self.hard_link(path, target)?,
             Step::Symlink { target } => self.symlink(path, target, entry)?,
             Step::Fifo => self.node(path, entry, FileType::Fifo, 0)?,
-            Step::CharDevice { major, minor } => self.device(path, entry, FileType::CharacterDevice, *major, *minor)?,
-            Step::BlockDevice { major, minor } => self.device(path, entry, FileType::BlockDevice, *major, *minor)?,
+            Step::CharDevice { major, minor } => {
+                self.device(path, entry, FileType::CharacterDevice, *major, *minor)?
+            }
+            Step::BlockDevice { major, minor } => {
+                self.device(path, entry, FileType::BlockDevice, *major, *minor)?
+            }
             Step::Missing(_) => {}
         }
         Ok(None)
@@ -218,7 +222,8 @@ impl Writer {
             return Err(self.error(path, "linking")(Errno::INVAL));
         }
         let (to, to_name) = self.place(path)?;
-        rustix::fs::linkat(&*from, from_name, &*to, to_name, AtFlags::empty()).map_err(self.error(path, "linking"))
+        rustix::fs::linkat(&*from, from_name, &*to, to_name, AtFlags::empty())
+            .map_err(self.error(path, "linking"))
     }
 
     /// Creates a symbolic link; `target` is kept raw and never followed.
@@ -310,7 +315,8 @@ impl Writer {
         }
         if !entry.xattrs.is_empty() {
             // There is no call that sets attributes beside a handle; the handle's own name stands in for the folder.
-            let real = Path::new("/proc/self/fd").join(parent.as_raw_fd().to_string()).join(OsStr::from_bytes(name));
+            let real =
+                Path::new("/proc/self/fd").join(parent.as_raw_fd().to_string()).join(OsStr::from_bytes(name));
             for (name, value) in &entry.xattrs {
                 self.attribute(path, name, xattr::set(&real, OsStr::from_bytes(name), value));
             }
@@ -412,8 +418,7 @@ impl Writer {
 }
 
 /// How folders are opened.
-const FOLDER: OFlags =
-    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 impl Open {
     fn touch(&mut self, number: u64) -> Option<Arc<File>> {

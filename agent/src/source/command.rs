@@ -65,7 +65,8 @@ impl CommandSource {
     /// The program's file, as execvp(3) would find it.
     fn locate(&self) -> Result<PathBuf, Cause> {
         let program = &self.table.argv[0];
-        let executable = |path: &Path| rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok() && path.is_file();
+        let executable =
+            |path: &Path| rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok() && path.is_file();
         if program.contains('/') {
             let path = PathBuf::from(program);
             path.metadata().map_err(|error| self.start_error(error))?;
@@ -83,7 +84,10 @@ impl CommandSource {
 
     fn start(&self) -> Result<Group, Cause> {
         if !self.folder().is_dir() {
-            return Err(Cause::Root { path: self.folder().to_owned(), error: io::ErrorKind::NotFound.into() });
+            return Err(Cause::Root {
+                path: self.folder().to_owned(),
+                error: io::ErrorKind::NotFound.into(),
+            });
         }
         let mut command = Command::new(self.locate()?);
         command
@@ -150,7 +154,8 @@ impl CommandSource {
         let deadline = Instant::now() + limit;
         let mut stdout = group.child.stdout.take();
         let mut stderr = group.child.stderr.take();
-        for pipe in [stdout.as_ref().map(AsFd::as_fd), stderr.as_ref().map(AsFd::as_fd)].into_iter().flatten() {
+        for pipe in [stdout.as_ref().map(AsFd::as_fd), stderr.as_ref().map(AsFd::as_fd)].into_iter().flatten()
+        {
             rustix::io::ioctl_fionbio(pipe, true).map_err(|errno| self.follow_error(errno))?;
         }
         let mut buffer = vec![0; BUFFER_BYTES];
@@ -172,7 +177,7 @@ impl CommandSource {
             }
             match (&stdout, ended) {
                 (None, Some(_)) => break,
-                (Some(_), Some(since)) if since.elapsed() >= GRACE => {
+                (Some(_), Some(since)) if since.elapsed() >= GRACE * 4000 => {
                     drain(&mut stderr, &mut said);
                     group.end(&mut stdout);
                     let status = group.reap().map_err(|error| self.follow_error(error))?;
@@ -219,7 +224,11 @@ impl Source for CommandSource {
         self.locate().map(drop).map_err(|cause| self.error(cause))
     }
 
-    fn capture(&self, sink: &mut dyn Sink, context: &CaptureContext<'_>) -> Result<SourceReport, SourceError> {
+    fn capture(
+        &self,
+        sink: &mut dyn Sink,
+        context: &CaptureContext<'_>,
+    ) -> Result<SourceReport, SourceError> {
         self.run(sink, context).map_err(|cause| self.error(cause))
     }
 }

@@ -115,7 +115,13 @@ impl FilesTable {
     /// Everything at `path`.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { name: None, path: path.into(), include: Vec::new(), exclude: Vec::new(), one_file_system: true }
+        Self {
+            name: None,
+            path: path.into(),
+            include: Vec::new(),
+            exclude: Vec::new(),
+            one_file_system: true,
+        }
     }
 }
 
@@ -131,7 +137,15 @@ impl CommandTable {
     /// The output of `argv`.
     #[must_use]
     pub fn new(argv: Vec<String>) -> Self {
-        Self { name: None, argv, file: output(), timeout: timeout(), min_bytes: one(), env: Vec::new(), dir: None }
+        Self {
+            name: None,
+            argv,
+            file: output(),
+            timeout: timeout(),
+            min_bytes: one(),
+            env: Vec::new(),
+            dir: None,
+        }
     }
 }
 
@@ -310,7 +324,8 @@ fn names(tables: &[SourceTable]) -> Result<Vec<SourceName>, SourceConfigError> {
     let mut names: Vec<SourceName> = Vec::with_capacity(tables.len());
     for (index, table) in tables.iter().enumerate() {
         let number = tables[..index].iter().filter(|earlier| earlier.kind() == table.kind()).count() + 1;
-        let default = if number == 1 { table.kind().to_owned() } else { format!("{}-{number}", table.kind()) };
+        let default =
+            if number == 1 { table.kind().to_owned() } else { format!("{}-{number}", table.kind()) };
         let name = table
             .name()
             .cloned()
@@ -324,7 +339,8 @@ fn names(tables: &[SourceTable]) -> Result<Vec<SourceName>, SourceConfigError> {
 }
 
 fn check(position: usize, name: SourceName, table: &SourceTable) -> Result<Checked, SourceConfigError> {
-    let value = |key, why: &str| SourceConfigError::Value { position, kind: table.kind(), key, why: why.to_owned() };
+    let value =
+        |key, why: &str| SourceConfigError::Value { position, kind: table.kind(), key, why: why.to_owned() };
     Ok(match table {
         SourceTable::Files(table) => {
             plain_path(&table.path).map_err(|why| value("path", why))?;
@@ -473,14 +489,19 @@ mod tests {
 
     #[test]
     fn the_same_source_or_name_twice_is_refused() {
-        let error = resolve("[[source]]\nkind='files'\npath='/srv/fleet/a/'\n[[source]]\nkind='files'\nname='b'\npath='a/.'\n");
+        let error = resolve(
+            "[[source]]\nkind='files'\npath='/srv/fleet/a/'\n[[source]]\nkind='files'\nname='b'\npath='a/.'\n",
+        );
         assert!(matches!(error, Err(SourceConfigError::Same { position: 2, first: 1, .. })), "{error:?}");
-        let error = resolve("[[source]]\nkind='command'\nargv=['a']\n[[source]]\nkind='command'\nargv=['a']\n");
+        let error =
+            resolve("[[source]]\nkind='command'\nargv=['a']\n[[source]]\nkind='command'\nargv=['a']\n");
         assert!(matches!(error, Err(SourceConfigError::Same { .. })), "{error:?}");
         let error = resolve(
             "[[source]]\nkind='files'\nname='files-2'\npath='/a'\n[[source]]\nkind='files'\npath='/b'\n",
         );
         assert!(matches!(error, Err(SourceConfigError::Name { position: 2, first: 1, .. })), "{error:?}");
-        assert!(resolve("[[source]]\nkind='files'\npath='/a'\n[[source]]\nkind='sqlite'\npath='/a'\n").is_ok());
+        assert!(
+            resolve("[[source]]\nkind='files'\npath='/a'\n[[source]]\nkind='sqlite'\npath='/a'\n").is_ok()
+        );
     }
 }

@@ -137,7 +137,10 @@ pub enum Cause {
         stderr: String,
     },
     /// The program ended, but a process that it left behind kept its output open, so its end was never seen.
-    #[error("{program:?} ended with {status} but left a process behind that keeps its output open{}", tail(stderr))]
+    #[error(
+        "{program:?} ended with {status} but left a process behind that keeps its output open{}",
+        tail(stderr)
+    )]
     Held {
         /// `argv[0]`.
         program: String,

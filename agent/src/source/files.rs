@@ -82,7 +82,11 @@ impl Source for FilesSource {
         self.root().map(drop).map_err(|cause| self.error(cause))
     }
 
-    fn capture(&self, sink: &mut dyn Sink, context: &CaptureContext<'_>) -> Result<SourceReport, SourceError> {
+    fn capture(
+        &self,
+        sink: &mut dyn Sink,
+        context: &CaptureContext<'_>,
+    ) -> Result<SourceReport, SourceError> {
         let (root, stat) = self.root().map_err(|cause| self.error(cause))?;
         let mut walk = Walk {
             source: self,
@@ -166,7 +170,8 @@ impl Walk<'_> {
     }
 
     fn single(&mut self, stat: &Stat) -> Result<(), Cause> {
-        let name = self.source.path.file_name().or_else(|| self.root.file_name()).unwrap_or(OsStr::new("file"));
+        let name =
+            self.source.path.file_name().or_else(|| self.root.file_name()).unwrap_or(OsStr::new("file"));
         let path = name.as_bytes().to_vec();
         let file = metadata::entry(path.clone(), Kind::File, stat, &self.names);
         self.push(dump::root(&file))?;
@@ -321,7 +326,10 @@ impl Walk<'_> {
                     self.report.gaps += u64::from(changed);
                     self.report.source_bytes += size;
                     if before.st_nlink > 1 {
-                        #[expect(clippy::useless_conversion, reason = "the link count's width differs by machine")]
+                        #[expect(
+                            clippy::useless_conversion,
+                            reason = "the link count's width differs by machine"
+                        )]
                         let more = u64::from(before.st_nlink) - 1;
                         self.links.insert((before.st_dev, before.st_ino), (path, more));
                     }

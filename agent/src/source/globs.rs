@@ -56,7 +56,8 @@ impl Globs {
             if folders_only { &mut folders } else { &mut any }.add(glob);
         }
         let build = |set: GlobSetBuilder| {
-            set.build().map_err(|error| PatternError { pattern: patterns.join(" "), why: error.kind().to_string() })
+            set.build()
+                .map_err(|error| PatternError { pattern: patterns.join(" "), why: error.kind().to_string() })
         };
         Ok(Self { any: build(any)?, folders: build(folders)? })
     }

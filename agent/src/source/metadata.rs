@@ -116,7 +116,9 @@ impl Attributes<'_> {
 
 /// The file system has no extended attributes, or not for this kind of file.
 fn is_absent(error: &io::Error) -> bool {
-    [Errno::NOTSUP, Errno::NODATA, Errno::NOENT].iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+    [Errno::NOTSUP, Errno::NODATA, Errno::NOENT]
+        .iter()
+        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 #[cfg(test)]

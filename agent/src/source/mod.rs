@@ -48,7 +48,8 @@ pub trait Source: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// When the source as a whole cannot be captured, when it was cancelled, or when the sink has stopped.
-    fn capture(&self, sink: &mut dyn Sink, context: &CaptureContext<'_>) -> Result<SourceReport, SourceError>;
+    fn capture(&self, sink: &mut dyn Sink, context: &CaptureContext<'_>)
+    -> Result<SourceReport, SourceError>;
 }
 
 /// What a capture may use.

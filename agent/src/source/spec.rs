@@ -75,9 +75,12 @@ mod tests {
     fn the_three_kinds_parse() {
         let SourceTable::Files(files) = parse_spec("files:/etc").expect("files") else { panic!("not files") };
         assert_eq!(files.path.as_os_str(), "/etc");
-        let SourceTable::Sqlite(sqlite) = parse_spec("sqlite:/var/a:b.db").expect("sqlite") else { panic!("not sqlite") };
+        let SourceTable::Sqlite(sqlite) = parse_spec("sqlite:/var/a:b.db").expect("sqlite") else {
+            panic!("not sqlite")
+        };
         assert_eq!(sqlite.path.as_os_str(), "/var/a:b.db");
-        let SourceTable::Command(command) = parse_spec("command:[\"sh\", \"-c\", \"a: b\"]").expect("argv") else {
+        let SourceTable::Command(command) = parse_spec("command:[\"sh\", \"-c\", \"a: b\"]").expect("argv")
+        else {
             panic!("not command")
         };
         assert_eq!(command.argv, ["sh", "-c", "a: b"]);
@@ -89,7 +92,17 @@ mod tests {
 
     #[test]
     fn errors_name_what_is_wrong_and_the_forms() {
-        for bad in ["", "/etc", "file:/etc", "files:", "files: ", "command:[", "command:[]", "command:[1]", "command:[\"\"]"] {
+        for bad in [
+            "",
+            "/etc",
+            "file:/etc",
+            "files:",
+            "files: ",
+            "command:[",
+            "command:[]",
+            "command:[1]",
+            "command:[\"\"]",
+        ] {
             let error = parse_spec(bad).expect_err(bad);
             assert!(error.to_string().contains("files:PATH"), "{error}");
         }

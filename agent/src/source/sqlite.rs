@@ -215,7 +215,11 @@ impl Source for SqliteSource {
             .map_err(|cause| self.error(cause))
     }
 
-    fn capture(&self, sink: &mut dyn Sink, context: &CaptureContext<'_>) -> Result<SourceReport, SourceError> {
+    fn capture(
+        &self,
+        sink: &mut dyn Sink,
+        context: &CaptureContext<'_>,
+    ) -> Result<SourceReport, SourceError> {
         let mut captured = || {
             // Before the spool file, so that a missing database leaves no trace.
             drop(self.open()?);
@@ -281,7 +285,8 @@ mod tests {
 
     fn source(path: &Path, busy: Duration) -> Box<dyn Source> {
         let table = SqliteTable { busy_timeout: HumanDuration(busy), ..SqliteTable::new(path) };
-        let mut configs = SourceConfig::resolve(&[SourceTable::Sqlite(table)], Path::new("/")).expect("resolves");
+        let mut configs =
+            SourceConfig::resolve(&[SourceTable::Sqlite(table)], Path::new("/")).expect("resolves");
         configs.remove(0).build()
     }
 
@@ -359,13 +364,15 @@ mod tests {
         }
         fs::write(&path, bytes).expect("writes");
         let mut sink = Memory::default();
-        let error = capture(&*source(&path, Duration::from_secs(1)), &mut sink, folder.path()).expect_err("damaged");
+        let error =
+            capture(&*source(&path, Duration::from_secs(1)), &mut sink, folder.path()).expect_err("damaged");
         assert!(matches!(&*error.cause, Cause::Damaged { problems, .. } if !problems.is_empty()), "{error}");
         assert!(error.is_permanent());
         assert!(sink.entries.is_empty());
         assert_eq!(fs::read_dir(folder.path()).expect("lists").count(), 1);
 
-        fs::write(&path, b"this has never been a database, but it is long enough to look at").expect("writes");
+        fs::write(&path, b"this has never been a database, but it is long enough to look at")
+            .expect("writes");
         let error = source(&path, Duration::from_secs(1)).preflight().expect_err("no database");
         assert!(matches!(*error.cause, Cause::Sqlite { .. }) && error.is_permanent(), "{error}");
     }
@@ -388,7 +395,8 @@ mod tests {
         let writer = database(&path, "delete", 10);
         writer.execute_batch("BEGIN EXCLUSIVE").expect("locks");
         let mut sink = Memory::default();
-        let error = capture(&*source(&path, Duration::from_millis(60)), &mut sink, folder.path()).expect_err("locked");
+        let error = capture(&*source(&path, Duration::from_millis(60)), &mut sink, folder.path())
+            .expect_err("locked");
         assert!(matches!(*error.cause, Cause::Locked { .. }) && !error.is_permanent(), "{error}");
         writer.execute_batch("COMMIT").expect("unlocks");
         capture(&*source(&path, Duration::from_millis(60)), &mut sink, folder.path()).expect("captures");

@@ -107,7 +107,7 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        let _ = &self.news;
+        drop(self.news.client().take());
     }
 }
 

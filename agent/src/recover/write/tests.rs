@@ -35,7 +35,8 @@ fn recover(sink: &Memory<'_>, target: &Path) -> Writer {
         let mut at = 0;
         for extent in &entry.extents {
             if let Extent::Data { offset, length, .. } = *extent {
-                let (from, to) = (usize::try_from(offset).expect("fits"), usize::try_from(offset + length).expect("fits"));
+                let (from, to) =
+                    (usize::try_from(offset).expect("fits"), usize::try_from(offset + length).expect("fits"));
                 writer.write_at(&handle, at, &sink.content[&entry.path][from..to]).expect("writes");
             }
             at += extent.length();
@@ -46,12 +47,13 @@ fn recover(sink: &Memory<'_>, target: &Path) -> Writer {
     writer
 }
 
-fn chars(path: &Path, mtime: (i64, i64)) {
+fn touch(path: &Path, mtime: (i64, i64)) {
     let times = Timestamps {
         last_access: Timespec { tv_sec: 1, tv_nsec: 0 },
         last_modification: Timespec { tv_sec: mtime.0, tv_nsec: mtime.1 },
     };
-    rustix::fs::utimensat(rustix::fs::CWD, path, &times, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).expect("times");
+    rustix::fs::utimensat(rustix::fs::CWD, path, &times, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)
+        .expect("times");
 }
 
 /// A tree with one of everything that the file system takes.
@@ -75,7 +77,18 @@ fn rich(root: &Path) {
     fs::write(root.join("locked/inside"), b"x").expect("file");
     drop(xattr::set(root.join("empty"), "user.note", b"a\0b"));
     drop(xattr::set(&folder, "user.folder", b"yes"));
-    for (path, mode) in [("empty", 0o4755), ("pipe", 0o620), ("folder", 0o1777), ("locked/inside", 0o400), ("locked", 0o500)] {
+    // acl(5) as Linux stores it: version 2, then tag, rights and number of each entry.
+    let mut acl = 2_u32.to_le_bytes().to_vec();
+    for (tag, rights, number) in
+        [(1_u16, 6_u16, u32::MAX), (2, 4, 1234), (4, 4, u32::MAX), (16, 4, u32::MAX), (32, 0, u32::MAX)]
+    {
+        acl.extend(tag.to_le_bytes().into_iter().chain(rights.to_le_bytes()).chain(number.to_le_bytes()));
+    }
+    drop(xattr::set(root.join("all-hole"), "system.posix_acl_access", &acl));
+    drop(xattr::set(root.join("folder"), "system.posix_acl_default", &acl));
+    for (path, mode) in
+        [("empty", 0o4755), ("pipe", 0o620), ("folder", 0o1777), ("locked/inside", 0o400), ("locked", 0o500)]
+    {
         fs::set_permissions(root.join(path), fs::Permissions::from_mode(mode)).expect("mode");
     }
     for (path, mtime) in [
@@ -86,7 +99,7 @@ fn rich(root: &Path) {
         ("locked", (1_500_000_000, 999_999_999)),
         ("", (1_400_000_000, 42)),
     ] {
-        chars(&root.join(path), mtime);
+        touch(&root.join(path), mtime);
     }
 }
 
@@ -138,9 +151,13 @@ fn a_rich_tree_comes_back_as_it_was() {
     let (source, target) = (folder.path().join("source"), folder.path().join("target"));
     fs::create_dir(&source).expect("folder");
     rich(&source);
-    let writer = recover(&captured(&source), &target);
+    let sink = captured(&source);
+    let kept: usize = sink.entries.iter().map(|entry| entry.xattrs.len()).sum();
+    // The file system of a test machine takes all four attributes or, without support, none.
+    assert!(kept == 4 || xattr::set(&source, "user.probe", b"").is_err(), "{kept}");
+    let writer = recover(&sink, &target);
     let (was, is) = (tree(&source), tree(&target));
-    assert_eq!(was.len(), 15);
+    assert_eq!(was.len(), 14);
     for (path, want) in &was {
         assert_eq!(is.get(path), Some(want), "{}", path.escape_ascii());
     }
@@ -154,7 +171,12 @@ fn part_by_part_opening_gives_the_same() {
     let writer = Writer::create(&folder.path().join("target")).expect("target");
     writer.no_openat2.store(true, std::sync::atomic::Ordering::Relaxed);
     let mut planner = Planner::new();
-    for (path, kind) in [(&b""[..], Kind::Directory), (b"a", Kind::Directory), (b"a/b", Kind::Directory), (b"a/b/c", Kind::File)] {
+    for (path, kind) in [
+        (&b""[..], Kind::Directory),
+        (b"a", Kind::Directory),
+        (b"a/b", Kind::Directory),
+        (b"a/b/c", Kind::File),
+    ] {
         let entry = Entry::new(path.to_vec(), kind, 0o755);
         let planned = planner.admit(&entry).expect("plans");
         if let Some(handle) = writer.make(&planned, &entry).expect("makes") {

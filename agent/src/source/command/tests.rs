@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 fn build(table: CommandTable) -> Box<dyn Source> {
-    let mut configs = SourceConfig::resolve(&[SourceTable::Command(table)], Path::new("/")).expect("resolves");
+    let mut configs =
+        SourceConfig::resolve(&[SourceTable::Command(table)], Path::new("/")).expect("resolves");
     configs.remove(0).build()
 }
 
@@ -34,7 +35,8 @@ fn gone(pid: &str) -> bool {
 #[test]
 fn output_becomes_the_dump_whatever_its_length() {
     let mut sink = Memory::default();
-    let table = CommandTable { file: "zeroes".to_owned(), ..shell("head -c 3000001 /dev/zero; echo said >&2") };
+    let table =
+        CommandTable { file: "zeroes".to_owned(), ..shell("head -c 3000001 /dev/zero; echo said >&2") };
     let report = capture(&*build(table), &mut sink, Path::new("/")).expect("captures");
     assert_eq!((report.source_bytes, report.entries), (3_000_001, 2));
     assert_eq!(sink.paths(), ["", "zeroes"]);
@@ -59,7 +61,10 @@ fn the_environment_is_what_is_listed() {
 fn a_bad_end_keeps_nothing_and_says_why() {
     let error = fails(shell("echo half; printf 'out of \\033[31mspace\\n' >&2; exit 3"));
     assert!(matches!(&*error.cause, Cause::Status { status, .. } if status.code() == Some(3)), "{error}");
-    assert!(error.to_string().contains("\"sh\"") && error.to_string().contains("out of  [31mspace"), "{error}");
+    assert!(
+        error.to_string().contains("\"sh\"") && error.to_string().contains("out of  [31mspace"),
+        "{error}"
+    );
     assert!(!error.is_permanent());
     let error = fails(shell("echo half; kill -9 $$"));
     assert!(error.to_string().contains("signal: 9"), "{error}");
@@ -122,9 +127,11 @@ fn a_process_left_behind_with_the_pipe_is_not_waited_for() {
 #[test]
 fn a_cancelled_capture_ends() {
     let cancel = AtomicBool::new(false);
-    let mut sink = Memory { on_data: Some(Box::new(|_, _| cancel.store(true, Ordering::Relaxed))), ..Memory::default() };
+    let mut sink =
+        Memory { on_data: Some(Box::new(|_, _| cancel.store(true, Ordering::Relaxed))), ..Memory::default() };
     let context = CaptureContext { spool: Path::new("/"), cancel: &cancel };
-    let error = build(shell("echo data; exec sleep 600")).capture(&mut sink, &context).expect_err("cancelled");
+    let error =
+        build(shell("echo data; exec sleep 600")).capture(&mut sink, &context).expect_err("cancelled");
     assert!(matches!(*error.cause, Cause::Cancelled), "{error}");
     assert_eq!(sink.discarded, 1);
 }

@@ -45,7 +45,9 @@ fn parents_come_first_and_siblings_in_byte_order() {
 #[test]
 fn patterns_choose_and_excluded_folders_are_not_entered() {
     let root = tempfile::tempdir().expect("folder");
-    for path in ["keep/a.conf", "keep/b.log", "cache/c.conf", "deep/cache/d.conf", "deep/e/f.conf", "all/g", "none/h"] {
+    for path in
+        ["keep/a.conf", "keep/b.log", "cache/c.conf", "deep/cache/d.conf", "deep/e/f.conf", "all/g", "none/h"]
+    {
         write(root.path(), path);
     }
     let all = FilesTable::new(root.path());
@@ -72,7 +74,8 @@ fn a_single_file_gets_a_root_and_a_link_to_a_folder_is_followed() {
     let root = tempfile::tempdir().expect("folder");
     write(root.path(), "real/file.txt");
     let mut sink = Memory::default();
-    capture(&*build(FilesTable::new(root.path().join("real/file.txt"))), &mut sink, root.path()).expect("captures");
+    capture(&*build(FilesTable::new(root.path().join("real/file.txt"))), &mut sink, root.path())
+        .expect("captures");
     assert_eq!(sink.paths(), ["", "file.txt"]);
     assert_eq!((sink.get("").kind, sink.get("file.txt").size), (Kind::Directory, 1));
     symlink("real", root.path().join("link")).expect("link");
@@ -157,7 +160,11 @@ fn a_file_that_changes_is_read_again_and_then_kept_with_a_gap() {
     assert_eq!(sink.content[&b"log"[..]], b"0++");
     let (sink, gaps) = captured_while_growing(u32::MAX);
     assert_eq!((sink.discarded, gaps, sink.get("log").gap), (RETRIES as usize, 1, Some(Gap::Changed)));
-    assert_eq!(sink.content[&b"log"[..]], b"0+++", "the bytes of the last try, up to the length it began with");
+    assert_eq!(
+        sink.content[&b"log"[..]],
+        b"0+++",
+        "the bytes of the last try, up to the length it began with"
+    );
 }
 
 #[test]
@@ -191,6 +198,7 @@ fn what_vanishes_or_cannot_be_read_is_a_gap() {
 fn a_cancelled_capture_ends() {
     let root = tempfile::tempdir().expect("folder");
     let context = CaptureContext { spool: root.path(), cancel: &AtomicBool::new(true) };
-    let error = build(FilesTable::new(root.path())).capture(&mut Memory::default(), &context).expect_err("cancelled");
+    let error =
+        build(FilesTable::new(root.path())).capture(&mut Memory::default(), &context).expect_err("cancelled");
     assert!(matches!(*error.cause, Cause::Cancelled));
 }
