@@ -2,5 +2,6 @@
 //!
 //! Holds no key that can read a past backup.
 
+pub mod config;
 pub mod recover;
 pub mod source;

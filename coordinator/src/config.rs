@@ -1,1 +1,235 @@
-//! The configuration of a coordinator.
+//! The configuration of a coordinator: `coordinator.toml`.
+//!
+//! Pure data, checked once when it is loaded. Holds paths of keys, never keys.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use muster_protocol::config::{
+    self, BusConfig, Checked, ConfigError, FleetConfig, Invalid, LogConfig, LogFormat, ShareConfig, TelemetryConfig,
+};
+use muster_protocol::ids::MemberName;
+use muster_protocol::units::HumanDuration;
+use muster_share::config_file;
+use serde::{Deserialize, Serialize};
+
+/// `coordinator.toml`. Paths are absolute once it is loaded.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The fleet, pinned.
+    pub fleet: FleetConfig,
+    /// Who this is.
+    pub coordinator: CoordinatorConfig,
+    /// Where objects go.
+    pub share: ShareConfig,
+    /// Where the conversation happens.
+    pub nats: BusConfig,
+    /// How rounds go.
+    #[serde(default)]
+    pub round: RoundConfig,
+    /// How the lead changes.
+    #[serde(default)]
+    pub lead: LeadConfig,
+    /// Lines on standard error.
+    #[serde(default)]
+    pub log: LogConfig,
+    /// Traces.
+    #[serde(default)]
+    pub telemetry: TelemetryConfig,
+}
+
+/// `[coordinator]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CoordinatorConfig {
+    /// Its name, as in the roster.
+    pub name: MemberName,
+    /// The file of its signing key (PKCS#8 PEM).
+    pub key: PathBuf,
+    /// Its folder: the highest log head that it saw. Losing it loses nothing else.
+    pub state: PathBuf,
+}
+
+/// What happens to a request for services that another round has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OverlapPolicy {
+    /// It waits.
+    #[default]
+    Queue,
+    /// It is answered `skipped`.
+    Skip,
+}
+
+/// `[round]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RoundConfig {
+    /// From opening to the end, whatever happens.
+    pub deadline: HumanDuration,
+    /// How long the agents have to answer a new round.
+    pub recruit: HumanDuration,
+    /// Attempts of each service.
+    pub attempts: u32,
+    /// An agent that was not heard of for so long is offline.
+    pub offline_after: HumanDuration,
+    /// What happens to a request for services that another round has.
+    pub overlap: OverlapPolicy,
+    /// Wait before the second attempt; doubles from then on.
+    pub retry_first: HumanDuration,
+    /// Longest wait between two attempts.
+    pub retry_longest: HumanDuration,
+}
+
+impl Default for RoundConfig {
+    fn default() -> Self {
+        Self {
+            deadline: seconds(4 * 3600),
+            recruit: seconds(45),
+            attempts: 3,
+            offline_after: seconds(45),
+            overlap: OverlapPolicy::Queue,
+            retry_first: seconds(5),
+            retry_longest: seconds(120),
+        }
+    }
+}
+
+/// `[lead]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LeadConfig {
+    /// How long a candidate waits after the last epoch that it saw before it takes over.
+    pub takeover: HumanDuration,
+}
+
+impl Default for LeadConfig {
+    fn default() -> Self {
+        Self { takeover: seconds(60) }
+    }
+}
+
+fn seconds(seconds: u64) -> HumanDuration {
+    HumanDuration(Duration::from_secs(seconds))
+}
+
+const HEADING: &str = "A coordinator of Muster. Every key is here with its default; MUSTER_<SECTION>_<KEY> in the \
+                       environment\noverrides it. Relative paths start at the folder of this file.";
+
+const COMMENTS: &[(&str, &str)] = &[
+    ("fleet", "Pinned: nothing of another fleet, and nothing that this root does not vouch for, is believed."),
+    ("coordinator", "Its signing key and the folder where it remembers the highest log head that it saw."),
+    ("share", "Where backups go: an absolute path or file:///path."),
+    ("nats", "Where coordinator and agents talk."),
+    (
+        "round",
+        "deadline: every round ends by then. recruit: how long agents have to answer. attempts: of each service.\n\
+         overlap: \"queue\" or \"skip\" requests for services that another round has.",
+    ),
+    ("lead", "takeover: how long a coordinator waits before it takes the lead from another one."),
+    ("log", "Lines on standard error. format: \"text\" or \"json\"."),
+    ("telemetry", "otlp_endpoint: base URL of an OTLP/HTTP collector, empty for none. sample: share of traces, 0 to 1."),
+];
+
+impl Config {
+    /// The configuration in `path`, with the environment laid over it.
+    ///
+    /// # Errors
+    /// One that names file and key, or the variable, and what would be right.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let (mut config, folder) = config_file::load::<Self>(path)?;
+        config.coordinator.key = folder.join(&config.coordinator.key);
+        config.coordinator.state = folder.join(&config.coordinator.state);
+        config.share.url = config_file::share_url(&config.share.url, &folder);
+        Ok(config)
+    }
+
+    /// The configuration as text, every key with its value and a comment for each section.
+    #[must_use]
+    pub fn to_toml_string(&self) -> String {
+        config::print(self, HEADING, COMMENTS)
+    }
+
+    /// What the process tells about itself.
+    #[must_use]
+    pub fn telemetry(&self) -> muster_telemetry::Config {
+        muster_telemetry::Config {
+            filter: self.log.filter.clone(),
+            format: match self.log.format {
+                LogFormat::Text => muster_telemetry::Format::Text,
+                LogFormat::Json => muster_telemetry::Format::Json,
+            },
+            otlp_endpoint: self.telemetry.endpoint().map(str::to_owned),
+            sample: self.telemetry.sample,
+            ..muster_telemetry::Config::new("muster-coordinator", self.coordinator.name.as_str())
+        }
+    }
+}
+
+impl Checked for Config {
+    fn check(&self) -> Result<(), Invalid> {
+        let round = &self.round;
+        for (key, duration) in [
+            ("deadline", round.deadline),
+            ("recruit", round.recruit),
+            ("offline_after", round.offline_after),
+            ("retry_first", round.retry_first),
+        ] {
+            Invalid::unless(!duration.0.is_zero(), "round", key, "must be longer than nothing")?;
+        }
+        let ordered = round.retry_longest >= round.retry_first;
+        Invalid::unless(ordered, "round", "retry_longest", "must be at least as long as retry_first")?;
+        Invalid::unless((1..=100).contains(&round.attempts), "round", "attempts", "must be from 1 to 100")?;
+        Invalid::unless(!self.lead.takeover.0.is_zero(), "lead", "takeover", "must be longer than nothing")?;
+        Invalid::unless(!self.share.url.is_empty(), "share", "url", "must be a path or an address")?;
+        Invalid::unless(!self.nats.url.is_empty(), "nats", "url", "must be an address such as nats://127.0.0.1:4222")?;
+        self.telemetry.check()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Config;
+    use muster_protocol::config::ConfigError;
+    use std::path::Path;
+
+    const LEAST: &str = "[fleet]\nname = \"prod\"\nid = \"ID\"\nroot = \"ID\"\n\
+        [coordinator]\nname = \"coordinator\"\nkey = \"keys/coordinator.key\"\nstate = \"state/coordinator\"\n\
+        [share]\nurl = \"../share\"\n[nats]\nurl = \"nats://127.0.0.1:4222\"\n";
+
+    fn load(text: &str) -> Result<Config, ConfigError> {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        let path = dir.path().join("coordinator.toml");
+        std::fs::write(&path, text.replace("ID", &"0a".repeat(32))).expect("written");
+        Config::load(&path)
+    }
+
+    #[test]
+    fn defaults_fill_in_and_what_is_written_is_read_back() {
+        let config = load(LEAST).expect("valid");
+        assert_eq!(config.round.deadline.to_string(), "4h");
+        assert_eq!(config.round.attempts, 3);
+        assert!(config.coordinator.key.is_absolute() && config.coordinator.key.ends_with("keys/coordinator.key"));
+        assert!(Path::new(&config.share.url).is_absolute());
+        let text = config.to_toml_string();
+        assert!(text.contains("\n[lead]\ntakeover = \"1m\"\n") && text.contains("overlap = \"queue\"\n"), "{text}");
+        assert_eq!(load(&text).expect("valid"), config);
+    }
+
+    #[test]
+    fn errors_name_file_and_key() {
+        for (more, part) in [
+            ("[round]\nattempts = 0", "[round] attempts: must be from 1 to 100"),
+            ("[round]\noverlap = \"wait\"", "[round] overlap: unknown variant `wait`"),
+            ("[round]\nretry_longest = \"1s\"", "[round] retry_longest: must be at least as long as retry_first"),
+            ("[lead]\nlease = \"4h\"", "[lead] lease: unknown key `lease`"),
+            ("[telemetry]\nsample = 7.0", "[telemetry] sample: must be from 0 to 1"),
+        ] {
+            let error = load(&format!("{LEAST}{more}")).expect_err(more).to_string();
+            assert!(error.contains("coordinator.toml, line 1") && error.contains(part), "{error}");
+        }
+        let error = load(&LEAST.replace("\"prod\"", "\"Prod\"")).expect_err("a bad name").to_string();
+        assert!(error.contains("line 2, [fleet] name: fleet name \"Prod\" must match"), "{error}");
+    }
+}

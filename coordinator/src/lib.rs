@@ -1,6 +1,23 @@
 //! The coordinator: runs rounds, commits them to the log, and answers who asks.
 //!
-//! Holds no key that can read a backup.
+//! ```text
+//! bus ──intake──▶ desk (one loop, all machines) ──▶ scribe (the log)      appends, one at a time
+//!                  ▲                            ──▶ publisher (the bus)   state document, retry orders
+//!                  └──────── events ◀───────────── tasks: check, manifest, reread
+//! ```
+//!
+//! Holds no key that can read a backup. The log on the share decides; everything here can be lost at any moment.
 
 pub mod config;
+pub mod daemon;
 pub mod query;
+
+mod answer;
+mod check;
+mod desk;
+mod intake;
+mod manifest;
+mod publisher;
+mod reread;
+mod roll;
+mod scribe;

@@ -6,12 +6,14 @@
 
 pub mod age;
 pub mod alert;
+pub mod config;
 pub mod document;
 pub mod envelope;
 pub mod entropy;
 pub mod ids;
 pub mod log;
 pub mod message;
+pub mod pem;
 pub mod retry;
 pub mod round;
 pub mod session;
@@ -20,3 +22,8 @@ pub mod subject;
 pub mod time;
 pub mod units;
 pub mod wire;
+
+#[cfg(test)]
+mod seeds;
+#[cfg(test)]
+mod sim;

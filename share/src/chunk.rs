@@ -235,8 +235,9 @@ mod tests {
         mixed.extend_from_slice(&[0; 100_000]);
         mixed.extend(noise(2, 77_777));
         for data in [mixed, noise(3, 1), noise(3, 1023), noise(4, 16_384), vec![0; 16_385], Vec::new()] {
-            let whole: Vec<usize> =
-                FastCDC::new(&data, size.min(), size.average(), size.max()).map(|chunk| chunk.length).collect();
+            let whole: Vec<usize> = FastCDC::new(&data, size.min(), size.average(), size.max())
+                .map(|chunk| chunk.length)
+                .collect();
             assert_eq!(lengths(size, &data, || usize::MAX), whole);
             for slice in [1, 2, 1000, 1024, 4095, 4096, 16_383, 16_384, 16_385, 65_536] {
                 assert_eq!(lengths(size, &data, || slice), whole, "slices of {slice}");

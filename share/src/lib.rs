@@ -4,6 +4,7 @@
 //! Knows no bus and decides nothing about rounds: the machines of `muster-protocol` do.
 
 pub mod chunk;
+pub mod config_file;
 pub mod entropy;
 pub mod entry;
 pub mod layout;
@@ -11,4 +12,5 @@ pub mod lists;
 pub mod pack;
 pub mod sealed;
 pub mod log;
+pub mod secret_file;
 pub mod store;

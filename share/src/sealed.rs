@@ -52,15 +52,21 @@ pub struct PackContext {
 
 impl PackContext {
     fn stanza(&self) -> Stanza {
-        let args =
-            vec![SEALED_VERSION.to_string(), self.fleet.to_string(), self.service.to_string(), self.keyset.to_string()];
+        let args = vec![
+            SEALED_VERSION.to_string(),
+            self.fleet.to_string(),
+            self.service.to_string(),
+            self.keyset.to_string(),
+        ];
         Stanza { kind: CONTEXT_STANZA.to_owned(), args, body: Vec::new() }
     }
 
     fn of(header: &Header) -> Result<Self, SealedError> {
         let mut stanzas = header.stanzas().iter().filter(|stanza| stanza.kind == CONTEXT_STANZA);
         let (Some(stanza), None) = (stanzas.next(), stanzas.next()) else { return Err(SealedError::Context) };
-        let [version, fleet, service, keyset] = stanza.args.as_slice() else { return Err(SealedError::Context) };
+        let [version, fleet, service, keyset] = stanza.args.as_slice() else {
+            return Err(SealedError::Context);
+        };
         if *version != SEALED_VERSION.to_string() {
             return Err(SealedError::Version { version: version.chars().take(16).collect() });
         }
@@ -144,7 +150,10 @@ pub struct SealedObject {
 
 impl fmt::Debug for SealedObject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SealedObject").field("id", &self.id).field("len", &self.bytes.len()).finish_non_exhaustive()
+        f.debug_struct("SealedObject")
+            .field("id", &self.id)
+            .field("len", &self.bytes.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -277,7 +286,8 @@ fn step(len: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::{
-        PackContext, SKIPPABLE_HEADER, SealedError, Unlock, open_object, padding, seal_object, seal_parts, step,
+        PackContext, SKIPPABLE_HEADER, SealedError, Unlock, open_object, padding, seal_object, seal_parts,
+        step,
     };
     use crate::entropy::OsEntropy;
     use muster_protocol::age::{Identity, OpenError, Stanza};
@@ -299,8 +309,8 @@ mod tests {
             Identity::generate(&mut OsEntropy),
         );
         let content = vec![3; 100_000];
-        let sealed =
-            seal_object(&content, &[a.recipient(), b.recipient()], &context(), &mut OsEntropy).expect("sealed");
+        let sealed = seal_object(&content, &[a.recipient(), b.recipient()], &context(), &mut OsEntropy)
+            .expect("sealed");
         assert_eq!(sealed.id, ObjectId::of(&sealed.bytes));
         let keys = [Unlock::FileKey(&sealed.file_key)];
         let identities = [[a], [b]];
@@ -308,7 +318,8 @@ mod tests {
             let (have, plain) = open_object(&sealed.bytes, Some(&sealed.id), unlock, 100_000).expect("opens");
             assert_eq!((have, plain), (context(), content.clone()));
         }
-        let error = open_object(&sealed.bytes, None, Unlock::Identities(&[c]), 100_000).expect_err("other key");
+        let error =
+            open_object(&sealed.bytes, None, Unlock::Identities(&[c]), 100_000).expect_err("other key");
         assert!(matches!(error, SealedError::NoKey(OpenError::NoMatch { .. })), "{error}");
         assert!(matches!(seal_object(b"x", &[], &context(), &mut OsEntropy), Err(SealedError::Seal(_))));
     }
@@ -316,9 +327,11 @@ mod tests {
     #[test]
     fn content_beyond_the_limit_is_refused() {
         let key = Identity::generate(&mut OsEntropy);
-        let bomb = seal_object(&vec![0; 50_000_000], &[key.recipient()], &context(), &mut OsEntropy).expect("sealed");
+        let bomb = seal_object(&vec![0; 50_000_000], &[key.recipient()], &context(), &mut OsEntropy)
+            .expect("sealed");
         assert!(bomb.bytes.len() < 10_000);
-        let error = open_object(&bomb.bytes, None, Unlock::FileKey(&bomb.file_key), 1_000_000).expect_err("too long");
+        let error =
+            open_object(&bomb.bytes, None, Unlock::FileKey(&bomb.file_key), 1_000_000).expect_err("too long");
         assert!(matches!(error, SealedError::TooLong { most: 1_000_000 }), "{error}");
     }
 
@@ -374,7 +387,10 @@ mod tests {
         for len in (0..40_000_000usize).step_by(7919) {
             let padded = len + padding(len, 0).len();
             assert_eq!(step(padded), padded, "{len}");
-            assert!(padded >= len && padded - len <= (len / 64).max(1024) + SKIPPABLE_HEADER + len / 64, "{len}");
+            assert!(
+                padded >= len && padded - len <= (len / 64).max(1024) + SKIPPABLE_HEADER + len / 64,
+                "{len}"
+            );
             seen.insert(padded);
         }
         assert!(seen.len() < 800, "{}", seen.len());
@@ -387,8 +403,10 @@ mod tests {
     #[test]
     fn the_context_survives_any_payload() {
         let key = Identity::generate(&mut OsEntropy);
-        let sealed = seal_parts(&[b"no ", b"zstd"], &[key.recipient()], &context(), &mut OsEntropy).expect("sealed");
-        let error = open_object(&sealed.bytes, None, Unlock::FileKey(&sealed.file_key), 100).expect_err("no zstd");
+        let sealed =
+            seal_parts(&[b"no ", b"zstd"], &[key.recipient()], &context(), &mut OsEntropy).expect("sealed");
+        let error =
+            open_object(&sealed.bytes, None, Unlock::FileKey(&sealed.file_key), 100).expect_err("no zstd");
         assert!(matches!(error, SealedError::Content { .. }), "{error}");
     }
 }

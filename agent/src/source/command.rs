@@ -177,7 +177,7 @@ impl CommandSource {
             }
             match (&stdout, ended) {
                 (None, Some(_)) => break,
-                (Some(_), Some(since)) if since.elapsed() >= GRACE * 4000 => {
+                (Some(_), Some(since)) if since.elapsed() >= GRACE => {
                     drain(&mut stderr, &mut said);
                     group.end(&mut stdout);
                     let status = group.reap().map_err(|error| self.follow_error(error))?;

@@ -121,6 +121,16 @@ impl Scope {
             Self::Services(services) => services.contains(service),
         }
     }
+
+    /// Whether two rounds over these would have a service in common. A scope of all has one with any other, whatever
+    /// the roster says now: it may change while they run.
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Services(a), Self::Services(b)) => a.iter().any(|service| b.contains(service)),
+            (Self::All, Self::All | Self::Services(_)) | (Self::Services(_), Self::All) => true,
+        }
+    }
 }
 
 /// A round begins.

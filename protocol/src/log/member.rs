@@ -35,6 +35,22 @@ pub enum Role {
     },
 }
 
+impl Role {
+    /// The service that it is the agent of.
+    #[must_use]
+    pub fn service(&self) -> Option<&ServiceName> {
+        match self {
+            Self::Agent { service, .. } => Some(service),
+            Self::Coordinator
+            | Self::Viewer
+            | Self::Operator
+            | Self::Admin
+            | Self::Pruner
+            | Self::Enroller { .. } => None,
+        }
+    }
+}
+
 /// A member: a key with a role.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

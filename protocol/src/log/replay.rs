@@ -4,10 +4,11 @@
 //! over. A record that links but breaks a rule is *without effect*: it stays a link of the chain. Only three things
 //! stop a reader: a fork, a void slot where a record was seen before, and a critical kind that it does not know.
 
+use std::collections::BTreeSet;
+
 use crate::ids::{FleetId, KeyId, ObjectId};
 use crate::log::body::{
-    Adopt, Body, Commit, Config, End, Epoch, Genesis, Hold, Keyset, Open, Outcome, Prune, Pruned, Roster, Scope, Sweep,
-    Verified,
+    Adopt, Body, Commit, Config, End, Epoch, Genesis, Hold, Keyset, Open, Outcome, Prune, Pruned, Roster, Sweep, Verified,
 };
 use crate::log::member::{Change, Role};
 use crate::log::record::{self, GENESIS_HEAD, Head, Record, Statement};
@@ -73,7 +74,6 @@ impl State {
         if number == 0 {
             self.genesis(bytes)?;
             self.next = 1;
-            self.remembered(0)?;
             return Ok(Effect::Applied);
         }
         let record = match self.link(number, bytes)? {
@@ -87,9 +87,7 @@ impl State {
                 return Ok(Effect::Void(why));
             }
         };
-        if let Some(seen) = self.pin.head.filter(|seen| seen.number == number && seen.hash != record.hash) {
-            return Err(ReplayError::WentBack { number, seen });
-        }
+        self.remembered(&record)?;
         let effect = self.apply(&record)?;
         self.head = record.head();
         self.next = number + 1;
@@ -102,10 +100,11 @@ impl State {
         })
     }
 
-    fn remembered(&self, number: u64) -> Result<(), ReplayError> {
+    /// A record at the position that was seen before must be the one that was seen.
+    fn remembered(&self, record: &Record) -> Result<(), ReplayError> {
         match self.pin.head {
-            Some(seen) if seen.number == number && seen.hash != self.head.hash => {
-                Err(ReplayError::WentBack { number, seen })
+            Some(seen) if seen.number == record.number && seen.hash != record.hash => {
+                Err(ReplayError::WentBack { number: record.number, seen })
             }
             Some(_) | None => Ok(()),
         }
@@ -130,6 +129,7 @@ impl State {
         if self.pin.fleet.is_some_and(|fleet| fleet != record.fleet) {
             return Err(bad(format!("it founds fleet {}, not the expected one", record.fleet.short())));
         }
+        self.remembered(&record)?;
         self.fleet = record.fleet;
         self.root = Some(record.signer);
         self.name = Some(genesis.name);
@@ -238,6 +238,7 @@ impl State {
         if !self.is_root(&statement.signer) {
             self.enroller_may(&statement.signer, record.number, &statement.body.changes)?;
         }
+        self.changes_agree(&statement.body.changes)?;
         self.said(&statement);
         for change in statement.body.changes {
             match change {
@@ -248,7 +249,7 @@ impl State {
                             self.revoke(&former, record.number);
                         }
                     }
-                    let since = record.number;
+                    let since = self.members.get(&member.key).map_or(record.number, |known| known.since);
                     self.members.insert(member.key, MemberState { member, since, revoked: None });
                 }
                 Change::Revoke(key) => self.revoke(&key, record.number),
@@ -261,6 +262,36 @@ impl State {
         if let Some(member) = self.members.get_mut(key) {
             member.revoked.get_or_insert(number);
         }
+    }
+
+    /// What a receipt says must be judged the same for ever: a revocation is final, a key stays with its service, and
+    /// one statement says nothing twice.
+    fn changes_agree(&self, changes: &[Change]) -> Result<(), String> {
+        let (mut keys, mut services) = (BTreeSet::new(), BTreeSet::new());
+        for change in changes {
+            let key = match change {
+                Change::Admit(member) => &member.key,
+                Change::Revoke(key) => key,
+            };
+            if !keys.insert(key) {
+                return Err(format!("it names key {} twice", key.short()));
+            }
+            let Change::Admit(member) = change else { continue };
+            let service = member.role.service();
+            if service.is_some_and(|service| !services.insert(service)) {
+                return Err("it admits two agents for one service".into());
+            }
+            match self.members.get(key) {
+                Some(known) if known.revoked.is_some() => {
+                    return Err(format!("key {} was revoked and stays so", key.short()));
+                }
+                Some(known) if known.member.role.service() != service => {
+                    return Err(format!("key {} cannot move to or from a service", key.short()));
+                }
+                Some(_) | None => {}
+            }
+        }
+        Ok(())
     }
 
     /// An enroller lets new agents in under its prefix and does nothing else.
@@ -304,12 +335,12 @@ impl State {
         if !may && !self.is_root(&statement.signer) {
             return Err(format!("key {} may not hold rounds", statement.signer.short()));
         }
-        self.said(&statement);
         let round = self.rounds.get_mut(&statement.body.round).ok_or("it holds a round that does not exist")?;
         if round.swept {
             return Err("the round is swept already".into());
         }
         round.held = statement.body.keep;
+        self.said(&statement);
         Ok(())
     }
 
@@ -371,7 +402,7 @@ impl State {
         if running.len() >= MAX_OPEN_ROUNDS {
             return Err(format!("{MAX_OPEN_ROUNDS} rounds are open already"));
         }
-        if let Some(other) = running.iter().find(|other| overlap(&other.open.scope, &open.scope)) {
+        if let Some(other) = running.iter().find(|other| other.open.scope.overlaps(&open.scope)) {
             return Err(format!("round {} has one of its services already", other.open.number));
         }
         self.last_round = open.number;
@@ -399,9 +430,13 @@ impl State {
         let body: Verified = record.body().map_err(|e| describe(&e))?;
         self.need_lead(record, body.epoch)?;
         let round = self.rounds.get_mut(&body.round).ok_or("it verifies a round that was never opened")?;
+        if round.swept {
+            return Err("the round is swept already".into());
+        }
         match &mut round.phase {
+            RoundPhase::Committed { verified: Some(_), .. } => Err("the round is verified already".into()),
             RoundPhase::Committed { verified, .. } => {
-                verified.get_or_insert(body);
+                *verified = Some(body);
                 Ok(())
             }
             RoundPhase::Open | RoundPhase::Ended(_) => Err("the round is not committed".into()),
@@ -440,6 +475,13 @@ impl State {
         if sweep.rounds.iter().any(|id| self.rounds.get(id).is_none_or(|r| r.held || r.phase == RoundPhase::Open)) {
             return Err("it sweeps a round that is open, held or unknown".into());
         }
+        let oldest_open = self.open_rounds().iter().map(|round| round.position).min().unwrap_or(u64::MAX);
+        let marked = |(position, prune): (&u64, &Prune)| {
+            *position < oldest_open && sweep.rounds.iter().all(|id| prune.rounds.contains(id))
+        };
+        if !self.prunes.iter().any(marked) {
+            return Err("no pending mark has all of its rounds, or a round that was open at the mark still is".into());
+        }
         for id in &sweep.rounds {
             if let Some(round) = self.rounds.get_mut(id) {
                 round.swept = true;
@@ -456,15 +498,10 @@ impl State {
             return Err(format!("key {} is no pruner's", record.signer.short()));
         }
         let (_, done) = self.sweeps.get_mut(&pruned.sweep).ok_or("it ends a sweep that never began")?;
-        *done = true;
+        if std::mem::replace(done, true) {
+            return Err("the sweep has ended already".into());
+        }
         Ok(())
-    }
-}
-
-fn overlap(a: &Scope, b: &Scope) -> bool {
-    match (a, b) {
-        (Scope::Services(a), Scope::Services(b)) => a.iter().any(|service| b.contains(service)),
-        (Scope::All, Scope::All | Scope::Services(_)) | (Scope::Services(_), Scope::All) => true,
     }
 }
 

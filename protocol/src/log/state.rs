@@ -204,15 +204,8 @@ impl State {
 
     /// Every service with the agent that counts now, sorted by key.
     pub fn agents(&self) -> impl Iterator<Item = (&ServiceName, &Member)> {
-        self.members.values().filter(|m| m.revoked.is_none()).filter_map(|m| match &m.member.role {
-            Role::Agent { service, .. } => Some((service, &m.member)),
-            Role::Coordinator
-            | Role::Viewer
-            | Role::Operator
-            | Role::Admin
-            | Role::Pruner
-            | Role::Enroller { .. } => None,
-        })
+        let current = self.members.values().filter(|m| m.revoked.is_none());
+        current.filter_map(|m| m.member.role.service().map(|service| (service, &m.member)))
     }
 
     /// Every service of the roster, sorted.

@@ -65,7 +65,7 @@ pub fn admit(state: &State, round: &RoundId, scope: &Scope, overlap: Overlap) ->
         return Admission::Refuse { reason: "KEY-01: the fleet has no recovery key".into() };
     }
     let open = state.open_rounds();
-    let busy = open.iter().find(|other| services.iter().any(|s| scope.contains(s) && other.open.scope.contains(s)));
+    let busy = open.iter().find(|other| other.open.scope.overlaps(scope));
     let reason = match busy {
         Some(other) => format!("round {} has one of its services", other.open.number),
         None if open.len() >= MAX_OPEN_ROUNDS => format!("{MAX_OPEN_ROUNDS} rounds are open"),

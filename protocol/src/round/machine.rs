@@ -125,7 +125,7 @@ impl Machine {
         seed: u64,
         now: Time,
     ) -> Self {
-        let member = Member { phase: MemberPhase::Waiting, attempt: 1, seen: now, rechecks: 0 };
+        let member = Member { phase: MemberPhase::Waiting, attempt: 1, seen: now, rechecks: 0, refused: None };
         let members: BTreeMap<_, _> = services.into_iter().map(|service| (service, member.clone())).collect();
         let mut machine = Self {
             policy,
@@ -147,6 +147,28 @@ impl Machine {
                 machine.effects.push_back(Effect::FindReceipts);
             }
         }
+        machine
+    }
+
+    /// The machine of a round that the log says is committed but not verified: it reads the new objects again.
+    /// `slices` are the manifest's.
+    #[must_use]
+    pub fn verify(
+        outcome: Outcome,
+        slices: impl IntoIterator<Item = ManifestSlice>,
+        policy: Policy,
+        seed: u64,
+        now: Time,
+    ) -> Self {
+        let mut machine = Self::start(Start::Fresh, [], policy, seed, now);
+        machine.effects.clear();
+        machine.disarm(&Deadline::Round);
+        for slice in slices {
+            let (service, attempt) = (slice.service.clone(), slice.attempts);
+            let phase = MemberPhase::Stored(Box::new(slice));
+            machine.members.insert(service, Member { phase, attempt, seen: now, rechecks: 0, refused: None });
+        }
+        machine.enter(Phase::Verifying { outcome });
         machine
     }
 
@@ -199,7 +221,7 @@ impl Machine {
                 }
             }
             Event::Cancel { reason } => {
-                if matches!(self.phase, Phase::Capturing | Phase::Writing) {
+                if matches!(self.phase, Phase::Opening | Phase::Capturing | Phase::Writing) {
                     self.enter(Phase::Ending { outcome: Outcome::Cancelled, reason });
                 }
             }
@@ -304,13 +326,15 @@ impl Machine {
         member.seen = now;
         let verdict = match &member.phase {
             MemberPhase::Waiting | MemberPhase::Working | MemberPhase::BackingOff { .. } if capturing => {
-                member.attempt = member.attempt.max(attempt);
-                member.phase = MemberPhase::Checking { receipt, receipt_size };
-                member.rechecks = 0;
-                self.disarm_service(service);
-                let service = service.clone();
-                self.effects.push_back(Effect::Check { service, receipt, receipt_size, attempt });
-                return;
+                if let Some((_, reason)) = member.refused.as_ref().filter(|(refused, _)| *refused == receipt) {
+                    Verdict::Refused { reason: reason.clone() }
+                } else {
+                    return self.check(service, attempt, receipt, receipt_size);
+                }
+            }
+            // Only a resumed round can meet the receipt of an older attempt first.
+            MemberPhase::Checking { attempt: older, .. } if capturing && *older < attempt => {
+                return self.check(service, attempt, receipt, receipt_size);
             }
             MemberPhase::Checking { .. } if capturing => return,
             MemberPhase::Stored(slice) if slice.receipt == receipt => Verdict::Accepted,
@@ -325,20 +349,34 @@ impl Machine {
         self.effects.push_back(Effect::Acknowledge { service, attempt, receipt: Some(receipt), verdict });
     }
 
+    fn check(&mut self, service: &ServiceName, attempt: u32, receipt: ObjectId, receipt_size: u64) {
+        self.disarm_service(service);
+        let Some(member) = self.members.get_mut(service) else { return };
+        member.attempt = member.attempt.max(attempt);
+        member.phase = MemberPhase::Checking { receipt, receipt_size, attempt };
+        member.rechecks = 0;
+        self.effects.push_back(Effect::Check { service: service.clone(), receipt, receipt_size, attempt });
+    }
+
     fn failed(&mut self, service: &ServiceName, attempt: u32, failure: Failure, now: Time) {
         let Some(member) = self.members.get_mut(service) else { return };
         member.seen = now;
         let verdict = Verdict::Accepted;
         self.effects.push_back(Effect::Acknowledge { service: service.clone(), attempt, receipt: None, verdict });
-        let current = match member.phase {
-            MemberPhase::Waiting | MemberPhase::Working => attempt >= member.attempt,
+        let working = match member.phase {
+            MemberPhase::Waiting | MemberPhase::Working => self.phase == Phase::Capturing,
             MemberPhase::Checking { .. }
             | MemberPhase::BackingOff { .. }
             | MemberPhase::Stored(_)
             | MemberPhase::Absent(_) => false,
         };
-        if current && self.phase == Phase::Capturing {
+        if working && attempt >= member.attempt {
+            member.attempt = attempt;
             self.retry_or_give_up(service, failure, now);
+        } else if working {
+            // Late, or from an agent that was started anew and never heard of the attempt that is wanted.
+            let attempt = member.attempt;
+            self.effects.push_back(Effect::PublishRetry { service: service.clone(), attempt });
         }
     }
 
@@ -349,11 +387,19 @@ impl Machine {
         result: Result<ManifestSlice, CheckFailure>,
         now: Time,
     ) {
-        let Some(member) = self.members.get_mut(service) else { return };
-        if !matches!(&member.phase, MemberPhase::Checking { receipt: current, .. } if *current == receipt) {
+        if self.phase != Phase::Capturing {
             return;
         }
-        let attempt = member.attempt;
+        let Some(member) = self.members.get_mut(service) else { return };
+        let attempt = match member.phase {
+            MemberPhase::Checking { receipt: current, attempt, .. } if current == receipt => attempt,
+            MemberPhase::Waiting
+            | MemberPhase::Working
+            | MemberPhase::Checking { .. }
+            | MemberPhase::BackingOff { .. }
+            | MemberPhase::Stored(_)
+            | MemberPhase::Absent(_) => return,
+        };
         let acknowledge = |verdict| Effect::Acknowledge {
             service: service.clone(),
             attempt,
@@ -362,13 +408,14 @@ impl Machine {
         };
         match result {
             Ok(mut slice) => {
-                slice.attempts = attempt;
+                slice.attempts = member.attempt;
                 member.phase = MemberPhase::Stored(Box::new(slice));
                 self.unsettled -= 1;
                 self.effects.push_back(acknowledge(Verdict::Accepted));
                 self.settle();
             }
             Err(CheckFailure::Refused(failure)) => {
+                member.refused = Some((receipt, failure.reason.clone()));
                 self.effects.push_back(acknowledge(Verdict::Refused { reason: failure.reason.clone() }));
                 self.retry_or_give_up(service, failure, now);
             }
@@ -386,12 +433,14 @@ impl Machine {
         self.disarm_service(service);
         let random = self.next_random();
         let Some(member) = self.members.get_mut(service) else { return };
-        if failure.permanent || !self.policy.retry.allows(member.attempt + 1) {
+        // Agents say which attempt they are at, so it may be any number.
+        let next = member.attempt.saturating_add(1);
+        if failure.permanent || !self.policy.retry.allows(next) {
             self.give_up(service, failure);
             return;
         }
         let wait = self.policy.retry.delay(member.attempt, random);
-        member.attempt += 1;
+        member.attempt = next;
         member.phase = MemberPhase::BackingOff { failure };
         self.arm(Deadline::Backoff(service.clone()), now.after(wait));
     }
@@ -526,8 +575,7 @@ impl Machine {
             }
             Deadline::Recheck(service) => {
                 let Some(member) = self.members.get(&service) else { return };
-                if let MemberPhase::Checking { receipt, receipt_size } = member.phase {
-                    let attempt = member.attempt;
+                if let MemberPhase::Checking { receipt, receipt_size, attempt } = member.phase {
                     self.effects.push_back(Effect::Check { service, receipt, receipt_size, attempt });
                 }
             }

@@ -18,6 +18,8 @@ pub enum MemberPhase {
         receipt: ObjectId,
         /// Its length in bytes.
         receipt_size: u64,
+        /// The attempt that it is for.
+        attempt: u32,
     },
     /// The last attempt failed; it is asked again later.
     BackingOff {
@@ -63,6 +65,8 @@ pub(super) struct Member {
     pub(super) seen: Time,
     /// How often the check of the current receipt was repeated.
     pub(super) rechecks: u32,
+    /// The last receipt that was refused, and why: a repeated notice of it is no new attempt.
+    pub(super) refused: Option<(ObjectId, String)>,
 }
 
 /// A service's place in a round, for screens.

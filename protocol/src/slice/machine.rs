@@ -67,7 +67,7 @@ pub enum Event {
         /// The round.
         round: RoundId,
     },
-    /// The capture failed.
+    /// The capture failed, or its receipt could not be written.
     CaptureFailed {
         /// The round.
         round: RoundId,
@@ -231,7 +231,9 @@ impl Machine {
             Event::HelloUnanswered if self.phase == Phase::Greeting => self.resend(Deadline::Hello, now),
             Event::Captured { round } => self.captured(&round),
             Event::CaptureFailed { round, code, reason, permanent } => {
-                if let Some(work) = self.work.as_mut().filter(|w| w.round == round) {
+                let receipting = self.phase == Phase::Receipting;
+                let current = |w: &&mut Work| w.round == round && (w.capture == Capture::Running || receipting);
+                if let Some(work) = self.work.as_mut().filter(current) {
                     work.capture = Capture::NotBegun;
                     self.notice(Reported::Failed { code, reason, permanent });
                 }
@@ -341,7 +343,8 @@ impl Machine {
     }
 
     fn captured(&mut self, round: &RoundId) {
-        let Some(work) = self.work.as_mut().filter(|w| w.round == *round) else { return };
+        let running = |w: &&mut Work| w.round == *round && w.capture == Capture::Running;
+        let Some(work) = self.work.as_mut().filter(running) else { return };
         work.capture = Capture::Done;
         if self.phase == Phase::Capturing {
             self.enter(Phase::Receipting);

@@ -41,7 +41,13 @@ impl PackBuilder {
     /// An empty pack that is full at about `target_stored` bytes.
     #[must_use]
     pub fn new(target_stored: usize) -> Self {
-        Self { target: target_stored, payload: Vec::new(), contents: Contents::new(), plain_len: 0, chunks: 0 }
+        Self {
+            target: target_stored,
+            payload: Vec::new(),
+            contents: Contents::new(),
+            plain_len: 0,
+            chunks: 0,
+        }
     }
 
     /// Adds a frame, and gives the plain offset of its first byte. The pack grows beyond full if it must.

@@ -51,7 +51,8 @@ impl Contents {
 
     /// Adds a frame that [`super::compress`] made.
     pub(super) fn push(&mut self, frame: Frame) -> Result<(), PackError> {
-        let too_long = PackError::NotAFrame { chunks: frame.chunks.len(), plain_bytes: frame.compressed.len() };
+        let too_long =
+            PackError::NotAFrame { chunks: frame.chunks.len(), plain_bytes: frame.compressed.len() };
         let compressed_len = u32::try_from(frame.compressed.len()).map_err(|_| too_long)?;
         self.frames.push(ContentsFrame { compressed_len, chunks: frame.chunks });
         Ok(())
@@ -126,7 +127,8 @@ impl Trailer {
         let (tag, rest) = bytes.split_first_chunk::<8>().ok_or(damaged("the trailer is cut short"))?;
         let (contents_at, rest) = rest.split_first_chunk::<8>().ok_or(damaged("the trailer is cut short"))?;
         let len = rest.first_chunk::<8>().ok_or(damaged("the trailer is cut short"))?;
-        let trailer = Self { contents_at: u64::from_be_bytes(*contents_at), payload_len: u64::from_be_bytes(*len) };
+        let trailer =
+            Self { contents_at: u64::from_be_bytes(*contents_at), payload_len: u64::from_be_bytes(*len) };
         let end = (payload_len - TRAILER_LEN) as u64;
         let contents_len = end.checked_sub(trailer.contents_at);
         if tag != TRAILER_TAG || trailer.payload_len != payload_len as u64 {
@@ -143,5 +145,6 @@ impl Trailer {
 fn content(magic: u32, frame: &[u8]) -> Option<&[u8]> {
     let (have, rest) = frame.split_first_chunk::<4>()?;
     let (len, content) = rest.split_first_chunk::<4>()?;
-    (u32::from_le_bytes(*have) == magic && u32::from_le_bytes(*len) as usize == content.len()).then_some(content)
+    (u32::from_le_bytes(*have) == magic && u32::from_le_bytes(*len) as usize == content.len())
+        .then_some(content)
 }

@@ -75,8 +75,10 @@ pub fn compress(compressor: &mut Compressor, chunks: &[(&[u8], ChunkId)]) -> Res
         }
     };
     let compressed = zstd.compress(plain).map_err(|_| not_a_frame())?;
-    let named = |(bytes, id): &(&[u8], ChunkId)| Ok((*id, u32::try_from(bytes.len()).map_err(|_| not_a_frame())?));
-    Ok(Frame { compressed, chunks: chunks.iter().map(named).collect::<Result<_, _>>()? })
+    let named = |(bytes, id): &(&[u8], ChunkId)| {
+        (*id, u32::try_from(bytes.len()).expect("a frame's length was checked"))
+    };
+    Ok(Frame { compressed, chunks: chunks.iter().map(named).collect() })
 }
 
 /// Working memory for reading frames.

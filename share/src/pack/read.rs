@@ -105,7 +105,7 @@ impl<'a> PackReader<'a> {
         if start > end || end > plain_at { Err(beyond) } else { Ok(out) }
     }
 
-    /// Between frames and contents lies nothing but one padding frame of zeroes, or nothing; and the rest authenticates.
+    /// Between frames and contents lies one padding frame or nothing, so that `zstd -d` passes over it; and the rest authenticates.
     fn check_rest(&self, mut payload: impl Read) -> Result<(), PackError> {
         let damaged = PackError::Contents { what: "the padding is none" };
         let padding_len = self.trailer.contents_at - self.contents.frames_len();

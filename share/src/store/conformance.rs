@@ -84,7 +84,11 @@ async fn objects_come_back(store: &dyn Store) {
 async fn nothing_is_overwritten(store: &dyn Store) {
     for path in every_path(ObjectId::of(b"one")) {
         let before = store.get(&path, 1 << 20).await.expect("there");
-        for other in [Bytes::from_static(b"other"), Bytes::from(vec![0xee; before.len()]), before.slice(..before.len() / 2)] {
+        for other in [
+            Bytes::from_static(b"other"),
+            Bytes::from(vec![0xee; before.len()]),
+            before.slice(..before.len() / 2),
+        ] {
             if other == before {
                 continue;
             }

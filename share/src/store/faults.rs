@@ -116,7 +116,10 @@ impl Faulty {
         match fault {
             Fault::LostReply => {
                 done?;
-                Err(StoreError::Io { path: path.to_owned(), source: io::Error::other("injected: reply lost") })
+                Err(StoreError::Io {
+                    path: path.to_owned(),
+                    source: io::Error::other("injected: reply lost"),
+                })
             }
             Fault::None
             | Fault::Unreachable
@@ -209,9 +212,13 @@ impl Store for Faulty {
             let lines = self.inner.list(&prefix);
             match fault {
                 Fault::ShortWrite(count) => lines.take(count).boxed(),
-                Fault::LostReply => {
-                    lines.chain(stream::iter([Self::after(&fault, &name, Ok(Listed::Foreign { name: String::new() }))])).boxed()
-                }
+                Fault::LostReply => lines
+                    .chain(stream::iter([Self::after(
+                        &fault,
+                        &name,
+                        Ok(Listed::Foreign { name: String::new() }),
+                    )]))
+                    .boxed(),
                 Fault::None
                 | Fault::Unreachable
                 | Fault::Full
@@ -277,7 +284,8 @@ mod tests {
             _ => Fault::None,
         });
         let store = &store;
-        let put = |n| async move { store.put_new(&ObjectPath::LogRecord(n), Bytes::from_static(&[0, 0])).await };
+        let put =
+            |n| async move { store.put_new(&ObjectPath::LogRecord(n), Bytes::from_static(&[0, 0])).await };
         put(1).await.expect("claims so");
         assert!(matches!(file.head(&ObjectPath::LogRecord(1)).await, Err(StoreError::NotFound { .. })));
         put(2).await.expect("claims so");

@@ -54,8 +54,7 @@ impl FileStore {
     pub async fn open(root: PathBuf) -> Result<Self, StoreError> {
         let name = root.display().to_string();
         blocking(name.clone(), move || {
-            let meta =
-                fs::metadata(&root).map_err(|error| classify(name.clone(), Access::Enter, error))?;
+            let meta = fs::metadata(&root).map_err(|error| classify(name.clone(), Access::Enter, error))?;
             if !meta.is_dir() {
                 return Err(StoreError::InvalidPath { path: name, reason: "it is no folder".to_owned() });
             }

@@ -201,13 +201,17 @@ mod tests {
 
     #[test]
     fn addresses_are_paths_or_file_urls() {
-        for (url, path) in [("/srv/a b", "/srv/a b"), ("file:///srv/a%20b", "/srv/a b"), ("/a/../b", "/a/../b")] {
+        for (url, path) in
+            [("/srv/a b", "/srv/a b"), ("file:///srv/a%20b", "/srv/a b"), ("/a/../b", "/a/../b")]
+        {
             assert_eq!(folder(url).expect("valid"), Path::new(path));
         }
         for url in ["", "srv", "./srv", "file://host/srv", "file:///a%2", "file:///a%zz"] {
             assert!(matches!(folder(url), Err(OpenStoreError::Address { .. })), "{url}");
         }
-        assert!(matches!(folder("s3://bucket"), Err(OpenStoreError::NotSupported { scheme }) if scheme == "s3"));
+        assert!(
+            matches!(folder("s3://bucket"), Err(OpenStoreError::NotSupported { scheme }) if scheme == "s3")
+        );
     }
 
     #[tokio::test]

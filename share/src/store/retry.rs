@@ -213,7 +213,8 @@ mod tests {
     use std::time::Duration;
 
     fn policy(attempts: u32) -> Retry {
-        Retry::new(Duration::from_millis(1), Duration::from_millis(4), Attempts::AtMost(attempts)).expect("valid")
+        Retry::new(Duration::from_millis(1), Duration::from_millis(4), Attempts::AtMost(attempts))
+            .expect("valid")
     }
 
     async fn faulty(
@@ -221,8 +222,7 @@ mod tests {
         attempts: u32,
         rule: impl Fn(&Call<'_>) -> Fault + Send + Sync + 'static,
     ) -> (Retrying, Arc<dyn Store>) {
-        let file: Arc<dyn Store> =
-            Arc::new(FileStore::open(dir.path().to_owned()).await.expect("opens"));
+        let file: Arc<dyn Store> = Arc::new(FileStore::open(dir.path().to_owned()).await.expect("opens"));
         (Retrying::new(Arc::new(Faulty::new(Arc::clone(&file), rule)), policy(attempts)), file)
     }
 
@@ -232,16 +232,19 @@ mod tests {
 
     #[test]
     fn waits_stay_within_the_policy() {
-        let policy = Retry::new(Duration::from_secs(1), Duration::from_secs(8), Attempts::AtMost(7)).expect("valid");
+        let policy =
+            Retry::new(Duration::from_secs(1), Duration::from_secs(8), Attempts::AtMost(7)).expect("valid");
         let waits: Vec<_> = delays(&policy).collect();
         assert_eq!(waits.len(), 6);
         for (wait, full) in waits.iter().zip([1.0, 2.0, 4.0, 8.0, 8.0, 8.0]) {
             let secs = wait.as_secs_f64();
             assert!((full * 0.499..=full * 1.001).contains(&secs), "{secs} of {full}");
         }
-        let endless = Retry::new(Duration::from_secs(1), Duration::from_secs(8), Attempts::Unlimited).expect("valid");
+        let endless =
+            Retry::new(Duration::from_secs(1), Duration::from_secs(8), Attempts::Unlimited).expect("valid");
         assert_eq!(delays(&endless).take(1000).count(), 1000);
-        let once = Retry::new(Duration::from_secs(1), Duration::from_secs(8), Attempts::AtMost(1)).expect("valid");
+        let once =
+            Retry::new(Duration::from_secs(1), Duration::from_secs(8), Attempts::AtMost(1)).expect("valid");
         assert_eq!(delays(&once).count(), 0);
     }
 
@@ -255,7 +258,8 @@ mod tests {
     #[tokio::test]
     async fn transient_failures_are_outlived_and_lasting_ones_reported() {
         let dir = tempfile::tempdir().expect("temporary folder");
-        let (store, file) = faulty(&dir, 3, |call| if call.nth < 2 { Fault::Unreachable } else { Fault::None }).await;
+        let (store, file) =
+            faulty(&dir, 3, |call| if call.nth < 2 { Fault::Unreachable } else { Fault::None }).await;
         store.put_new(&object(), Bytes::from_static(b"abc")).await.expect("third attempt");
         assert_eq!(file.get(&object(), 3).await.expect("there"), &b"abc"[..]);
         let dir = tempfile::tempdir().expect("temporary folder");
@@ -277,7 +281,9 @@ mod tests {
     async fn an_attempt_that_did_happen_counts_and_a_foreign_one_does_not() {
         for path in [object(), ObjectPath::LogRecord(1)] {
             let dir = tempfile::tempdir().expect("temporary folder");
-            let lost = |call: &Call<'_>| if call.op == Op::Put && call.nth == 0 { Fault::LostReply } else { Fault::None };
+            let lost = |call: &Call<'_>| {
+                if call.op == Op::Put && call.nth == 0 { Fault::LostReply } else { Fault::None }
+            };
             let (store, _) = faulty(&dir, 2, lost).await;
             store.put_new(&path, Bytes::from_static(b"abc")).await.expect("it had happened");
             let (store, file) = faulty(&dir, 3, lost).await;

@@ -147,7 +147,8 @@ mod tests {
         let limit = Limit { base: Duration::from_millis(1), slowest_bytes_per_sec: 1 << 30 };
         let store = TimeLimited::new(Arc::new(hanging), limit);
         let path = ObjectPath::LogRecord(1);
-        let timed_out = |error: StoreError| matches!(error, StoreError::TimedOut { .. }) && error.is_transient();
+        let timed_out =
+            |error: StoreError| matches!(error, StoreError::TimedOut { .. }) && error.is_transient();
         assert!(timed_out(store.put_new(&path, Bytes::from_static(b"a")).await.expect_err("put")));
         assert!(timed_out(store.get(&path, u64::MAX).await.expect_err("get")));
         assert!(timed_out(store.get_range(&path, 0..1).await.expect_err("range")));

@@ -193,7 +193,7 @@ fn links_are_never_followed() {
     for part_by_part in [false, true] {
         let folder = tempfile::tempdir().expect("folder");
         let outside = folder.path().join("outside");
-        fs::create_dir(&outside).expect("folder");
+        fs::create_dir_all(outside.join("deep")).expect("folder");
         fs::write(outside.join("file"), b"untouched").expect("file");
         let writer = Writer::create(&folder.path().join("target")).expect("target");
         writer.no_openat2.store(part_by_part, std::sync::atomic::Ordering::Relaxed);
@@ -204,12 +204,14 @@ fn links_are_never_followed() {
         }
         let entry = Entry::new(b"link/x".to_vec(), Kind::Directory, 0o755);
         writer.create_file(&safe(b"link/new")).expect_err("through a link");
+        writer.create_file(&safe(b"link/deep/new")).expect_err("through a link further up");
         writer.create_file(&safe(b"file-link")).expect_err("onto a link");
         writer.directory(&safe(b"link/x"), &entry).expect_err("through a link");
         writer.hard_link(&safe(b"hard"), &safe(b"file-link")).expect_err("to a link");
         writer.hard_link(&safe(b"hard"), &safe(b"link/file")).expect_err("to what lies outside");
         assert_eq!(fs::read(outside.join("file")).expect("reads"), b"untouched");
-        assert_eq!(fs::read_dir(&outside).expect("lists").count(), 1);
+        assert_eq!(fs::read_dir(&outside).expect("lists").count(), 2);
+        assert_eq!(fs::read_dir(outside.join("deep")).expect("lists").count(), 0);
     }
 }
 
@@ -275,4 +277,21 @@ fn what_the_file_system_refuses_of_attributes_is_a_warning() {
     let (warnings, more) = writer.warnings();
     assert_eq!((warnings.len(), more), (1, 0));
     assert!(warnings[0].what.contains("nonsense"), "{warnings:?}");
+}
+
+/// Only a user who is not root could notice the wrong order.
+#[test]
+fn folders_are_closed_after_those_beneath_them() {
+    let folder = tempfile::tempdir().expect("folder");
+    let target = folder.path().join("target");
+    let (writer, mut planner) = (Writer::create(&target).expect("target"), Planner::new());
+    for (path, mode) in [(&b""[..], 0o755), (b"a", 0), (b"a/b", 0o700), (b"a/b/c", 0o500)] {
+        let mut entry = Entry::new(path.to_vec(), Kind::Directory, mode);
+        (entry.uid, entry.gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        writer.make(&planner.admit(&entry).expect("plans"), &entry).expect("makes");
+    }
+    writer.finish_directories().expect("finishes");
+    assert_eq!(fs::metadata(target.join("a")).expect("stat").mode() & 0o7777, 0);
+    fs::set_permissions(target.join("a"), fs::Permissions::from_mode(0o700)).expect("mode");
+    assert_eq!(fs::metadata(target.join("a/b/c")).expect("stat").mode() & 0o7777, 0o500);
 }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use futures::stream::{self, BoxStream, StreamExt};
 use tokio::sync::mpsc;
 
-use super::system::{Access, classify};
 use super::Folder;
+use super::system::{Access, classify};
 use crate::layout::Prefix;
 use crate::store::{Listed, StoreError};
 

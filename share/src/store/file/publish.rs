@@ -155,14 +155,7 @@ impl Drop for Temporary<'_> {
 fn is_unsupported(error: &io::Error) -> bool {
     matches!(
         Errno::from_io_error(error),
-        Some(
-            Errno::PERM
-                | Errno::OPNOTSUPP
-                | Errno::NOSYS
-                | Errno::INVAL
-                | Errno::MLINK
-                | Errno::XDEV
-        )
+        Some(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::MLINK | Errno::XDEV)
     )
 }
 
@@ -213,7 +206,10 @@ mod tests {
             publisher.publish(dir.path(), &slot, b"one").unwrap_or_else(|_| panic!("{way:?}"));
             publisher.publish(dir.path(), &slot, b"one").unwrap_or_else(|_| panic!("{way:?}: own bytes"));
             for other in [&b"two"[..], b"on", b"one+", b""] {
-                assert!(matches!(publisher.publish(dir.path(), &slot, other), Err(Failure::Taken)), "{way:?}");
+                assert!(
+                    matches!(publisher.publish(dir.path(), &slot, other), Err(Failure::Taken)),
+                    "{way:?}"
+                );
             }
             assert_eq!(fs::read(&slot).expect("there"), b"one");
             let names: Vec<_> = fs::read_dir(dir.path()).expect("lists").collect();

@@ -73,11 +73,7 @@ pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
     let file = OpenOptions::new().read(true).custom_flags(flags(OFlags::DIRECTORY)).open(folder)?;
     match file.sync_all() {
         Ok(()) => Ok(()),
-        Err(error)
-            if matches!(Errno::from_io_error(&error), Some(Errno::INVAL | Errno::OPNOTSUPP)) =>
-        {
-            Ok(())
-        }
+        Err(error) if matches!(Errno::from_io_error(&error), Some(Errno::INVAL | Errno::OPNOTSUPP)) => Ok(()),
         Err(error) => Err(error),
     }
 }

@@ -1,0 +1,204 @@
+//! The check of a slice: its receipt is read from the share and believed only as far as the share bears it out.
+//!
+//! Signature, service, attempt, nonce and keyset must be right, and every object that the receipt names must be there
+//! with its length (found by one listing) and on no list of swept objects.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use futures::StreamExt;
+use muster_protocol::alert::Code;
+use muster_protocol::document::{ManifestSlice, ObjectRef, Receipt};
+use muster_protocol::envelope::{Payload, open_as};
+use muster_protocol::ids::{KeyId, ObjectId, ServiceName};
+use muster_protocol::log::{Open, State};
+use muster_protocol::round::{CheckFailure, Failure};
+use muster_share::layout::{ObjectPath, Prefix, SlicePart};
+use muster_share::lists::{MAX_OBJECT_LIST_LEN, MAX_PACK_LIST_LEN, PackList, parse_object_list};
+use muster_share::store::{Listed, Store, StoreError};
+
+/// What a check needs to know.
+#[derive(Clone)]
+pub(crate) struct Case {
+    pub(crate) state: Arc<State>,
+    pub(crate) open: Open,
+    pub(crate) open_position: u64,
+    pub(crate) service: ServiceName,
+    pub(crate) agent: KeyId,
+    pub(crate) attempt: u32,
+    pub(crate) receipt: ObjectId,
+    pub(crate) receipt_size: u64,
+}
+
+fn refused(reason: String) -> CheckFailure {
+    CheckFailure::Refused(Failure { code: Code::Key03, reason, permanent: false })
+}
+
+fn damaged(reason: String) -> CheckFailure {
+    CheckFailure::Refused(Failure { code: Code::Share07, reason, permanent: false })
+}
+
+fn unread(error: &StoreError) -> CheckFailure {
+    match error {
+        StoreError::NotFound { .. }
+        | StoreError::TooLong { .. }
+        | StoreError::Damaged { .. } => damaged(crate::scribe::causes(error)),
+        StoreError::AlreadyExists { .. }
+        | StoreError::Full { .. }
+        | StoreError::Denied { .. }
+        | StoreError::WriteRefused { .. }
+        | StoreError::Unreachable { .. }
+        | StoreError::InvalidPath { .. }
+        | StoreError::TimedOut { .. }
+        | StoreError::Io { .. } => CheckFailure::Unavailable { reason: crate::scribe::causes(error) },
+    }
+}
+
+/// An object, read whole and hashed.
+pub(crate) async fn read_object(
+    store: &dyn Store,
+    path: &ObjectPath,
+    id: &ObjectId,
+    size: u64,
+) -> Result<bytes::Bytes, CheckFailure> {
+    let bytes = store.get(path, size).await.map_err(|e| unread(&e))?;
+    if bytes.len() as u64 != size {
+        return Err(damaged(format!("{path} has {} bytes, want {size}", bytes.len())));
+    }
+    if ObjectId::of(&bytes) != *id {
+        return Err(damaged(format!("{path} does not have the hash that it is named by")));
+    }
+    Ok(bytes)
+}
+
+/// Where a slice's object lies.
+pub(crate) fn slice_path(service: &ServiceName, object: &ObjectRef, part: SlicePart) -> ObjectPath {
+    ObjectPath::Slice { service: service.clone(), round: object.round, id: object.id, part }
+}
+
+/// Every pack that `receipt` names, by id, with its size; the second set are those that its own round wrote.
+pub(crate) async fn packs_of(
+    store: &dyn Store,
+    receipt: &Receipt,
+) -> Result<(BTreeMap<ObjectId, u64>, BTreeMap<ObjectId, u64>), CheckFailure> {
+    let (mut all, mut new) = (BTreeMap::new(), BTreeMap::new());
+    let mut numbers = HashSet::new();
+    let old = receipt.packs.len().saturating_sub(receipt.new_packs as usize);
+    for (at, object) in receipt.packs.iter().enumerate() {
+        if object.size > MAX_PACK_LIST_LEN as u64 {
+            return Err(damaged(format!("pack list {} is too long", object.id)));
+        }
+        let path = slice_path(&receipt.service, object, SlicePart::Packs);
+        let bytes = read_object(store, &path, &object.id, object.size).await?;
+        let list = PackList::decode(&bytes).map_err(|e| damaged(format!("{path}: {}", crate::scribe::causes(&e))))?;
+        for row in list.packs {
+            if !numbers.insert(row.number) {
+                return Err(damaged(format!("pack number {} is listed twice", row.number)));
+            }
+            all.insert(row.id, row.size);
+            if at >= old {
+                new.insert(row.id, row.size);
+            }
+        }
+    }
+    Ok((all, new))
+}
+
+/// Objects that no commit may name any more: those of every sweep, and of prunes that came before the round.
+pub(crate) async fn swept_objects(
+    store: &dyn Store,
+    state: &State,
+    open_position: u64,
+) -> Result<HashSet<ObjectPath>, CheckFailure> {
+    let sweeps = state.sweeps.values().map(|(sweep, _)| sweep.list);
+    let prunes = state.prunes.range(..open_position).map(|(_, prune)| prune.list);
+    let mut objects = HashSet::new();
+    for list in sweeps.chain(prunes) {
+        let path = ObjectPath::List(list);
+        let bytes = store.get(&path, MAX_OBJECT_LIST_LEN as u64).await.map_err(|e| unread(&e))?;
+        let parsed = parse_object_list(&bytes).map_err(|e| damaged(format!("{path}: {}", crate::scribe::causes(&e))))?;
+        objects.extend(parsed);
+    }
+    Ok(objects)
+}
+
+/// Checks one slice.
+pub(crate) async fn check(store: Arc<dyn Store>, case: Case) -> Result<ManifestSlice, CheckFailure> {
+    let store = store.as_ref();
+    let Case { state, open, service, .. } = &case;
+    let own = ObjectRef { round: open.round, id: case.receipt, size: case.receipt_size };
+    if own.size > Receipt::MAX_LEN as u64 {
+        return Err(refused(format!("the receipt has {} bytes", own.size)));
+    }
+    let path = slice_path(service, &own, SlicePart::Receipt);
+    let bytes = read_object(store, &path, &own.id, own.size).await?;
+    let (key, receipt) =
+        open_as::<Receipt>(&bytes, &state.fleet).map_err(|e| refused(format!("{path}: {}", crate::scribe::causes(&e))))?;
+    if key != case.agent {
+        return Err(refused(format!("the receipt is signed by key {}, not by the service's agent", key.short())));
+    }
+    if receipt.service != *service || receipt.round != open.round || receipt.attempt != case.attempt {
+        return Err(refused("the receipt is of another service, round or attempt".into()));
+    }
+    if receipt.nonce != open.nonce.for_attempt(service, case.attempt) {
+        return Err(refused("the receipt was not made for this attempt: its nonce is another".into()));
+    }
+    if !acceptable_keyset(state, case.open_position, receipt.keyset) {
+        return Err(refused(format!("the slice is sealed to keyset {}, which is not in force", receipt.keyset)));
+    }
+    let (packs, _) = packs_of(store, &receipt).await?;
+    let mut needed: BTreeMap<ObjectPath, u64> = packs
+        .iter()
+        .map(|(id, size)| (ObjectPath::Pack { service: service.clone(), id: *id }, *size))
+        .collect();
+    needed.insert(slice_path(service, &receipt.index, SlicePart::Index), receipt.index.size);
+    for chunks in &receipt.chunks {
+        needed.insert(slice_path(service, chunks, SlicePart::Chunks), chunks.size);
+    }
+    let swept = swept_objects(store, state, case.open_position).await?;
+    if let Some(gone) = needed.keys().find(|path| swept.contains(path)) {
+        return Err(damaged(format!("{gone} is being deleted; it must be uploaded again")));
+    }
+    present(store, service, needed).await?;
+    Ok(ManifestSlice {
+        service: service.clone(),
+        agent: key,
+        attempts: case.attempt,
+        receipt: own.id,
+        receipt_size: own.size,
+        status: receipt.status,
+        totals: receipt.totals,
+    })
+}
+
+/// The keyset at the round's opening, or any later one: never none, and never an older one.
+fn acceptable_keyset(state: &State, open_position: u64, keyset: u64) -> bool {
+    let oldest = state.keysets.range(..=open_position).next_back().map(|(number, _)| *number);
+    state.keysets.contains_key(&keyset) && oldest.is_some_and(|oldest| keyset >= oldest)
+}
+
+/// Every needed object is on the share with its length. The packs are looked up in one listing.
+async fn present(
+    store: &dyn Store,
+    service: &ServiceName,
+    mut needed: BTreeMap<ObjectPath, u64>,
+) -> Result<(), CheckFailure> {
+    let mut listing = store.list(&Prefix::Packs(service.clone()));
+    while let Some(listed) = listing.next().await {
+        match listed.map_err(|e| unread(&e))? {
+            Listed::Object { path, size } => {
+                if let Some(want) = needed.remove(&path).filter(|want| *want != size) {
+                    return Err(damaged(format!("{path} has {size} bytes, want {want}")));
+                }
+            }
+            Listed::Foreign { .. } => {}
+        }
+    }
+    for (path, want) in needed {
+        let meta = store.head(&path).await.map_err(|e| unread(&e))?;
+        if meta.size != want {
+            return Err(damaged(format!("{path} has {} bytes, want {want}", meta.size)));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,73 @@
+//! Reading again: every object that a round wrote is fetched and hashed before the round may be called verified.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures::{StreamExt, TryStreamExt, stream};
+use muster_protocol::document::{ManifestSlice, ObjectRef, Receipt};
+use muster_protocol::envelope::open_as;
+use muster_protocol::ids::{FleetId, ObjectId, RoundId};
+use muster_protocol::round::CheckFailure;
+use muster_share::layout::{ObjectPath, SlicePart};
+use muster_share::store::Store;
+
+use crate::check::{packs_of, read_object, slice_path};
+
+/// Objects that are fetched at once: few, so that verifying never crowds out capturing.
+const AT_ONCE: usize = 2;
+
+/// Objects and bytes that were read and found whole.
+pub(crate) async fn reread(
+    store: Arc<dyn Store>,
+    fleet: FleetId,
+    round: RoundId,
+    slices: Vec<ManifestSlice>,
+) -> Result<(u64, u64), CheckFailure> {
+    let (mut objects, mut total) = (0, 0);
+    for slice in slices {
+        let own = ObjectRef { round, id: slice.receipt, size: slice.receipt_size };
+        let path = slice_path(&slice.service, &own, SlicePart::Receipt);
+        let bytes = read_object(store.as_ref(), &path, &own.id, own.size).await?;
+        let (_, receipt) = open_as::<Receipt>(&bytes, &fleet).map_err(|e| CheckFailure::Refused(
+            muster_protocol::round::Failure {
+                code: muster_protocol::alert::Code::Verify01,
+                reason: format!("{path}: {}", crate::scribe::causes(&e)),
+                permanent: true,
+            },
+        ))?;
+        let new = new_objects(store.as_ref(), &receipt).await?;
+        let sizes: Vec<u64> = stream::iter(new)
+            .map(|(path, (id, size))| {
+                let store = store.clone();
+                async move { read_object(store.as_ref(), &path, &id, size).await.map(|_| size) }
+            })
+            .buffer_unordered(AT_ONCE)
+            .try_collect()
+            .await?;
+        objects += sizes.len() as u64 + 1;
+        total += sizes.iter().sum::<u64>() + own.size;
+    }
+    Ok((objects, total))
+}
+
+async fn new_objects(
+    store: &dyn Store,
+    receipt: &Receipt,
+) -> Result<BTreeMap<ObjectPath, (ObjectId, u64)>, CheckFailure> {
+    let (_, new) = packs_of(store, receipt).await?;
+    let service = &receipt.service;
+    let mut objects: BTreeMap<_, _> = new
+        .into_iter()
+        .map(|(id, size)| (ObjectPath::Pack { service: service.clone(), id }, (id, size)))
+        .collect();
+    let parts = receipt
+        .packs
+        .iter()
+        .map(|o| (o, SlicePart::Packs))
+        .chain(receipt.chunks.iter().map(|o| (o, SlicePart::Chunks)))
+        .chain([(&receipt.index, SlicePart::Index)]);
+    for (object, part) in parts.filter(|(object, _)| object.round == receipt.round) {
+        objects.insert(slice_path(service, object, part), (object.id, object.size));
+    }
+    Ok(objects)
+}

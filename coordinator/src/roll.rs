@@ -1,0 +1,72 @@
+//! The roll: which agents were heard of, when, and how far they say they are. In memory only, and lossy by nature.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use muster_protocol::ids::{Nonce, RoundId, ServiceName};
+use muster_protocol::message::{Heartbeat, Progress};
+
+/// What is known of one agent.
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    pub(crate) seen: Instant,
+    pub(crate) version: Option<String>,
+    pub(crate) round: Option<RoundId>,
+    pub(crate) progress: Option<Progress>,
+    /// The agent's process, and its last heartbeat's number: an older one is a replay.
+    beat: Option<(Nonce, u64)>,
+}
+
+/// All agents that were heard of.
+#[derive(Debug, Default)]
+pub(crate) struct Roll {
+    agents: BTreeMap<ServiceName, Entry>,
+}
+
+impl Roll {
+    /// Takes a heartbeat in; false if it is a replay.
+    pub(crate) fn heartbeat(&mut self, beat: Heartbeat, now: Instant) -> bool {
+        let entry = self.entry(&beat.service, now);
+        if entry.beat.is_some_and(|(instance, last)| instance == beat.instance && beat.sequence <= last) {
+            return false;
+        }
+        entry.beat = Some((beat.instance, beat.sequence));
+        entry.seen = now;
+        entry.version = Some(beat.version);
+        entry.round = beat.round;
+        true
+    }
+
+    /// Takes progress in.
+    pub(crate) fn progress(&mut self, progress: Progress, now: Instant) {
+        let entry = self.entry(&progress.service, now);
+        entry.seen = now;
+        entry.round = Some(progress.round);
+        entry.progress = Some(progress);
+    }
+
+    /// The service's agent said something else.
+    pub(crate) fn seen(&mut self, service: &ServiceName, now: Instant) {
+        self.entry(service, now).seen = now;
+    }
+
+    /// What is known of a service's agent.
+    pub(crate) fn agent(&self, service: &ServiceName) -> Option<&Entry> {
+        self.agents.get(service)
+    }
+
+    /// How many were heard of within `limit`.
+    pub(crate) fn online(&self, limit: Duration) -> usize {
+        self.agents.values().filter(|entry| entry.seen.elapsed() <= limit).count()
+    }
+
+    fn entry(&mut self, service: &ServiceName, now: Instant) -> &mut Entry {
+        self.agents.entry(service.clone()).or_insert_with(|| Entry {
+            seen: now,
+            version: None,
+            round: None,
+            progress: None,
+            beat: None,
+        })
+    }
+}

@@ -1,0 +1,226 @@
+//! The scribe: the one task that writes the log.
+//!
+//! It takes the lead, and appends what the desk asks for, one record after the other. A slot that another record took
+//! is no failure: the scribe looks whether it still leads and tries the next one. Every change of the log's state is
+//! told on a watch channel.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use muster_protocol::entropy::random;
+use muster_protocol::envelope::Signer;
+use muster_protocol::ids::{KeyId, Nonce};
+use muster_protocol::log::{Commit, End, Epoch, Open, State, Verified};
+use muster_protocol::time::UnixMillis;
+use muster_share::entropy::OsEntropy;
+use muster_share::log::{AppendError, Log, LogError};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+/// Tries for one record: each lost slot is somebody else's record, so this many at once is no accident.
+const MAX_LOST_SLOTS: u32 = 100;
+/// How often a candidate looks whether the leader still writes.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// What the desk wants written; number and epoch are the scribe's.
+#[derive(Debug, Clone)]
+pub(crate) enum Entry {
+    /// A round begins.
+    Open(Open),
+    /// A round is committed.
+    Commit(Commit),
+    /// A round is verified.
+    Verified(Verified),
+    /// A round ends.
+    End(End),
+}
+
+/// Why an entry was not written.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ScribeError {
+    /// Another coordinator, or another process of this one, leads now.
+    #[error("another coordinator leads since epoch {epoch}")]
+    Deposed {
+        /// Its epoch.
+        epoch: u64,
+    },
+    /// The append failed.
+    #[error(transparent)]
+    Append(#[from] AppendError),
+    /// The scribe has ended.
+    #[error("the log's writer has stopped")]
+    Gone,
+}
+
+/// A way to the scribe.
+#[derive(Clone)]
+pub(crate) struct ScribeHandle {
+    requests: mpsc::Sender<(Entry, oneshot::Sender<Result<(), ScribeError>>)>,
+    state: watch::Receiver<Arc<State>>,
+    epoch: u64,
+}
+
+impl ScribeHandle {
+    /// Writes `entry`.
+    pub(crate) async fn write(&self, entry: Entry) -> Result<(), ScribeError> {
+        let (done, answer) = oneshot::channel();
+        self.requests.send((entry, done)).await.map_err(|_| ScribeError::Gone)?;
+        answer.await.map_err(|_| ScribeError::Gone)?
+    }
+
+    /// What the log says.
+    pub(crate) fn state(&self) -> Arc<State> {
+        self.state.borrow().clone()
+    }
+
+    /// The epoch that this coordinator leads.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+}
+
+/// Coordinator's calendar time.
+pub(crate) fn unix_now() -> UnixMillis {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    UnixMillis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// Takes the lead: at once where nobody leads or this coordinator did (`fresh`), otherwise after the log has stood
+/// still for `takeover`. Returns once the `epoch` record is in the log.
+///
+/// # Errors
+/// When the log cannot be trusted, or this key is no coordinator's.
+pub(crate) async fn take_lead(
+    log: &mut Log,
+    signer: &Signer,
+    takeover: Duration,
+    mut fresh: bool,
+) -> Result<u64, ScribeError> {
+    let key = signer.key_id();
+    let mut seen = (log.state().next, Instant::now());
+    loop {
+        log.refresh().await.map_err(AppendError::from)?;
+        if log.state().next != seen.0 {
+            seen = (log.state().next, Instant::now());
+        }
+        let current = log.state().epoch;
+        let free = current.is_none_or(|e| e.holder == key && fresh || !log.state().is_coordinator(&e.holder));
+        if !free && seen.1.elapsed() < takeover {
+            if fresh {
+                let leader = current.map(|e| leader_name(log.state(), &e.holder)).unwrap_or_default();
+                tracing::info!(leader, "another coordinator leads; waiting in case it falls silent");
+                fresh = false;
+            }
+            tokio::time::sleep(LOOK.min(takeover)).await;
+            continue;
+        }
+        let epoch = current.map_or(0, |e| e.epoch) + 1;
+        let instance = Nonce::from_bytes(random(&mut OsEntropy));
+        match log.append(signer, &Epoch { epoch, instance, at: unix_now() }).await {
+            Ok(_) => return Ok(epoch),
+            Err(AppendError::Lost) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn leader_name(state: &State, key: &KeyId) -> String {
+    state.members.get(key).map_or_else(|| key.short(), |m| m.member.name.to_string())
+}
+
+/// Starts the scribe of a coordinator that leads `epoch`. It ends when every handle is gone, and gives the log back.
+pub(crate) fn spawn(log: Log, signer: Arc<Signer>, epoch: u64) -> (ScribeHandle, tokio::task::JoinHandle<Log>) {
+    let (requests, inbox) = mpsc::channel(64);
+    let (state_out, state) = watch::channel(Arc::new(log.state().clone()));
+    let task = tokio::spawn(run(log, signer, epoch, inbox, state_out));
+    (ScribeHandle { requests, state, epoch }, task)
+}
+
+async fn run(
+    mut log: Log,
+    signer: Arc<Signer>,
+    epoch: u64,
+    mut inbox: mpsc::Receiver<(Entry, oneshot::Sender<Result<(), ScribeError>>)>,
+    state: watch::Sender<Arc<State>>,
+) -> Log {
+    let mut look = tokio::time::interval(LOOK);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            request = inbox.recv() => {
+                let Some((entry, done)) = request else { return log };
+                let result = write(&mut log, &signer, epoch, entry).await;
+                state.send_replace(Arc::new(log.state().clone()));
+                // Whoever asked may be gone; the record stands either way.
+                let _ = done.send(result);
+                if let Err(error) = log.write_segment().await {
+                    tracing::warn!(error = %causes(&error), "log segment was not written");
+                }
+            }
+            _ = look.tick() => {
+                // Records of root and operators come in from the side.
+                match log.refresh().await {
+                    Ok(0) => {}
+                    Ok(_) => { state.send_replace(Arc::new(log.state().clone())); }
+                    Err(error) => tracing::warn!(error = %causes(&error), "the log was not read on"),
+                }
+            }
+        }
+    }
+}
+
+/// An error with its causes in one line.
+pub(crate) fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+async fn write(log: &mut Log, signer: &Signer, epoch: u64, entry: Entry) -> Result<(), ScribeError> {
+    for _ in 0..MAX_LOST_SLOTS {
+        let current = log.state().epoch.filter(|e| e.epoch == epoch && e.holder == signer.key_id());
+        if current.is_none() {
+            return Err(ScribeError::Deposed { epoch: log.state().epoch.map_or(0, |e| e.epoch) });
+        }
+        if stands_already(log.state(), &entry) {
+            return Ok(());
+        }
+        let result = match entry.clone() {
+            Entry::Open(open) => {
+                let number = log.state().last_round + 1;
+                log.append(signer, &Open { epoch, number, ..open }).await
+            }
+            Entry::Commit(commit) => log.append(signer, &Commit { epoch, ..commit }).await,
+            Entry::Verified(verified) => log.append(signer, &Verified { epoch, ..verified }).await,
+            Entry::End(end) => log.append(signer, &End { epoch, ..end }).await,
+        };
+        match result {
+            Ok(_) => return Ok(()),
+            Err(AppendError::Lost) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(AppendError::Lost.into())
+}
+
+/// Whether a former try of the same entry got through although it was reported as failed.
+fn stands_already(state: &State, entry: &Entry) -> bool {
+    let commit_of = |round| state.rounds.get(round).and_then(|r| r.commit());
+    match entry {
+        Entry::Open(open) => state.rounds.get(&open.round).is_some_and(|r| r.open.nonce == open.nonce),
+        Entry::Commit(commit) => commit_of(&commit.round).is_some_and(|c| c.manifest == commit.manifest),
+        Entry::Verified(verified) => state.rounds.get(&verified.round).is_some_and(|r| r.word() == "verified"),
+        Entry::End(end) => state.rounds.get(&end.round).is_some_and(|r| r.outcome() == Some(end.outcome)),
+    }
+}
+
+impl From<LogError> for ScribeError {
+    fn from(error: LogError) -> Self {
+        Self::Append(error.into())
+    }
+}
