@@ -245,8 +245,8 @@ mod tests {
     fn errors_name_file_and_key() {
         for (more, part) in [
             (SOURCE.to_owned() + SOURCE, "[[source]]: source 2 reads the same as source 1"),
-            (SOURCE.replace("path", "pth"), "[source] pth: unknown key `pth`"),
-            (SOURCE.replace("files", "zfs"), "[source] kind: unknown variant `zfs`"),
+            (SOURCE.replace("path", "pth"), "[source]: unknown key `pth`"),
+            (SOURCE.replace("files", "zfs"), "unknown variant `zfs`"),
             (format!("[engine]\nchunk = \"300KiB\"\n{SOURCE}"), "[engine] chunk: must be a power of two"),
             (format!("[engine]\npack = \"1GiB\"\n{SOURCE}"), "[engine] pack: must be from 1MiB"),
             (format!("[engine]\nzstd_level = 23\n{SOURCE}"), "[engine] zstd_level: must be from 1 to 19"),

@@ -3,5 +3,8 @@
 //! Holds no key that can read a past backup.
 
 pub mod config;
+pub mod daemon;
+pub mod engine;
 pub mod recover;
 pub mod source;
+pub mod state;

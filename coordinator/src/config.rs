@@ -9,6 +9,7 @@ use muster_protocol::config::{
     self, BusConfig, Checked, ConfigError, FleetConfig, Invalid, LogConfig, LogFormat, ShareConfig, TelemetryConfig,
 };
 use muster_protocol::ids::MemberName;
+use muster_protocol::round::Overlap;
 use muster_protocol::units::HumanDuration;
 use muster_share::config_file;
 use serde::{Deserialize, Serialize};
@@ -60,6 +61,15 @@ pub enum OverlapPolicy {
     Queue,
     /// It is answered `skipped`.
     Skip,
+}
+
+impl From<OverlapPolicy> for Overlap {
+    fn from(policy: OverlapPolicy) -> Self {
+        match policy {
+            OverlapPolicy::Queue => Self::Queue,
+            OverlapPolicy::Skip => Self::Skip,
+        }
+    }
 }
 
 /// `[round]`

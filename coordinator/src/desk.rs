@@ -674,7 +674,7 @@ impl Desk {
             let fleet = self.state().fleet;
             tokio::spawn(async move {
                 use futures::StreamExt;
-                let mut listing = store.list(&Prefix::Slices(service.clone(), id));
+                let mut listing = store.list(&Prefix::RoundSlices(service.clone(), id));
                 let mut newest: Option<(u32, ObjectId, u64)> = None;
                 while let Some(Ok(listed)) = listing.next().await {
                     let Listed::Object { path, size } = listed else { continue };

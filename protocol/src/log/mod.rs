@@ -10,10 +10,14 @@
 //! ```
 
 mod body;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod member;
 mod record;
 mod replay;
 mod state;
+#[cfg(test)]
+mod tests;
 
 pub use body::{
     Adopt, Audit, Body, Commit, Config, End, Epoch, Genesis, Hold, Keyset, KeysetKey, Open, Outcome, Prune, Pruned, Roster,

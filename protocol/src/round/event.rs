@@ -41,7 +41,8 @@ pub enum Event {
         /// For which attempt.
         attempt: u32,
     },
-    /// A heartbeat or progress of the service's agent.
+    /// The service's agent is at work for this round: progress, or a heartbeat that names the round. One that does not
+    /// is no sign of work, or an agent that never got its welcome would be waited for until the deadline.
     Seen {
         /// Whose.
         service: ServiceName,

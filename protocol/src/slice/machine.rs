@@ -184,6 +184,8 @@ struct Work {
     epoch: u64,
     round: RoundId,
     attempt: u32,
+    /// The highest attempt that this leader has ordered; the agent may be ahead by a former leader's order.
+    ordered: u32,
     capture: Capture,
 }
 
@@ -274,10 +276,16 @@ impl Machine {
         &self.phase
     }
 
-    /// The round and attempt that it works for.
+    /// The round and attempt that it is busy with, for heartbeats; none while it is not wanted or has had its answer,
+    /// so that a leader that believes otherwise notices.
     #[must_use]
     pub fn work(&self) -> Option<(RoundId, u32)> {
-        self.work.map(|work| (work.round, work.attempt))
+        match self.phase {
+            Phase::Idle | Phase::Settled(_) => None,
+            Phase::Greeting | Phase::Capturing | Phase::Receipting | Phase::Noticing(_) => {
+                self.work.map(|work| (work.round, work.attempt))
+            }
+        }
     }
 
     fn order(&mut self, epoch: u64, round: RoundId, attempt: u32) {
@@ -285,11 +293,13 @@ impl Machine {
             Some(work) if work.round == round => {
                 let newer = epoch > work.epoch;
                 let more = attempt > work.attempt;
-                if !newer && !more {
+                // What was not wanted at first is wanted now.
+                let again = self.phase == Phase::Idle && attempt > work.ordered;
+                if epoch < work.epoch || !(newer || more || again) {
                     return;
                 }
-                let attempt = attempt.max(work.attempt);
-                self.work = Some(Work { epoch: epoch.max(work.epoch), attempt, ..work });
+                let ordered = if newer { attempt } else { attempt.max(work.ordered) };
+                self.work = Some(Work { epoch, attempt: attempt.max(work.attempt), ordered, ..work });
                 match std::mem::replace(&mut self.phase, Phase::Idle) {
                     // A new leader knows nothing of this slice yet; the receipt stays what it is.
                     Phase::Settled(reported) | Phase::Noticing(reported) if !more => self.notice(reported),
@@ -303,7 +313,7 @@ impl Machine {
             }
             Some(_) | None => {
                 self.stop();
-                self.work = Some(Work { epoch, round, attempt, capture: Capture::NotBegun });
+                self.work = Some(Work { epoch, round, attempt, ordered: attempt, capture: Capture::NotBegun });
                 self.enter(Phase::Greeting);
             }
         }

@@ -1,0 +1,108 @@
+//! What an agent says unasked: that it is there, and how far its slice is. Both are lossy and hold nothing up.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use muster_bus::{Bus, Headers};
+use muster_protocol::entropy::random;
+use muster_protocol::envelope::Payload;
+use muster_protocol::ids::RoundId;
+use muster_protocol::message::{Heartbeat, Progress};
+use muster_protocol::subject::Subject;
+use muster_share::entropy::OsEntropy;
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+
+use super::capturer::Capturer;
+use super::identity::{Identity, VERSION};
+
+/// Longest wait for a connection to take a message that nobody waits for.
+const SEND_LIMIT: Duration = Duration::from_secs(5);
+
+/// The round and attempt that the agent works for.
+pub(crate) type Doing = Option<(RoundId, u32)>;
+
+/// Says every now and then that the agent is there; never ends.
+pub(crate) async fn heartbeats(
+    identity: Arc<Identity>,
+    bus: Arc<dyn Bus>,
+    every: Duration,
+    doing: watch::Receiver<Doing>,
+) {
+    let subject = identity.subject(Subject::Heartbeat);
+    let mut sequence = 0;
+    loop {
+        sequence += 1;
+        let round = doing.borrow().map(|(round, _)| round);
+        let beat = Heartbeat {
+            service: identity.service.clone(),
+            instance: identity.instance,
+            sequence,
+            version: VERSION.to_owned(),
+            round,
+        };
+        send(&identity, &*bus, &subject, &beat).await;
+        sleep(jittered(every)).await;
+    }
+}
+
+/// Tells how far the capture of `run` is; never ends.
+pub(crate) async fn progress<C: Capturer>(
+    identity: Arc<Identity>,
+    bus: Arc<dyn Bus>,
+    every: Duration,
+    capturer: Arc<C>,
+    run: Arc<C::Run>,
+    doing: watch::Receiver<Doing>,
+) {
+    let subject = identity.subject(Subject::Progress);
+    let mut ticks = interval(every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let Some((round, attempt)) = *doing.borrow() else { continue };
+        let gauged = capturer.gauged(&run);
+        let message = Progress {
+            service: identity.service.clone(),
+            round,
+            attempt,
+            stage: gauged.stage,
+            done_bytes: gauged.done_bytes,
+            expected_bytes: gauged.expected_bytes,
+            added_bytes: gauged.added_bytes,
+        };
+        send(&identity, &*bus, &subject, &message).await;
+    }
+}
+
+async fn send<P: Payload>(identity: &Identity, bus: &dyn Bus, subject: &str, message: &P) {
+    let payload = Bytes::from(identity.signer.seal(&identity.fleet, message));
+    let mut headers = Headers::new();
+    muster_telemetry::inject(&mut headers);
+    match timeout(SEND_LIMIT, bus.publish(subject, headers, payload)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(subject, error = error.to_string(), "message was not sent"),
+        Err(_) => tracing::debug!(subject, "the connection took no message in time"),
+    }
+}
+
+/// `every`, give or take a fifth of it.
+fn jittered(every: Duration) -> Duration {
+    let draw = f64::from(u32::from_be_bytes(random(&mut OsEntropy))) / f64::from(u32::MAX);
+    every.mul_f64(0.8 + 0.4 * draw)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::jittered;
+    use std::time::Duration;
+
+    #[test]
+    fn jitter_stays_within_a_fifth_and_spreads() {
+        let draws: Vec<_> = (0..200).map(|_| jittered(Duration::from_secs(10))).collect();
+        assert!(draws.iter().all(|d| (8_000..=12_000).contains(&d.as_millis())));
+        let (least, most) = (draws.iter().min().expect("some"), draws.iter().max().expect("some"));
+        assert!(*most - *least > Duration::from_secs(2), "{least:?} to {most:?}");
+    }
+}

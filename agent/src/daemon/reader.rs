@@ -1,0 +1,62 @@
+//! The log as the agent follows it: opened under the pin of the enrolment, read on, its head remembered on disk.
+//!
+//! Must never hand out a state whose head was not remembered first: an agent that acted on a record must notice when the
+//! share goes back behind it.
+
+use std::sync::Arc;
+
+use muster_protocol::log::{Head, Pin, State};
+use muster_share::log::{HeadMemory, Log, LogError, MemoryError};
+use muster_share::store::Store;
+
+/// Why the log could not be followed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReadError {
+    /// The share or what it holds.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The state folder.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+}
+
+/// Follows one log.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    store: Arc<dyn Store>,
+    pin: Pin,
+    memory: HeadMemory,
+    log: Option<Log>,
+    /// The number of slots of the state that was given out last.
+    given: u64,
+    remembered: Option<Head>,
+}
+
+impl Reader {
+    pub(crate) fn new(store: Arc<dyn Store>, pin: Pin, memory: HeadMemory) -> Self {
+        Self { store, remembered: pin.head, pin, memory, log: None, given: 0 }
+    }
+
+    /// Reads what there is to read; gives the state out if it is another one than before.
+    pub(crate) async fn read(&mut self) -> Result<Option<Arc<State>>, ReadError> {
+        let log = match self.log.as_mut() {
+            Some(log) => {
+                log.refresh().await?;
+                log
+            }
+            None => self.log.insert(Log::open(Arc::clone(&self.store), self.pin).await?),
+        };
+        let (head, next) = (log.head(), log.state().next);
+        if self.remembered != Some(head) {
+            let memory = self.memory.clone();
+            let written = tokio::task::spawn_blocking(move || memory.remember(&head)).await;
+            written.expect("writing a small file does not panic")?;
+            self.remembered = Some(head);
+        }
+        if self.given == next {
+            return Ok(None);
+        }
+        self.given = next;
+        Ok(Some(Arc::new(log.state().clone())))
+    }
+}

@@ -1,0 +1,78 @@
+//! The long work of a slice, as the event loop spawns it: find out what must not be relied on, then capture.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use muster_protocol::alert::Code;
+use muster_protocol::ids::{RoundId, ServiceName};
+use muster_protocol::log::State;
+use muster_share::store::Store;
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tracing::Instrument;
+
+use super::capturer::{Capturer, Failure, Job};
+use super::refused::{Lists, refused};
+use super::said::chain;
+
+/// Everything that a capture depends on.
+pub(crate) struct Task<C: Capturer> {
+    pub(crate) capturer: Arc<C>,
+    pub(crate) run: Arc<C::Run>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) log: Arc<State>,
+    pub(crate) service: ServiceName,
+    pub(crate) round: RoundId,
+    pub(crate) lists: Lists,
+    /// Resolves once the capture before this one has ended.
+    pub(crate) former: Option<oneshot::Receiver<()>>,
+    /// Longest wait for that.
+    pub(crate) wind_down: Duration,
+}
+
+impl<C: Capturer> Task<C> {
+    /// Captures. The lists that were read come back in any case.
+    pub(crate) async fn work(self) -> (Lists, Result<Arc<C::Captured>, Failure>) {
+        if let Some(former) = self.former
+            && timeout(self.wind_down, former).await.is_err()
+        {
+            let reason = "the capture before this one has not stopped yet".to_owned();
+            return (self.lists, Err(Failure { code: Code::Agent03, reason, permanent: false }));
+        }
+        let Some((keyset, _)) = self.log.keyset() else {
+            let reason = "the log names no recovery keys: nothing is captured that nobody could open".to_owned();
+            return (self.lists, Err(Failure { code: Code::Key01, reason, permanent: true }));
+        };
+        let (lists, refused) = refused(&*self.store, &self.log, &self.service, self.lists).await;
+        let refused = match refused {
+            Ok(refused) => refused,
+            Err(error) => {
+                let (code, permanent) = (error.code(), error.is_permanent());
+                return (lists, Err(Failure { code, reason: chain(&error), permanent }));
+            }
+        };
+        let job = Job { round: self.round, keyset, recipients: self.log.recipients(), refused };
+        let (capturer, run) = (self.capturer, self.run);
+        let captured = guarded("the capture", async move { capturer.capture(job, run).await }).await;
+        (lists, captured.map(Arc::new))
+    }
+}
+
+/// Runs `work`; a panic in it is a failure like any other: the agent goes on, and the leader learns of it.
+pub(crate) async fn guarded<T: Send + 'static>(
+    what: &str,
+    work: impl Future<Output = Result<T, Failure>> + Send + 'static,
+) -> Result<T, Failure> {
+    // A set, because it aborts its task when it is dropped.
+    let mut inner = JoinSet::new();
+    inner.spawn(work.in_current_span());
+    match inner.join_next().await {
+        Some(Ok(done)) => done,
+        Some(Err(_)) | None => {
+            let reason = format!("{what} ended by a fault of the program; the agent's log has the details");
+            Err(Failure { code: Code::Agent03, reason, permanent: false })
+        }
+    }
+}

@@ -1,0 +1,459 @@
+//! The slice engine: turns sources into packs, index, chunk index, pack lists and a receipt on the share.
+//!
+//! ```text
+//! sources ─▶ feeder ─jobs─▶ workers ─────▶ assembler ─▶ entry stream (packed like data)
+//!            chunks         name, find,     completes entries in order
+//!                           compress ─▶ open pack ─▶ seal, check ─▶ upload ─▶ state
+//! ```
+//!
+//! A fixed number of jobs and of sealed packs circulates, so memory follows neither the data nor a slow share. Order on
+//! the share: packs, then lists and index, then the receipt; each is durable before the next begins.
+//!
+//! It never overwrites, never deletes, and never names an object that it has not seen on the share or put there.
+
+mod assemble;
+mod error;
+mod feed;
+mod job;
+mod known;
+mod lists;
+mod pack;
+mod pipeline;
+mod progress;
+mod shared;
+#[cfg(test)]
+mod tests;
+mod upload;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use muster_protocol::age::Recipient;
+use muster_protocol::document::{ObjectRef, Receipt, SliceStatus, SliceTotals};
+use muster_protocol::envelope::Signer;
+use muster_protocol::ids::{FleetId, Nonce, ObjectId, RoundId, ServiceName};
+use muster_protocol::log::Head;
+use muster_share::chunk::{ChunkKey, ChunkSize};
+use muster_share::entropy::OsEntropy;
+use muster_share::layout::{ObjectPath, Prefix, SlicePart};
+use muster_share::lists::{ChunkIndex, IndexRoot, IndexedPack, ListError, ListedPack, PackList};
+use muster_share::pack::{DEFAULT_TARGET, PackContext};
+use muster_share::store::{Listed, Store, StoreError};
+
+use crate::source::Source;
+use crate::state::{Begun, ListPair, PackRow, Slice, State};
+use assemble::Assembled;
+use known::Known;
+use pack::Sealing;
+use pipeline::{Read, Run};
+use shared::{Halt, StopOnDrop};
+use upload::{Uploader, blocking, unless_cancelled};
+
+pub use error::EngineError;
+pub use progress::{CancelFlag, Progress, Stage};
+
+/// How the engine works.
+#[derive(Debug, Clone)]
+pub struct EngineConfig {
+    /// Threads that name, compress and seal; at least one.
+    pub workers: usize,
+    /// zstd level.
+    pub zstd_level: i32,
+    /// Lengths of chunks.
+    pub chunk: ChunkSize,
+    /// Stored length of a full pack in bytes.
+    pub pack_bytes: usize,
+    /// Open and compare every pack in memory before it is uploaded.
+    pub self_check: bool,
+    /// Bytes a second that go to the share at most.
+    pub bandwidth_bytes_per_sec: Option<u64>,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self {
+            workers: std::thread::available_parallelism().map_or(1, usize::from),
+            zstd_level: 3,
+            chunk: ChunkSize::default(),
+            pack_bytes: DEFAULT_TARGET,
+            self_check: true,
+            bandwidth_bytes_per_sec: None,
+        }
+    }
+}
+
+/// What to capture, and for whom.
+#[derive(Debug, Clone)]
+pub struct CaptureRequest {
+    /// The fleet.
+    pub fleet: FleetId,
+    /// The service.
+    pub service: ServiceName,
+    /// The round.
+    pub round: RoundId,
+    /// Log number of the keyset.
+    pub keyset: u64,
+    /// The keyset's recovery keys.
+    pub recipients: Vec<Recipient>,
+    /// The agent's own key, to which the chunk index is sealed, too.
+    pub agent: Recipient,
+    /// Names the chunks; see [`chunk_key`].
+    pub chunk_key: ChunkKey,
+    /// What to capture, in this order.
+    pub sources: Vec<Arc<dyn Source>>,
+    /// Objects on `sweep` and pending `prune` lists: they may not be named.
+    pub refused: HashSet<ObjectId>,
+}
+
+/// The chunk key of an agent under a keyset: BLAKE3's key derivation (section 2.3 of its specification) over the agent's
+/// signing seed and the keyset's log number. An agent that lost its state finds its chunks again; a re-enrolled one, or
+/// new recovery keys, begin anew.
+#[must_use]
+pub fn chunk_key(signer: &Signer, keyset: u64) -> ChunkKey {
+    let mut hasher = blake3::Hasher::new_derive_key("muster 2026 chunk key of agent and keyset v1");
+    hasher.update(signer.seed().as_slice()).update(&keyset.to_be_bytes());
+    ChunkKey::from_bytes(*hasher.finalize().as_bytes())
+}
+
+/// A slice of which everything but the receipt is on the share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Captured {
+    /// The fleet.
+    pub fleet: FleetId,
+    /// The service.
+    pub service: ServiceName,
+    /// The round.
+    pub round: RoundId,
+    /// Log number of the keyset.
+    pub keyset: u64,
+    /// The slice index.
+    pub index: ObjectRef,
+    /// Pack lists and chunk indexes, oldest first.
+    pub lists: Vec<ListPair>,
+    /// How many of them, from the end, are new.
+    pub new_lists: u32,
+    /// Whole, or with gaps.
+    pub status: SliceStatus,
+    /// Totals.
+    pub totals: SliceTotals,
+    /// The service's last receipt that counted, if it is known.
+    pub previous: Option<ObjectId>,
+}
+
+/// Captures slices, one at a time.
+#[derive(Debug)]
+pub struct Engine {
+    config: EngineConfig,
+    store: Arc<dyn Store>,
+    state: Arc<State>,
+    spool: PathBuf,
+    busy: tokio::sync::Mutex<()>,
+    #[cfg(test)]
+    tamper: Option<fn(&mut muster_share::pack::Frame)>,
+}
+
+impl Engine {
+    /// An engine that writes to `store`, which retries and limits time itself. Sources may use `spool`, a folder on this
+    /// machine.
+    #[must_use]
+    pub fn new(config: EngineConfig, store: Arc<dyn Store>, state: Arc<State>, spool: PathBuf) -> Self {
+        Self {
+            config,
+            store,
+            state,
+            spool,
+            busy: tokio::sync::Mutex::default(),
+            #[cfg(test)]
+            tamper: None,
+        }
+    }
+
+    /// Captures the sources; everything but the receipt is on the share afterwards. Packs that a failed capture has
+    /// uploaded are found again by the next one.
+    ///
+    /// # Errors
+    /// See [`EngineError`]; [`EngineError::Cancelled`] soon after `cancel` is set.
+    pub async fn capture(
+        &self,
+        request: CaptureRequest,
+        progress: Arc<Progress>,
+        cancel: CancelFlag,
+    ) -> Result<Captured, EngineError> {
+        let _busy = self.busy.try_lock().map_err(|_| EngineError::Busy)?;
+        let uploader = Uploader::new(
+            Arc::clone(&self.store),
+            request.service.clone(),
+            Arc::clone(&progress),
+            self.config.bandwidth_bytes_per_sec,
+        );
+        progress.enter(Stage::Listing);
+        let base = unless_cancelled(&cancel, self.base(&request)).await?;
+        progress.enter(Stage::Capturing);
+        let (read, assembled) = self.run(&request, &base, &uploader, &cancel).await?;
+        progress.enter(Stage::Finishing);
+        let done = unless_cancelled(&cancel, self.finish(&request, base, read, assembled, &uploader)).await?;
+        progress.enter(Stage::Captured);
+        Ok(done)
+    }
+
+    /// Writes the receipt of a captured slice: its id, its length in bytes, and the totals it states. The same attempt
+    /// always has the same receipt.
+    ///
+    /// # Errors
+    /// When the share or the agent's memory fails.
+    pub async fn write_receipt(
+        &self,
+        captured: &Captured,
+        attempt: u32,
+        nonce: Nonce,
+        head: Head,
+        signer: &Signer,
+    ) -> Result<(ObjectId, u64, SliceTotals), EngineError> {
+        let receipt = Receipt {
+            service: captured.service.clone(),
+            round: captured.round,
+            attempt,
+            nonce,
+            keyset: captured.keyset,
+            head,
+            index: captured.index,
+            chunks: captured.lists.iter().map(|pair| pair.chunks).collect(),
+            packs: captured.lists.iter().map(|pair| pair.packs).collect(),
+            new_packs: captured.new_lists,
+            status: captured.status,
+            totals: captured.totals,
+            previous: captured.previous,
+        };
+        let bytes = Bytes::from(signer.seal(&captured.fleet, &receipt));
+        let uploader = Uploader::new(Arc::clone(&self.store), captured.service.clone(), Arc::default(), None);
+        let object = uploader.slice_object(captured.round, SlicePart::Receipt, bytes).await?;
+        let state = Arc::clone(&self.state);
+        let slice = Slice { receipt: object.id, lists: captured.lists.clone() };
+        blocking(move || Ok(state.add_slice(&slice)?)).await?;
+        Ok((object.id, object.size, captured.totals))
+    }
+
+    /// The slice of this receipt counts: the next one builds upon its lists. Blocks on the local disk.
+    ///
+    /// # Errors
+    /// When the agent's memory fails.
+    pub fn keep(&self, receipt: ObjectId) -> Result<(), EngineError> {
+        Ok(self.state.keep(receipt)?)
+    }
+
+    /// What of the former slices can be built upon: asks the share, never the memory alone.
+    async fn base(&self, request: &CaptureRequest) -> Result<Base, EngineError> {
+        let failed = |source| EngineError::Store { doing: "listing the agent's packs", source };
+        let state = Arc::clone(&self.state);
+        let (keyset, check) = (request.keyset, request.chunk_key.id(b""));
+        let Begun { next_pack, packs, kept, previous } = blocking(move || Ok(state.begin(keyset, check)?)).await?;
+        let mut present = HashMap::new();
+        let mut listing = self.store.list(&Prefix::Packs(request.service.clone()));
+        while let Some(line) = listing.next().await {
+            if let Listed::Object { path: ObjectPath::Pack { id, .. }, size } = line.map_err(failed)? {
+                present.insert(id, size);
+            }
+        }
+        drop(listing);
+        let (here, gone): (Vec<_>, Vec<_>) =
+            packs.into_iter().partition(|(_, row)| present.get(&row.id) == Some(&row.size));
+        let state = Arc::clone(&self.state);
+        let gone: Vec<u64> = gone.into_iter().map(|(number, _)| number).collect();
+        blocking(move || Ok(state.forget(&gone)?)).await?;
+        let packs: HashMap<u64, PackRow> =
+            here.into_iter().filter(|(_, row)| !request.refused.contains(&row.id)).collect();
+        let mut lists = Vec::new();
+        for pair in kept.map(|kept| kept.lists).unwrap_or_default() {
+            let whole = pair.numbers.iter().all(|number| packs.contains_key(number));
+            if whole && self.usable_pair(&pair, request).await? {
+                lists.push(pair);
+            }
+        }
+        Ok(Base { next_pack, packs, lists, previous })
+    }
+
+    async fn usable_pair(&self, pair: &ListPair, request: &CaptureRequest) -> Result<bool, EngineError> {
+        for (object, part) in [(pair.packs, SlicePart::Packs), (pair.chunks, SlicePart::Chunks)] {
+            let ObjectRef { round, id, size } = object;
+            let path = ObjectPath::Slice { service: request.service.clone(), round, id, part };
+            let there = match self.store.head(&path).await {
+                Ok(meta) => meta.size == size,
+                Err(StoreError::NotFound { .. }) => false,
+                Err(source) => {
+                    return Err(EngineError::Store { doing: "looking for an earlier pack list", source });
+                }
+            };
+            if !there || request.refused.contains(&id) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The threads and the uploads.
+    async fn run(
+        &self,
+        request: &CaptureRequest,
+        base: &Base,
+        uploader: &Uploader,
+        cancel: &CancelFlag,
+    ) -> Result<(Read, Assembled), EngineError> {
+        let config = &self.config;
+        let workers = config.workers.max(1);
+        let sealed_packs = workers.div_ceil(2) + 1;
+        let halt = Arc::new(Halt::new(sealed_packs));
+        let _stop = StopOnDrop(Arc::clone(&halt));
+        let run = Arc::new(Run {
+            sources: request.sources.clone(),
+            spool: self.spool.clone(),
+            workers,
+            zstd_level: config.zstd_level,
+            chunk: config.chunk,
+            sealing: Sealing {
+                target_bytes: config.pack_bytes,
+                recipients: request.recipients.clone(),
+                context: request.context(),
+                key: request.chunk_key.clone(),
+                self_check: config.self_check,
+                numbers: AtomicU64::new(base.next_pack),
+                #[cfg(test)]
+                tamper: self.tamper,
+            },
+            known: Known::new(Arc::clone(&self.state), base.packs.keys().copied().collect(), base.next_pack),
+            halt: Arc::clone(&halt),
+            progress: Arc::clone(&uploader.progress),
+        });
+        let (sender, receiver) = tokio::sync::mpsc::channel(sealed_packs);
+        let threads = {
+            let (run, runtime) = (Arc::clone(&run), tokio::runtime::Handle::current());
+            tokio::task::spawn_blocking(move || pipeline::run(&run, sender, runtime))
+        };
+        if let Err(error) = unless_cancelled(cancel, uploader.packs(&run, receiver)).await {
+            halt.fail(error);
+        }
+        let done = threads.await.map_err(|_| EngineError::Crashed)?;
+        match halt.failure() {
+            Some(error) => Err(error),
+            None => done.ok_or(EngineError::Cancelled),
+        }
+    }
+
+    /// Lists and index.
+    async fn finish(
+        &self,
+        request: &CaptureRequest,
+        base: Base,
+        read: Read,
+        assembled: Assembled,
+        uploader: &Uploader,
+    ) -> Result<Captured, EngineError> {
+        let state = Arc::clone(&self.state);
+        let lists::Plan { keep, write } = lists::plan(base.lists, &assembled.referenced);
+        let (rows, mut chunks) = blocking(move || {
+            let rows: HashMap<u64, PackRow> = state.packs()?.into_iter().collect();
+            let mut chunks = BTreeMap::new();
+            for number in write {
+                chunks.insert(number, state.pack_chunks(number)?.unwrap_or_default());
+            }
+            Ok((rows, chunks))
+        })
+        .await?;
+        let write: Vec<u64> = chunks.keys().copied().collect();
+        let counts = chunks.iter().map(|(number, chunks)| (*number, chunks.len())).collect();
+        let row = |number: &u64| rows.get(number).copied().ok_or(EngineError::Crashed);
+        let (mut lists, mut new_lists) = (keep, 0);
+        for numbers in lists::pairs(&write, &counts) {
+            let mut packs = Vec::with_capacity(numbers.len());
+            let mut indexed = Vec::with_capacity(numbers.len());
+            for number in &numbers {
+                let PackRow { id, size } = row(number)?;
+                packs.push(ListedPack { number: *number, id, size });
+                indexed.push(IndexedPack { number: *number, chunks: chunks.remove(number).unwrap_or_default() });
+            }
+            let packs = Self::pack_list(request.round, packs, uploader).await?;
+            let recipients: Vec<Recipient> = request.recipients.iter().chain([&request.agent]).cloned().collect();
+            let context = request.context();
+            let sealed = blocking(move || {
+                Ok(ChunkIndex::new(indexed).seal(&recipients, &context, &mut OsEntropy)?)
+            })
+            .await?;
+            let chunks = uploader.slice_object(request.round, SlicePart::Chunks, sealed.bytes).await?;
+            lists.push(ListPair { packs, chunks, numbers });
+            new_lists += 1;
+        }
+        let mut totals = SliceTotals {
+            source_bytes: read.source_bytes,
+            stored_bytes: 0,
+            added_bytes: uploader.progress.added_bytes(),
+            entries: read.entries,
+            gaps: read.gaps,
+        };
+        for number in lists.iter().flat_map(|pair| &pair.numbers) {
+            totals.stored_bytes += row(number)?.size;
+        }
+        let root = IndexRoot {
+            service: request.service.clone(),
+            round: request.round,
+            chunk_key: request.chunk_key.clone(),
+            sources: read.sources,
+            totals,
+            entries: assembled.entries,
+            entries_bytes: assembled.entries_bytes,
+        };
+        let sealed = root.seal(&request.recipients, &request.context(), &mut OsEntropy)?;
+        let index = uploader.slice_object(request.round, SlicePart::Index, sealed.bytes).await?;
+        totals.added_bytes = uploader.progress.added_bytes();
+        Ok(Captured {
+            fleet: request.fleet,
+            service: request.service.clone(),
+            round: request.round,
+            keyset: request.keyset,
+            index,
+            lists,
+            new_lists,
+            status: if read.gaps == 0 { SliceStatus::Whole } else { SliceStatus::Gaps },
+            totals,
+            previous: base.previous,
+        })
+    }
+
+    /// Writes a pack list. An earlier attempt may have left a torn one under the very same name, for good: the rows have
+    /// no order, so another order gives another name.
+    async fn pack_list(
+        round: RoundId,
+        mut packs: Vec<ListedPack>,
+        uploader: &Uploader,
+    ) -> Result<ObjectRef, EngineError> {
+        let mut orders = packs.len();
+        loop {
+            let bytes = PackList { packs: packs.clone() }.encode().map_err(ListError::from)?;
+            match uploader.slice_object(round, SlicePart::Packs, Bytes::from(bytes)).await {
+                Err(EngineError::Store { source: StoreError::AlreadyExists { .. }, .. }) if orders > 1 => {
+                    orders -= 1;
+                    packs.rotate_left(1);
+                }
+                done => return done,
+            }
+        }
+    }
+}
+
+/// What a capture builds upon.
+struct Base {
+    next_pack: u64,
+    /// Packs that may be named.
+    packs: HashMap<u64, PackRow>,
+    /// Pairs of which everything is on the share and may be named.
+    lists: Vec<ListPair>,
+    previous: Option<ObjectId>,
+}
+
+impl CaptureRequest {
+    fn context(&self) -> PackContext {
+        PackContext { fleet: self.fleet, service: self.service.clone(), keyset: self.keyset }
+    }
+}

@@ -1,0 +1,168 @@
+//! To the share: packs as they are sealed, then the small objects. Never faster than the bandwidth allows.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use muster_protocol::document::ObjectRef;
+use muster_protocol::ids::{ObjectId, RoundId, ServiceName};
+use muster_share::layout::{ObjectPath, SlicePart};
+use muster_share::store::{Store, StoreError, settle};
+use tokio::sync::{Mutex, mpsc};
+use tokio::time::Instant;
+
+use super::error::EngineError;
+use super::pack::Upload;
+use super::pipeline::Run;
+use super::progress::{CancelFlag, Progress};
+use super::shared::WATCH;
+use crate::state::PackRow;
+
+/// Writes objects of one service.
+#[derive(Debug)]
+pub(super) struct Uploader {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) service: ServiceName,
+    pub(super) progress: Arc<Progress>,
+    bucket: Option<Bucket>,
+}
+
+impl Uploader {
+    pub(super) fn new(
+        store: Arc<dyn Store>,
+        service: ServiceName,
+        progress: Arc<Progress>,
+        bytes_per_sec: Option<u64>,
+    ) -> Self {
+        let bucket = bytes_per_sec.filter(|rate| *rate > 0).map(Bucket::new);
+        Self { store, service, progress, bucket }
+    }
+
+    /// Uploads what the pipeline seals until it ends, and remembers each pack that is on the share.
+    pub(super) async fn packs(&self, run: &Arc<Run>, mut sealed: mpsc::Receiver<Upload>) -> Result<(), EngineError> {
+        let mut going = FuturesUnordered::new();
+        let mut open = true;
+        while open || !going.is_empty() {
+            tokio::select! {
+                upload = sealed.recv(), if open => match upload {
+                    Some(upload) => going.push(self.pack(run, upload)),
+                    None => open = false,
+                },
+                Some(done) = going.next() => done?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn pack(&self, run: &Arc<Run>, upload: Upload) -> Result<(), EngineError> {
+        let Upload { number, pack, permit } = upload;
+        let row = PackRow { id: pack.id, size: pack.bytes.len() as u64 };
+        let path = ObjectPath::Pack { service: self.service.clone(), id: pack.id };
+        let chunks = pack.chunks;
+        self.put(&path, pack.bytes, "uploading a pack").await?;
+        drop(permit);
+        let run = Arc::clone(run);
+        blocking(move || run.known.uploaded(number, row, &chunks).map_err(EngineError::State)).await
+    }
+
+    /// Writes one object of a slice under its hash.
+    pub(super) async fn slice_object(
+        &self,
+        round: RoundId,
+        part: SlicePart,
+        bytes: Bytes,
+    ) -> Result<ObjectRef, EngineError> {
+        let (id, size) = (ObjectId::of(&bytes), bytes.len() as u64);
+        let path = ObjectPath::Slice { service: self.service.clone(), round, id, part };
+        let doing = match part {
+            SlicePart::Receipt => "writing the receipt",
+            SlicePart::Packs => "writing a pack list",
+            SlicePart::Index => "writing the slice index",
+            SlicePart::Chunks => "writing a chunk index",
+        };
+        self.put(&path, bytes, doing).await?;
+        Ok(ObjectRef { round, id, size })
+    }
+
+    /// Writes a new object. One with the same bytes that is there already is as good.
+    async fn put(&self, path: &ObjectPath, bytes: Bytes, doing: &'static str) -> Result<(), EngineError> {
+        let length = bytes.len() as u64;
+        if let Some(bucket) = &self.bucket {
+            bucket.take(length).await;
+        }
+        let done = match self.store.put_new(path, bytes.clone()).await {
+            Err(failure @ StoreError::AlreadyExists { .. }) => settle(&*self.store, path, &bytes, failure).await,
+            done => done,
+        };
+        done.map_err(|source| EngineError::Store { doing, source })?;
+        self.progress.added(length);
+        Ok(())
+    }
+}
+
+/// Lets so many bytes a second through: an object waits until those before it would have passed at that rate.
+#[derive(Debug)]
+struct Bucket {
+    bytes_per_sec: u64,
+    free_from: Mutex<Option<Instant>>,
+}
+
+impl Bucket {
+    fn new(bytes_per_sec: u64) -> Self {
+        Self { bytes_per_sec, free_from: Mutex::default() }
+    }
+
+    async fn take(&self, bytes: u64) {
+        let now = Instant::now();
+        let start = {
+            let mut free_from = self.free_from.lock().await;
+            let start = free_from.map_or(now, |from| from.max(now));
+            let millis = bytes.saturating_mul(1000) / self.bytes_per_sec;
+            *free_from = Some(start + Duration::from_millis(millis));
+            start
+        };
+        tokio::time::sleep_until(start).await;
+    }
+}
+
+/// Runs a call that blocks.
+pub(super) async fn blocking<T: Send + 'static>(
+    call: impl FnOnce() -> Result<T, EngineError> + Send + 'static,
+) -> Result<T, EngineError> {
+    tokio::task::spawn_blocking(call).await.map_err(|_| EngineError::Crashed)?
+}
+
+/// Awaits `work`, but not longer than until the flag is set.
+pub(super) async fn unless_cancelled<T>(
+    cancel: &CancelFlag,
+    work: impl Future<Output = Result<T, EngineError>>,
+) -> Result<T, EngineError> {
+    let cancelled = async {
+        while !cancel.is_cancelled() {
+            tokio::time::sleep(WATCH).await;
+        }
+    };
+    tokio::select! {
+        done = work => done,
+        () = cancelled => Err(EngineError::Cancelled),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Bucket;
+    use tokio::time::Instant;
+
+    #[tokio::test(start_paused = true)]
+    async fn objects_pass_at_the_rate() {
+        let start = Instant::now();
+        let bucket = Bucket::new(1000);
+        for (bytes, seconds_before) in [(2000, 0), (500, 2), (500, 2), (1, 3)] {
+            bucket.take(bytes).await;
+            assert_eq!(start.elapsed().as_secs(), seconds_before);
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! The coordinator as a running thing: it waits for share and bus, takes the lead, works, and starts over when deposed.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use muster_bus::{Bus, BusError, ConnectError, NatsBus, NatsConfig, Streams};
+use muster_protocol::envelope::Signer;
+use muster_protocol::log::{Pin, Role};
+use muster_protocol::pem;
+use muster_protocol::retry::{Attempts, Retry, RetryError};
+use muster_protocol::round::{Overlap, Policy};
+use muster_protocol::subject::{Subject, Subjects};
+use muster_share::log::{HeadMemory, Log, LogError, MemoryError};
+use muster_share::secret_file::{self, SecretFileError};
+use muster_share::store::retry::{Retrying, delays};
+use muster_share::store::timeout::{Limit, TimeLimited};
+use muster_share::store::{self, OpenStoreError, Store};
+use tokio::sync::{mpsc, watch};
+
+use crate::config::{Config, OverlapPolicy};
+use crate::desk::{self, Left, Setting};
+use crate::intake::{self, Ignored};
+use crate::publisher;
+use crate::scribe::{self, ScribeError, causes};
+
+/// Why a coordinator ends.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// Its key cannot be read.
+    #[error("the coordinator's key cannot be used")]
+    Key(#[from] SecretFileError),
+    /// Its key file holds something else.
+    #[error("{} holds no Ed25519 key in PEM form", path.display())]
+    KeyFormat {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: pem::PemError,
+    },
+    /// The retry policy contradicts itself.
+    #[error("[round] retry_first, retry_longest or attempts do not fit together")]
+    Retry(#[from] RetryError),
+    /// The share's address is no address.
+    #[error("[share] url cannot be used")]
+    Share(#[from] OpenStoreError),
+    /// The fleet's subjects cannot be used.
+    #[error("[fleet] name cannot be used on the bus")]
+    Bus(#[from] BusError),
+    /// The server cannot be used, now or ever.
+    #[error("[nats] url cannot be used")]
+    Connect(#[from] ConnectError),
+    /// The state folder cannot be used.
+    #[error("state folder {} cannot be used", path.display())]
+    State {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Another process of this coordinator runs.
+    #[error("{} is locked: another process runs this coordinator; stop it first", path.display())]
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+    },
+    /// The remembered head cannot be read or written.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    /// The log cannot be trusted or understood.
+    #[error("SHARE-08: the coordinator stops, because the log cannot be believed")]
+    Log(#[from] LogError),
+    /// The key is no coordinator's in this fleet.
+    #[error("KEY-03: key {key} is no coordinator in the fleet's roster; enroll it, or use the right key file")]
+    NotCoordinator {
+        /// The key, short.
+        key: String,
+    },
+}
+
+/// Runs the coordinator over NATS until told to stop. Waits for an absent server or share.
+///
+/// # Errors
+/// When something is wrong that waiting does not mend.
+pub async fn run(config: Config, mut stop: watch::Receiver<bool>) -> Result<(), DaemonError> {
+    let subjects = Subjects::new(&config.fleet.name);
+    let streams = Streams::new(
+        config.fleet.name.as_str(),
+        &subjects.print(&Subject::State),
+        &subjects.print(&Subject::TriggerAsync),
+    )?;
+    let nats = || NatsConfig::new(&config.nats.url, &format!("muster-coordinator {}", config.coordinator.name), streams.clone());
+    let waiting = Waiting { what: "NATS", code: "BUS-01", stop: stop.clone() };
+    let bus = waiting.wait_for(|| NatsBus::connect(nats()), ConnectError::is_transient).await?;
+    let Some(bus) = bus else { return Ok(()) };
+    let opened = Waiting { what: "share", code: "SHARE-01", stop: stop.clone() }
+        .wait_for(|| store::open(&config.share.url), OpenStoreError::is_transient)
+        .await?;
+    let Some(store) = opened else { return Ok(()) };
+    let bus: Arc<dyn Bus> = Arc::new(bus);
+    let result = run_on(config, bus.clone(), store, stop.clone()).await;
+    if let Err(error) = bus.close().await {
+        tracing::debug!(%error, "the bus was not closed cleanly");
+    }
+    stop.borrow_and_update();
+    result
+}
+
+/// Runs the coordinator over this bus and share, which are connected already.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_on(
+    config: Config,
+    bus: Arc<dyn Bus>,
+    store: Arc<dyn Store>,
+    stop: watch::Receiver<bool>,
+) -> Result<(), DaemonError> {
+    let signer = Arc::new(read_key(&config.coordinator.key)?);
+    let state_dir = &config.coordinator.state;
+    std::fs::create_dir_all(state_dir)
+        .map_err(|source| DaemonError::State { path: state_dir.clone(), source })?;
+    let _lock = lock(state_dir.join("coordinator.lock"))?;
+    let memory = HeadMemory::at(&state_dir.join("head"));
+    let round = &config.round;
+    let retry = Retry::new(round.retry_first.0, round.retry_longest.0, Attempts::AtMost(round.attempts))?;
+    let policy = Policy {
+        deadline: round.deadline.0,
+        recruit: round.recruit.0,
+        offline_after: round.offline_after.0,
+        retry,
+    };
+    let store = guarded(store);
+    let pin = Pin { root: Some(config.fleet.root), fleet: Some(config.fleet.id), head: memory.recall()? };
+    let subjects = Subjects::new(&config.fleet.name);
+    let waiting = Waiting { what: "log", code: "SHARE-01", stop: stop.clone() };
+    let log = waiting.wait_for(|| Log::open(store.clone(), pin), LogError::is_transient).await?;
+    let Some(mut log) = log else { return Ok(()) };
+    if !matches!(log.state().role(&signer.key_id()), Some(Role::Coordinator)) {
+        return Err(DaemonError::NotCoordinator { key: signer.key_id().short() });
+    }
+    let mut fresh = true;
+    loop {
+        memory.remember(&log.head())?;
+        let mut stopped = stop.clone();
+        let epoch = tokio::select! {
+            epoch = scribe::take_lead(&mut log, &signer, config.lead.takeover.0, fresh) => epoch,
+            _ = stopped.wait_for(|stop| *stop) => return Ok(()),
+        };
+        fresh = false;
+        let epoch = match epoch {
+            Ok(epoch) => epoch,
+            Err(ScribeError::Append(error)) if error.is_transient() => {
+                tracing::warn!(error = causes(&error), "SHARE-01: the lead was not taken; trying again");
+                tokio::time::sleep(Duration::from_secs(2)).await;
+                fresh = true;
+                continue;
+            }
+            Err(error) => {
+                let log_error = match error {
+                    ScribeError::Append(muster_share::log::AppendError::Log(error)) => error,
+                    ScribeError::Append(_) | ScribeError::Deposed { .. } | ScribeError::Gone => {
+                        return Err(DaemonError::NotCoordinator { key: signer.key_id().short() });
+                    }
+                };
+                return Err(log_error.into());
+            }
+        };
+        tracing::info!(epoch, services = log.state().services().len(), "leading");
+        if let Err(error) = bus.ensure().await {
+            tracing::warn!(%error, "BUS-01: the streams could not be made yet");
+        }
+        let (scribe, writer) = scribe::spawn(log, signer.clone(), epoch);
+        let ignored = Arc::new(Ignored::default());
+        let (to_desk, inbox) = mpsc::channel(4096);
+        let listeners =
+            intake::listen(&bus, &subjects, config.fleet.id, to_desk, ignored.clone()).await?;
+        let setting = Setting {
+            name: config.coordinator.name.to_string(),
+            signer: signer.clone(),
+            subjects: subjects.clone(),
+            policy,
+            overlap: match round.overlap {
+                OverlapPolicy::Queue => Overlap::Queue,
+                OverlapPolicy::Skip => Overlap::Skip,
+            },
+            store: store.clone(),
+            scribe,
+            publisher: publisher::spawn(bus.clone()),
+            ignored,
+        };
+        let left = desk::work(setting, inbox, stop.clone()).await;
+        for listener in listeners {
+            listener.abort();
+        }
+        if left == Left::Stopped {
+            return Ok(());
+        }
+        log = match writer.await {
+            Ok(log) => log,
+            Err(_) => Log::open(store.clone(), pin).await?,
+        };
+    }
+}
+
+fn read_key(path: &std::path::Path) -> Result<Signer, DaemonError> {
+    let text = secret_file::read(path)?;
+    pem::signing_key_from_pem(&text).map_err(|source| DaemonError::KeyFormat { path: path.to_owned(), source })
+}
+
+fn lock(path: PathBuf) -> Result<std::fs::File, DaemonError> {
+    let io = |source| DaemonError::State { path: path.clone(), source };
+    let file = std::fs::File::create(&path).map_err(io)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(DaemonError::Locked { path }),
+        Err(std::fs::TryLockError::Error(source)) => Err(io(source)),
+    }
+}
+
+/// The share with a limit on every call, and what passes tried again.
+fn guarded(store: Arc<dyn Store>) -> Arc<dyn Store> {
+    let retry = Retry::new(Duration::from_millis(200), Duration::from_secs(5), Attempts::AtMost(4))
+        .expect("a fixed policy is valid");
+    Arc::new(Retrying::new(Arc::new(TimeLimited::new(store, Limit::default())), retry))
+}
+
+struct Waiting {
+    what: &'static str,
+    code: &'static str,
+    stop: watch::Receiver<bool>,
+}
+
+impl Waiting {
+    /// Tries until it works; none when told to stop. Says once that it waits, and once that the wait is over.
+    async fn wait_for<T, E: std::error::Error, F: Future<Output = Result<T, E>>>(
+        mut self,
+        mut connect: impl FnMut() -> F,
+        transient: impl Fn(&E) -> bool,
+    ) -> Result<Option<T>, E> {
+        let retry = Retry::new(Duration::from_millis(250), Duration::from_secs(10), Attempts::Unlimited)
+            .expect("a fixed policy is valid");
+        let mut waits = delays(&retry);
+        let mut said = false;
+        loop {
+            match connect().await {
+                Ok(it) => {
+                    if said {
+                        tracing::info!("{} is there", self.what);
+                    }
+                    return Ok(Some(it));
+                }
+                Err(error) if transient(&error) => {
+                    if !said {
+                        tracing::warn!(error = causes(&error), "{}: waiting for the {}", self.code, self.what);
+                        said = true;
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+            let wait = waits.next().unwrap_or(Duration::from_secs(10));
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                _ = self.stop.wait_for(|stop| *stop) => return Ok(None),
+            }
+        }
+    }
+}
