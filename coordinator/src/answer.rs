@@ -5,7 +5,7 @@ use muster_protocol::message::MAX_MESSAGE_LEN;
 use muster_protocol::round::{MemberPhase, MemberView, Phase};
 
 use crate::desk::{Desk, Round};
-use crate::query::{Answer, AgentView, AgentsPage, LeaderView, Query, RoundPage, RoundSummary, ServiceView};
+use crate::query::{AgentView, AgentsPage, Answer, LeaderView, Query, RoundPage, RoundSummary, ServiceView};
 
 /// Longest page in services: with reasons at their longest it may still outgrow a message, and is then halved.
 const PAGE: usize = 32;
@@ -26,7 +26,12 @@ pub(crate) fn answer(desk: &Desk, payload: &[u8]) -> Vec<u8> {
             Query::Agents { after } => Answer::Agents(agents(desk, after.as_ref(), page)),
             Query::Round { round, after } => match desk.rounds.get(round) {
                 Some(at_desk) => Answer::Round(round_page(desk, round, at_desk, after.as_ref(), page)),
-                None => Answer::Error { reason: format!("round {} is not open; muster show {round} tells its story", round.short()) },
+                None => Answer::Error {
+                    reason: format!(
+                        "round {} is not open; muster show {round} tells its story",
+                        round.short()
+                    ),
+                },
             },
         };
         let bytes = encode(&answer);
@@ -79,7 +84,8 @@ fn paged<T>(
     page: usize,
     name: impl Fn(&T) -> &ServiceName,
 ) -> (Vec<T>, Option<ServiceName>) {
-    let mut rest: Vec<T> = sorted.into_iter().filter(|item| after.is_none_or(|after| name(item) > after)).collect();
+    let mut rest: Vec<T> =
+        sorted.into_iter().filter(|item| after.is_none_or(|after| name(item) > after)).collect();
     let more = rest.len() > page;
     rest.truncate(page);
     let next = rest.last().filter(|_| more).map(|item| name(item).clone());
@@ -111,12 +117,24 @@ fn agents(desk: &Desk, after: Option<&ServiceName>, page: usize) -> AgentsPage {
     AgentsPage { agents: agents.into_iter().map(view).collect(), next }
 }
 
-fn round_page(desk: &Desk, id: &RoundId, round: &Round, after: Option<&ServiceName>, page: usize) -> RoundPage {
+fn round_page(
+    desk: &Desk,
+    id: &RoundId,
+    round: &Round,
+    after: Option<&ServiceName>,
+    page: usize,
+) -> RoundPage {
     let (members, next) = paged(round.machine.members().collect(), after, page, |m| m.service);
     let (outcome, verified) = match round.machine.phase() {
         Phase::Ended { outcome, verified } => (Some(outcome.as_str().to_owned()), *verified),
-        Phase::Verifying { outcome } | Phase::Confirming { outcome, .. } => (Some(outcome.as_str().to_owned()), false),
-        Phase::Opening | Phase::Capturing | Phase::Writing | Phase::Committing { .. } | Phase::Ending { .. } => (None, false),
+        Phase::Verifying { outcome } | Phase::Confirming { outcome, .. } => {
+            (Some(outcome.as_str().to_owned()), false)
+        }
+        Phase::Opening
+        | Phase::Capturing
+        | Phase::Writing
+        | Phase::Committing { .. }
+        | Phase::Ending { .. } => (None, false),
     };
     RoundPage {
         summary: summary(desk, id, round),
@@ -128,7 +146,8 @@ fn round_page(desk: &Desk, id: &RoundId, round: &Round, after: Option<&ServiceNa
 }
 
 fn service(desk: &Desk, id: &RoundId, member: &MemberView<'_>) -> ServiceView {
-    let progress = desk.roll.agent(member.service).and_then(|entry| entry.progress.as_ref()).filter(|p| p.round == *id);
+    let progress =
+        desk.roll.agent(member.service).and_then(|entry| entry.progress.as_ref()).filter(|p| p.round == *id);
     let mut view = ServiceView {
         service: member.service.clone(),
         state: member.phase.word().to_owned(),

@@ -40,9 +40,9 @@ fn damaged(reason: String) -> CheckFailure {
 
 fn unread(error: &StoreError) -> CheckFailure {
     match error {
-        StoreError::NotFound { .. }
-        | StoreError::TooLong { .. }
-        | StoreError::Damaged { .. } => damaged(crate::scribe::causes(error)),
+        StoreError::NotFound { .. } | StoreError::TooLong { .. } | StoreError::Damaged { .. } => {
+            damaged(crate::scribe::causes(error))
+        }
         StoreError::AlreadyExists { .. }
         | StoreError::Full { .. }
         | StoreError::Denied { .. }
@@ -90,7 +90,8 @@ pub(crate) async fn packs_of(
         }
         let path = slice_path(&receipt.service, object, SlicePart::Packs);
         let bytes = read_object(store, &path, &object.id, object.size).await?;
-        let list = PackList::decode(&bytes).map_err(|e| damaged(format!("{path}: {}", crate::scribe::causes(&e))))?;
+        let list = PackList::decode(&bytes)
+            .map_err(|e| damaged(format!("{path}: {}", crate::scribe::causes(&e))))?;
         for row in list.packs {
             if !numbers.insert(row.number) {
                 return Err(damaged(format!("pack number {} is listed twice", row.number)));
@@ -116,7 +117,8 @@ pub(crate) async fn swept_objects(
     for list in sweeps.chain(prunes) {
         let path = ObjectPath::List(list);
         let bytes = store.get(&path, MAX_OBJECT_LIST_LEN as u64).await.map_err(|e| unread(&e))?;
-        let parsed = parse_object_list(&bytes).map_err(|e| damaged(format!("{path}: {}", crate::scribe::causes(&e))))?;
+        let parsed = parse_object_list(&bytes)
+            .map_err(|e| damaged(format!("{path}: {}", crate::scribe::causes(&e))))?;
         objects.extend(parsed);
     }
     Ok(objects)
@@ -132,10 +134,13 @@ pub(crate) async fn check(store: Arc<dyn Store>, case: Case) -> Result<ManifestS
     }
     let path = slice_path(service, &own, SlicePart::Receipt);
     let bytes = read_object(store, &path, &own.id, own.size).await?;
-    let (key, receipt) =
-        open_as::<Receipt>(&bytes, &state.fleet).map_err(|e| refused(format!("{path}: {}", crate::scribe::causes(&e))))?;
+    let (key, receipt) = open_as::<Receipt>(&bytes, &state.fleet)
+        .map_err(|e| refused(format!("{path}: {}", crate::scribe::causes(&e))))?;
     if key != case.agent {
-        return Err(refused(format!("the receipt is signed by key {}, not by the service's agent", key.short())));
+        return Err(refused(format!(
+            "the receipt is signed by key {}, not by the service's agent",
+            key.short()
+        )));
     }
     if receipt.service != *service || receipt.round != open.round || receipt.attempt != case.attempt {
         return Err(refused("the receipt is of another service, round or attempt".into()));
@@ -144,7 +149,10 @@ pub(crate) async fn check(store: Arc<dyn Store>, case: Case) -> Result<ManifestS
         return Err(refused("the receipt was not made for this attempt: its nonce is another".into()));
     }
     if !acceptable_keyset(state, case.open_position, receipt.keyset) {
-        return Err(refused(format!("the slice is sealed to keyset {}, which is not in force", receipt.keyset)));
+        return Err(refused(format!(
+            "the slice is sealed to keyset {}, which is not in force",
+            receipt.keyset
+        )));
     }
     let (packs, _) = packs_of(store, &receipt).await?;
     let mut needed: BTreeMap<ObjectPath, u64> = packs

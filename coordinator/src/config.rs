@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use muster_protocol::config::{
-    self, BusConfig, Checked, ConfigError, FleetConfig, Invalid, LogConfig, LogFormat, ShareConfig, TelemetryConfig,
+    self, BusConfig, Checked, ConfigError, FleetConfig, Invalid, LogConfig, LogFormat, ShareConfig,
+    TelemetryConfig,
 };
 use muster_protocol::ids::MemberName;
 use muster_protocol::round::Overlap;
@@ -128,7 +129,10 @@ const HEADING: &str = "A coordinator of Muster. Every key is here with its defau
                        environment\noverrides it. Relative paths start at the folder of this file.";
 
 const COMMENTS: &[(&str, &str)] = &[
-    ("fleet", "Pinned: nothing of another fleet, and nothing that this root does not vouch for, is believed."),
+    (
+        "fleet",
+        "Pinned: nothing of another fleet, and nothing that this root does not vouch for, is believed.",
+    ),
     ("coordinator", "Its signing key and the folder where it remembers the highest log head that it saw."),
     ("share", "Where backups go: an absolute path or file:///path."),
     ("nats", "Where coordinator and agents talk."),
@@ -139,7 +143,10 @@ const COMMENTS: &[(&str, &str)] = &[
     ),
     ("lead", "takeover: how long a coordinator waits before it takes the lead from another one."),
     ("log", "Lines on standard error. format: \"text\" or \"json\"."),
-    ("telemetry", "otlp_endpoint: base URL of an OTLP/HTTP collector, empty for none. sample: share of traces, 0 to 1."),
+    (
+        "telemetry",
+        "otlp_endpoint: base URL of an OTLP/HTTP collector, empty for none. sample: share of traces, 0 to 1.",
+    ),
 ];
 
 impl Config {
@@ -193,7 +200,12 @@ impl Checked for Config {
         Invalid::unless((1..=100).contains(&round.attempts), "round", "attempts", "must be from 1 to 100")?;
         Invalid::unless(!self.lead.takeover.0.is_zero(), "lead", "takeover", "must be longer than nothing")?;
         Invalid::unless(!self.share.url.is_empty(), "share", "url", "must be a path or an address")?;
-        Invalid::unless(!self.nats.url.is_empty(), "nats", "url", "must be an address such as nats://127.0.0.1:4222")?;
+        Invalid::unless(
+            !self.nats.url.is_empty(),
+            "nats",
+            "url",
+            "must be an address such as nats://127.0.0.1:4222",
+        )?;
         self.telemetry.check()
     }
 }
@@ -220,10 +232,15 @@ mod tests {
         let config = load(LEAST).expect("valid");
         assert_eq!(config.round.deadline.to_string(), "4h");
         assert_eq!(config.round.attempts, 3);
-        assert!(config.coordinator.key.is_absolute() && config.coordinator.key.ends_with("keys/coordinator.key"));
+        assert!(
+            config.coordinator.key.is_absolute() && config.coordinator.key.ends_with("keys/coordinator.key")
+        );
         assert!(Path::new(&config.share.url).is_absolute());
         let text = config.to_toml_string();
-        assert!(text.contains("\n[lead]\ntakeover = \"1m\"\n") && text.contains("overlap = \"queue\"\n"), "{text}");
+        assert!(
+            text.contains("\n[lead]\ntakeover = \"1m\"\n") && text.contains("overlap = \"queue\"\n"),
+            "{text}"
+        );
         assert_eq!(load(&text).expect("valid"), config);
     }
 
@@ -232,7 +249,10 @@ mod tests {
         for (more, part) in [
             ("[round]\nattempts = 0", "[round] attempts: must be from 1 to 100"),
             ("[round]\noverlap = \"wait\"", "[round] overlap: unknown variant `wait`"),
-            ("[round]\nretry_longest = \"1s\"", "[round] retry_longest: must be at least as long as retry_first"),
+            (
+                "[round]\nretry_longest = \"1s\"",
+                "[round] retry_longest: must be at least as long as retry_first",
+            ),
             ("[lead]\nlease = \"4h\"", "[lead] lease: unknown key `lease`"),
             ("[telemetry]\nsample = 7.0", "[telemetry] sample: must be from 0 to 1"),
         ] {

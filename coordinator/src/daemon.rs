@@ -72,7 +72,9 @@ pub enum DaemonError {
     #[error("SHARE-08: the coordinator stops, because the log cannot be believed")]
     Log(#[from] LogError),
     /// The key is no coordinator's in this fleet.
-    #[error("KEY-03: key {key} is no coordinator in the fleet's roster; enroll it, or use the right key file")]
+    #[error(
+        "KEY-03: key {key} is no coordinator in the fleet's roster; enroll it, or use the right key file"
+    )]
     NotCoordinator {
         /// The key, short.
         key: String,
@@ -90,7 +92,8 @@ pub async fn run(config: Config, mut stop: watch::Receiver<bool>) -> Result<(), 
         &subjects.print(&Subject::State),
         &subjects.print(&Subject::TriggerAsync),
     )?;
-    let nats = || NatsConfig::new(&config.nats.url, &format!("muster-coordinator {}", config.coordinator.name), streams.clone());
+    let client = format!("muster-coordinator {}", config.coordinator.name);
+    let nats = || NatsConfig::new(&config.nats.url, &client, streams.clone());
     let waiting = Waiting { what: "NATS", code: "BUS-01", stop: stop.clone() };
     let bus = waiting.wait_for(|| NatsBus::connect(nats()), ConnectError::is_transient).await?;
     let Some(bus) = bus else { return Ok(()) };
@@ -171,11 +174,10 @@ pub async fn run_on(
         if let Err(error) = bus.ensure().await {
             tracing::warn!(%error, "BUS-01: the streams could not be made yet");
         }
-        let (scribe, writer) = scribe::spawn(log, signer.clone(), epoch);
+        let (scribe, writer) = scribe::spawn(log, signer.clone(), epoch, memory.clone());
         let ignored = Arc::new(Ignored::default());
         let (to_desk, inbox) = mpsc::channel(4096);
-        let listeners =
-            intake::listen(&bus, &subjects, config.fleet.id, to_desk, ignored.clone()).await?;
+        let listeners = intake::listen(&bus, &subjects, config.fleet.id, to_desk, ignored.clone()).await?;
         let setting = Setting {
             name: config.coordinator.name.to_string(),
             signer: signer.clone(),
@@ -206,7 +208,8 @@ pub async fn run_on(
 
 fn read_key(path: &std::path::Path) -> Result<Signer, DaemonError> {
     let text = secret_file::read(path)?;
-    pem::signing_key_from_pem(&text).map_err(|source| DaemonError::KeyFormat { path: path.to_owned(), source })
+    pem::signing_key_from_pem(&text)
+        .map_err(|source| DaemonError::KeyFormat { path: path.to_owned(), source })
 }
 
 fn lock(path: PathBuf) -> Result<std::fs::File, DaemonError> {
@@ -253,7 +256,12 @@ impl Waiting {
                 }
                 Err(error) if transient(&error) => {
                     if !said {
-                        tracing::warn!(error = causes(&error), "{}: waiting for the {}", self.code, self.what);
+                        tracing::warn!(
+                            error = causes(&error),
+                            "{}: waiting for the {}",
+                            self.code,
+                            self.what
+                        );
                         said = true;
                     }
                 }

@@ -12,12 +12,14 @@ use muster_protocol::alert::Code;
 use muster_protocol::document::Manifest;
 use muster_protocol::envelope::{Payload, Signer};
 use muster_protocol::ids::{KeyId, Nonce, RoundId, ServiceName};
-use muster_protocol::log::{Commit, End, Open, RoundPhase, Scope, State, Verified};
+use muster_protocol::log::{Commit, End, Open, Scope, State, Verified};
 use muster_protocol::message::{
-    Acknowledgement, Format, Hello, Notice, NoticeOutcome, OpenRound, Order, ServiceState, StateDocument, Trigger,
-    TriggerError, TriggerReply, TriggerState, Verdict, Welcome,
+    Acknowledgement, Format, Hello, Notice, NoticeOutcome, OpenRound, Order, ServiceState, StateDocument,
+    Trigger, TriggerError, TriggerReply, TriggerState, Verdict, Welcome,
 };
-use muster_protocol::round::{Admission, CheckFailure, Effect, Event, Failure, Machine, Overlap, Phase, Policy, Start, admit};
+use muster_protocol::round::{
+    Admission, CheckFailure, Effect, Event, Failure, Machine, Overlap, Phase, Policy, Start, admit,
+};
 use muster_protocol::session::{Ephemeral, Session, Side, Transcript};
 use muster_protocol::subject::{Subject, Subjects};
 use muster_protocol::time::Time;
@@ -58,7 +60,7 @@ pub(crate) struct Setting {
 
 /// What a task brings back.
 enum Report {
-    Event(RoundId, Event),
+    Event(RoundId, Box<Event>),
     Deposed,
 }
 
@@ -124,6 +126,7 @@ pub(crate) async fn work(
         reports,
     };
     desk.resume();
+    let mut log = desk.setting.scribe.changes();
     let mut minute = tokio::time::interval(Duration::from_secs(60));
     let mut told = 0;
     loop {
@@ -137,7 +140,7 @@ pub(crate) async fn work(
                 None => return Left::Stopped,
             },
             report = reported.recv() => match report {
-                Some(Report::Event(round, event)) => desk.event(&round, event),
+                Some(Report::Event(round, event)) => desk.event(&round, *event),
                 Some(Report::Deposed) | None => return Left::Deposed,
             },
             () = tokio::time::sleep(wait) => {
@@ -151,6 +154,13 @@ pub(crate) async fn work(
                 if ignored > told {
                     tracing::warn!(messages = ignored - told, "messages were ignored in the last minute: not ours or not valid");
                     told = ignored;
+                }
+            }
+            changed = log.changed() => {
+                let epoch = log.borrow_and_update().epoch.map(|e| e.epoch);
+                if changed.is_err() || epoch != Some(desk.setting.scribe.epoch()) {
+                    tracing::warn!(epoch, "COORD-01: another coordinator leads now");
+                    return Left::Deposed;
                 }
             }
             changed = stop.changed() => if changed.is_err() || *stop.borrow() { return Left::Stopped },
@@ -210,7 +220,8 @@ impl Desk {
     fn take(&mut self, input: Input) {
         let now = Instant::now();
         let state = self.state();
-        let may = |key: &KeyId, service: &ServiceName| state.agent(service).is_some_and(|agent| agent.key == *key);
+        let may =
+            |key: &KeyId, service: &ServiceName| state.agent(service).is_some_and(|agent| agent.key == *key);
         let stranger = |key: &KeyId, service: &ServiceName| {
             format!("KEY-03: key {} is not the agent of {service}", key.short())
         };
@@ -285,9 +296,10 @@ impl Desk {
             }
         };
         let state = self.state();
-        let request = trigger.request.or(request).unwrap_or_else(|| {
-            muster_protocol::ids::hex(&random::<16>(&mut OsEntropy))
-        });
+        let request = trigger
+            .request
+            .or(request)
+            .unwrap_or_else(|| muster_protocol::ids::hex(&random::<16>(&mut OsEntropy)));
         let id = RoundId::derive(&state.fleet, &request);
         let scope = match trigger.services {
             None => Scope::All,
@@ -390,7 +402,10 @@ impl Desk {
     fn hello(&mut self, key: KeyId, hello: Hello, reply: Option<Reply>) {
         let Some(reply) = reply else { return };
         if hello.epoch != self.setting.scribe.epoch() {
-            return self.setting.ignored.one(&format!("a hello of {} to epoch {}", hello.service, hello.epoch));
+            return self
+                .setting
+                .ignored
+                .one(&format!("a hello of {} to epoch {}", hello.service, hello.epoch));
         }
         let (service, attempt, id) = (hello.service.clone(), hello.attempt, hello.round);
         let Some(round) = self.rounds.get_mut(&id).filter(|r| !r.finished) else {
@@ -441,6 +456,9 @@ impl Desk {
         }
         if publish {
             self.publish();
+        }
+        if !self.waiting.is_empty() {
+            self.wake_waiting();
         }
         self.forget();
     }
@@ -495,7 +513,11 @@ impl Desk {
                         Ok((objects, bytes)) => Event::Reread { objects, bytes },
                         Err(CheckFailure::Unavailable { reason }) => Event::StageFailed { reason },
                         Err(CheckFailure::Refused(failure)) => {
-                            tracing::error!(reason = failure.reason, "{}: the round is not verified", Code::Verify01);
+                            tracing::error!(
+                                reason = failure.reason,
+                                "{}: the round is not verified",
+                                Code::Verify01
+                            );
                             Event::RereadFailed { reason: failure.reason }
                         }
                     }
@@ -518,7 +540,7 @@ impl Desk {
         let reports = self.reports.clone();
         tokio::spawn(async move {
             // The desk may be gone: then nobody waits for the event.
-            let _ = reports.send(Report::Event(id, work.await)).await;
+            let _ = reports.send(Report::Event(id, Box::new(work.await))).await;
         });
     }
 
@@ -526,7 +548,7 @@ impl Desk {
         let (scribe, reports) = (self.setting.scribe.clone(), self.reports.clone());
         tokio::spawn(async move {
             let report = match scribe.write(entry).await {
-                Ok(()) => Report::Event(id, done),
+                Ok(()) => Report::Event(id, Box::new(done)),
                 Err(ScribeError::Deposed { epoch }) => {
                     tracing::warn!(epoch, "COORD-01: another coordinator leads now");
                     Report::Deposed
@@ -534,7 +556,7 @@ impl Desk {
                 Err(error) => {
                     let reason = causes(&error);
                     tracing::warn!(reason, "the log took no record; trying again");
-                    Report::Event(id, Event::StageFailed { reason })
+                    Report::Event(id, Box::new(Event::StageFailed { reason }))
                 }
             };
             let _ = reports.send(report).await;
@@ -635,7 +657,8 @@ impl Desk {
         };
         let order = Order { nonce: round.open.nonce.for_attempt(service, attempt), credentials: None };
         let sealed = ByteBuf::from(session.seal(&wire::encode(&order)));
-        let welcome = Welcome { round: id, epoch: hello.epoch, attempt: Some(attempt), nonce: hello.nonce, sealed };
+        let welcome =
+            Welcome { round: id, epoch: hello.epoch, attempt: Some(attempt), nonce: hello.nonce, sealed };
         send(reply, self.seal(&welcome));
     }
 
@@ -644,18 +667,41 @@ impl Desk {
         send(reply, self.seal(&Welcome { round, epoch, attempt: None, nonce, sealed: ByteBuf::new() }));
     }
 
-    fn acknowledge(&self, round: RoundId, attempt: u32, receipt: Option<ObjectId>, verdict: Verdict, reply: Reply) {
+    fn acknowledge(
+        &self,
+        round: RoundId,
+        attempt: u32,
+        receipt: Option<ObjectId>,
+        verdict: Verdict,
+        reply: Reply,
+    ) {
         let epoch = self.setting.scribe.epoch();
         send(reply, self.seal(&Acknowledgement { round, epoch, attempt, receipt, verdict }));
     }
 
-    fn check(&mut self, id: RoundId, service: ServiceName, receipt: ObjectId, receipt_size: u64, attempt: u32) {
+    fn check(
+        &mut self,
+        id: RoundId,
+        service: ServiceName,
+        receipt: ObjectId,
+        receipt_size: u64,
+        attempt: u32,
+    ) {
         let state = self.state();
         let (Some(round), Some(agent)) = (self.rounds.get(&id), state.agent(&service).map(|a| a.key)) else {
             return;
         };
         let (open, open_position) = (round.open.clone(), round.position);
-        let case = Case { state, open, open_position, service: service.clone(), agent, attempt, receipt, receipt_size };
+        let case = Case {
+            state,
+            open,
+            open_position,
+            service: service.clone(),
+            agent,
+            attempt,
+            receipt,
+            receipt_size,
+        };
         let store = self.setting.store.clone();
         self.task(id, async move {
             let result = check::check(store, case).await;
@@ -670,7 +716,8 @@ impl Desk {
     fn find_receipts(&self, id: RoundId) {
         let Some(round) = self.rounds.get(&id) else { return };
         for member in round.machine.members() {
-            let (store, reports, service) = (self.setting.store.clone(), self.reports.clone(), member.service.clone());
+            let (store, reports, service) =
+                (self.setting.store.clone(), self.reports.clone(), member.service.clone());
             let fleet = self.state().fleet;
             tokio::spawn(async move {
                 use futures::StreamExt;
@@ -678,10 +725,14 @@ impl Desk {
                 let mut newest: Option<(u32, ObjectId, u64)> = None;
                 while let Some(Ok(listed)) = listing.next().await {
                     let Listed::Object { path, size } = listed else { continue };
-                    let ObjectPath::Slice { id: receipt, part: SlicePart::Receipt, .. } = path else { continue };
+                    let ObjectPath::Slice { id: receipt, part: SlicePart::Receipt, .. } = path else {
+                        continue;
+                    };
                     let max = muster_protocol::document::Receipt::MAX_LEN as u64;
                     let Ok(bytes) = store.get(&path, max).await else { continue };
-                    let opened = muster_protocol::envelope::open_as::<muster_protocol::document::Receipt>(&bytes, &fleet);
+                    let opened = muster_protocol::envelope::open_as::<muster_protocol::document::Receipt>(
+                        &bytes, &fleet,
+                    );
                     let Ok((_, read)) = opened else { continue };
                     if newest.is_none_or(|(attempt, ..)| read.attempt > attempt) {
                         newest = Some((read.attempt, receipt, size));
@@ -689,7 +740,7 @@ impl Desk {
                 }
                 if let Some((attempt, receipt, receipt_size)) = newest {
                     let event = Event::Stored { service, attempt, receipt, receipt_size };
-                    let _ = reports.send(Report::Event(id, event)).await;
+                    let _ = reports.send(Report::Event(id, Box::new(event))).await;
                 }
             });
         }
@@ -697,13 +748,20 @@ impl Desk {
 
     /// Reads the objects of a round that an earlier leader committed but did not verify.
     fn verify_later(&self, id: RoundId, commit: Commit) {
-        let (store, scribe, fleet) = (self.setting.store.clone(), self.setting.scribe.clone(), self.state().fleet);
+        let (store, scribe, fleet) =
+            (self.setting.store.clone(), self.setting.scribe.clone(), self.state().fleet);
         tokio::spawn(async move {
             let path = ObjectPath::Manifest(commit.manifest);
-            let slices = match check::read_object(store.as_ref(), &path, &commit.manifest, commit.manifest_size).await {
-                Ok(bytes) => muster_protocol::envelope::open_as::<Manifest>(&bytes, &fleet).map(|(_, m)| m.slices),
-                Err(failure) => return tracing::error!(?failure, "{}: the manifest is not readable", Code::Verify02),
-            };
+            let slices =
+                match check::read_object(store.as_ref(), &path, &commit.manifest, commit.manifest_size).await
+                {
+                    Ok(bytes) => {
+                        muster_protocol::envelope::open_as::<Manifest>(&bytes, &fleet).map(|(_, m)| m.slices)
+                    }
+                    Err(failure) => {
+                        return tracing::error!(?failure, "{}: the manifest is not readable", Code::Verify02);
+                    }
+                };
             let Ok(slices) = slices else {
                 return tracing::error!("{}: the manifest does not verify", Code::Verify02);
             };
@@ -744,7 +802,6 @@ impl Desk {
         for service in retries {
             self.send_value(&Subject::ServiceState(service), None);
         }
-        self.wake_waiting();
     }
 
     /// Opens the requests whose services are free now, in their order.
@@ -768,9 +825,6 @@ impl Desk {
             if let Some(id) = self.ended.pop_front() {
                 self.rounds.remove(&id);
             }
-        }
-        if !self.waiting.is_empty() && self.state().open_rounds().iter().all(|r| r.phase != RoundPhase::Open) {
-            self.wake_waiting();
         }
     }
 }

@@ -19,13 +19,39 @@ const GROUP: &str = "coordinators";
 
 /// Something from the bus.
 pub(crate) enum Input {
-    Hello { key: KeyId, hello: Hello, reply: Option<Reply> },
-    Notice { key: KeyId, notice: Notice, reply: Option<Reply> },
-    Heartbeat { key: KeyId, beat: Heartbeat },
-    Progress { key: KeyId, progress: Progress },
-    Trigger { request: Option<String>, trigger: Result<Trigger, TriggerError>, format: Format, reply: Option<Reply> },
-    Job { request: Option<String>, trigger: Result<Trigger, TriggerError>, job: Job },
-    Query { payload: bytes::Bytes, reply: Reply },
+    Hello {
+        key: KeyId,
+        hello: Hello,
+        reply: Option<Reply>,
+    },
+    Notice {
+        key: KeyId,
+        notice: Notice,
+        reply: Option<Reply>,
+    },
+    Heartbeat {
+        key: KeyId,
+        beat: Heartbeat,
+    },
+    Progress {
+        key: KeyId,
+        progress: Progress,
+    },
+    Trigger {
+        request: Option<String>,
+        trigger: Result<Trigger, TriggerError>,
+        format: Format,
+        reply: Option<Reply>,
+    },
+    Job {
+        request: Option<String>,
+        trigger: Result<Trigger, TriggerError>,
+        job: Job,
+    },
+    Query {
+        payload: bytes::Bytes,
+        reply: Reply,
+    },
 }
 
 /// Messages that were ignored, because they were none of ours.
@@ -74,7 +100,8 @@ pub(crate) async fn listen(
     let sender = desk.clone();
     tasks.push(tokio::spawn(async move {
         while let Some(message) = triggers.next().await {
-            let (request, format, trigger) = trigger(message.header(muster_bus::MSG_ID), message.header("Content-Type"), &message.payload);
+            let (request, format, trigger) =
+                trigger(message.header(muster_bus::MSG_ID), message.header("Content-Type"), &message.payload);
             if sender.send(Input::Trigger { request, trigger, format, reply: message.reply }).await.is_err() {
                 return;
             }
@@ -102,26 +129,26 @@ fn signed(subjects: &Subjects, fleet: &FleetId, message: Message) -> Result<Inpu
         open_as::<P>(&message.payload, fleet).map_err(|e| crate::scribe::causes(&e))
     }
     let subject = subjects.parse(&message.subject).ok_or("the subject is none of ours")?;
-    let (input, said) = match &subject {
-        Subject::Hello(_) => {
+    let (input, service, said) = match subject {
+        Subject::Hello(service) => {
             let (key, hello) = open::<Hello>(&message, fleet)?;
-            let service = hello.service.clone();
-            (Input::Hello { key, hello, reply: message.reply }, service)
+            let said = hello.service.clone();
+            (Input::Hello { key, hello, reply: message.reply }, service, said)
         }
-        Subject::Notice(_) => {
+        Subject::Notice(service) => {
             let (key, notice) = open::<Notice>(&message, fleet)?;
-            let service = notice.service.clone();
-            (Input::Notice { key, notice, reply: message.reply }, service)
+            let said = notice.service.clone();
+            (Input::Notice { key, notice, reply: message.reply }, service, said)
         }
-        Subject::Heartbeat(_) => {
+        Subject::Heartbeat(service) => {
             let (key, beat) = open::<Heartbeat>(&message, fleet)?;
-            let service = beat.service.clone();
-            (Input::Heartbeat { key, beat }, service)
+            let said = beat.service.clone();
+            (Input::Heartbeat { key, beat }, service, said)
         }
-        Subject::Progress(_) => {
+        Subject::Progress(service) => {
             let (key, progress) = open::<Progress>(&message, fleet)?;
-            let service = progress.service.clone();
-            (Input::Progress { key, progress }, service)
+            let said = progress.service.clone();
+            (Input::Progress { key, progress }, service, said)
         }
         Subject::State
         | Subject::ServiceState(_)
@@ -129,16 +156,10 @@ fn signed(subjects: &Subjects, fleet: &FleetId, message: Message) -> Result<Inpu
         | Subject::TriggerAsync
         | Subject::Query => return Err("the subject is not an agent's".into()),
     };
-    match subject {
-        Subject::Hello(service)
-        | Subject::Notice(service)
-        | Subject::Heartbeat(service)
-        | Subject::Progress(service)
-            if service == said =>
-        {
-            Ok(input)
-        }
-        _ => Err("the message speaks of another service than its subject".into()),
+    if service == said {
+        Ok(input)
+    } else {
+        Err(format!("a message about {said} on the subject of {service}"))
     }
 }
 

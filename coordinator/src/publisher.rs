@@ -57,7 +57,9 @@ async fn run(bus: Arc<dyn Bus>, mut inbox: mpsc::Receiver<Value>) {
                     values.insert(subject.clone(), payload);
                     pending.push(subject);
                 }
-                None => { values.remove(&subject); }
+                None => {
+                    values.remove(&subject);
+                }
             }
         }
         pending.sort();

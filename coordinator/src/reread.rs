@@ -28,13 +28,13 @@ pub(crate) async fn reread(
         let own = ObjectRef { round, id: slice.receipt, size: slice.receipt_size };
         let path = slice_path(&slice.service, &own, SlicePart::Receipt);
         let bytes = read_object(store.as_ref(), &path, &own.id, own.size).await?;
-        let (_, receipt) = open_as::<Receipt>(&bytes, &fleet).map_err(|e| CheckFailure::Refused(
-            muster_protocol::round::Failure {
+        let (_, receipt) = open_as::<Receipt>(&bytes, &fleet).map_err(|e| {
+            CheckFailure::Refused(muster_protocol::round::Failure {
                 code: muster_protocol::alert::Code::Verify01,
                 reason: format!("{path}: {}", crate::scribe::causes(&e)),
                 permanent: true,
-            },
-        ))?;
+            })
+        })?;
         let new = new_objects(store.as_ref(), &receipt).await?;
         let sizes: Vec<u64> = stream::iter(new)
             .map(|(path, (id, size))| {

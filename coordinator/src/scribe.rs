@@ -13,7 +13,7 @@ use muster_protocol::ids::{KeyId, Nonce};
 use muster_protocol::log::{Commit, End, Epoch, Open, State, Verified};
 use muster_protocol::time::UnixMillis;
 use muster_share::entropy::OsEntropy;
-use muster_share::log::{AppendError, Log, LogError};
+use muster_share::log::{AppendError, HeadMemory, Log, LogError};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
@@ -73,6 +73,11 @@ impl ScribeHandle {
         self.state.borrow().clone()
     }
 
+    /// A channel that tells every change of the log.
+    pub(crate) fn changes(&self) -> watch::Receiver<Arc<State>> {
+        self.state.clone()
+    }
+
     /// The epoch that this coordinator leads.
     pub(crate) fn epoch(&self) -> u64 {
         self.epoch
@@ -129,11 +134,31 @@ fn leader_name(state: &State, key: &KeyId) -> String {
 }
 
 /// Starts the scribe of a coordinator that leads `epoch`. It ends when every handle is gone, and gives the log back.
-pub(crate) fn spawn(log: Log, signer: Arc<Signer>, epoch: u64) -> (ScribeHandle, tokio::task::JoinHandle<Log>) {
+pub(crate) fn spawn(
+    log: Log,
+    signer: Arc<Signer>,
+    epoch: u64,
+    memory: HeadMemory,
+) -> (ScribeHandle, tokio::task::JoinHandle<Log>) {
     let (requests, inbox) = mpsc::channel(64);
-    let (state_out, state) = watch::channel(Arc::new(log.state().clone()));
-    let task = tokio::spawn(run(log, signer, epoch, inbox, state_out));
+    let (told, state) = watch::channel(Arc::new(log.state().clone()));
+    let task = tokio::spawn(run(log, signer, epoch, inbox, Telling { told, memory }));
     (ScribeHandle { requests, state, epoch }, task)
+}
+
+/// Where the log's state is told, and its head remembered.
+struct Telling {
+    told: watch::Sender<Arc<State>>,
+    memory: HeadMemory,
+}
+
+impl Telling {
+    fn tell(&self, log: &Log) {
+        self.told.send_replace(Arc::new(log.state().clone()));
+        if let Err(error) = self.memory.remember(&log.head()) {
+            tracing::warn!(error = causes(&error), "the log head was not remembered");
+        }
+    }
 }
 
 async fn run(
@@ -141,7 +166,7 @@ async fn run(
     signer: Arc<Signer>,
     epoch: u64,
     mut inbox: mpsc::Receiver<(Entry, oneshot::Sender<Result<(), ScribeError>>)>,
-    state: watch::Sender<Arc<State>>,
+    telling: Telling,
 ) -> Log {
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -150,7 +175,7 @@ async fn run(
             request = inbox.recv() => {
                 let Some((entry, done)) = request else { return log };
                 let result = write(&mut log, &signer, epoch, entry).await;
-                state.send_replace(Arc::new(log.state().clone()));
+                telling.tell(&log);
                 // Whoever asked may be gone; the record stands either way.
                 let _ = done.send(result);
                 if let Err(error) = log.write_segment().await {
@@ -161,7 +186,7 @@ async fn run(
                 // Records of root and operators come in from the side.
                 match log.refresh().await {
                     Ok(0) => {}
-                    Ok(_) => { state.send_replace(Arc::new(log.state().clone())); }
+                    Ok(_) => telling.tell(&log),
                     Err(error) => tracing::warn!(error = %causes(&error), "the log was not read on"),
                 }
             }
@@ -214,7 +239,9 @@ fn stands_already(state: &State, entry: &Entry) -> bool {
     match entry {
         Entry::Open(open) => state.rounds.get(&open.round).is_some_and(|r| r.open.nonce == open.nonce),
         Entry::Commit(commit) => commit_of(&commit.round).is_some_and(|c| c.manifest == commit.manifest),
-        Entry::Verified(verified) => state.rounds.get(&verified.round).is_some_and(|r| r.word() == "verified"),
+        Entry::Verified(verified) => {
+            state.rounds.get(&verified.round).is_some_and(|r| r.word() == "verified")
+        }
         Entry::End(end) => state.rounds.get(&end.round).is_some_and(|r| r.outcome() == Some(end.outcome)),
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A slot is *void* when it holds no record that a key of the roster signed for that very slot; void slots are passed
 //! over. A record that links but breaks a rule is *without effect*: it stays a link of the chain. Only three things
-//! stop a reader: a fork, a void slot where a record was seen before, and a critical kind that it does not know.
+//! stop a reader: a fork, a remembered head that is void or another record, and a critical kind that it does not know.
 
 use std::collections::BTreeSet;
 
@@ -79,7 +79,8 @@ impl State {
         let record = match self.link(number, bytes)? {
             Ok(record) => record,
             Err(why) => {
-                if let Some(seen) = self.pin.head.filter(|seen| number <= seen.number) {
+                // A slot below may have been void before as well; if it was not, the next record names another head.
+                if let Some(seen) = self.pin.head.filter(|seen| number == seen.number) {
                     return Err(ReplayError::WentBack { number, seen });
                 }
                 self.void.push(number);

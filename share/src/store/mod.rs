@@ -130,6 +130,17 @@ pub enum OpenStoreError {
     Store(#[from] StoreError),
 }
 
+impl OpenStoreError {
+    /// Whether waiting may mend it.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::NotSupported { .. } | Self::Address { .. } => false,
+            Self::Store(error) => error.is_transient(),
+        }
+    }
+}
+
 /// The share at `url`: an absolute path or `file:///path` of a folder that exists.
 ///
 /// # Errors
