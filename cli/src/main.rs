@@ -1,2 +1,78 @@
-//! placeholder
-fn main() {}
+//! `muster`: the command line. Reads arguments, runs one command, and turns its end into an exit code.
+//!
+//! Commands are in [`command`], one file each; the shapes of their arguments in [`args`].
+
+mod args;
+mod command;
+mod exit;
+mod failure;
+mod fleet;
+mod follow;
+mod leader;
+mod lock;
+mod operator;
+mod round_name;
+mod round_view;
+mod screen;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Arguments, Command};
+use exit::Exit;
+use failure::{Failure, Outcome};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let outcome = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => {
+            let outcome = runtime.block_on(run(arguments.command));
+            // A blocking call on a dead share must not hold up the end.
+            runtime.shutdown_background();
+            outcome
+        }
+        Err(error) => Err(Failure::new(Exit::Failed, format!("no threads can be started: {error}"))),
+    };
+    match outcome {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            screen::aside(failure.to_string());
+            failure.exit().into()
+        }
+    }
+}
+
+/// Commands that work in the foreground end by themselves at Ctrl-C; every other one is left where it is.
+async fn run(command: Command) -> Outcome {
+    match command {
+        Command::Up(args) => command::up::run(args).await,
+        Command::Once(args) => command::once::run(args).await,
+        Command::Daemon(args) => command::daemon::run(args).await,
+        command => {
+            tokio::select! {
+                outcome = short(command) => outcome,
+                _ = tokio::signal::ctrl_c() => {
+                    screen::aside("interrupted; what was asked for goes on: muster watch");
+                    Ok(Exit::Interrupted)
+                }
+            }
+        }
+    }
+}
+
+async fn short(command: Command) -> Outcome {
+    match command {
+        Command::Init(args) => command::init::run(args).await,
+        Command::Start(args) => command::start::run(args).await,
+        Command::Watch(args) => command::watch::run(args).await,
+        Command::Status(args) => command::status::run(args).await,
+        Command::Rounds(args) => command::rounds::run(args).await,
+        Command::Show(args) => command::show::run(args).await,
+        Command::Agents(args) => command::agents::run(args).await,
+        Command::Key(args) => command::key::run(&args),
+        Command::Up(args) => command::up::run(args).await,
+        Command::Once(args) => command::once::run(args).await,
+        Command::Daemon(args) => command::daemon::run(args).await,
+    }
+}

@@ -10,7 +10,6 @@ use muster_protocol::config::{
     TelemetryConfig,
 };
 use muster_protocol::ids::MemberName;
-use muster_protocol::round::Overlap;
 use muster_protocol::units::HumanDuration;
 use muster_share::config_file;
 use serde::{Deserialize, Serialize};
@@ -62,15 +61,6 @@ pub enum OverlapPolicy {
     Queue,
     /// It is answered `skipped`.
     Skip,
-}
-
-impl From<OverlapPolicy> for Overlap {
-    fn from(policy: OverlapPolicy) -> Self {
-        match policy {
-            OverlapPolicy::Queue => Self::Queue,
-            OverlapPolicy::Skip => Self::Skip,
-        }
-    }
 }
 
 /// `[round]`

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use muster_bus::{Job, Reply};
 use muster_protocol::alert::Code;
-use muster_protocol::document::Manifest;
-use muster_protocol::envelope::{Payload, Signer};
+use muster_protocol::document::{Manifest, Receipt};
+use muster_protocol::envelope::{Payload, Signer, open_as};
 use muster_protocol::ids::{KeyId, Nonce, RoundId, ServiceName};
 use muster_protocol::log::{Commit, End, Open, Scope, State, Verified};
 use muster_protocol::message::{
@@ -61,6 +61,8 @@ pub(crate) struct Setting {
 /// What a task brings back.
 enum Report {
     Event(RoundId, Box<Event>),
+    /// The manifest of a round that is committed and was never read again.
+    Unverified(Box<Manifest>),
     Deposed,
 }
 
@@ -141,6 +143,7 @@ pub(crate) async fn work(
             },
             report = reported.recv() => match report {
                 Some(Report::Event(round, event)) => desk.event(&round, *event),
+                Some(Report::Unverified(manifest)) => desk.verify(*manifest),
                 Some(Report::Deposed) | None => return Left::Deposed,
             },
             () = tokio::time::sleep(wait) => {
@@ -186,18 +189,22 @@ impl Desk {
         }
         for round in state.rounds.values().filter(|r| r.is_recoverable() && r.word() == "committed") {
             if let Some(commit) = round.commit() {
-                self.verify_later(round.open.round, commit.clone());
+                self.verify_later(commit.clone());
             }
         }
         self.publish();
     }
 
-    fn begin(&mut self, open: Open, position: u64, start: Start) -> &mut Round {
+    fn begin(&mut self, open: Open, position: u64, start: Start) {
         let state = self.state();
         let services: Vec<_> = state.services().into_iter().filter(|s| open.scope.contains(s)).collect();
         let seed = u64::from_be_bytes(random(&mut OsEntropy));
         let policy = Policy { deadline: Duration::from_millis(open.deadline_millis), ..self.setting.policy };
         let machine = Machine::start(start, services, policy, seed, self.now());
+        self.seat(machine, open, position);
+    }
+
+    fn seat(&mut self, machine: Machine, open: Open, position: u64) {
         let id = open.round;
         self.ended.retain(|ended| *ended != id);
         let round = Round {
@@ -214,7 +221,6 @@ impl Desk {
             finished: false,
         };
         self.rounds.insert(id, round);
-        self.rounds.get_mut(&id).expect("it was just inserted")
     }
 
     fn take(&mut self, input: Input) {
@@ -728,11 +734,9 @@ impl Desk {
                     let ObjectPath::Slice { id: receipt, part: SlicePart::Receipt, .. } = path else {
                         continue;
                     };
-                    let max = muster_protocol::document::Receipt::MAX_LEN as u64;
+                    let max = Receipt::MAX_LEN as u64;
                     let Ok(bytes) = store.get(&path, max).await else { continue };
-                    let opened = muster_protocol::envelope::open_as::<muster_protocol::document::Receipt>(
-                        &bytes, &fleet,
-                    );
+                    let opened = open_as::<Receipt>(&bytes, &fleet);
                     let Ok((_, read)) = opened else { continue };
                     if newest.is_none_or(|(attempt, ..)| read.attempt > attempt) {
                         newest = Some((read.attempt, receipt, size));
@@ -746,35 +750,30 @@ impl Desk {
         }
     }
 
-    /// Reads the objects of a round that an earlier leader committed but did not verify.
-    fn verify_later(&self, id: RoundId, commit: Commit) {
-        let (store, scribe, fleet) =
-            (self.setting.store.clone(), self.setting.scribe.clone(), self.state().fleet);
+    /// Fetches the manifest of a round that an earlier leader committed but did not verify.
+    fn verify_later(&self, commit: Commit) {
+        let (store, reports, fleet) = (self.setting.store.clone(), self.reports.clone(), self.state().fleet);
         tokio::spawn(async move {
             let path = ObjectPath::Manifest(commit.manifest);
-            let slices =
-                match check::read_object(store.as_ref(), &path, &commit.manifest, commit.manifest_size).await
-                {
-                    Ok(bytes) => {
-                        muster_protocol::envelope::open_as::<Manifest>(&bytes, &fleet).map(|(_, m)| m.slices)
+            match check::read_object(store.as_ref(), &path, &commit.manifest, commit.manifest_size).await {
+                Ok(bytes) => match open_as::<Manifest>(&bytes, &fleet) {
+                    Ok((_, manifest)) => {
+                        let _ = reports.send(Report::Unverified(Box::new(manifest))).await;
                     }
-                    Err(failure) => {
-                        return tracing::error!(?failure, "{}: the manifest is not readable", Code::Verify02);
-                    }
-                };
-            let Ok(slices) = slices else {
-                return tracing::error!("{}: the manifest does not verify", Code::Verify02);
-            };
-            match reread::reread(store, fleet, id, slices).await {
-                Ok((objects, bytes)) => {
-                    let verified = Verified { epoch: 0, round: id, objects, bytes, at: unix_now() };
-                    if let Err(error) = scribe.write(Entry::Verified(verified)).await {
-                        tracing::warn!(error = causes(&error), "a verification was not recorded");
-                    }
-                }
-                Err(failure) => tracing::error!(?failure, "{}: the round is not verified", Code::Verify01),
+                    Err(error) => tracing::error!(error = causes(&error), "{}: {path}", Code::Verify02),
+                },
+                Err(failure) => tracing::error!(?failure, "{}: {path} is not readable", Code::Verify02),
             }
         });
+    }
+
+    fn verify(&mut self, manifest: Manifest) {
+        let state = self.state();
+        let Some(round) = state.rounds.get(&manifest.round) else { return };
+        let seed = u64::from_be_bytes(random(&mut OsEntropy));
+        let machine =
+            Machine::verify(manifest.outcome, manifest.slices, self.setting.policy, seed, self.now());
+        self.seat(machine, round.open.clone(), round.position);
     }
 
     fn finished(&mut self, id: RoundId) {

@@ -242,7 +242,8 @@ fn stands_already(state: &State, entry: &Entry) -> bool {
         Entry::Verified(verified) => {
             state.rounds.get(&verified.round).is_some_and(|r| r.word() == "verified")
         }
-        Entry::End(end) => state.rounds.get(&end.round).is_some_and(|r| r.outcome() == Some(end.outcome)),
+        // A round whose `open` record never got through has nothing to end.
+        Entry::End(end) => state.rounds.get(&end.round).is_none_or(|r| r.outcome().is_some()),
     }
 }
 

@@ -24,6 +24,10 @@ pub mod units;
 pub mod wire;
 
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod seeds;
 #[cfg(test)]
 mod sim;

@@ -21,10 +21,6 @@ impl Rng {
     pub(crate) fn percent(&mut self, chance: u64) -> bool {
         self.below(100) < chance
     }
-
-    pub(crate) fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
-        &from[usize::try_from(self.below(from.len() as u64)).expect("an index")]
-    }
 }
 
 impl Entropy for Rng {

@@ -191,8 +191,8 @@ impl World {
     fn act(&mut self, action: Action) {
         let now = Time(self.now);
         match action {
-            Action::Leader { epoch, agent, message } => self.to_leader(epoch, agent, message),
-            Action::Agent { agent, message } => self.to_agent(agent, message),
+            Action::Leader { epoch, agent, message } => self.leader_hears(epoch, agent, message),
+            Action::Agent { agent, message } => self.agent_hears(agent, message),
             Action::AgentTick(agent) => {
                 self.at(TICK, Action::AgentTick(agent));
                 if self.faults.dead.contains(&agent) {
@@ -267,7 +267,7 @@ impl World {
         self.leader = Some(Leader { machine, requests, passed, manifest: None });
     }
 
-    fn to_leader(&mut self, epoch: u64, agent: usize, message: ToLeader) {
+    fn leader_hears(&mut self, epoch: u64, agent: usize, message: ToLeader) {
         let service = self.agents[agent].name.clone();
         let Some(leader) = self.leader.as_mut().filter(|_| epoch == self.epoch) else { return };
         let event = match message {
@@ -286,7 +286,7 @@ impl World {
         leader.machine.handle(event, Time(self.now));
     }
 
-    fn to_agent(&mut self, agent: usize, message: ToAgent) {
+    fn agent_hears(&mut self, agent: usize, message: ToAgent) {
         if self.faults.dead.contains(&agent) {
             return;
         }

@@ -83,9 +83,12 @@ mod tests {
     #[test]
     fn only_relative_paths_are_resolved() {
         let folder = Path::new("/etc/muster");
-        for (url, resolved) in
-            [("share", "/etc/muster/share"), ("/srv/share", "/srv/share"), ("file:///srv", "file:///srv"), ("", "")]
-        {
+        for (url, resolved) in [
+            ("share", "/etc/muster/share"),
+            ("/srv/share", "/srv/share"),
+            ("file:///srv", "file:///srv"),
+            ("", ""),
+        ] {
             assert_eq!(share_url(url, folder), resolved);
         }
     }

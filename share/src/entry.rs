@@ -179,7 +179,14 @@ mod tests {
     fn adjacent_extents_merge() {
         let mut extents = Vec::new();
         let data = |pack, offset, length| Extent::Data { pack, offset, length };
-        for next in [data(1, 0, 5), data(1, 5, 5), Extent::Hole { length: 2 }, Extent::Hole { length: 3 }, data(1, 10, 1), data(2, 11, 1)] {
+        for next in [
+            data(1, 0, 5),
+            data(1, 5, 5),
+            Extent::Hole { length: 2 },
+            Extent::Hole { length: 3 },
+            data(1, 10, 1),
+            data(2, 11, 1),
+        ] {
             push_extent(&mut extents, next);
         }
         assert_eq!(extents, [data(1, 0, 10), Extent::Hole { length: 5 }, data(1, 10, 1), data(2, 11, 1)]);

@@ -193,7 +193,8 @@ fn read_file(path: &Path, secret: bool) -> Result<Zeroizing<String>, SecretFileE
         _ => SecretFileError::Io { path: owned(), doing: "read", source },
     };
     // A pipe in that place would block the open otherwise.
-    let nonblock = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).expect("the flag of open(2) fits an int");
+    let nonblock =
+        i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).expect("the flag of open(2) fits an int");
     let file = OpenOptions::new().read(true).custom_flags(nonblock).open(path).map_err(failed)?;
     let meta = file.metadata().map_err(failed)?;
     if !meta.is_file() {
@@ -207,7 +208,8 @@ fn read_file(path: &Path, secret: bool) -> Result<Zeroizing<String>, SecretFileE
         return Err(SecretFileError::NoText { path: owned(), what: "longer than 64 KiB" });
     }
     // Room for all of it at once, so that growing leaves no copy behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(MAX_LEN + 1).expect("64 KiB fit memory")));
+    let mut bytes =
+        Zeroizing::new(Vec::with_capacity(usize::try_from(MAX_LEN + 1).expect("64 KiB fit memory")));
     file.take(MAX_LEN).read_to_end(&mut bytes).map_err(failed)?;
     match std::str::from_utf8(&bytes) {
         Ok(text) => Ok(Zeroizing::new(text.to_owned())),
@@ -217,7 +219,9 @@ fn read_file(path: &Path, secret: bool) -> Result<Zeroizing<String>, SecretFileE
 
 #[cfg(test)]
 mod tests {
-    use super::{SecretFileError, create, read, read_hex_key, read_identities, read_public_key, read_signing_key};
+    use super::{
+        SecretFileError, create, read, read_hex_key, read_identities, read_public_key, read_signing_key,
+    };
     use muster_protocol::age::Identity;
     use muster_protocol::envelope::Signer;
     use muster_protocol::pem;

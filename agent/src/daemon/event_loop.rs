@@ -18,12 +18,12 @@ use muster_protocol::entropy::random;
 use muster_protocol::ids::{ObjectId, RoundId};
 use muster_protocol::log::{RoundPhase, State};
 use muster_protocol::message::Verdict;
+use muster_protocol::retry::Retry;
 use muster_protocol::slice::{Effect, Event, Machine, Policy, Reported};
 use muster_protocol::subject::Subject;
 use muster_protocol::time::Time;
 use muster_share::entropy::OsEntropy;
 use muster_share::store::Store;
-use muster_share::store::retry::delays;
 use tokio::sync::{oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -81,23 +81,20 @@ enum Turn<C: Capturer> {
     Timer,
 }
 
-/// Delays that start over when something went well.
+/// Delays that grow, and start over when something went well.
 struct Backoff {
-    policy: muster_protocol::retry::Retry,
-    delays: Box<dyn Iterator<Item = Duration> + Send>,
+    policy: Retry,
+    failures: u32,
 }
 
 impl Backoff {
-    fn new(policy: muster_protocol::retry::Retry) -> Self {
-        Self { delays: Box::new(delays(&policy)), policy }
-    }
-
     fn next(&mut self) -> Instant {
-        Instant::now() + self.delays.next().unwrap_or(self.policy.longest())
+        self.failures = self.failures.saturating_add(1);
+        Instant::now() + self.policy.delay(self.failures, u64::from_be_bytes(random(&mut OsEntropy)))
     }
 
     fn reset(&mut self) {
-        self.delays = Box::new(delays(&self.policy));
+        self.failures = 0;
     }
 }
 
@@ -148,7 +145,7 @@ impl<C: Capturer> Daemon<C> {
             talker: Talker { identity: Arc::clone(&identity), bus: Arc::clone(&bus) },
             machine: Machine::start(Policy { resend: pace.resend }, seed),
             beliefs: Beliefs::new(identity.fleet, identity.service.clone(), key),
-            backoff: Backoff::new(pace.reread),
+            backoff: Backoff { policy: pace.reread, failures: 0 },
             origin: Instant::now(),
             poll_at: Instant::now(),
             reader: Some(Box::new(reader)),

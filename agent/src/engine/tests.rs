@@ -1,0 +1,566 @@
+mod reader;
+
+use std::collections::HashSet;
+use std::fs;
+use std::os::unix::fs::{FileExt, symlink};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures::StreamExt;
+use muster_protocol::age::Identity;
+use muster_protocol::alert::Code;
+use muster_protocol::document::{ObjectRef, SliceStatus};
+use muster_protocol::envelope::Signer;
+use muster_protocol::ids::{FleetId, Nonce, ObjectId, RoundId, ServiceName, SourceName};
+use muster_protocol::log::Head;
+use muster_share::chunk::ChunkSize;
+use muster_share::entropy::OsEntropy;
+use muster_share::entry::{Entry, Extent, Gap, Kind};
+use muster_share::layout::{ObjectPath, Prefix, SlicePart};
+use muster_share::pack::Frame;
+use muster_share::store::faults::{Fault, Faulty, Op};
+use muster_share::store::{FileStore, Listed, Store, StoreError};
+
+use super::{
+    CancelFlag, CaptureRequest, Captured, Engine, EngineConfig, EngineError, Progress, Stage, chunk_key,
+};
+use crate::source::config::FilesTable;
+use crate::source::testing::{Memory, capture as capture_in_memory};
+use crate::source::{
+    CaptureContext, Cause, Sink, Source, SourceConfig, SourceError, SourceReport, SourceTable, Stopped,
+};
+use crate::state::{FILE_NAME, State};
+
+/// Bytes without a pattern, from a seed (xorshift64*).
+fn noise(mut seed: u64, len: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(len + 8);
+    while out.len() < len {
+        seed ^= seed >> 12;
+        seed ^= seed << 25;
+        seed ^= seed >> 27;
+        out.extend_from_slice(&seed.wrapping_mul(0x2545_F491_4F6C_DD1D).to_le_bytes());
+    }
+    out.truncate(len);
+    out
+}
+
+/// One agent with its share, keys and sources.
+struct Fleet {
+    dir: tempfile::TempDir,
+    share: Arc<dyn Store>,
+    store: Arc<dyn Store>,
+    recovery: Vec<Identity>,
+    agent: Identity,
+    signer: Signer,
+    keyset: u64,
+    refused: HashSet<ObjectId>,
+    sources: Vec<Arc<dyn Source>>,
+    config: EngineConfig,
+    tamper: Option<fn(&mut Frame)>,
+    rounds: u8,
+}
+
+impl Fleet {
+    async fn new() -> Self {
+        let dir = tempfile::tempdir().expect("folder");
+        for name in ["share", "state", "data"] {
+            fs::create_dir(dir.path().join(name)).expect("folder");
+        }
+        let share: Arc<dyn Store> = Arc::new(FileStore::open(dir.path().join("share")).await.expect("opens"));
+        Self {
+            store: Arc::clone(&share),
+            share,
+            recovery: vec![Identity::generate(&mut OsEntropy)],
+            agent: Identity::generate(&mut OsEntropy),
+            signer: Signer::from_seed(&[5; 32]),
+            keyset: 2,
+            refused: HashSet::new(),
+            sources: Vec::new(),
+            config: EngineConfig {
+                workers: 3,
+                chunk: ChunkSize::new(16 * 1024).expect("valid"),
+                pack_bytes: 256 * 1024,
+                ..EngineConfig::default()
+            },
+            tamper: None,
+            rounds: 0,
+            dir,
+        }
+    }
+
+    /// With a tree of everything that a tree can hold.
+    async fn with_tree() -> Self {
+        let mut fleet = Self::new().await;
+        let data = fleet.data();
+        fs::create_dir_all(data.join("a/b")).expect("folder");
+        fs::write(data.join("a/big"), noise(1, 1_500_000)).expect("file");
+        fs::write(data.join("a/same"), noise(1, 1_500_000)).expect("file");
+        fs::write(data.join("a/zeroes"), vec![0; 300_000]).expect("file");
+        fs::write(data.join("empty"), b"").expect("file");
+        let sparse = fs::File::create(data.join("sparse")).expect("file");
+        sparse.set_len(500_000).expect("longer");
+        sparse.write_all_at(&noise(2, 10_000), 200_000).expect("written");
+        for n in 0..300 {
+            fs::write(data.join(format!("a/b/{n}")), noise(1000 + n, 37 * usize::try_from(n).expect("small"))).expect("file");
+        }
+        symlink("a/big", data.join("link")).expect("link");
+        fs::hard_link(data.join("a/big"), data.join("hard")).expect("link");
+        fleet.sources = vec![files("one", &data), files("two", &data.join("a/b"))];
+        fleet
+    }
+
+    fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    fn service() -> ServiceName {
+        "dns".parse().expect("name")
+    }
+
+    fn request(&mut self) -> CaptureRequest {
+        self.rounds += 1;
+        CaptureRequest {
+            fleet: FleetId::from_bytes([1; 32]),
+            service: Self::service(),
+            round: RoundId::from_bytes([self.rounds; 16]),
+            keyset: self.keyset,
+            recipients: self.recovery.iter().map(Identity::recipient).collect(),
+            agent: self.agent.recipient(),
+            chunk_key: chunk_key(&self.signer, self.keyset),
+            sources: self.sources.clone(),
+            refused: self.refused.clone(),
+        }
+    }
+
+    fn engine(&self) -> Engine {
+        let folder = self.dir.path().join("state");
+        let state = Arc::new(State::open(&folder).expect("opens"));
+        let mut engine = Engine::new(self.config.clone(), Arc::clone(&self.store), state, folder);
+        engine.tamper = self.tamper;
+        engine
+    }
+
+    /// One capture in a new process.
+    async fn capture(&mut self) -> Result<Captured, EngineError> {
+        let request = self.request();
+        self.engine().capture(request, Arc::default(), CancelFlag::default()).await
+    }
+
+    /// One slice that counts, read back and compared with the sources.
+    async fn slice(&mut self) -> reader::Slice {
+        let captured = self.capture().await.expect("captured");
+        let engine = self.engine();
+        let head = Head { number: 7, hash: ObjectId::of(b"record") };
+        let nonce = Nonce::from_bytes([3; 16]);
+        let written = engine.write_receipt(&captured, 1, nonce, head, &self.signer).await.expect("written");
+        let again = engine.write_receipt(&captured, 1, nonce, head, &self.signer).await.expect("written again");
+        assert_eq!(written, again);
+        engine.keep(written.0).expect("kept");
+        let slice =
+            reader::read(&*self.share, &captured.fleet, &captured.service, captured.round, written.0, &self.recovery).await;
+        self.compare(&slice);
+        assert_eq!(slice.receipt.new_packs, captured.new_lists);
+        slice
+    }
+
+    fn compare(&self, slice: &reader::Slice) {
+        let mut read = slice.entries.iter();
+        let mut source_bytes = 0;
+        for (source, indexed) in self.sources.iter().zip(&slice.root.sources) {
+            let mut want = Memory::default();
+            let report = capture_in_memory(&**source, &mut want, self.dir.path()).expect("captures");
+            source_bytes += report.source_bytes;
+            assert_eq!((source.name(), source.kind()), (&indexed.name, indexed.kind.as_str()));
+            assert_eq!((indexed.entries, &indexed.recipe), (want.entries.len() as u64, &report.recipe));
+            for mut entry in want.entries {
+                let (have, bytes) = read.next().expect("an entry");
+                let content = want.content.get(&entry.path).map(Vec::as_slice).unwrap_or_default();
+                let content: Vec<u8> = entry.extents.drain(..).flat_map(|extent| whole(extent, content)).collect();
+                assert_eq!(*have, entry);
+                assert!(content == *bytes, "{have:?}");
+            }
+        }
+        assert!(read.next().is_none());
+        assert_eq!(source_bytes, slice.receipt.totals.source_bytes);
+    }
+
+    async fn packs(&self) -> Vec<ObjectPath> {
+        let mut paths = Vec::new();
+        let mut listing = self.share.list(&Prefix::Packs(Self::service()));
+        while let Some(line) = listing.next().await {
+            match line.expect("lists") {
+                Listed::Object { path, .. } => paths.push(path),
+                Listed::Foreign { name } => panic!("{name}"),
+            }
+        }
+        paths
+    }
+
+    /// Fails each put for which `fails` says so; given its number and path.
+    fn break_puts(&mut self, fails: impl Fn(u64, &str) -> bool + Send + Sync + 'static) {
+        let puts = AtomicU64::new(0);
+        self.store = Arc::new(Faulty::new(Arc::clone(&self.share), move |call| {
+            if call.op == Op::Put && fails(puts.fetch_add(1, Ordering::Relaxed), call.path) {
+                Fault::Unreachable
+            } else {
+                Fault::None
+            }
+        }));
+    }
+}
+
+/// The bytes of an extent of [`Memory`].
+fn whole(extent: Extent, content: &[u8]) -> Vec<u8> {
+    let at = |n: u64| usize::try_from(n).expect("small");
+    match extent {
+        Extent::Hole { length } => vec![0; at(length)],
+        Extent::Data { offset, length, .. } => content[at(offset)..at(offset + length)].to_vec(),
+    }
+}
+
+fn files(name: &str, path: &Path) -> Arc<dyn Source> {
+    let mut table = FilesTable::new(path);
+    table.name = Some(name.parse().expect("name"));
+    let mut configs = SourceConfig::resolve(&[SourceTable::Files(table)], Path::new("/")).expect("resolves");
+    Arc::from(configs.remove(0).build())
+}
+
+type Script = dyn Fn(&mut dyn Sink, &CaptureContext<'_>) -> Result<(), Cause> + Send + Sync;
+
+/// A source that does what a test says.
+struct Scripted(SourceName, Box<Script>);
+
+impl std::fmt::Debug for Scripted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Scripted")
+    }
+}
+
+impl Source for Scripted {
+    fn name(&self) -> &SourceName {
+        &self.0
+    }
+
+    fn kind(&self) -> &'static str {
+        "scripted"
+    }
+
+    fn preflight(&self) -> Result<(), SourceError> {
+        Ok(())
+    }
+
+    fn capture(&self, sink: &mut dyn Sink, context: &CaptureContext<'_>) -> Result<SourceReport, SourceError> {
+        let failed = |cause| SourceError { name: self.0.clone(), kind: "scripted", cause: Box::new(cause) };
+        self.1(sink, context).map_err(failed)?;
+        Ok(SourceReport::default())
+    }
+}
+
+fn scripted(
+    script: impl Fn(&mut dyn Sink, &CaptureContext<'_>) -> Result<(), Cause> + Send + Sync + 'static,
+) -> Arc<dyn Source> {
+    Arc::new(Scripted("scripted".parse().expect("name"), Box::new(script)))
+}
+
+fn file(path: &str) -> Entry {
+    Entry::new(path.as_bytes().to_vec(), Kind::File, 0o600)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tree_comes_back_and_what_is_unchanged_is_not_stored_again() {
+    let mut fleet = Fleet::with_tree().await;
+    let first = fleet.slice().await;
+    let totals = first.receipt.totals;
+    assert!(first.packs.len() > 5, "files longer than a pack are spread");
+    // 1.5 MB twice and 1.7 MB of small files twice; a little waste is allowed.
+    assert!(totals.source_bytes > 6_000_000 && totals.stored_bytes < 3_600_000, "{totals:?}");
+    assert!(totals.added_bytes > totals.stored_bytes && totals.added_bytes < totals.stored_bytes + 100_000);
+    assert_eq!((first.receipt.new_packs, first.receipt.status), (1, SliceStatus::Whole));
+
+    let packs = fleet.packs().await.len();
+    let second = fleet.slice().await;
+    assert_eq!(fleet.packs().await.len(), packs, "no new pack");
+    assert_eq!((second.receipt.new_packs, &second.receipt.packs), (0, &first.receipt.packs));
+    assert!(second.receipt.totals.added_bytes < 5000, "{:?}", second.receipt.totals);
+    assert!(second.receipt.previous.is_some());
+
+    let big = fs::OpenOptions::new().write(true).open(fleet.data().join("a/big")).expect("opens");
+    big.write_all_at(b"changed", 700_000).expect("written");
+    let third = fleet.slice().await;
+    assert!(third.receipt.totals.added_bytes < 150_000, "{:?}", third.receipt.totals);
+    assert_eq!(third.receipt.new_packs, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_capture_that_fails_at_any_put_is_taken_up_by_the_next() {
+    let mut fleet = Fleet::with_tree().await;
+    fleet.config.workers = 2;
+    let clean = fleet.slice().await.packs.len();
+    for nth in 0.. {
+        let mut fleet = Fleet::with_tree().await;
+        fleet.config.workers = 2;
+        fleet.break_puts(move |put, _| put == nth);
+        match fleet.capture().await {
+            Ok(_) => {
+                assert!(nth > 5, "every put was broken once");
+                break;
+            }
+            Err(error) => {
+                assert!(matches!(&error, EngineError::Store { source: StoreError::Unreachable { .. }, .. }), "{error}");
+                assert_eq!((error.code(), error.is_permanent()), (Code::Share01, false));
+            }
+        }
+        let uploaded: HashSet<ObjectId> = fleet.packs().await.iter().filter_map(|path| path.id().copied()).collect();
+        fleet.store = Arc::clone(&fleet.share);
+        let slice = fleet.slice().await;
+        let used = slice.packs.values().filter(|(id, _)| uploaded.contains(id)).count();
+        // What was on its way besides the broken one is given up.
+        assert!(used + 2 >= uploaded.len(), "{used} of {} used again", uploaded.len());
+        assert!(slice.packs.len() <= clean + 4, "{} packs", slice.packs.len());
+        assert_eq!(slice.receipt.new_packs, 1, "packs of a slice that never counted are new");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_state_costs_an_upload_and_nothing_else() {
+    let mut fleet = Fleet::with_tree().await;
+    let first = fleet.slice().await;
+    fs::remove_file(fleet.dir.path().join("state").join(FILE_NAME)).expect("removed");
+    let second = fleet.slice().await;
+    assert!(second.packs.values().all(|pack| !first.packs.values().any(|old| old == pack)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_gone_torn_or_refused_is_uploaded_again() {
+    let mut fleet = Fleet::with_tree().await;
+    let first = fleet.slice().await;
+    let root = fleet.dir.path().join("share");
+    let victims: Vec<ObjectId> = first.packs.values().map(|(id, _)| *id).take(3).collect();
+    let path = |id: ObjectId| root.join(ObjectPath::Pack { service: Fleet::service(), id }.to_string());
+    fs::remove_file(path(victims[0])).expect("removed");
+    fs::write(path(victims[1]), b"torn").expect("torn");
+    fleet.refused.insert(victims[2]);
+    let second = fleet.slice().await;
+    let named: HashSet<ObjectId> = second.packs.values().map(|(id, _)| *id).collect();
+    assert!(victims.iter().all(|id| !named.contains(id)));
+    let kept = first.packs.values().filter(|(id, _)| named.contains(id)).count();
+    assert_eq!(kept, first.packs.len() - 3, "the others are used again");
+
+    // The lists themselves.
+    let ObjectRef { round, id, .. } = second.receipt.packs[0];
+    let list = ObjectPath::Slice { service: Fleet::service(), round, id, part: SlicePart::Packs };
+    fs::remove_file(root.join(list.to_string())).expect("removed");
+    let third = fleet.slice().await;
+    assert_eq!((third.receipt.new_packs, &third.packs), (1, &second.packs));
+    fleet.refused.insert(third.receipt.chunks[0].id);
+    let fourth = fleet.slice().await;
+    assert!(fourth.receipt.new_packs == 1 && fourth.packs == third.packs);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn new_recovery_keys_mean_new_packs() {
+    let mut fleet = Fleet::with_tree().await;
+    let first = fleet.slice().await;
+    fleet.keyset = 9;
+    fleet.recovery = vec![Identity::generate(&mut OsEntropy)];
+    let second = fleet.slice().await;
+    let numbers: HashSet<u64> = first.packs.keys().copied().collect();
+    assert!(second.packs.keys().all(|number| !numbers.contains(number)), "numbers are never given again");
+    assert_ne!(first.root.chunk_key, second.root.chunk_key);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_rounds_name_few_lists() {
+    let mut fleet = Fleet::new().await;
+    fs::write(fleet.data().join("big"), noise(1, 1_000_000)).expect("file");
+    fleet.sources = vec![files("one", &fleet.data())];
+    for n in 0..20u8 {
+        fs::write(fleet.data().join("changing"), noise(u64::from(n) + 50, 60_000)).expect("file");
+        let slice = fleet.slice().await;
+        assert!(slice.receipt.packs.len() <= super::lists::MAX_PAIRS + 1);
+        // Packs that hold nothing of this slice do not pile up.
+        assert!(slice.packs.len() < 20, "{} packs", slice.packs.len());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_torn_pack_list_of_an_earlier_attempt_is_passed_by() {
+    let mut fleet = Fleet::with_tree().await;
+    fleet.break_puts(|_, path| Path::new(path).extension().is_some_and(|ending| ending == "index"));
+    fleet.capture().await.expect_err("no index");
+    fleet.store = Arc::clone(&fleet.share);
+    let folder = fleet.dir.path().join("share/agents/dns/slices").join(RoundId::from_bytes([1; 16]).to_string());
+    for item in fs::read_dir(folder).expect("lists") {
+        let path = item.expect("item").path();
+        if path.extension().is_some_and(|ending| ending == "packs") {
+            fs::write(path, b"").expect("torn");
+        }
+    }
+    fleet.rounds = 0;
+    fleet.slice().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cancelling_ends_a_capture_soon() {
+    let mut fleet = Fleet::new().await;
+    let pushed = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&pushed);
+    let endless = move |sink: &mut dyn Sink, _: &CaptureContext<'_>| {
+        sink.begin(file("endless"))?;
+        for seed in 1.. {
+            sink.data(&noise(seed, 100_000))?;
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
+    };
+    let silent = |_: &mut dyn Sink, context: &CaptureContext<'_>| {
+        while !context.cancelled() {
+            std::thread::yield_now();
+        }
+        Err(Cause::Cancelled)
+    };
+    for source in [scripted(endless), scripted(silent)] {
+        fleet.sources = vec![source];
+        let (request, engine) = (fleet.request(), fleet.engine());
+        let (progress, cancel) = (Arc::new(Progress::default()), CancelFlag::default());
+        let capture = engine.capture(request.clone(), Arc::clone(&progress), cancel.clone());
+        let cancelling = async {
+            while progress.stage() < Stage::Capturing {
+                tokio::task::yield_now().await;
+            }
+            let error = engine.capture(request, Arc::default(), CancelFlag::default()).await.expect_err("one at a time");
+            assert!(matches!(error, EngineError::Busy));
+            cancel.cancel();
+        };
+        let both = async { tokio::join!(capture, cancelling) };
+        let (done, ()) = tokio::time::timeout(Duration::from_secs(20), both).await.expect("ends");
+        assert!(matches!(done, Err(EngineError::Cancelled)), "{done:?}");
+    }
+    // A capture that is dropped ends, too: its threads hold the state open.
+    fleet.sources = vec![scripted(|sink, _| {
+        sink.begin(file("endless"))?;
+        loop {
+            sink.data(&[0; 4096])?;
+        }
+    })];
+    let (request, engine) = (fleet.request(), fleet.engine());
+    let progress = Arc::new(Progress::default());
+    tokio::select! {
+        done = engine.capture(request, Arc::clone(&progress), CancelFlag::default()) => panic!("{done:?}"),
+        () = async { while progress.source_bytes() == 0 { tokio::task::yield_now().await } } => {}
+    }
+    drop(engine);
+    let reopened = async {
+        while State::open(&fleet.dir.path().join("state")).is_err() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), reopened).await.expect("ends");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_share_that_hangs_does_not_hold_a_cancelled_capture() {
+    let mut fleet = Fleet::with_tree().await;
+    fleet.store = Arc::new(Faulty::new(Arc::clone(&fleet.share), |call| {
+        if call.op == Op::Put { Fault::Delay(Duration::from_secs(3600)) } else { Fault::None }
+    }));
+    let (request, engine) = (fleet.request(), fleet.engine());
+    let (progress, cancel) = (Arc::new(Progress::default()), CancelFlag::default());
+    let capture = engine.capture(request, Arc::clone(&progress), cancel.clone());
+    let cancelling = async {
+        while progress.source_bytes() < 1_000_000 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        cancel.cancel();
+    };
+    let both = async { tokio::join!(capture, cancelling) };
+    let (done, ()) = tokio::time::timeout(Duration::from_secs(20), both).await.expect("ends");
+    assert!(matches!(done, Err(EngineError::Cancelled)), "{done:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frame_that_a_broken_machine_made_is_not_uploaded() {
+    let mut fleet = Fleet::with_tree().await;
+    fleet.tamper = Some(|frame| {
+        // Another valid frame of the same length: only the chunk's name tells.
+        let length = usize::try_from(frame.plain_len()).expect("small");
+        frame.compressed = zstd::bulk::compress(&vec![7; length], 3).expect("compresses");
+    });
+    let error = fleet.capture().await.expect_err("caught");
+    assert!(matches!(error, EngineError::SelfCheck { .. }), "{error:?}");
+    assert_eq!(error.code(), Code::Agent03);
+    assert!(fleet.packs().await.is_empty());
+    fleet.config.self_check = false;
+    fleet.capture().await.expect("unnoticed without the check");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failing_sources_fail_the_slice_and_say_how() {
+    let mut fleet = Fleet::new().await;
+    fleet.sources = vec![files("one", &fleet.data().join("absent"))];
+    let error = fleet.capture().await.expect_err("absent");
+    assert_eq!((error.code(), error.is_permanent()), (Code::Agent03, true));
+    assert!(error.to_string().contains("source one (files)"), "{error}");
+
+    fleet.sources = vec![scripted(|sink, _| {
+        sink.begin(file("half"))?;
+        sink.data(&noise(1, 5_000_000))?;
+        Err(Cause::Short { program: "x".to_owned(), have: 1, want: 2, stderr: String::new() })
+    })];
+    let error = fleet.capture().await.expect_err("short");
+    assert_eq!((error.code(), error.is_permanent()), (Code::Agent03, false));
+
+    fleet.sources = vec![scripted(|_, _| panic!("a bug in a source"))];
+    let error = fleet.capture().await.expect_err("panics");
+    assert!(matches!(error, EngineError::Crashed), "{error:?}");
+
+    let request = CaptureRequest { recipients: Vec::new(), ..fleet.request() };
+    let sources = vec![scripted(|sink, _| Ok(sink.entry(file("x"))?))];
+    let request = CaptureRequest { sources, ..request };
+    let error = fleet.engine().capture(request, Arc::default(), CancelFlag::default()).await.expect_err("no key");
+    assert_eq!((error.code(), error.is_permanent()), (Code::Key01, true));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn discarded_content_does_not_count() {
+    let mut fleet = Fleet::new().await;
+    fleet.sources = vec![scripted(|sink, _| {
+        sink.begin(file("twice"))?;
+        sink.data(&noise(1, 400_000))?;
+        sink.hole(10)?;
+        sink.data(&noise(2, 3))?;
+        sink.discard();
+        sink.begin(file("twice"))?;
+        sink.data(&noise(3, 100_000))?;
+        sink.hole(5000)?;
+        sink.end(Some(Gap::Changed))?;
+        sink.begin(file("gone"))?;
+        sink.data(b"x")?;
+        sink.discard();
+        let mut gone = file("gone");
+        gone.gap = Some(Gap::Vanished);
+        sink.entry(gone)?;
+        Ok::<(), Stopped>(())?;
+        Ok(())
+    })];
+    let captured = fleet.capture().await.expect("captured");
+    assert_eq!((captured.totals.entries, captured.totals.gaps, captured.status), (2, 2, SliceStatus::Gaps));
+    let head = Head { number: 7, hash: ObjectId::of(b"record") };
+    let written = fleet.engine().write_receipt(&captured, 1, Nonce::from_bytes([3; 16]), head, &fleet.signer).await;
+    let (id, ..) = written.expect("written");
+    let slice =
+        reader::read(&*fleet.share, &captured.fleet, &captured.service, captured.round, id, &fleet.recovery).await;
+    let mut want = noise(3, 100_000);
+    want.resize(105_000, 0);
+    assert!(slice.entries[0].1 == want);
+    assert_eq!(slice.entries[1].0.gap, Some(Gap::Vanished));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_source_is_a_slice_of_nothing() {
+    let mut fleet = Fleet::new().await;
+    let slice = fleet.slice().await;
+    assert_eq!((slice.entries.len(), slice.packs.len()), (0, 0));
+}

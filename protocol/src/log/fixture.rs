@@ -4,8 +4,9 @@ use crate::age::{Identity, Recipient};
 use crate::envelope::Signer;
 use crate::ids::{FleetId, KeyId, Nonce, ObjectId, RoundId, ServiceName};
 use crate::log::{
-    Body, Change, Commit, Config, Effect, End, Epoch, GENESIS_HEAD, Genesis, Head, Keyset, KeysetKey, Member, Open,
-    Outcome, Pin, ReplayError, Role, Roster, Scope, State, Verified, seal, seal_statement, seal_with_statement,
+    Body, Change, Commit, Config, Effect, End, Epoch, GENESIS_HEAD, Genesis, Head, Keyset, KeysetKey, Member,
+    Open, Outcome, Pin, ReplayError, Role, Roster, Scope, State, Verified, seal, seal_statement,
+    seal_with_statement,
 };
 use crate::seeds::Rng;
 use crate::time::UnixMillis;
@@ -53,7 +54,12 @@ pub(crate) fn agent(number: u8, name: &str) -> Member {
 }
 
 pub(crate) fn genesis() -> Genesis {
-    Genesis { name: "prod".parse().expect("a name"), salt: SALT, share: Nonce::from_bytes([7; 16]), created: AT }
+    Genesis {
+        name: "prod".parse().expect("a name"),
+        salt: SALT,
+        share: Nonce::from_bytes([7; 16]),
+        created: AT,
+    }
 }
 
 pub(crate) fn fleet_id() -> FleetId {

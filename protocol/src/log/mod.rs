@@ -20,12 +20,13 @@ mod state;
 mod tests;
 
 pub use body::{
-    Adopt, Audit, Body, Commit, Config, End, Epoch, Genesis, Hold, Keyset, KeysetKey, Open, Outcome, Prune, Pruned, Roster,
-    Scope, Sweep, Verified,
+    Adopt, Audit, Body, Commit, Config, End, Epoch, Genesis, Hold, Keyset, KeysetKey, Open, Outcome, Prune,
+    Pruned, Roster, Scope, Sweep, Verified,
 };
 pub use member::{Change, Member, Role};
 pub use record::{
-    GENESIS_HEAD, Head, MAX_RECORD_LEN, Record, RecordError, Statement, parse, seal, seal_statement, seal_with_statement,
+    GENESIS_HEAD, Head, MAX_RECORD_LEN, Record, RecordError, Statement, parse, seal, seal_statement,
+    seal_with_statement,
 };
 pub use replay::{Effect, ReplayError};
 pub use state::{EpochState, MAX_OPEN_ROUNDS, MemberState, Pin, RoundPhase, RoundState, State};

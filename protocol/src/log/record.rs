@@ -181,7 +181,14 @@ pub fn seal_statement<B: Body>(signer: &Signer, fleet: &FleetId, body: &B) -> Ve
     signer.seal_raw(STATEMENT_DOMAIN, B::KIND, VERSION, fleet, &wire::encode(body))
 }
 
-fn seal_fields(signer: &Signer, fleet: &FleetId, number: u64, previous: Head, kind: &str, body: Vec<u8>) -> Vec<u8> {
+fn seal_fields(
+    signer: &Signer,
+    fleet: &FleetId,
+    number: u64,
+    previous: Head,
+    kind: &str,
+    body: Vec<u8>,
+) -> Vec<u8> {
     let fields = Fields { number, previous, critical: kind != "audit", body: ByteBuf::from(body) };
     signer.seal_raw(DOMAIN, kind, VERSION, fleet, &wire::encode(&fields))
 }

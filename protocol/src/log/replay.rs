@@ -8,7 +8,8 @@ use std::collections::BTreeSet;
 
 use crate::ids::{FleetId, KeyId, ObjectId};
 use crate::log::body::{
-    Adopt, Body, Commit, Config, End, Epoch, Genesis, Hold, Keyset, Open, Outcome, Prune, Pruned, Roster, Sweep, Verified,
+    Adopt, Body, Commit, Config, End, Epoch, Genesis, Hold, Keyset, Open, Outcome, Prune, Pruned, Roster,
+    Sweep, Verified,
 };
 use crate::log::member::{Change, Role};
 use crate::log::record::{self, GENESIS_HEAD, Head, Record, Statement};
@@ -125,7 +126,10 @@ impl State {
             return Err(bad("its fleet id is not made of its root key".into()));
         }
         if self.pin.root.is_some_and(|root| root != record.signer) {
-            return Err(bad(format!("it is signed by root key {}, not by the expected one", record.signer.short())));
+            return Err(bad(format!(
+                "it is signed by root key {}, not by the expected one",
+                record.signer.short()
+            )));
         }
         if self.pin.fleet.is_some_and(|fleet| fleet != record.fleet) {
             return Err(bad(format!("it founds fleet {}, not the expected one", record.fleet.short())));
@@ -166,7 +170,9 @@ impl State {
             return true;
         }
         match self.role(key) {
-            Some(Role::Coordinator | Role::Operator | Role::Admin | Role::Pruner | Role::Enroller { .. }) => true,
+            Some(Role::Coordinator | Role::Operator | Role::Admin | Role::Pruner | Role::Enroller { .. }) => {
+                true
+            }
             Some(Role::Agent { .. } | Role::Viewer) | None => false,
         }
     }
@@ -336,7 +342,8 @@ impl State {
         if !may && !self.is_root(&statement.signer) {
             return Err(format!("key {} may not hold rounds", statement.signer.short()));
         }
-        let round = self.rounds.get_mut(&statement.body.round).ok_or("it holds a round that does not exist")?;
+        let round =
+            self.rounds.get_mut(&statement.body.round).ok_or("it holds a round that does not exist")?;
         if round.swept {
             return Err("the round is swept already".into());
         }
@@ -461,7 +468,11 @@ impl State {
     fn prune(&mut self, record: &Record) -> Result<(), String> {
         let prune: Prune = record.body().map_err(|e| describe(&e))?;
         self.need_lead(record, prune.epoch)?;
-        if prune.rounds.iter().any(|id| self.rounds.get(id).is_none_or(|r| r.held || r.phase == RoundPhase::Open)) {
+        if prune
+            .rounds
+            .iter()
+            .any(|id| self.rounds.get(id).is_none_or(|r| r.held || r.phase == RoundPhase::Open))
+        {
             return Err("it marks a round that is open, held or unknown".into());
         }
         self.prunes.insert(record.number, prune);
@@ -473,7 +484,11 @@ impl State {
         if !matches!(self.role(&record.signer), Some(Role::Pruner)) {
             return Err(format!("key {} is no pruner's", record.signer.short()));
         }
-        if sweep.rounds.iter().any(|id| self.rounds.get(id).is_none_or(|r| r.held || r.phase == RoundPhase::Open)) {
+        if sweep
+            .rounds
+            .iter()
+            .any(|id| self.rounds.get(id).is_none_or(|r| r.held || r.phase == RoundPhase::Open))
+        {
             return Err("it sweeps a round that is open, held or unknown".into());
         }
         let oldest_open = self.open_rounds().iter().map(|round| round.position).min().unwrap_or(u64::MAX);
@@ -481,7 +496,9 @@ impl State {
             *position < oldest_open && sweep.rounds.iter().all(|id| prune.rounds.contains(id))
         };
         if !self.prunes.iter().any(marked) {
-            return Err("no pending mark has all of its rounds, or a round that was open at the mark still is".into());
+            return Err(
+                "no pending mark has all of its rounds, or a round that was open at the mark still is".into(),
+            );
         }
         for id in &sweep.rounds {
             if let Some(round) = self.rounds.get_mut(id) {

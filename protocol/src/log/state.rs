@@ -225,7 +225,9 @@ impl State {
     /// The recipients of the keyset in force.
     #[must_use]
     pub fn recipients(&self) -> Vec<Recipient> {
-        self.keyset().map(|(_, k)| k.keys.iter().map(|key| key.recipient.clone()).collect()).unwrap_or_default()
+        self.keyset()
+            .map(|(_, k)| k.keys.iter().map(|key| key.recipient.clone()).collect())
+            .unwrap_or_default()
     }
 
     /// Rounds by number, oldest first.

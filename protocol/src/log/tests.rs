@@ -2,12 +2,13 @@
 
 use crate::ids::{Nonce, ObjectId};
 use crate::log::fixture::{
-    ADMIN, DNS, ENROLLER, FIRST, Fleet, OPERATOR, PRUNER, ROOT, SECOND, STRANGER, VIEWER, agent, commit, end, epoch,
-    fleet_id, genesis, genesis_record, key, member, open, recovery_key, round, service, signer, verified,
+    ADMIN, DNS, ENROLLER, FIRST, Fleet, OPERATOR, PRUNER, ROOT, SECOND, STRANGER, VIEWER, agent, commit, end,
+    epoch, fleet_id, genesis, genesis_record, key, member, open, recovery_key, round, service, signer,
+    verified,
 };
 use crate::log::{
-    Adopt, Audit, Body, Change, Config, Effect, GENESIS_HEAD, Head, Hold, Keyset, Outcome, Pin, Prune, Pruned,
-    ReplayError, Role, Roster, RoundPhase, Scope, State, Sweep, parse, seal, seal_statement,
+    Adopt, Audit, Body, Change, Config, Effect, GENESIS_HEAD, Head, Hold, Keyset, Outcome, Pin, Prune,
+    Pruned, ReplayError, Role, Roster, RoundPhase, Scope, State, Sweep, parse, seal, seal_statement,
 };
 use crate::round::{Admission, Overlap, admit};
 use crate::seeds::{Rng, each_seed};
@@ -136,7 +137,11 @@ fn a_round_has_one_end() {
     fleet.says_in_vain(FIRST, &end(1, 1), "never opened");
     fleet.says(FIRST, &open(1, 1, 1, &["dns"]));
     fleet.says_in_vain(FIRST, &verified(1, 1), "not committed");
-    fleet.says_in_vain(FIRST, &crate::log::Commit { outcome: Outcome::Failed, ..commit(1, 1) }, "cannot be failed");
+    fleet.says_in_vain(
+        FIRST,
+        &crate::log::Commit { outcome: Outcome::Failed, ..commit(1, 1) },
+        "cannot be failed",
+    );
     fleet.says_in_vain(FIRST, &crate::log::End { outcome: Outcome::Complete, ..end(1, 1) }, "only a commit");
     fleet.says(FIRST, &commit(1, 1));
     let other = crate::log::Commit { manifest: ObjectId::of(b"another"), ..commit(1, 1) };
@@ -170,7 +175,11 @@ fn rounds_open_in_order_eight_at_most_and_one_per_service() {
 #[test]
 fn what_admission_opens_replay_opens() {
     let mut fleet = Fleet::found();
-    fleet.states(ROOT, ROOT, &roster(&fleet, vec![Change::Admit(agent(20, "web")), Change::Admit(agent(21, "vault"))]));
+    fleet.states(
+        ROOT,
+        ROOT,
+        &roster(&fleet, vec![Change::Admit(agent(20, "web")), Change::Admit(agent(21, "vault"))]),
+    );
     fleet.says(FIRST, &open(1, 1, 1, &["web"]));
     // The busy service leaves the roster while its round runs: a round over all of the others still has to wait.
     fleet.states(ROOT, ROOT, &roster(&fleet, vec![Change::Revoke(key(20))]));
@@ -194,7 +203,8 @@ fn statements_are_chained_so_a_stolen_coordinator_replays_none() {
     let rotated = Keyset { previous: fleet.last::<Keyset>(), keys: vec![recovery_key(2)] };
     let config = Config { previous: fleet.last::<Config>(), clear: [].into(), sealed: None };
     let keyset = seal_statement(&signer(ROOT), &fleet_id(), &rotated);
-    let admission = seal_statement(&signer(ROOT), &fleet_id(), &roster(&fleet, vec![Change::Admit(agent(20, "web"))]));
+    let admission =
+        seal_statement(&signer(ROOT), &fleet_id(), &roster(&fleet, vec![Change::Admit(agent(20, "web"))]));
     let config = seal_statement(&signer(ADMIN), &fleet_id(), &config);
     fleet.applies(fleet.carry::<Keyset>(FIRST, keyset.clone()));
     fleet.applies(fleet.carry::<Roster>(FIRST, admission.clone()));
@@ -218,7 +228,12 @@ fn only_root_changes_keyset_and_roster() {
     for who in [FIRST, OPERATOR, ADMIN, PRUNER, ENROLLER, DNS, STRANGER] {
         fleet.states_in_vain(FIRST, who, &keyset, "not the root key");
         let roster = roster(&fleet, changes.clone());
-        fleet.states_in_vain(FIRST, who, &roster, if who == ENROLLER { "agents only" } else { "may not change" });
+        fleet.states_in_vain(
+            FIRST,
+            who,
+            &roster,
+            if who == ENROLLER { "agents only" } else { "may not change" },
+        );
     }
     fleet.states_in_vain(ROOT, ROOT, &Keyset { keys: Vec::new(), ..keyset.clone() }, "at least one");
     fleet.states(OPERATOR, ROOT, &keyset);
@@ -274,7 +289,12 @@ fn an_agent_takes_over_its_service_and_keeps_its_place() {
     // Admitted again: a new sealing key, the same history.
     fleet.states(ROOT, ROOT, &roster(&fleet, vec![Change::Admit(agent(DNS, "dns"))]));
     assert_eq!(fleet.state.members[&key(DNS)].since, since);
-    fleet.states_in_vain(ROOT, ROOT, &roster(&fleet, vec![Change::Admit(agent(DNS, "vault"))]), "cannot move");
+    fleet.states_in_vain(
+        ROOT,
+        ROOT,
+        &roster(&fleet, vec![Change::Admit(agent(DNS, "vault"))]),
+        "cannot move",
+    );
     fleet.states(ROOT, ROOT, &roster(&fleet, vec![Change::Admit(agent(20, "dns"))]));
     assert_eq!(fleet.state.agent(&service("dns")).map(|m| m.key), Some(key(20)));
     assert_eq!(fleet.state.members[&key(DNS)].revoked, Some(fleet.state.head.number));
@@ -364,15 +384,22 @@ impl Racer {
     fn prepare(&mut self, rng: &mut Rng) {
         let state = &self.fleet.state;
         let epoch_now = state.epoch.map_or(0, |e| e.epoch);
+        let leads = state.epoch.is_some_and(|e| e.holder == key(self.who));
         let open_id = state.open_rounds().first().map(|r| r.open.round.as_bytes()[0]);
-        let id = open_id.filter(|_| rng.percent(80)).unwrap_or(u8::try_from(rng.below(4)).expect("small"));
-        let record = match rng.below(8) {
+        let next = state.last_round + 1;
+        let id = open_id.unwrap_or(u8::try_from(next - rng.below(2)).expect("small"));
+        // Mostly what makes sense, sometimes anything.
+        let choice = if rng.percent(30) {
+            rng.below(5)
+        } else {
+            u64::from(leads) + u64::from(leads && open_id.is_some())
+        };
+        let record = match choice {
             0 => self.fleet.record(self.who, &epoch(epoch_now + 1)),
-            1..3 => self.fleet.record(self.who, &open(epoch_now, id, state.last_round + 1, &["dns"])),
+            1 => self.fleet.record(self.who, &open(epoch_now, id, next, &["dns"])),
+            2 => self.fleet.record(self.who, &commit(epoch_now, id)),
             3 => self.fleet.record(self.who, &end(epoch_now, id)),
-            4 => self.fleet.record(self.who, &verified(epoch_now, id)),
-            5..8 => self.fleet.record(self.who, &commit(epoch_now, id)),
-            _ => unreachable!("below 8"),
+            _ => self.fleet.record(self.who, &verified(epoch_now, id)),
         };
         self.prepared = Some((self.fleet.slots.len(), record));
     }
@@ -387,12 +414,12 @@ fn two_coordinators_race_for_slots() {
         let mut rng = Rng(seed);
         let mut slots = founded.slots.clone();
         let mut racers = [FIRST, SECOND].map(|who| Racer { who, fleet: founded.clone(), prepared: None });
-        for _ in 0..24 {
+        for _ in 0..48 {
             let racer = &mut racers[usize::from(rng.percent(50))];
-            match rng.below(10) {
+            match rng.below(20) {
                 0 => slots.push(b"torn".to_vec()),
                 1..4 => racer.read(&slots, usize::try_from(rng.below(4)).expect("small")),
-                4..7 => {
+                4..10 => {
                     racer.read(&slots, usize::MAX);
                     racer.prepare(&mut rng);
                 }

@@ -56,7 +56,9 @@ pub fn admit(state: &State, round: &RoundId, scope: &Scope, overlap: Overlap) ->
         && let Some(unknown) = wanted.iter().find(|service| !services.contains(service))
     {
         let known = services.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        return Admission::Refuse { reason: format!("service {unknown} is not in the roster (known: {known})") };
+        return Admission::Refuse {
+            reason: format!("service {unknown} is not in the roster (known: {known})"),
+        };
     }
     if services.is_empty() {
         return Admission::Refuse { reason: "the roster has no services".into() };

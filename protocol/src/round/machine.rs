@@ -125,7 +125,8 @@ impl Machine {
         seed: u64,
         now: Time,
     ) -> Self {
-        let member = Member { phase: MemberPhase::Waiting, attempt: 1, seen: now, rechecks: 0, refused: None };
+        let member =
+            Member { phase: MemberPhase::Waiting, attempt: 1, seen: now, rechecks: 0, refused: None };
         let members: BTreeMap<_, _> = services.into_iter().map(|service| (service, member.clone())).collect();
         let mut machine = Self {
             policy,
@@ -320,13 +321,21 @@ impl Machine {
         }
     }
 
-    fn stored(&mut self, service: &ServiceName, attempt: u32, receipt: ObjectId, receipt_size: u64, now: Time) {
+    fn stored(
+        &mut self,
+        service: &ServiceName,
+        attempt: u32,
+        receipt: ObjectId,
+        receipt_size: u64,
+        now: Time,
+    ) {
         let capturing = self.phase == Phase::Capturing;
         let Some(member) = self.members.get_mut(service) else { return };
         member.seen = now;
         let verdict = match &member.phase {
             MemberPhase::Waiting | MemberPhase::Working | MemberPhase::BackingOff { .. } if capturing => {
-                if let Some((_, reason)) = member.refused.as_ref().filter(|(refused, _)| *refused == receipt) {
+                if let Some((_, reason)) = member.refused.as_ref().filter(|(refused, _)| *refused == receipt)
+                {
                     Verdict::Refused { reason: reason.clone() }
                 } else {
                     return self.check(service, attempt, receipt, receipt_size);
@@ -362,7 +371,12 @@ impl Machine {
         let Some(member) = self.members.get_mut(service) else { return };
         member.seen = now;
         let verdict = Verdict::Accepted;
-        self.effects.push_back(Effect::Acknowledge { service: service.clone(), attempt, receipt: None, verdict });
+        self.effects.push_back(Effect::Acknowledge {
+            service: service.clone(),
+            attempt,
+            receipt: None,
+            verdict,
+        });
         let working = match member.phase {
             MemberPhase::Waiting | MemberPhase::Working => self.phase == Phase::Capturing,
             MemberPhase::Checking { .. }
@@ -516,7 +530,9 @@ impl Machine {
             Phase::Confirming { objects, bytes, .. } => {
                 Effect::AppendVerified { objects: *objects, bytes: *bytes }
             }
-            Phase::Ending { outcome, reason } => Effect::AppendEnd { outcome: *outcome, reason: reason.clone() },
+            Phase::Ending { outcome, reason } => {
+                Effect::AppendEnd { outcome: *outcome, reason: reason.clone() }
+            }
             Phase::Ended { .. } => Effect::Finished,
         };
         self.effects.push_back(effect);
@@ -554,7 +570,11 @@ impl Machine {
         match deadline {
             Deadline::Recruit(service) => {
                 let reason = format!("no hello within {} s", self.policy.recruit.as_secs_f32());
-                self.retry_or_give_up(&service, Failure { code: Code::Agent01, reason, permanent: false }, now);
+                self.retry_or_give_up(
+                    &service,
+                    Failure { code: Code::Agent01, reason, permanent: false },
+                    now,
+                );
             }
             Deadline::Silence(service) => {
                 let Some(member) = self.members.get(&service) else { return };
@@ -564,7 +584,11 @@ impl Machine {
                     return;
                 }
                 let reason = format!("silent for {} s in mid-slice", self.policy.offline_after.as_secs_f32());
-                self.retry_or_give_up(&service, Failure { code: Code::Agent02, reason, permanent: false }, now);
+                self.retry_or_give_up(
+                    &service,
+                    Failure { code: Code::Agent02, reason, permanent: false },
+                    now,
+                );
             }
             Deadline::Backoff(service) => {
                 let Some(member) = self.members.get_mut(&service) else { return };
@@ -604,7 +628,10 @@ impl Machine {
             let reason = match &member.phase {
                 MemberPhase::Stored(_) | MemberPhase::Absent(_) => continue,
                 MemberPhase::BackingOff { failure } => {
-                    format!("deadline passed while waiting to retry after: {} {}", failure.code, failure.reason)
+                    format!(
+                        "deadline passed while waiting to retry after: {} {}",
+                        failure.code, failure.reason
+                    )
                 }
                 MemberPhase::Waiting | MemberPhase::Working | MemberPhase::Checking { .. } => {
                     format!("deadline passed while {}", member.phase.word())

@@ -8,7 +8,9 @@ use crate::ids::{ObjectId, ServiceName};
 use crate::log::Outcome;
 use crate::message::Verdict;
 use crate::retry::{Attempts, Retry};
-use crate::round::{CheckFailure, Deadline, Effect, Event, Failure, Machine, MemberPhase, Phase, Policy, Start};
+use crate::round::{
+    CheckFailure, Deadline, Effect, Event, Failure, Machine, MemberPhase, Phase, Policy, Start,
+};
 use crate::sim::checked_slice;
 use crate::time::Time;
 
@@ -82,7 +84,12 @@ impl Bench {
     }
 
     fn stored(&mut self, name: &str, attempt: u32, number: u8) -> Vec<Effect> {
-        self.on(Event::Stored { service: service(name), attempt, receipt: receipt(number), receipt_size: SIZE })
+        self.on(Event::Stored {
+            service: service(name),
+            attempt,
+            receipt: receipt(number),
+            receipt_size: SIZE,
+        })
     }
 
     fn failed(&mut self, name: &str, attempt: u32, permanent: bool) -> Vec<Effect> {
@@ -299,7 +306,7 @@ fn a_round_is_cancelled_until_its_commit_is_under_way() {
     let end = Effect::AppendEnd { outcome: Outcome::Cancelled, reason: "by an operator".to_owned() };
     let mut opening = Bench::new(Start::Fresh, &["dns"]);
     opening.effects();
-    assert_eq!(opening.on(cancel()), [end.clone()]);
+    assert_eq!(opening.on(cancel()), std::slice::from_ref(&end));
     let mut round = Bench::capturing(&["dns"]);
     round.hello("dns", 1);
     round.stored("dns", 1, 1);
@@ -356,7 +363,12 @@ fn duplicates_and_late_events_change_nothing() {
     assert_eq!(round.failed("dns", 1, true), [acknowledge("dns", 1, None, Verdict::Accepted)]);
     assert_eq!(round.hello("dns", 1), [welcome("dns", None)]);
     assert_eq!(round.hello("nobody", 1), []);
-    for early in [Event::Committed, Event::VerifiedAppended, Event::EndAppended, Event::Reread { objects: 0, bytes: 0 }] {
+    for early in [
+        Event::Committed,
+        Event::VerifiedAppended,
+        Event::EndAppended,
+        Event::Reread { objects: 0, bytes: 0 },
+    ] {
         assert_eq!(round.on(early), []);
     }
     let stage = Event::StageFailed { reason: String::new() };

@@ -234,7 +234,8 @@ impl Machine {
             Event::Captured { round } => self.captured(&round),
             Event::CaptureFailed { round, code, reason, permanent } => {
                 let receipting = self.phase == Phase::Receipting;
-                let current = |w: &&mut Work| w.round == round && (w.capture == Capture::Running || receipting);
+                let current =
+                    |w: &&mut Work| w.round == round && (w.capture == Capture::Running || receipting);
                 if let Some(work) = self.work.as_mut().filter(current) {
                     work.capture = Capture::NotBegun;
                     self.notice(Reported::Failed { code, reason, permanent });
@@ -246,7 +247,9 @@ impl Machine {
                 }
             }
             Event::Acknowledged { round, attempt, verdict } => self.acknowledged(&round, attempt, &verdict),
-            Event::NoticeUnanswered if matches!(self.phase, Phase::Noticing(_)) => self.resend(Deadline::Notice, now),
+            Event::NoticeUnanswered if matches!(self.phase, Phase::Noticing(_)) => {
+                self.resend(Deadline::Notice, now)
+            }
             Event::HelloUnanswered | Event::NoticeUnanswered => {}
         }
     }
@@ -313,7 +316,8 @@ impl Machine {
             }
             Some(_) | None => {
                 self.stop();
-                self.work = Some(Work { epoch, round, attempt, ordered: attempt, capture: Capture::NotBegun });
+                self.work =
+                    Some(Work { epoch, round, attempt, ordered: attempt, capture: Capture::NotBegun });
                 self.enter(Phase::Greeting);
             }
         }
@@ -412,7 +416,8 @@ impl Machine {
 
     fn resend(&mut self, deadline: Deadline, now: Time) {
         self.resends += 1;
-        self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.random =
+            self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let wait = self.policy.resend.delay(self.resends, self.random >> 33);
         self.timer = Some((now.after(wait), deadline));
     }

@@ -25,7 +25,9 @@ pub enum FormatError {
     #[error("FORMAT does not read `muster <version> <fleet id>`")]
     Text,
     /// A later version.
-    #[error("FORMAT says version {version}, this program knows versions up to {FORMAT_VERSION}: use a newer one")]
+    #[error(
+        "FORMAT says version {version}, this program knows versions up to {FORMAT_VERSION}: use a newer one"
+    )]
     Version {
         /// Which.
         version: u32,

@@ -70,6 +70,8 @@ impl LogError {
 pub struct Log {
     store: Arc<dyn Store>,
     state: State,
+    /// Segments prove nothing: one that leads into a contradiction is not looked at again.
+    use_segments: bool,
 }
 
 impl Log {
@@ -87,7 +89,7 @@ impl Log {
         let format = Format::parse(&bytes).map_err(|source| LogError::Format { share, source })?;
         // Unsigned, so only a hint: the fleet id must also follow from the root key that signed genesis.
         let pin = Pin { fleet: pin.fleet.or(Some(format.fleet)), ..pin };
-        let mut log = Self { store, state: State::new(pin) };
+        let mut log = Self { store, state: State::new(pin), use_segments: true };
         log.refresh().await?;
         if log.state.next == 0 {
             let why = "there is no record 0".to_owned();
@@ -102,16 +104,32 @@ impl Log {
     /// When the share cannot be read or what was appended cannot be trusted.
     pub async fn refresh(&mut self) -> Result<u64, LogError> {
         let before = self.state.next;
-        self.read_segments().await?;
-        while let Some(bytes) = self.slot(self.state.next).await? {
-            self.take(&bytes)?;
+        if let Err(error) = self.read_on().await {
+            let contradiction = matches!(&error, LogError::Replay(_));
+            if !contradiction || !self.use_segments || self.state.next < segment::SLOTS {
+                return Err(error);
+            }
+            tracing::warn!(%error, "reading the log again slot by slot, in case a segment lies");
+            self.use_segments = false;
+            self.state = State::new(self.state.pin);
+            self.read_on().await?;
         }
         match self.state.pin.head {
             Some(seen) if self.state.head.number < seen.number => {
                 Err(LogError::Shortened { head: self.state.head.number, seen: seen.number })
             }
-            Some(_) | None => Ok(self.state.next - before),
+            Some(_) | None => Ok(self.state.next.saturating_sub(before)),
         }
+    }
+
+    async fn read_on(&mut self) -> Result<(), LogError> {
+        if self.use_segments {
+            self.read_segments().await?;
+        }
+        while let Some(bytes) = self.slot(self.state.next).await? {
+            self.take(&bytes)?;
+        }
+        Ok(())
     }
 
     /// What the log says so far.

@@ -15,7 +15,7 @@ use crate::layout::ObjectPath;
 use crate::store::StoreError;
 
 /// Slots in a segment.
-const SLOTS: u64 = 1000;
+pub(super) const SLOTS: u64 = 1000;
 const MAX_SEGMENT_LEN: u64 = SLOTS * (MAX_RECORD_LEN as u64 + 4);
 
 impl Log {

@@ -15,7 +15,7 @@ use super::damage::{Damage, Trouble, causes, read};
 use crate::layout::{ObjectPath, SlicePart};
 use crate::lists::{IndexRoot, ListedPack, MAX_CHUNK_INDEX_LEN, MAX_INDEX_LEN, MAX_PACK_LIST_LEN, PackList};
 use crate::sealed::{PackContext, Unlock};
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// Longest pack that is read, in bytes: the most that one may hold plain, and room for what sealing adds.
 pub const MAX_PACK_LEN: u64 = 320 * 1024 * 1024;
@@ -62,7 +62,11 @@ pub fn most_bytes(path: &ObjectPath) -> u64 {
 ///
 /// # Panics
 /// When the round is not committed.
-pub async fn read_manifest(store: &dyn Store, state: &State, round: &RoundState) -> Result<Manifest, Trouble> {
+pub async fn read_manifest(
+    store: &dyn Store,
+    state: &State,
+    round: &RoundState,
+) -> Result<Manifest, Trouble> {
     let RoundPhase::Committed { commit, position, .. } = &round.phase else {
         panic!("round {} is not committed", round.open.number)
     };
@@ -74,7 +78,10 @@ pub async fn read_manifest(store: &dyn Store, state: &State, round: &RoundState)
     if !matches!(member_at(state, &key, *position).map(|member| &member.role), Some(Role::Coordinator)) {
         return Err(forged(format!("key {} was no coordinator's when the round was committed", key.short())));
     }
-    if manifest.round != commit.round || manifest.number != round.open.number || manifest.outcome != commit.outcome {
+    if manifest.round != commit.round
+        || manifest.number != round.open.number
+        || manifest.outcome != commit.outcome
+    {
         return Err(forged("it is the manifest of another round".into()));
     }
     let keyset_known = state.keysets.range(..*position).any(|(number, _)| *number == manifest.keyset);
@@ -106,7 +113,11 @@ pub async fn read_receipt(
     };
     let service = member_at(state, &key, position).and_then(|member| member.role.service());
     if key != slice.agent || service != Some(&slice.service) {
-        let why = format!("key {} was not the agent of {} when the round was committed", key.short(), slice.service);
+        let why = format!(
+            "key {} was not the agent of {} when the round was committed",
+            key.short(),
+            slice.service
+        );
         return Err(forged(why));
     }
     let nonce = round.open.nonce.for_attempt(&slice.service, receipt.attempt);
@@ -126,14 +137,14 @@ pub async fn read_receipt(
 pub async fn read_pack_lists(
     store: &dyn Store,
     receipt: &Receipt,
-) -> Result<Vec<Result<PackList, Damage>>, Trouble> {
+) -> Result<Vec<Result<PackList, Damage>>, StoreError> {
     let mut lists = Vec::with_capacity(receipt.packs.len());
     for object in &receipt.packs {
         let path = slice_path(&receipt.service, object, SlicePart::Packs);
         let list = match read(store, &path, &object.id, object.size, most_bytes(&path)).await {
             Ok(bytes) => PackList::decode(&bytes).map_err(|e| Damage::content(path, causes(&e))),
             Err(Trouble::Damaged(damage)) => Err(damage),
-            Err(error @ Trouble::Store(_)) => return Err(error),
+            Err(Trouble::Store(error)) => return Err(error),
         };
         lists.push(list);
     }
@@ -168,7 +179,8 @@ pub async fn read_index(
     let bytes = read(store, &path, &index.id, index.size, most_bytes(&path)).await?;
     let (context, root) = IndexRoot::open(&bytes, None, Unlock::Identities(keys))
         .map_err(|e| Damage::content(path.clone(), causes(&e)))?;
-    if context != context_of(state, receipt) || root.service != receipt.service || root.round != receipt.round {
+    if context != context_of(state, receipt) || root.service != receipt.service || root.round != receipt.round
+    {
         return Err(Damage::forged(path, "it is sealed for another slice").into());
     }
     Ok(root)

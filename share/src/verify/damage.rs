@@ -157,11 +157,7 @@ pub(super) async fn read(
     most: u64,
 ) -> Result<bytes::Bytes, Trouble> {
     let bytes = fetch(store, path, want, most).await?;
-    if ObjectId::of(&bytes) == *id {
-        Ok(bytes)
-    } else {
-        Err(Damage::new(path.clone(), Fault::Hash).into())
-    }
+    if ObjectId::of(&bytes) == *id { Ok(bytes) } else { Err(Damage::new(path.clone(), Fault::Hash).into()) }
 }
 
 /// An error and what caused it, in one line.

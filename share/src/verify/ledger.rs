@@ -83,7 +83,8 @@ pub async fn read_ledger(store: &Arc<dyn Store>, pin: Pin, each_slot: bool) -> R
     };
     find_missing(store, &mut ledger).await?;
     if ledger.broken
-        && let Some(whole) = through_log(store, pin).await?.filter(|whole| whole.state.next > ledger.state.next)
+        && let Some(whole) =
+            through_log(store, pin).await?.filter(|whole| whole.state.next > ledger.state.next)
     {
         // A segment has what the slots have lost.
         ledger = Ledger { state: whole.state, damaged: ledger.damaged, broken: false };
@@ -94,8 +95,14 @@ pub async fn read_ledger(store: &Arc<dyn Store>, pin: Pin, each_slot: bool) -> R
     }
     if let Some(damage) = format_damage {
         ledger.damaged.insert(0, damage);
-    } else if let Some(format) = format.filter(|f| ledger.state.root.is_some() && f.fleet != ledger.state.fleet) {
-        let why = format!("it names fleet {}, but the log founds {}", format.fleet.short(), ledger.state.fleet.short());
+    } else if let Some(format) =
+        format.filter(|f| ledger.state.root.is_some() && f.fleet != ledger.state.fleet)
+    {
+        let why = format!(
+            "it names fleet {}, but the log founds {}",
+            format.fleet.short(),
+            ledger.state.fleet.short()
+        );
         ledger.damaged.insert(0, Damage::forged(ObjectPath::Format, why));
     }
     Ok(ledger)
@@ -157,7 +164,10 @@ async fn read_on(store: &Arc<dyn Store>, ledger: &mut Ledger) -> Result<(), Ledg
             // What the record follows was lost with the void slot that it names.
             ReplayError::Fork { found, head, .. } if found.number > head.number && found.number < number => {
                 let reason = why.get(&found.number).cloned().unwrap_or_else(|| error.to_string());
-                (found.number, format!("it holds no signed record ({reason}), but record {number} follows it"))
+                (
+                    found.number,
+                    format!("it holds no signed record ({reason}), but record {number} follows it"),
+                )
             }
             ReplayError::Fork { .. } | ReplayError::Genesis { .. } | ReplayError::WentBack { .. } => {
                 (number, error.to_string())
@@ -208,7 +218,9 @@ async fn last_listed(store: &Arc<dyn Store>) -> Result<Option<u64>, LedgerError>
     let mut last = None;
     let mut listing = store.list(&Prefix::Log);
     while let Some(listed) = listing.next().await {
-        if let Listed::Object { path: ObjectPath::LogRecord(number), .. } = listed.map_err(LedgerError::Store)? {
+        if let Listed::Object { path: ObjectPath::LogRecord(number), .. } =
+            listed.map_err(LedgerError::Store)?
+        {
             last = last.max(Some(number));
         }
     }

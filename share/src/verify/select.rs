@@ -78,7 +78,8 @@ impl RoundSelector {
     pub fn select<'a>(&self, state: &'a State) -> Result<&'a RoundState, SelectError> {
         let Self::Named(text) = self else { return state.newest_recoverable().ok_or(SelectError::None) };
         let number = text.parse().ok();
-        let mut found: Vec<_> = state.rounds.values().filter(|round| Some(round.open.number) == number).collect();
+        let mut found: Vec<_> =
+            state.rounds.values().filter(|round| Some(round.open.number) == number).collect();
         if found.is_empty() {
             found = state.rounds.values().filter(|r| r.open.round.to_string().starts_with(text)).collect();
         }

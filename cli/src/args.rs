@@ -1,0 +1,214 @@
+//! The command line as clap reads it. Only shapes and help; what commands do is in [`crate::command`].
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use muster_protocol::ids::{FleetName, ServiceName};
+use muster_protocol::units::HumanDuration;
+
+use crate::round_name::RoundName;
+
+/// Coordinated, encrypted, write-only backups of a fleet of infrastructure services.
+///
+/// Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 partial, 4 damaged or forged data, 5 key missing or
+/// wrong, 6 share or bus unreachable, 7 refused, 130 interrupted.
+#[derive(Debug, Parser)]
+#[command(name = "muster", version, propagate_version = true)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make a fleet: configurations, keys, kit, and the log on the share
+    Init(Init),
+    /// Run nats-server, coordinator and agents of a fleet folder in the foreground
+    Up(Folder),
+    /// Run one committed round of a fleet folder in this process, without NATS
+    Once(Once),
+    /// Ask for a round
+    Start(Start),
+    /// Follow a round
+    Watch(Watch),
+    /// How the fleet stands
+    Status(Reading),
+    /// The rounds in the log
+    Rounds(Rounds),
+    /// One round: its services, sizes, absentees
+    Show(Show),
+    /// The agents, and whether they are there
+    Agents(Contact),
+    /// Keys
+    #[command(subcommand)]
+    Key(Key),
+    /// Run a daemon of this executable; used by `up`
+    #[command(subcommand, hide = true)]
+    Daemon(Daemon),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Init {
+    /// The fleet's folder: absent or empty
+    pub(crate) dir: PathBuf,
+    /// The fleet's name: [a-z][a-z0-9-]{0,31}
+    #[arg(long)]
+    pub(crate) fleet: FleetName,
+    /// Where backups go: a path or file:///path
+    #[arg(long, value_name = "URL")]
+    pub(crate) share: String,
+    /// Where the kit goes (private recovery key, root public key): outside DIR
+    #[arg(long, value_name = "PATH")]
+    pub(crate) kit: Option<PathBuf>,
+    /// Where the private root key goes; default KIT-root
+    #[arg(long, value_name = "PATH")]
+    pub(crate) root: Option<PathBuf>,
+    /// A further recovery key (escrow); may repeat
+    #[arg(long, value_name = "age1…")]
+    pub(crate) recipient: Vec<String>,
+    /// How many coordinators
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=9))]
+    pub(crate) coordinators: u8,
+    /// A service and what is backed up of it: files:PATH, sqlite:PATH, command:PATH or command:["PROGRAM","ARG"];
+    /// repeat NAME to add a source
+    #[arg(long, value_name = "NAME=KIND:ARG", required = true)]
+    pub(crate) service: Vec<String>,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Folder {
+    /// The fleet's folder, as `muster init` made it
+    pub(crate) dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Once {
+    /// The fleet's folder, as `muster init` made it
+    pub(crate) dir: PathBuf,
+    /// Only these services
+    #[arg(long, value_delimiter = ',', value_name = "A,B")]
+    pub(crate) services: Option<Vec<ServiceName>>,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Contact {
+    /// The operator's configuration; default MUSTER_CONFIG, or operator.toml here
+    #[arg(long, value_name = "DIR/operator.toml")]
+    pub(crate) config: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Reading {
+    /// The operator's configuration; default MUSTER_CONFIG, or operator.toml here
+    #[arg(long, value_name = "DIR/operator.toml")]
+    pub(crate) config: Option<PathBuf>,
+    /// Read this share instead, without a configuration
+    #[arg(long, value_name = "URL", conflicts_with = "config")]
+    pub(crate) share: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Start {
+    #[command(flatten)]
+    pub(crate) contact: Contact,
+    /// Only these services
+    #[arg(long, value_delimiter = ',', value_name = "A,B")]
+    pub(crate) services: Option<Vec<ServiceName>>,
+    /// Wait until the round is verified or has ended
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// Longest wait
+    #[arg(long, value_name = "DURATION", default_value = "6h", requires = "wait")]
+    pub(crate) timeout: HumanDuration,
+    /// An id of your choice: the same id is the same round
+    #[arg(long, value_name = "ID")]
+    pub(crate) request: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Watch {
+    /// latest, a number, or a unique id prefix; default the newest open round
+    pub(crate) round: Option<RoundName>,
+    #[command(flatten)]
+    pub(crate) contact: Contact,
+    /// Longest wait
+    #[arg(long, value_name = "DURATION", default_value = "6h")]
+    pub(crate) timeout: HumanDuration,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Rounds {
+    #[command(flatten)]
+    pub(crate) reading: Reading,
+    /// How many, newest first; 0 for all
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) last: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Show {
+    /// latest, a number, or a unique id prefix
+    #[arg(default_value = "latest")]
+    pub(crate) round: RoundName,
+    #[command(flatten)]
+    pub(crate) reading: Reading,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Key {
+    /// A new recovery key: an age identity file; prints its recipient
+    Generate {
+        /// The new file; `-` writes the private key to standard output
+        #[arg(long, value_name = "PATH")]
+        out: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Daemon {
+    /// A coordinator
+    Coordinator(DaemonArguments),
+    /// An agent
+    Agent(DaemonArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DaemonArguments {
+    /// Its configuration
+    #[arg(long)]
+    pub(crate) config: PathBuf,
+    /// Stop when standard input ends: whoever started this is gone
+    #[arg(long)]
+    pub(crate) attached: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Arguments;
+    use clap::{CommandFactory, Parser};
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn usage_errors_exit_with_2() {
+        for bad in [vec!["muster"], vec!["muster", "show", "no such"], vec!["muster", "init", "d", "--fleet", "A"]] {
+            let error = Arguments::try_parse_from(&bad).expect_err("refused");
+            assert_eq!(error.exit_code(), 2, "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! The first records of a fleet's log. They come last, when everything else is written, and are taken back if one of
+//! them fails: a share never holds half a fleet.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use muster_protocol::entropy::random;
+use muster_protocol::ids::{KeyId, MemberName, Nonce};
+use muster_protocol::log::{Body, Change, Config, Genesis, Keyset, KeysetKey, Member, Role, Roster, seal_statement};
+use muster_share::entropy::OsEntropy;
+use muster_share::layout::ObjectPath;
+use muster_share::log::{self, AppendError, Log};
+use muster_share::store::timeout::{Limit, TimeLimited};
+use muster_share::store::{self, Store, StoreError};
+
+use super::keys::Keys;
+use super::plan::Plan;
+use super::undo::Undo;
+use crate::failure::Failure;
+use crate::screen;
+
+/// Members in one record: it stays far below the longest that a record may be.
+const MEMBERS_PER_RECORD: usize = 100;
+
+/// Founds the fleet on its share.
+pub(super) async fn found(plan: &Plan, keys: &Keys, undo: &mut Undo) -> Result<(), Failure> {
+    let new_folder = plan.share_folder.clone().filter(|folder| !folder.exists());
+    let store = store::create(&plan.share).await?;
+    if let Some(folder) = new_folder {
+        undo.folder(folder.clone());
+        // Made by the first record; empty again once that is taken back.
+        undo.folder(folder.join("log"));
+    }
+    let store: Arc<dyn Store> = Arc::new(TimeLimited::new(store, Limit::default()));
+    let genesis = Genesis {
+        name: plan.fleet.clone(),
+        salt: keys.salt,
+        share: Nonce::from_bytes(random(&mut OsEntropy)),
+        created: screen::now(),
+    };
+    let mut log = match log::found(store.clone(), &keys.root, &genesis).await {
+        Ok(log) => log,
+        Err(AppendError::Store(error @ StoreError::AlreadyExists { .. })) => return Err(error.into()),
+        Err(error) => {
+            take_back(store.as_ref(), 1).await;
+            return Err(error.into());
+        }
+    };
+    match append_all(plan, keys, &mut log).await {
+        Ok(()) => Ok(()),
+        Err(error) => {
+            take_back(store.as_ref(), log.state().next + 1).await;
+            Err(error.into())
+        }
+    }
+}
+
+async fn append_all(plan: &Plan, keys: &Keys, log: &mut Log) -> Result<(), AppendError> {
+    let fleet = log.state().fleet;
+    let year = screen::rfc3339(screen::now()).chars().take(4).collect::<String>();
+    let label = |index: usize| if index == 0 { format!("kit {year}") } else { format!("escrow {index}") };
+    let key = |(index, recipient)| KeysetKey { recipient, label: label(index) };
+    let keyset = Keyset { previous: None, keys: keys.recipients(plan).into_iter().enumerate().map(key).collect() };
+    log.append_statement::<Keyset>(&keys.root, seal_statement(&keys.root, &fleet, &keyset)).await?;
+    for members in members(plan, keys).chunks(MEMBERS_PER_RECORD) {
+        let previous = log.state().statements.get(Roster::KIND).copied();
+        let roster = Roster { previous, changes: members.iter().cloned().map(Change::Admit).collect() };
+        log.append_statement::<Roster>(&keys.root, seal_statement(&keys.root, &fleet, &roster)).await?;
+    }
+    let config = Config { previous: None, clear: defaults(), sealed: None };
+    log.append_statement::<Config>(&keys.operator, seal_statement(&keys.operator, &fleet, &config)).await?;
+    Ok(())
+}
+
+fn members(plan: &Plan, keys: &Keys) -> Vec<Member> {
+    let member = |key: KeyId, name: MemberName, role| Member { key, name, role };
+    let named = |name: &str| name.parse::<MemberName>().expect("a fixed name is a name");
+    let mut members = vec![
+        member(keys.operator.key_id(), named("operator"), Role::Admin),
+        member(keys.pruner.key_id(), named("pruner"), Role::Pruner),
+    ];
+    for (name, key) in plan.coordinators.iter().zip(&keys.coordinators) {
+        members.push(member(key.key_id(), name.clone(), Role::Coordinator));
+    }
+    for (service, keys) in plan.services.iter().zip(&keys.agents) {
+        let role = Role::Agent { service: service.name.clone(), sealing: keys.sealing.recipient() };
+        let name = service.name.as_str().parse().expect("service names and member names follow one rule");
+        members.push(member(keys.signer.key_id(), name, role));
+    }
+    members
+}
+
+/// The fleet-wide configuration after `init`: nothing happens by itself yet.
+fn defaults() -> BTreeMap<String, String> {
+    [
+        ("schedule", "off"),
+        ("interval", "24h"),
+        ("retention.keep_days", "7"),
+        ("retention.min_verified", "7"),
+    ]
+    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+    .into()
+}
+
+/// Removes the first `records` records and FORMAT, newest first. Ours of a moment ago: nobody else can rely on them.
+async fn take_back(store: &dyn Store, records: u64) {
+    for number in (0..records).rev() {
+        drop(store.delete(&ObjectPath::LogRecord(number)).await);
+    }
+    drop(store.delete(&ObjectPath::Format).await);
+}

@@ -1,0 +1,68 @@
+//! Every key of a new fleet, in memory.
+
+use muster_protocol::age::{Identity, Recipient};
+use muster_protocol::config::FleetConfig;
+use muster_protocol::entropy::random;
+use muster_protocol::envelope::Signer;
+use muster_protocol::ids::FleetId;
+use muster_share::chunk::ChunkKey;
+use muster_share::entropy::OsEntropy;
+use zeroize::Zeroizing;
+
+use super::plan::Plan;
+
+/// The keys of one agent.
+pub(super) struct AgentKeys {
+    pub(super) signer: Signer,
+    pub(super) sealing: Identity,
+    pub(super) chunk: ChunkKey,
+}
+
+/// The keys of a fleet; coordinators and agents in the plan's order.
+pub(super) struct Keys {
+    pub(super) salt: [u8; 32],
+    pub(super) root: Signer,
+    pub(super) recovery: Identity,
+    pub(super) operator: Signer,
+    pub(super) pruner: Signer,
+    pub(super) coordinators: Vec<Signer>,
+    pub(super) agents: Vec<AgentKeys>,
+}
+
+impl Keys {
+    /// Fresh keys.
+    pub(super) fn generate(plan: &Plan) -> Self {
+        let agent = || AgentKeys {
+            signer: signer(),
+            sealing: Identity::generate(&mut OsEntropy),
+            chunk: ChunkKey::generate(&mut OsEntropy),
+        };
+        Self {
+            salt: random(&mut OsEntropy),
+            root: signer(),
+            recovery: Identity::generate(&mut OsEntropy),
+            operator: signer(),
+            pruner: signer(),
+            coordinators: plan.coordinators.iter().map(|_| signer()).collect(),
+            agents: plan.services.iter().map(|_| agent()).collect(),
+        }
+    }
+
+    /// What every configuration pins.
+    pub(super) fn fleet(&self, plan: &Plan) -> FleetConfig {
+        let root = self.root.key_id();
+        FleetConfig { name: plan.fleet.clone(), id: FleetId::derive(&root, &self.salt), root }
+    }
+
+    /// The kit's recipient, then those that were given.
+    pub(super) fn recipients(&self, plan: &Plan) -> Vec<Recipient> {
+        let mut recipients = vec![self.recovery.recipient()];
+        recipients.extend(plan.recipients.iter().cloned());
+        recipients
+    }
+}
+
+fn signer() -> Signer {
+    let seed: Zeroizing<[u8; 32]> = Zeroizing::new(random(&mut OsEntropy));
+    Signer::from_seed(&seed)
+}

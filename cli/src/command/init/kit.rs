@@ -1,0 +1,58 @@
+//! The kit's printable page: what to do on the worst day, with Muster and without it.
+
+use super::keys::Keys;
+use super::plan::Plan;
+
+/// README.md of the kit.
+pub(super) fn readme(plan: &Plan, keys: &Keys, created: &str) -> String {
+    let fleet = keys.fleet(plan);
+    let recipients: Vec<_> = keys.recipients(plan).iter().map(|recipient| format!("- `{recipient}`")).collect();
+    let services: Vec<_> = plan.services.iter().map(|service| format!("`{}`", service.name)).collect();
+    format!(
+        "# Recovery kit of fleet {name}\n\
+         \n\
+         Made {created}. Print this page; keep `recovery.key` offline, apart from the fleet and from the root key.\n\
+         Whoever has `recovery.key` and the share reads every backup. Without one of the keys below, nobody does.\n\
+         \n\
+         | | |\n|---|---|\n\
+         | fleet | {name} |\n\
+         | fleet id | `{id}` |\n\
+         | root public key | `{root}` (also in `root.pub`) |\n\
+         | share | `{share}` |\n\
+         | services at the start | {services} |\n\
+         \n\
+         Backups open with any one of these keys; the first is `recovery.key`:\n\
+         \n{recipients}\n\
+         \n\
+         ## Recover\n\
+         \n\
+         On any machine with the share and this kit; no NATS, no coordinator, no network is needed:\n\
+         \n\
+         ```text\n\
+         muster verify --share SHARE --kit KIT                 is everything there and whole?\n\
+         muster recover --share SHARE --kit KIT --into DIR     the newest committed round, all services\n\
+         ```\n\
+         \n\
+         `--round N` takes another round, `--service S` one service. What comes out lies in `DIR/<service>/<source>/`.\n\
+         If you noted a log head (`muster show` prints it), give it as `--expect-head N:HASH`: an older copy of the share\n\
+         is refused then.\n\
+         \n\
+         ## Without Muster\n\
+         \n\
+         Stock tools read the share: `sha256sum`, `age`, `zstd`, `openssl`.\n\
+         \n\
+         - Every object outside `log/` and `FORMAT` is named by its SHA-256: `sha256sum FILE` must give the file's name.\n\
+         - A pack is an age file of zstd frames: `age -d -i recovery.key FILE.age | zstd -d` gives the plain bytes of its\n  \
+           chunks, one after the other. Small files may be read in it as they are; which chunk belongs to which file\n  \
+           stands in the slice's index. `docs/format.md` of Muster's source describes every object byte by byte.\n\
+         - Log records, receipts and manifests end with 64 bytes of Ed25519 signature over all bytes before them:\n  \
+           `head -c -64` and `tail -c 64` part them, `openssl pkeyutl -verify -rawin -pubin -inkey root.pub -in TEXT\n  \
+           -sigfile SIGNATURE` checks record 0 with the root key.\n",
+        name = fleet.name,
+        id = fleet.id,
+        root = fleet.root,
+        share = plan.share,
+        services = services.join(", "),
+        recipients = recipients.join("\n"),
+    )
+}

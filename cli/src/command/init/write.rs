@@ -1,0 +1,174 @@
+//! The files of a new fleet: DIR, KIT and ROOT.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use muster_agent::config::{AgentConfig, Config as AgentFile, EngineConfig};
+use muster_coordinator::config::{Config as CoordinatorFile, CoordinatorConfig, LeadConfig, RoundConfig};
+use muster_protocol::config::{BusConfig, LogConfig, ShareConfig, TelemetryConfig};
+use muster_protocol::envelope::Signer;
+use muster_protocol::ids::hex;
+use muster_protocol::pem;
+use muster_protocol::units::HumanDuration;
+use muster_share::secret_file;
+use std::time::Duration;
+use zeroize::Zeroizing;
+
+use super::keys::Keys;
+use super::kit;
+use super::plan::Plan;
+use super::undo::Undo;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::lock;
+use crate::operator::{self, OfflineConfig, Operator, OperatorConfig};
+use crate::screen;
+
+/// Writes them all.
+pub(super) fn folders(plan: &Plan, keys: &Keys, undo: &mut Undo) -> Result<(), Failure> {
+    let mut writer = Writer { undo };
+    let dir = &plan.dir;
+    writer.folder(dir)?;
+    for name in ["agents", "keys", "state", "state/operator"] {
+        writer.folder(&dir.join(name))?;
+    }
+    writer.public(&dir.join(lock::FILE), "")?;
+    writer.public(&dir.join("nats-server.conf"), &nats_conf(plan))?;
+    coordinators(plan, keys, &mut writer)?;
+    agents(plan, keys, &mut writer)?;
+    operator(plan, keys, &mut writer)?;
+    writer.signing_key(&dir.join("keys/pruner.key"), &keys.pruner)?;
+
+    writer.folder(&plan.kit)?;
+    let created = screen::rfc3339(screen::now());
+    writer.secret(&plan.kit.join("recovery.key"), keys.recovery.to_file_text(&created).as_bytes())?;
+    writer.public(&plan.kit.join("root.pub"), &pem::public_key_to_pem(&keys.root.key_id()))?;
+    writer.public(&plan.kit.join("README.md"), &kit::readme(plan, keys, &created))?;
+    writer.folder(&plan.root)?;
+    writer.signing_key(&plan.root.join("root.key"), &keys.root)
+}
+
+fn coordinators(plan: &Plan, keys: &Keys, writer: &mut Writer<'_>) -> Result<(), Failure> {
+    for (name, key) in plan.coordinators.iter().zip(&keys.coordinators) {
+        let config = CoordinatorFile {
+            fleet: keys.fleet(plan),
+            coordinator: CoordinatorConfig {
+                name: name.clone(),
+                key: PathBuf::from(format!("keys/{name}.key")),
+                state: PathBuf::from(format!("state/{name}")),
+            },
+            share: ShareConfig { url: plan.share.clone() },
+            nats: BusConfig { url: plan.nats_url() },
+            round: RoundConfig::default(),
+            lead: LeadConfig::default(),
+            log: LogConfig::default(),
+            telemetry: TelemetryConfig::default(),
+        };
+        writer.folder(&plan.dir.join(&config.coordinator.state))?;
+        writer.signing_key(&plan.dir.join(&config.coordinator.key), key)?;
+        writer.public(&plan.dir.join(format!("{name}.toml")), &config.to_toml_string())?;
+    }
+    Ok(())
+}
+
+fn agents(plan: &Plan, keys: &Keys, writer: &mut Writer<'_>) -> Result<(), Failure> {
+    for (service, keys_of) in plan.services.iter().zip(&keys.agents) {
+        let name = &service.name;
+        let config = AgentFile {
+            fleet: keys.fleet(plan),
+            agent: AgentConfig {
+                service: name.clone(),
+                key: PathBuf::from(format!("../keys/agent-{name}.key")),
+                sealing_key: PathBuf::from(format!("../keys/agent-{name}.sealing")),
+                chunk_key: PathBuf::from(format!("../keys/agent-{name}.chunk")),
+                state: PathBuf::from(format!("../state/agent-{name}")),
+                heartbeat: HumanDuration(Duration::from_secs(15)),
+            },
+            share: ShareConfig { url: plan.share.clone() },
+            nats: BusConfig { url: plan.nats_url() },
+            engine: EngineConfig::default(),
+            log: LogConfig::default(),
+            telemetry: TelemetryConfig::default(),
+            source: service.sources.clone(),
+            base: plan.dir.join("agents"),
+        };
+        let folder = plan.dir.join("agents");
+        writer.folder(&plan.dir.join(format!("state/agent-{name}")))?;
+        writer.signing_key(&plan.dir.join(format!("keys/agent-{name}.key")), &keys_of.signer)?;
+        let sealing = keys_of.sealing.to_file_text(&screen::rfc3339(screen::now()));
+        writer.secret(&plan.dir.join(format!("keys/agent-{name}.sealing")), sealing.as_bytes())?;
+        let chunk = Zeroizing::new(format!("{}\n", hex(keys_of.chunk.expose())));
+        writer.secret(&plan.dir.join(format!("keys/agent-{name}.chunk")), chunk.as_bytes())?;
+        writer.public(&folder.join(format!("{name}.toml")), &config.to_toml_string())?;
+    }
+    Ok(())
+}
+
+fn operator(plan: &Plan, keys: &Keys, writer: &mut Writer<'_>) -> Result<(), Failure> {
+    let config = Operator {
+        fleet: keys.fleet(plan),
+        operator: OperatorConfig {
+            name: "operator".parse().expect("a fixed name is a name"),
+            key: PathBuf::from("keys/operator.key"),
+            state: PathBuf::from("state/operator"),
+        },
+        share: ShareConfig { url: plan.share.clone() },
+        nats: BusConfig { url: plan.nats_url() },
+        offline: OfflineConfig { kit: plan.kit.clone(), root: plan.root.clone() },
+    };
+    writer.signing_key(&plan.dir.join(&config.operator.key), &keys.operator)?;
+    writer.public(&plan.dir.join(operator::FILE), &config.to_toml_string())
+}
+
+fn nats_conf(plan: &Plan) -> String {
+    format!(
+        "# The NATS server of fleet {fleet}. `muster up` starts it in this folder; by hand: nats-server -c nats-server.conf,\n\
+         # started here, because store_dir is relative to where the server starts.\n\
+         # It listens on this machine only and lets everybody in who can reach it: accounts and permissions for a fleet on\n\
+         # several machines are not written by this version. What is kept here may be lost at any time: the share counts.\n\
+         server_name: \"muster-{fleet}\"\n\
+         listen: \"127.0.0.1:{port}\"\n\
+         jetstream {{\n    store_dir: \"state/nats\"\n    max_memory_store: 64MB\n    max_file_store: 1GB\n}}\n",
+        fleet = plan.fleet,
+        port = plan.port,
+    )
+}
+
+struct Writer<'a> {
+    undo: &'a mut Undo,
+}
+
+impl Writer<'_> {
+    /// A folder for its owner alone; one that is there already stays as it is.
+    fn folder(&mut self, path: &Path) -> Result<(), Failure> {
+        match fs::DirBuilder::new().mode(0o700).create(path) {
+            Ok(()) => {
+                self.undo.folder(path.to_owned());
+                Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            Err(error) => {
+                Err(Failure::new(Exit::Usage, format!("the folder {} cannot be made", path.display()))
+                    .because(error.to_string()))
+            }
+        }
+    }
+
+    fn secret(&mut self, path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+        secret_file::create(path, bytes)?;
+        self.undo.file(path.to_owned());
+        Ok(())
+    }
+
+    fn signing_key(&mut self, path: &Path, key: &Signer) -> Result<(), Failure> {
+        self.secret(path, pem::signing_key_to_pem(key).as_bytes())
+    }
+
+    fn public(&mut self, path: &Path, text: &str) -> Result<(), Failure> {
+        secret_file::create_public(path, text.as_bytes())?;
+        self.undo.file(path.to_owned());
+        Ok(())
+    }
+}

@@ -1,0 +1,13 @@
+//! The commands, one file each. Each takes its arguments and returns an exit code or one clear failure.
+
+pub(crate) mod agents;
+pub(crate) mod daemon;
+pub(crate) mod init;
+pub(crate) mod key;
+pub(crate) mod once;
+pub(crate) mod rounds;
+pub(crate) mod show;
+pub(crate) mod start;
+pub(crate) mod status;
+pub(crate) mod up;
+pub(crate) mod watch;

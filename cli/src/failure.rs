@@ -1,0 +1,224 @@
+//! Why a command gives up: one object, one cause, the next step, and the exit code that goes with it.
+//!
+//! ```text
+//! error: what is wrong
+//!   why, indented
+//!   → what to do
+//! ```
+
+use std::error::Error;
+use std::fmt;
+
+use muster_bus::{BusError, ConnectError};
+use muster_protocol::config::ConfigError;
+use muster_share::log::{AppendError, FormatError, LogError, MemoryError};
+use muster_share::secret_file::SecretFileError;
+use muster_share::store::{OpenStoreError, StoreError};
+
+use crate::exit::Exit;
+
+/// What every command returns.
+pub(crate) type Outcome = Result<Exit, Failure>;
+
+/// Why a command gives up. `Display` is what the operator reads.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    exit: Exit,
+    what: String,
+    why: Vec<String>,
+    next: Vec<String>,
+}
+
+impl Failure {
+    /// A failure in one sentence.
+    pub(crate) fn new(exit: Exit, what: impl Into<String>) -> Self {
+        Self { exit, what: what.into(), why: Vec::new(), next: Vec::new() }
+    }
+
+    /// Wrong usage or configuration.
+    pub(crate) fn usage(what: impl Into<String>) -> Self {
+        Self::new(Exit::Usage, what)
+    }
+
+    /// Adds a line that explains.
+    #[must_use]
+    pub(crate) fn because(mut self, why: impl Into<String>) -> Self {
+        self.why.push(why.into());
+        self
+    }
+
+    /// Adds the chain of causes below an error, one line for each.
+    #[must_use]
+    pub(crate) fn caused_by(mut self, error: &dyn Error) -> Self {
+        let mut next = error.source();
+        while let Some(source) = next {
+            let text = source.to_string();
+            if self.what != text && !self.why.contains(&text) {
+                self.why.push(text);
+            }
+            next = source.source();
+        }
+        self
+    }
+
+    /// Adds a step that helps.
+    #[must_use]
+    pub(crate) fn next(mut self, step: impl Into<String>) -> Self {
+        self.next.push(step.into());
+        self
+    }
+
+    /// The exit code.
+    pub(crate) fn exit(&self) -> Exit {
+        self.exit
+    }
+
+    fn of(exit: Exit, error: &(dyn Error + 'static)) -> Self {
+        Self::new(exit, error.to_string()).caused_by(error)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "error: {}", self.what)?;
+        for why in &self.why {
+            write!(f, "\n  {why}")?;
+        }
+        for next in &self.next {
+            write!(f, "\n  → {next}")?;
+        }
+        Ok(())
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        let failure = Self::of(Exit::Usage, &error);
+        match error {
+            ConfigError::Missing { .. } => failure.next("name it with --config DIR/operator.toml or MUSTER_CONFIG"),
+            ConfigError::Read { .. } | ConfigError::Value { .. } | ConfigError::Environment { .. } => failure,
+        }
+    }
+}
+
+impl From<SecretFileError> for Failure {
+    fn from(error: SecretFileError) -> Self {
+        Self::of(Exit::Usage, &error)
+    }
+}
+
+impl From<MemoryError> for Failure {
+    fn from(error: MemoryError) -> Self {
+        Self::of(Exit::Failed, &error)
+    }
+}
+
+impl From<OpenStoreError> for Failure {
+    fn from(error: OpenStoreError) -> Self {
+        match error {
+            OpenStoreError::NotSupported { .. } | OpenStoreError::Address { .. } => Self::of(Exit::Usage, &error),
+            OpenStoreError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        let exit = match &error {
+            StoreError::InvalidPath { .. } => Exit::Usage,
+            StoreError::NotFound { .. } | StoreError::TooLong { .. } | StoreError::Damaged { .. } => Exit::Damaged,
+            StoreError::AlreadyExists { .. } => Exit::Refused,
+            StoreError::Full { .. }
+            | StoreError::Denied { .. }
+            | StoreError::WriteRefused { .. }
+            | StoreError::Unreachable { .. }
+            | StoreError::TimedOut { .. }
+            | StoreError::Io { .. } => Exit::Unreachable,
+        };
+        let mut failure = Self::of(exit, &error);
+        if let Some(code) = error.alert() {
+            failure.what = format!("{code}: {}", failure.what);
+            for step in code.steps() {
+                failure.next.push((*step).to_owned());
+            }
+        }
+        failure
+    }
+}
+
+impl From<LogError> for Failure {
+    fn from(error: LogError) -> Self {
+        match error {
+            LogError::Store(error) => error.into(),
+            LogError::NotAShare { .. } => Self::of(Exit::Usage, &error).next("give the path that `muster init` was given"),
+            LogError::Format { source: FormatError::Version { .. }, .. } => Self::of(Exit::Failed, &error),
+            LogError::Format { .. } | LogError::Replay(_) | LogError::Shortened { .. } => {
+                let mut failure = Self::of(Exit::Damaged, &error);
+                failure.what = format!("SHARE-08: {}", failure.what);
+                failure
+            }
+        }
+    }
+}
+
+impl From<AppendError> for Failure {
+    fn from(error: AppendError) -> Self {
+        match error {
+            AppendError::Store(error) => error.into(),
+            AppendError::Log(error) => error.into(),
+            AppendError::Lost | AppendError::Refused { .. } | AppendError::TooLong { .. } => {
+                Self::of(Exit::Failed, &error)
+            }
+        }
+    }
+}
+
+impl From<ConnectError> for Failure {
+    fn from(error: ConnectError) -> Self {
+        let exit = match &error {
+            ConnectError::Address { .. } | ConnectError::NoAddress | ConnectError::Credentials { .. } => Exit::Usage,
+            ConnectError::Unreachable { .. }
+            | ConnectError::Refused { .. }
+            | ConnectError::Timeout { .. }
+            | ConnectError::ServerTooOld { .. }
+            | ConnectError::SetUp { .. } => Exit::Unreachable,
+        };
+        let mut failure = Self::of(exit, &error);
+        if error.is_transient() {
+            failure.what = format!("BUS-01: {}", failure.what);
+            failure = failure.next("start it with: muster up DIR; or run a round without NATS: muster once DIR");
+        }
+        failure
+    }
+}
+
+impl From<BusError> for Failure {
+    fn from(error: BusError) -> Self {
+        let silent = matches!(error, BusError::NoResponders { .. } | BusError::Timeout { .. });
+        let failure = Self::of(Exit::Unreachable, &error);
+        if silent { failure.next("is a coordinator running? start it with: muster up DIR") } else { failure }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Failure;
+    use crate::exit::Exit;
+    use muster_share::store::StoreError;
+
+    #[test]
+    fn a_failure_reads_as_object_cause_and_next_step() {
+        let failure = Failure::usage("--kit is missing").because("It must lie outside.").next("add --kit /media/kit");
+        assert_eq!(failure.to_string(), "error: --kit is missing\n  It must lie outside.\n  → add --kit /media/kit");
+    }
+
+    #[test]
+    fn share_errors_carry_their_alert_and_the_systems_words() {
+        let error =
+            StoreError::Unreachable { path: "/srv/share".to_owned(), source: std::io::Error::other("host is down") };
+        let failure = Failure::from(error);
+        assert_eq!(failure.exit(), Exit::Unreachable);
+        let text = failure.to_string();
+        assert!(text.starts_with("error: SHARE-01: ") && text.contains("\n  host is down") && text.contains("→"), "{text}");
+    }
+}

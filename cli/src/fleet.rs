@@ -1,0 +1,160 @@
+//! What commands read from the share: the log, trusted as far as the operator has pinned it, and manifests.
+//!
+//! Works without NATS. Writes nothing on the share; on this machine only the memory of the highest head seen.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use muster_protocol::document::Manifest;
+use muster_protocol::envelope::{self, Payload};
+use muster_protocol::ids::{FleetName, KeyId, ObjectId};
+use muster_protocol::log::{Pin, Role, RoundPhase, RoundState, State};
+use muster_protocol::retry::{Attempts, Retry};
+use muster_share::layout::ObjectPath;
+use muster_share::log::{HeadMemory, Log};
+use muster_share::store::retry::Retrying;
+use muster_share::store::timeout::{Limit, TimeLimited};
+use muster_share::store::{self, Store, StoreError};
+
+use crate::args::Reading;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::operator::{self, Operator};
+use crate::screen;
+
+/// A fleet, as its share tells it.
+#[derive(Debug)]
+pub(crate) struct Fleet {
+    /// The log, read to its head.
+    pub(crate) log: Log,
+    /// The share's address.
+    pub(crate) share: String,
+    /// The operator's configuration; none when only a share was named: the root is unpinned then.
+    pub(crate) operator: Option<Operator>,
+}
+
+/// The operator's configuration that was named, or that of the environment or the current folder.
+///
+/// # Errors
+/// When none is named or found, or it cannot be used.
+pub(crate) fn operator(config: Option<&Path>) -> Result<Operator, Failure> {
+    match find_config(config) {
+        Some(path) => Ok(Operator::load(&path)?),
+        None => Err(Failure::usage("no fleet is named").next("name it with --config DIR/operator.toml or MUSTER_CONFIG")),
+    }
+}
+
+fn find_config(config: Option<&Path>) -> Option<PathBuf> {
+    let here = || Some(PathBuf::from(operator::FILE)).filter(|path| path.is_file());
+    let environment = || std::env::var_os("MUSTER_CONFIG").filter(|name| !name.is_empty()).map(PathBuf::from);
+    config.map(Path::to_owned).or_else(environment).or_else(here)
+}
+
+/// The share at `url` with a limit on every call; what passes is tried again.
+///
+/// # Errors
+/// When the address is none, or the share is not there.
+pub(crate) async fn open_store(url: &str) -> Result<Arc<dyn Store>, Failure> {
+    let retry = Retry::new(Duration::from_millis(200), Duration::from_secs(2), Attempts::AtMost(3))
+        .expect("a fixed policy is valid");
+    let store = store::open(url).await?;
+    Ok(Arc::new(Retrying::new(Arc::new(TimeLimited::new(store, Limit::default())), retry)))
+}
+
+impl Fleet {
+    /// The fleet that the arguments name: by configuration, or by share alone.
+    ///
+    /// # Errors
+    /// When the configuration cannot be used, or the share cannot be read or believed.
+    pub(crate) async fn open(reading: &Reading) -> Result<Self, Failure> {
+        match &reading.share {
+            Some(url) => {
+                let url = absolute_url(url)?;
+                let log = Log::open(open_store(&url).await?, Pin::default()).await?;
+                screen::aside("note: the root is unpinned: whoever made this share is believed (--config pins it)");
+                Ok(Self { log, share: url, operator: None })
+            }
+            None => Self::of(operator(reading.config.as_deref())?).await,
+        }
+    }
+
+    /// The operator's fleet; remembers its head.
+    ///
+    /// # Errors
+    /// When the share cannot be read or believed.
+    pub(crate) async fn of(operator: Operator) -> Result<Self, Failure> {
+        let memory = HeadMemory::at(&operator.head_file());
+        let pin = Pin { root: Some(operator.fleet.root), fleet: Some(operator.fleet.id), head: memory.recall()? };
+        let log = Log::open(open_store(&operator.share.url).await?, pin).await?;
+        if pin.head.is_none_or(|seen| seen.number < log.head().number) && operator.operator.state.is_dir() {
+            memory.remember(&log.head())?;
+        }
+        Ok(Self { log, share: operator.share.url.clone(), operator: Some(operator) })
+    }
+
+    /// What the log says.
+    pub(crate) fn state(&self) -> &State {
+        self.log.state()
+    }
+
+    /// The fleet's name.
+    pub(crate) fn name(&self) -> String {
+        self.state().name.as_ref().map(FleetName::to_string).unwrap_or_default()
+    }
+
+    /// The manifest of a committed round; none for any other.
+    ///
+    /// # Errors
+    /// Exit 4 when it is missing, altered, or not signed by a coordinator of that time.
+    pub(crate) async fn manifest(&self, round: &RoundState) -> Result<Option<Manifest>, Failure> {
+        let RoundPhase::Committed { commit, position, .. } = &round.phase else { return Ok(None) };
+        let path = ObjectPath::Manifest(commit.manifest);
+        let damaged = |why: String| {
+            Failure::new(Exit::Damaged, format!("VERIFY-02: the manifest of round {} cannot be used", round.open.number))
+                .because(format!("{path}: {why}"))
+                .next("muster verify names everything that is damaged")
+        };
+        let most = commit.manifest_size.min(Manifest::MAX_LEN as u64);
+        let bytes = match self.log.store().get(&path, most).await {
+            Ok(bytes) => bytes,
+            Err(error) if error.is_transient() => return Err(error.into()),
+            Err(StoreError::NotFound { .. }) => return Err(damaged("it is missing".to_owned())),
+            Err(error) => return Err(damaged(error.to_string())),
+        };
+        if ObjectId::of(&bytes) != commit.manifest {
+            return Err(damaged("its bytes do not have the hash that the log names".to_owned()));
+        }
+        let (signer, manifest) = envelope::open_as::<Manifest>(&bytes, &self.state().fleet)
+            .map_err(|error| damaged(error.to_string()))?;
+        if manifest.round != round.open.round || !self.was_coordinator(&signer, *position) {
+            return Err(damaged("it is not a coordinator's account of this round".to_owned()));
+        }
+        Ok(Some(manifest))
+    }
+
+    fn was_coordinator(&self, key: &KeyId, position: u64) -> bool {
+        self.state().members.get(key).is_some_and(|member| {
+            matches!(member.member.role, Role::Coordinator)
+                && member.since < position
+                && member.revoked.is_none_or(|revoked| revoked > position)
+        })
+    }
+}
+
+/// An address on the command line: a relative path starts at the current folder.
+///
+/// # Errors
+/// When there is no current folder.
+pub(crate) fn absolute_url(url: &str) -> Result<String, Failure> {
+    if url.is_empty() {
+        return Err(Failure::usage("--share is empty").next("give a path or file:///path"));
+    }
+    if url.contains("://") {
+        return Ok(url.to_owned());
+    }
+    std::path::absolute(url)
+        .ok()
+        .and_then(|path| path.to_str().map(str::to_owned))
+        .ok_or_else(|| Failure::usage(format!("--share {url} is no usable path")))
+}

@@ -1,0 +1,123 @@
+//! Talks to the coordinators over NATS: questions and triggers. Every wait has a limit.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use muster_bus::{Bus, BusError, NatsBus, NatsConfig, Streams};
+use muster_coordinator::query::{AgentView, Answer, LeaderView, Query, RoundPage};
+use muster_protocol::ids::RoundId;
+use muster_protocol::message::{Format, Trigger, TriggerReply};
+use muster_protocol::subject::{Subject, Subjects};
+
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::operator::Operator;
+
+/// Longest wait for an answer.
+const ANSWER: Duration = Duration::from_secs(5);
+/// Longest wait for the answer to a trigger: the leader writes to the log on the share first.
+const TRIGGER: Duration = Duration::from_secs(60);
+/// Most pages of one list; a leader that never ends a list is not followed forever.
+const PAGES: usize = 10_000;
+
+/// The way to the leading coordinator.
+pub(crate) struct Leader {
+    bus: NatsBus,
+    subjects: Subjects,
+}
+
+/// The bus as a fleet of this name uses it.
+pub(crate) fn streams(subjects: &Subjects, fleet: &str) -> Result<Streams, BusError> {
+    Streams::new(fleet, &subjects.print(&Subject::State), &subjects.print(&Subject::TriggerAsync))
+}
+
+impl Leader {
+    /// Connects to the operator's NATS server.
+    pub(crate) async fn connect(operator: &Operator) -> Result<Self, Failure> {
+        let subjects = Subjects::new(&operator.fleet.name);
+        let streams = streams(&subjects, operator.fleet.name.as_str())?;
+        let name = format!("muster {}", operator.operator.name);
+        let bus = NatsBus::connect(NatsConfig::new(operator.nats.url.as_str(), name, streams)).await?;
+        Ok(Self { bus, subjects })
+    }
+
+    /// Asks for a round.
+    pub(crate) async fn trigger(&self, trigger: &Trigger) -> Result<TriggerReply, Failure> {
+        let payload = serde_json::to_vec(trigger).expect("a trigger is JSON");
+        let headers = vec![("Content-Type".to_owned(), Format::Json.content_type().to_owned())];
+        let subject = self.subjects.print(&Subject::Trigger);
+        let reply = self.bus.request(&subject, headers, Bytes::from(payload), TRIGGER).await?;
+        serde_json::from_slice(&reply.payload).map_err(|error| no_sense(&subject, &error))
+    }
+
+    /// Who leads, and what is open.
+    pub(crate) async fn leader(&self) -> Result<LeaderView, Failure> {
+        match self.ask(&Query::Leader).await? {
+            Answer::Leader(view) => Ok(view),
+            Answer::Error { reason } => Err(Failure::new(Exit::Failed, reason)),
+            Answer::Agents(_) | Answer::Round(_) => Err(other_answer()),
+        }
+    }
+
+    /// All agents.
+    pub(crate) async fn agents(&self) -> Result<Vec<AgentView>, Failure> {
+        let mut agents = Vec::new();
+        let mut after = None;
+        for _ in 0..PAGES {
+            let page = match self.ask(&Query::Agents { after }).await? {
+                Answer::Agents(page) => page,
+                Answer::Error { reason } => return Err(Failure::new(Exit::Failed, reason)),
+                Answer::Leader(_) | Answer::Round(_) => return Err(other_answer()),
+            };
+            agents.extend(page.agents);
+            after = page.next;
+            if after.is_none() {
+                return Ok(agents);
+            }
+        }
+        Err(other_answer())
+    }
+
+    /// A round at the leader's desk with all its services; none when it is not there (any more).
+    pub(crate) async fn round(&self, round: RoundId) -> Result<Option<RoundPage>, Failure> {
+        let mut whole: Option<RoundPage> = None;
+        let mut after = None;
+        for _ in 0..PAGES {
+            let page = match self.ask(&Query::Round { round, after }).await? {
+                Answer::Round(page) => page,
+                Answer::Error { .. } => return Ok(None),
+                Answer::Leader(_) | Answer::Agents(_) => return Err(other_answer()),
+            };
+            after = page.next.clone();
+            whole = Some(match whole {
+                None => page,
+                Some(mut before) => {
+                    before.services.extend(page.services);
+                    RoundPage { services: before.services, ..page }
+                }
+            });
+            if after.is_none() {
+                return Ok(whole);
+            }
+        }
+        Err(other_answer())
+    }
+
+    async fn ask(&self, query: &Query) -> Result<Answer, Failure> {
+        let payload = serde_json::to_vec(query).expect("a query is JSON");
+        let subject = self.subjects.print(&Subject::Query);
+        let reply = self.bus.request(&subject, Vec::new(), Bytes::from(payload), ANSWER).await?;
+        serde_json::from_slice(&reply.payload).map_err(|error| no_sense(&subject, &error))
+    }
+}
+
+fn no_sense(subject: &str, error: &serde_json::Error) -> Failure {
+    Failure::new(Exit::Failed, format!("the answer on {subject} makes no sense"))
+        .because(error.to_string())
+        .next("do coordinator and muster have the same version?")
+}
+
+fn other_answer() -> Failure {
+    Failure::new(Exit::Failed, "the coordinator answered another question")
+        .next("do coordinator and muster have the same version?")
+}

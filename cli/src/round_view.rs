@@ -1,0 +1,263 @@
+//! A round as screens and JSON show it: the one shape that `show`, `start --wait`, `once` and `watch` end with.
+
+use muster_protocol::document::{Manifest, SliceStatus};
+use muster_protocol::ids::RoundId;
+use muster_protocol::log::{Outcome, RoundPhase, RoundState, Scope};
+use muster_protocol::units::format_size;
+use serde::Serialize;
+
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::fleet::Fleet;
+use crate::screen;
+
+/// `{"schema":"muster.round/1", …}`
+#[derive(Debug, Serialize)]
+pub(crate) struct RoundView {
+    pub(crate) schema: &'static str,
+    pub(crate) fleet: String,
+    pub(crate) round: RoundId,
+    pub(crate) number: u64,
+    /// `open`, `committed`, `verified`, `failed`, `cancelled`, `skipped`
+    pub(crate) state: &'static str,
+    /// `complete`, `partial`, `failed`, `cancelled`, `skipped`; null while it is open
+    pub(crate) outcome: Option<&'static str>,
+    /// Why it ended without a commit.
+    pub(crate) reason: Option<String>,
+    pub(crate) trigger: String,
+    pub(crate) opened: String,
+    pub(crate) committed: Option<String>,
+    pub(crate) verified: Option<String>,
+    pub(crate) verified_objects: Option<u64>,
+    pub(crate) verified_bytes: Option<u64>,
+    pub(crate) manifest: Option<ManifestView>,
+    pub(crate) head: HeadView,
+    pub(crate) services: Vec<SliceView>,
+}
+
+/// The manifest's place.
+#[derive(Debug, Serialize)]
+pub(crate) struct ManifestView {
+    pub(crate) hash: String,
+    pub(crate) bytes: u64,
+    pub(crate) log_number: u64,
+    pub(crate) keyset: u64,
+}
+
+/// `head`
+#[derive(Debug, Serialize)]
+pub(crate) struct HeadView {
+    pub(crate) number: u64,
+    pub(crate) hash: String,
+}
+
+/// One of `services[]`.
+#[derive(Debug, Serialize)]
+pub(crate) struct SliceView {
+    pub(crate) service: String,
+    /// `stored`, `absent`, or `open` while the round is.
+    pub(crate) state: &'static str,
+    pub(crate) reason: Option<String>,
+    pub(crate) attempts: u32,
+    pub(crate) source_bytes: u64,
+    pub(crate) stored_bytes: u64,
+    pub(crate) added_bytes: u64,
+    pub(crate) entries: u64,
+    pub(crate) gaps: u64,
+    pub(crate) receipt: Option<String>,
+}
+
+impl RoundView {
+    /// The round, with what its manifest says.
+    pub(crate) async fn read(fleet: &Fleet, round: &RoundState) -> Result<Self, Failure> {
+        let manifest = fleet.manifest(round).await?;
+        Ok(Self::of(fleet, round, manifest.as_ref()))
+    }
+
+    fn of(fleet: &Fleet, round: &RoundState, manifest: Option<&Manifest>) -> Self {
+        let (commit, verified) = match &round.phase {
+            RoundPhase::Committed { commit, position, verified } => (Some((commit, *position)), verified.as_ref()),
+            RoundPhase::Open | RoundPhase::Ended(_) => (None, None),
+        };
+        let reason = match &round.phase {
+            RoundPhase::Ended(end) => Some(end.reason.clone()),
+            RoundPhase::Open | RoundPhase::Committed { .. } => None,
+        };
+        let head = fleet.log.head();
+        Self {
+            schema: "muster.round/1",
+            fleet: fleet.name(),
+            round: round.open.round,
+            number: round.open.number,
+            state: round.word(),
+            outcome: round.outcome().map(Outcome::as_str),
+            reason,
+            trigger: round.open.trigger.clone(),
+            opened: screen::rfc3339(round.open.at),
+            committed: commit.map(|(commit, _)| screen::rfc3339(commit.at)),
+            verified: verified.map(|verified| screen::rfc3339(verified.at)),
+            verified_objects: verified.map(|verified| verified.objects),
+            verified_bytes: verified.map(|verified| verified.bytes),
+            manifest: commit.map(|(commit, log_number)| ManifestView {
+                hash: commit.manifest.to_string(),
+                bytes: commit.manifest_size,
+                log_number,
+                keyset: manifest.map_or(0, |manifest| manifest.keyset),
+            }),
+            head: HeadView { number: head.number, hash: head.hash.to_string() },
+            services: manifest.map_or_else(|| without_manifest(fleet, round), services),
+        }
+    }
+
+    /// The exit code that tells how the round ended.
+    pub(crate) fn exit(&self) -> Exit {
+        match (self.state, self.outcome) {
+            ("verified", Some("complete")) => Exit::Done,
+            ("verified", Some("partial")) => Exit::Partial,
+            // Committed and not verified: its objects were read again and something is wrong with them.
+            (_, Some("complete" | "partial")) => Exit::Damaged,
+            _ => Exit::Failed,
+        }
+    }
+
+    /// One line that says it all.
+    pub(crate) fn summary(&self) -> String {
+        let stored: Vec<_> = self.services.iter().filter(|service| service.state == "stored").collect();
+        let added = stored.iter().map(|service| service.added_bytes).sum();
+        let source = stored.iter().map(|service| service.source_bytes).sum();
+        let mut words = self.outcome.unwrap_or(self.state).to_owned();
+        if self.state == "verified" {
+            words.push_str(", verified");
+        } else if self.manifest.is_some() {
+            words.push_str(", not verified");
+        }
+        format!(
+            "round {} · {} · {words} · {} of {} services, {} → {} added",
+            self.number,
+            self.round.short(),
+            stored.len(),
+            self.services.len(),
+            format_size(source),
+            format_size(added),
+        )
+    }
+
+    /// One line for each service that gave no slice, or one with gaps, and for the round's own reason.
+    pub(crate) fn troubles(&self) -> Vec<String> {
+        let mut lines: Vec<String> = self.reason.iter().map(|reason| format!("reason: {reason}")).collect();
+        for service in &self.services {
+            if let ("absent", Some(reason)) = (service.state, &service.reason) {
+                lines.push(format!("{}: {reason} (attempts: {})", service.service, service.attempts));
+            }
+            if service.gaps > 0 {
+                lines.push(format!("{}: {} entries could not be read, or changed while read", service.service, service.gaps));
+            }
+        }
+        lines
+    }
+}
+
+fn services(manifest: &Manifest) -> Vec<SliceView> {
+    let stored = manifest.slices.iter().map(|slice| SliceView {
+        service: slice.service.to_string(),
+        state: "stored",
+        reason: match slice.status {
+            SliceStatus::Whole => None,
+            SliceStatus::Gaps => Some(format!("{} entries have gaps", slice.totals.gaps)),
+        },
+        attempts: slice.attempts,
+        source_bytes: slice.totals.source_bytes,
+        stored_bytes: slice.totals.stored_bytes,
+        added_bytes: slice.totals.added_bytes,
+        entries: slice.totals.entries,
+        gaps: slice.totals.gaps,
+        receipt: Some(slice.receipt.to_string()),
+    });
+    let absent = manifest.absent.iter().map(|absentee| SliceView {
+        reason: Some(format!("{} {}", absentee.code, absentee.reason)),
+        attempts: absentee.attempts,
+        ..nothing(absentee.service.to_string(), "absent")
+    });
+    let mut all: Vec<_> = stored.chain(absent).collect();
+    all.sort_by(|one, two| one.service.cmp(&two.service));
+    all
+}
+
+fn without_manifest(fleet: &Fleet, round: &RoundState) -> Vec<SliceView> {
+    let state = if round.phase == RoundPhase::Open { "open" } else { "absent" };
+    let services = match &round.open.scope {
+        Scope::All => fleet.state().services(),
+        Scope::Services(services) => services.clone(),
+    };
+    services.iter().map(|service| nothing(service.to_string(), state)).collect()
+}
+
+fn nothing(service: String, state: &'static str) -> SliceView {
+    SliceView {
+        service,
+        state,
+        reason: None,
+        attempts: 0,
+        source_bytes: 0,
+        stored_bytes: 0,
+        added_bytes: 0,
+        entries: 0,
+        gaps: 0,
+        receipt: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{HeadView, ManifestView, RoundView, nothing};
+    use crate::exit::Exit;
+    use muster_protocol::ids::RoundId;
+
+    fn view(state: &'static str, outcome: Option<&'static str>) -> RoundView {
+        RoundView {
+            schema: "muster.round/1",
+            fleet: "prod".to_owned(),
+            round: RoundId::from_bytes([1; 16]),
+            number: 7,
+            state,
+            outcome,
+            reason: None,
+            trigger: "command".to_owned(),
+            opened: String::new(),
+            committed: None,
+            verified: None,
+            verified_objects: None,
+            verified_bytes: None,
+            manifest: outcome.is_some().then(|| ManifestView { hash: String::new(), bytes: 1, log_number: 9, keyset: 1 }),
+            head: HeadView { number: 9, hash: String::new() },
+            services: vec![nothing("dns".to_owned(), "stored")],
+        }
+    }
+
+    #[test]
+    fn the_exit_code_tells_how_it_ended() {
+        for (state, outcome, exit) in [
+            ("verified", Some("complete"), Exit::Done),
+            ("verified", Some("partial"), Exit::Partial),
+            ("committed", Some("complete"), Exit::Damaged),
+            ("failed", Some("failed"), Exit::Failed),
+            ("open", None, Exit::Failed),
+        ] {
+            assert_eq!(view(state, outcome).exit(), exit, "{state}");
+        }
+    }
+
+    #[test]
+    fn the_names_in_json_are_those_that_scripts_rely_on() {
+        let json = serde_json::to_value(view("verified", Some("complete"))).expect("JSON");
+        for name in ["schema", "round", "number", "state", "outcome", "services", "head"] {
+            assert!(json.get(name).is_some(), "{name}");
+        }
+        for name in ["service", "state", "reason", "attempts", "source_bytes", "stored_bytes", "added_bytes"] {
+            assert!(json["services"][0].get(name).is_some(), "{name}");
+        }
+        assert_eq!(json["head"]["number"], 9);
+        assert_eq!(json["schema"], "muster.round/1");
+        assert_eq!(json["round"], "01".repeat(16));
+    }
+}

@@ -1,0 +1,104 @@
+//! What goes to standard output and standard error: lines, tables, JSON, and the words for times and sizes.
+//!
+//! Must never lose meaning without colour or a terminal. A reader that went away (`muster rounds | head`) is no error.
+
+#![expect(clippy::print_stderr, reason = "the command line is what talks to people")]
+
+use std::io::{self, IsTerminal, Write};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use comfy_table::{ContentArrangement, Table, presets};
+use jiff::tz::TimeZone;
+use muster_protocol::time::UnixMillis;
+use muster_protocol::units::format_duration;
+use serde::Serialize;
+
+/// A line on standard output.
+pub(crate) fn line(text: impl AsRef<str>) {
+    let mut out = io::stdout().lock();
+    // Nobody reads any more: there is nobody to tell either.
+    drop(writeln!(out, "{}", text.as_ref()).and_then(|()| out.flush()));
+}
+
+/// A line on standard error: warnings and what does not belong to the result.
+pub(crate) fn aside(text: impl AsRef<str>) {
+    eprintln!("{}", text.as_ref());
+}
+
+/// One JSON document on one line.
+pub(crate) fn json(value: &impl Serialize) {
+    line(serde_json::to_string(value).expect("our own answers are JSON"));
+}
+
+/// Whether standard output is a terminal.
+pub(crate) fn is_terminal() -> bool {
+    io::stdout().is_terminal()
+}
+
+/// A table of plain columns.
+pub(crate) fn table(headings: &[&str], rows: Vec<Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(headings.to_vec());
+    for row in rows {
+        table.add_row(row);
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    table.to_string().lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
+}
+
+/// A time for people, in the machine's zone; the day only when it is not today's.
+pub(crate) fn time(at: UnixMillis) -> String {
+    match jiff::Timestamp::from_millisecond(at.0) {
+        Ok(time) => {
+            let zone = TimeZone::system();
+            let then = time.to_zoned(zone.clone());
+            let today = jiff::Timestamp::now().to_zoned(zone);
+            if then.date() == today.date() {
+                then.strftime("%H:%M:%S today").to_string()
+            } else {
+                then.strftime("%Y-%m-%d %H:%M:%S").to_string()
+            }
+        }
+        Err(_) => "at an impossible time".to_owned(),
+    }
+}
+
+/// A time for machines: RFC 3339 in UTC.
+pub(crate) fn rfc3339(at: UnixMillis) -> String {
+    jiff::Timestamp::from_millisecond(at.0).map(|time| time.to_string()).unwrap_or_default()
+}
+
+/// Now, for people.
+pub(crate) fn now() -> UnixMillis {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    UnixMillis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// How long ago a time was.
+pub(crate) fn age(at: UnixMillis) -> Duration {
+    Duration::from_millis(u64::try_from(now().0.saturating_sub(at.0)).unwrap_or(0))
+}
+
+/// `4 h ago`.
+pub(crate) fn ago(at: UnixMillis) -> String {
+    format!("{} ago", format_duration(age(at)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{rfc3339, table};
+    use muster_protocol::time::UnixMillis;
+
+    #[test]
+    fn tables_have_no_trailing_blanks_and_no_frame() {
+        let text = table(&["service", "state"], vec![vec!["dns-2".into(), "ok".into()]]);
+        assert_eq!(text, "service  state\ndns-2    ok");
+    }
+
+    #[test]
+    fn machines_read_utc() {
+        assert_eq!(rfc3339(UnixMillis(0)), "1970-01-01T00:00:00Z");
+    }
+}

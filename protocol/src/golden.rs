@@ -1,0 +1,180 @@
+//! Golden samples: one sealed sample of every message, document and record of version 1, kept in the repository. Every
+//! later version must read them to the same values; this one must also write the same bytes. A change of a sample is a
+//! change of the format: `MUSTER_GOLDEN=write` writes them anew, for a new version only.
+
+use std::path::PathBuf;
+
+use crate::alert::Code;
+use crate::document::{Absentee, Manifest, ObjectRef, Receipt, SliceStatus, SliceTotals};
+use crate::envelope::{Payload, open_as};
+use crate::ids::{Nonce, ObjectId};
+use crate::log::fixture::{
+    ADMIN, DNS, FIRST, OPERATOR, PRUNER, ROOT, commit, end, epoch, fleet_id, genesis, key, member, open,
+    recovery_key, round, service, signer, verified,
+};
+use crate::log::{
+    Adopt, Audit, Body, Change, Config, GENESIS_HEAD, Head, Hold, Keyset, Outcome, Prune, Pruned, Role,
+    Roster, Sweep, parse, seal, seal_statement, seal_with_statement,
+};
+use crate::message::{
+    Acknowledgement, Heartbeat, Hello, Notice, NoticeOutcome, OpenRound, Progress, ServiceState, Stage,
+    StateDocument, Verdict, Welcome,
+};
+use crate::sim::checked_slice;
+use crate::time::UnixMillis;
+
+const AT: UnixMillis = UnixMillis(1_700_000_000_000);
+const PREVIOUS: Head = Head { number: 11, hash: ObjectId::from_bytes([11; 32]) };
+
+fn path(name: &str) -> PathBuf {
+    [env!("CARGO_MANIFEST_DIR"), "golden", "v1", &format!("{name}.bin")].iter().collect()
+}
+
+/// The kept sample, which must be what is written today.
+fn kept(name: &str, today: &[u8]) -> Vec<u8> {
+    let path = path(name);
+    if std::env::var("MUSTER_GOLDEN").is_ok_and(|mode| mode == "write") {
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("creates the folder");
+        std::fs::write(&path, today).expect("writes the sample");
+    }
+    let kept = std::fs::read(&path).unwrap_or_else(|error| panic!("{name}: {error}"));
+    assert!(kept == today, "{name}: today's bytes are not the kept ones");
+    kept
+}
+
+fn envelope<P: Payload + PartialEq + std::fmt::Debug>(who: u8, value: &P) {
+    let name = format!("{}.{}", P::DOMAIN, P::TYPE);
+    let sample = kept(&name, &signer(who).seal(&fleet_id(), value));
+    let (by, read) = open_as::<P>(&sample, &fleet_id()).expect("reads");
+    assert_eq!((by, &read), (key(who), value));
+}
+
+fn record<B: Body + PartialEq + std::fmt::Debug>(who: u8, value: &B) {
+    let (number, previous) = if B::KIND == "genesis" { (0, GENESIS_HEAD) } else { (12, PREVIOUS) };
+    let today = if B::STATEMENT {
+        let statement = seal_statement(&signer(who), &fleet_id(), value);
+        seal_with_statement(&signer(FIRST), &fleet_id(), number, previous, B::KIND, statement)
+    } else {
+        seal(&signer(who), &fleet_id(), number, previous, value)
+    };
+    let read = parse(&kept(&format!("log.{}", B::KIND), &today)).expect("reads");
+    assert_eq!(
+        (read.kind.as_str(), read.version, read.number, read.previous),
+        (B::KIND, 1, number, previous)
+    );
+    assert_eq!((read.critical, read.fleet), (B::KIND != "audit", fleet_id()));
+    if B::STATEMENT {
+        let statement = read.statement::<B>().expect("a statement");
+        assert_eq!((read.signer, statement.signer, &statement.body), (key(FIRST), key(who), value));
+    } else {
+        assert_eq!((read.signer, &read.body::<B>().expect("a body")), (key(who), value));
+    }
+}
+
+#[test]
+fn records() {
+    let previous = Some(ObjectId::of(b"previous"));
+    let (list, rounds) = (ObjectId::of(b"list"), vec![round(1), round(2)]);
+    record(ROOT, &genesis());
+    record(ROOT, &Keyset { previous: None, keys: vec![recovery_key(1), recovery_key(2)] });
+    let roles = [
+        Role::Coordinator,
+        Role::Agent { service: service("dns"), sealing: recovery_key(3).recipient },
+        Role::Viewer,
+        Role::Operator,
+        Role::Admin,
+        Role::Pruner,
+        Role::Enroller { prefix: "web-".to_owned(), until: Some(900) },
+    ];
+    let mut changes: Vec<_> =
+        (20..).zip(roles).map(|(number, role)| Change::Admit(member(number, role))).collect();
+    changes.push(Change::Revoke(key(FIRST)));
+    record(ROOT, &Roster { previous, changes });
+    record(
+        ADMIN,
+        &Config { previous, clear: [("interval".into(), "12h".into())].into(), sealed: Some(list) },
+    );
+    record(FIRST, &epoch(3));
+    record(FIRST, &open(3, 1, 1, &["dns", "web"]));
+    record(FIRST, &commit(3, 1));
+    record(FIRST, &verified(3, 1));
+    record(FIRST, &end(3, 1));
+    record(FIRST, &Prune { epoch: 3, rounds: rounds.clone(), list });
+    record(PRUNER, &Sweep { rounds, list });
+    record(PRUNER, &Pruned { sweep: 40 });
+    record(OPERATOR, &Hold { previous, round: round(1), keep: true });
+    record(ROOT, &Adopt { previous, share: Nonce::from_bytes([5; 16]), head: PREVIOUS });
+    record(FIRST, &Audit { who: key(OPERATOR), what: "started round 3".to_owned(), at: AT });
+}
+
+fn totals() -> SliceTotals {
+    SliceTotals { source_bytes: 70_000, stored_bytes: 300, added_bytes: 200, entries: 12, gaps: 1 }
+}
+
+#[test]
+fn documents() {
+    let object = |number: u8| ObjectRef {
+        round: round(1),
+        id: ObjectId::of(&[number]),
+        size: u64::from(number) << 20,
+    };
+    envelope(
+        DNS,
+        &Receipt {
+            service: service("dns"),
+            round: round(1),
+            attempt: 2,
+            nonce: Nonce::from_bytes([2; 16]),
+            keyset: 1,
+            head: PREVIOUS,
+            index: object(1),
+            chunks: vec![object(2)],
+            packs: vec![object(3), object(4)],
+            new_packs: 1,
+            status: SliceStatus::Gaps,
+            totals: totals(),
+            previous: Some(ObjectId::of(b"previous")),
+        },
+    );
+    let (code, reason) = (Code::Agent01, "no hello within 30 s".to_owned());
+    envelope(
+        FIRST,
+        &Manifest {
+            round: round(1),
+            number: 1,
+            epoch: 3,
+            keyset: 1,
+            opened: AT,
+            assembled: AT,
+            trigger: "schedule".to_owned(),
+            outcome: Outcome::Partial,
+            slices: vec![checked_slice(&service("dns"), ObjectId::of(b"receipt"))],
+            absent: vec![Absentee { service: service("web"), attempts: 3, code, reason }],
+        },
+    );
+}
+
+#[test]
+fn messages() {
+    let (epoch, revision, attempt, nonce) = (3, 7, 2, Nonce::from_bytes([2; 16]));
+    let (dns, version) = (|| service("dns"), || "0.1.0".to_owned());
+    let (round, ephemeral, receipt) = (round(1), [6; 32], ObjectId::of(b"receipt"));
+    envelope(DNS, &Hello { service: dns(), round, epoch, attempt, nonce, ephemeral, version: version() });
+    let outcome = NoticeOutcome::Stored { receipt, receipt_size: 300, totals: totals() };
+    envelope(DNS, &Notice { service: dns(), round, epoch, attempt, outcome });
+    let heartbeat =
+        Heartbeat { service: dns(), instance: nonce, sequence: 9, version: version(), round: Some(round) };
+    envelope(DNS, &heartbeat);
+    let (stage, done_bytes, expected_bytes, added_bytes) = (Stage::Uploading, 70_000, Some(80_000), 200);
+    envelope(
+        DNS,
+        &Progress { service: dns(), round, attempt, stage, done_bytes, expected_bytes, added_bytes },
+    );
+    let rounds = vec![OpenRound { round, position: 12, remaining_millis: 60_000, ephemeral }];
+    envelope(FIRST, &StateDocument { epoch, revision, rounds });
+    envelope(FIRST, &ServiceState { epoch, revision, service: dns(), round, attempt });
+    let sealed = serde_bytes::ByteBuf::from(vec![8; 48]);
+    envelope(FIRST, &Welcome { round, epoch, attempt: Some(attempt), nonce, sealed });
+    let verdict = Verdict::Refused { reason: "a pack is missing".to_owned() };
+    envelope(FIRST, &Acknowledgement { round, epoch, attempt, receipt: Some(receipt), verdict });
+}

@@ -1,0 +1,227 @@
+//! A whole fleet in a temporary folder: `muster init`, a nats-server, and daemons that can be killed one by one.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::nats::NatsServer;
+use crate::process::{Running, Said, binaries, wait_for};
+
+/// Quick patience for tests: what a user waits for in seconds, a test waits for in tenths.
+const PATIENCE: [(&str, &str); 6] = [
+    ("MUSTER_ROUND_RECRUIT", "2s"),
+    ("MUSTER_ROUND_OFFLINE_AFTER", "3s"),
+    ("MUSTER_ROUND_RETRY_FIRST", "200ms"),
+    ("MUSTER_ROUND_RETRY_LONGEST", "1s"),
+    ("MUSTER_AGENT_HEARTBEAT", "500ms"),
+    ("MUSTER_LEAD_TAKEOVER", "3s"),
+];
+
+/// A fleet.
+#[derive(Debug)]
+pub struct Fleet {
+    folder: TempDir,
+    env: BTreeMap<String, String>,
+    /// Its server, once started.
+    pub nats: Option<NatsServer>,
+    coordinator: Option<Running>,
+    agents: BTreeMap<String, Running>,
+}
+
+impl Fleet {
+    /// `muster init` with these services (`NAME=KIND:ARG`) in a new folder.
+    ///
+    /// # Panics
+    /// When it fails.
+    #[must_use]
+    pub fn init(services: &[String]) -> Self {
+        let folder = TempDir::with_prefix("muster-").expect("a temporary folder");
+        let env = PATIENCE.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let fleet = Self { folder, env, nats: None, coordinator: None, agents: BTreeMap::new() };
+        let mut args = vec!["init".to_owned(), text(&fleet.dir()), "--fleet".into(), "test".into()];
+        args.extend(["--share".into(), text(&fleet.share()), "--kit".into(), text(&fleet.kit())]);
+        for service in services {
+            args.extend(["--service".into(), service.clone()]);
+        }
+        let _ = fleet.run(&args).with_code(0);
+        fleet
+    }
+
+    /// The fleet's folder.
+    #[must_use]
+    pub fn dir(&self) -> PathBuf {
+        self.folder.path().join("fleet")
+    }
+
+    /// The share.
+    #[must_use]
+    pub fn share(&self) -> PathBuf {
+        self.folder.path().join("share")
+    }
+
+    /// The kit.
+    #[must_use]
+    pub fn kit(&self) -> PathBuf {
+        self.folder.path().join("kit")
+    }
+
+    /// A path for something else of the test.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Lays a variable over the configuration of everything started from here on.
+    pub fn set(&mut self, key: &str, value: &str) {
+        self.env.insert(key.to_owned(), value.to_owned());
+    }
+
+    /// Runs `muster` with the fleet's configuration to its end.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn run<S: AsRef<std::ffi::OsStr>>(&self, args: &[S]) -> Said {
+        let mut command = self.command("muster");
+        command.args(args).stdin(Stdio::null()).env("MUSTER_CONFIG", self.dir().join("operator.toml"));
+        command.output().expect("muster runs").into()
+    }
+
+    /// Starts nats-server, coordinator and every agent.
+    pub fn up(&mut self) {
+        self.start_nats();
+        self.start_coordinator();
+        for agent in self.services() {
+            self.start_agent(&agent);
+        }
+    }
+
+    /// The services that the folder configures.
+    ///
+    /// # Panics
+    /// When the folder cannot be read.
+    #[must_use]
+    pub fn services(&self) -> Vec<String> {
+        let mut names: Vec<_> = std::fs::read_dir(self.dir().join("agents"))
+            .expect("agents")
+            .map(|e| e.expect("entry").path())
+            .filter(|p| p.extension().is_some_and(|e| e == "toml"))
+            .map(|p| p.file_stem().expect("name").to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// Starts the server of the fleet's folder.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub fn start_nats(&mut self) {
+        let text = std::fs::read_to_string(self.dir().join("operator.toml")).expect("operator.toml");
+        let port = text.split("127.0.0.1:").nth(1).and_then(|rest| {
+            rest.split(|c: char| !c.is_ascii_digit()).next().and_then(|digits| digits.parse().ok())
+        });
+        let port = port.expect("operator.toml names the server's port");
+        let server = NatsServer::start(&self.dir().join("nats-server.conf"), port, &self.path("nats.log"));
+        self.nats = Some(server);
+    }
+
+    /// Starts the coordinator.
+    pub fn start_coordinator(&mut self) {
+        let mut command = self.command("muster-coordinator");
+        command.arg("--config").arg(self.dir().join("coordinator.toml"));
+        self.coordinator = Some(Running::start(command, &self.path("coordinator.log")));
+    }
+
+    /// Kills the coordinator.
+    pub fn kill_coordinator(&mut self) {
+        self.coordinator = None;
+    }
+
+    /// Starts a service's agent.
+    pub fn start_agent(&mut self, service: &str) {
+        let mut command = self.command("muster-agent");
+        command.arg("--config").arg(self.dir().join(format!("agents/{service}.toml")));
+        let log = self.path(&format!("agent-{service}.log"));
+        self.agents.insert(service.to_owned(), Running::start(command, &log));
+    }
+
+    /// Kills a service's agent.
+    pub fn kill_agent(&mut self, service: &str) {
+        self.agents.remove(service);
+    }
+
+    /// Starts something with `muster` in the background.
+    #[must_use]
+    pub fn spawn<S: AsRef<std::ffi::OsStr>>(&self, args: &[S], log: &str) -> Running {
+        let mut command = self.command("muster");
+        command.args(args).env("MUSTER_CONFIG", self.dir().join("operator.toml"));
+        Running::start(command, &self.path(log))
+    }
+
+    /// The share's rounds, as `muster rounds --json` tells them.
+    ///
+    /// # Panics
+    /// When the command fails.
+    #[must_use]
+    pub fn rounds(&self) -> Vec<Value> {
+        let said = self.run(&["rounds", "--json"]).with_code(0);
+        said.json()["rounds"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// Waits until the round of this number is in one of these states.
+    ///
+    /// # Panics
+    /// When it is not within the limit; the logs' ends are printed.
+    pub fn wait_for_round(&self, number: u64, states: &[&str]) -> Value {
+        let guard = LogsOnPanic(self.folder.path());
+        let round = wait_for(&format!("round {number} is one of {states:?}"), || {
+            let said = self.run(&["rounds", "--json"]);
+            let json: Value = serde_json::from_str(&said.out).ok()?;
+            let rounds = json["rounds"].as_array()?;
+            let state_fits = |r: &&Value| r["state"].as_str().is_some_and(|s| states.contains(&s));
+            rounds.iter().filter(|r| r["number"] == number).find(state_fits).cloned()
+        });
+        std::mem::forget(guard);
+        round
+    }
+
+    /// Recovers the newest round into `into`.
+    #[must_use]
+    pub fn recover(&self, into: &Path) -> Said {
+        let (share, kit, into) = (text(&self.share()), text(&self.kit()), text(into));
+        self.run(&["recover", "--share", &share, "--kit", &kit, "--into", &into])
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(binaries().join(program));
+        command.envs(&self.env);
+        command
+    }
+}
+
+/// A path as text, which temporary paths are.
+#[must_use]
+pub fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+struct LogsOnPanic<'a>(&'a Path);
+
+impl Drop for LogsOnPanic<'_> {
+    fn drop(&mut self) {
+        for entry in std::fs::read_dir(self.0).into_iter().flatten().flatten() {
+            if entry.path().extension().is_some_and(|e| e == "log") {
+                let text = std::fs::read_to_string(entry.path()).unwrap_or_default();
+                let tail: Vec<_> = text.lines().rev().take(25).collect();
+                eprintln!("--- {}", entry.path().display());
+                for line in tail.into_iter().rev() {
+                    eprintln!("{line}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! The main job end to end, each part real, with the faults that a fleet meets. Invariants are named by their numbers
+//! in the fault list.
+
+mod bad_input;
+mod damage;
+mod faults;
+mod round_trip;
+mod stock_tools;
+mod triggers;
