@@ -8,6 +8,7 @@ use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use muster_protocol::document::ObjectRef;
 use muster_protocol::ids::{ChunkId, ObjectId};
@@ -131,6 +132,9 @@ pub struct Begun {
 pub struct State {
     db: Database,
     path: PathBuf,
+    /// The first pack number that was never given. Ahead of what is on disk, so that a pack of a capture that was given
+    /// up, remembered late, has no other's number.
+    next_pack: AtomicU64,
 }
 
 impl State {
@@ -149,7 +153,7 @@ impl State {
             Err(DatabaseError::DatabaseAlreadyOpen) => return Err(StateError::InUse { path }),
             Err(error) => return Err(StateError::Database { path, source: Box::new(error.into()) }),
         };
-        let state = Self { db, path };
+        let mut state = Self { db, path, next_pack: AtomicU64::new(1) };
         state.write(|txn| {
             txn.open_table(CHUNKS)?;
             txn.open_table(PACKS)?;
@@ -158,7 +162,14 @@ impl State {
             txn.open_table(META)?;
             Ok(())
         })?;
+        let meta = state.meta()?;
+        state.next_pack = AtomicU64::new(state.one(&meta, NEXT_PACK)?.unwrap_or(1));
         Ok(state)
+    }
+
+    /// A pack number that was never given before.
+    pub fn take_pack_number(&self) -> u64 {
+        self.next_pack.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Begins a slice whose packs are sealed to the keyset of this log number and whose chunks are named by the key that
@@ -189,14 +200,10 @@ impl State {
             }
             Ok(())
         })?;
-        let txn = self.read()?;
-        let failed = |error: redb::Error| self.database(error);
-        let meta = txn.open_table(META).map_err(|error| failed(error.into()))?;
-        let next_pack = self.one(&meta, NEXT_PACK)?.unwrap_or(1);
-        let kept: Option<Slice> = self.one(&meta, KEPT)?;
+        let kept: Option<Slice> = self.one(&self.meta()?, KEPT)?;
         let packs = self.packs()?;
         let previous = kept.as_ref().map(|kept| kept.receipt);
-        Ok(Begun { next_pack, packs, kept: kept.filter(|kept| !kept.lists.is_empty()), previous })
+        Ok(Begun { next_pack: self.next_pack.load(Ordering::Relaxed), packs, kept: kept.filter(|kept| !kept.lists.is_empty()), previous })
     }
 
     /// Remembers a pack that is on the share now. Its chunks are found there from here on.
@@ -212,6 +219,9 @@ impl State {
     /// # Errors
     /// When the database fails; nothing is remembered then.
     pub fn add_packs(&self, added: &[(u64, PackRow, Vec<(ChunkId, u32)>)]) -> Result<(), StateError> {
+        for (number, ..) in added {
+            self.next_pack.fetch_max(number.saturating_add(1), Ordering::Relaxed);
+        }
         self.write(|txn| {
             let mut places = txn.open_table(CHUNKS)?;
             let mut packs = txn.open_table(PACKS)?;
@@ -357,8 +367,11 @@ impl State {
     /// # Errors
     /// When the database fails.
     pub fn kept(&self) -> Result<Option<Slice>, StateError> {
-        let meta = self.read()?.open_table(META).map_err(|error| self.database(error.into()))?;
-        self.one(&meta, KEPT)
+        self.one(&self.meta()?, KEPT)
+    }
+
+    fn meta(&self) -> Result<ReadOnlyTable<&'static str, &'static [u8]>, StateError> {
+        self.read()?.open_table(META).map_err(|error| self.database(error.into()))
     }
 
     fn one<T: serde::de::DeserializeOwned>(

@@ -37,6 +37,10 @@ impl Known {
         Self { state, usable, first_new, pending: Mutex::default(), generation: AtomicU64::new(0) }
     }
 
+    pub(super) fn take_pack_number(&self) -> u64 {
+        self.state.take_pack_number()
+    }
+
     pub(super) fn sight(&self) -> Result<Sight, StateError> {
         let generation = self.generation.load(Ordering::Acquire);
         Ok(Sight { view: self.state.view()?, generation })

@@ -20,6 +20,7 @@ mod lists;
 mod pack;
 mod pipeline;
 mod progress;
+mod resume;
 mod shared;
 #[cfg(test)]
 mod tests;
@@ -28,7 +29,6 @@ mod upload;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -82,6 +82,21 @@ impl Default for EngineConfig {
             pack_bytes: DEFAULT_TARGET,
             self_check: true,
             bandwidth_bytes_per_sec: None,
+        }
+    }
+}
+
+impl From<&crate::config::EngineConfig> for EngineConfig {
+    /// The `[engine]` table, which has been checked.
+    fn from(table: &crate::config::EngineConfig) -> Self {
+        let default = Self::default();
+        Self {
+            workers: usize::try_from(table.workers).ok().filter(|workers| *workers > 0).unwrap_or(default.workers),
+            zstd_level: table.zstd_level,
+            chunk: table.chunk_size().unwrap_or_default(),
+            pack_bytes: usize::try_from(table.pack.0).unwrap_or(default.pack_bytes),
+            self_check: table.self_check,
+            bandwidth_bytes_per_sec: Some(table.bandwidth.0).filter(|rate| *rate > 0),
         }
     }
 }
@@ -319,7 +334,6 @@ impl Engine {
                 context: request.context(),
                 key: request.chunk_key.clone(),
                 self_check: config.self_check,
-                numbers: AtomicU64::new(base.next_pack),
                 #[cfg(test)]
                 tamper: self.tamper,
             },

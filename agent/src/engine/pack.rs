@@ -2,7 +2,6 @@
 //! seals it, checks it and hands it to the uploader; the others go on with the next one.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use muster_protocol::age::Recipient;
@@ -35,8 +34,6 @@ pub(super) struct Sealing {
     pub(super) context: PackContext,
     pub(super) key: ChunkKey,
     pub(super) self_check: bool,
-    /// The next pack's number.
-    pub(super) numbers: AtomicU64,
     /// Changes frames before they are packed: what a broken machine does.
     #[cfg(test)]
     pub(super) tamper: Option<fn(&mut Frame)>,
@@ -94,7 +91,7 @@ impl<'a> Lane<'a> {
         }
         let sealing = self.outlet.sealing;
         let pack = open.get_or_insert_with(|| Open {
-            number: sealing.numbers.fetch_add(1, Ordering::Relaxed),
+            number: self.known.take_pack_number(),
             builder: PackBuilder::new(sealing.target_bytes),
         });
         let mut offset = self.outlet.halt.keep(pack.builder.push(frame).map_err(EngineError::Pack))?;
@@ -109,9 +106,8 @@ impl<'a> Lane<'a> {
         drop(pending);
         let full = if pack.builder.is_full() { open.take() } else { None };
         drop(open);
-        match full {
-            Some(full) => self.outlet.seal(full)?,
-            None => {}
+        if let Some(full) = full {
+            self.outlet.seal(full)?;
         }
         Ok(places)
     }

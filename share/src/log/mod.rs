@@ -7,6 +7,8 @@ mod append;
 mod format;
 mod memory;
 mod segment;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

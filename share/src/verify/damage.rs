@@ -148,6 +148,19 @@ pub(super) async fn fetch(
     Ok(bytes)
 }
 
+/// The object's bytes, if their length and hash are as the chain names them.
+///
+/// # Errors
+/// When it is damaged, or longer than any object of its kind.
+pub async fn read_object(
+    store: &dyn Store,
+    path: &ObjectPath,
+    id: &ObjectId,
+    want: u64,
+) -> Result<bytes::Bytes, Trouble> {
+    read(store, path, id, want, super::chain::most_bytes(path)).await
+}
+
 /// The object's bytes, whose length and hash are as named.
 pub(super) async fn read(
     store: &dyn Store,

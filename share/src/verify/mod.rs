@@ -17,7 +17,7 @@ mod report;
 mod run;
 mod select;
 
-pub use damage::{Damage, Fault, Trouble};
+pub use damage::{Damage, Fault, Trouble, read_object};
 pub use ledger::{Ledger, LedgerError, read_ledger};
 pub use quick::newest_intact;
 pub use report::{Damaged, Report, RoundReport, ServiceReport};

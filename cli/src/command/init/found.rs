@@ -24,12 +24,12 @@ const MEMBERS_PER_RECORD: usize = 100;
 
 /// Founds the fleet on its share.
 pub(super) async fn found(plan: &Plan, keys: &Keys, undo: &mut Undo) -> Result<(), Failure> {
-    let new_folder = plan.share_folder.clone().filter(|folder| !folder.exists());
+    // Folders that were not there go again once what is in them is taken back.
+    let folders = plan.share_folder.iter().flat_map(|folder| [folder.clone(), folder.join("log")]);
+    let new: Vec<_> = folders.filter(|folder| !folder.exists()).collect();
     let store = store::create(&plan.share).await?;
-    if let Some(folder) = new_folder {
-        undo.folder(folder.clone());
-        // Made by the first record; empty again once that is taken back.
-        undo.folder(folder.join("log"));
+    for folder in new {
+        undo.folder(folder);
     }
     let store: Arc<dyn Store> = Arc::new(TimeLimited::new(store, Limit::default()));
     let genesis = Genesis {

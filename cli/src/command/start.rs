@@ -1,0 +1,100 @@
+//! `muster start`: asks the leading coordinator for a round, and follows it with `--wait`.
+
+use muster_protocol::entropy::random;
+use muster_protocol::ids::hex;
+use muster_protocol::message::{Trigger, TriggerReply, TriggerState};
+use muster_share::entropy::OsEntropy;
+use serde::Serialize;
+
+use crate::args::Start;
+use crate::exit::Exit;
+use crate::failure::{Failure, Outcome};
+use crate::fleet::{self, Fleet};
+use crate::follow::{self, Show};
+use crate::leader::Leader;
+use crate::screen;
+
+#[derive(Debug, Serialize)]
+struct View<'a> {
+    schema: &'static str,
+    round: Option<String>,
+    number: Option<u64>,
+    state: TriggerState,
+    reason: Option<&'a str>,
+}
+
+/// Asks.
+pub(crate) async fn run(args: Start) -> Outcome {
+    let operator = fleet::operator(args.contact.config.as_deref())?;
+    if args.request.as_ref().is_some_and(|id| id.is_empty() || id.len() > 128) {
+        return Err(Failure::usage("--request must have 1 to 128 bytes"));
+    }
+    let leader = Leader::connect(&operator).await?;
+    let trigger = Trigger {
+        services: args.services,
+        // One of our own: the same request delivered twice must not become two rounds.
+        request: Some(args.request.unwrap_or_else(|| hex(&random::<16>(&mut OsEntropy)))),
+        reason: Some(format!("command of {}", operator.operator.name)),
+    };
+    let reply = leader.trigger(&trigger).await?;
+    let exit = report(&reply, args.contact.json);
+    let (true, Some(round), Exit::Done) = (args.wait, reply.round, exit) else { return Ok(exit) };
+    let show = if args.contact.json { Show::Json } else { Show::People };
+    let mut fleet = Fleet::of(operator).await?;
+    let view = follow::follow(&mut fleet, Some(&leader), round, args.timeout.0, show).await?;
+    Ok(follow::finish(&view, show))
+}
+
+fn report(reply: &TriggerReply, json: bool) -> Exit {
+    if json {
+        screen::json(&View {
+            schema: "muster.start/1",
+            round: reply.round.map(|round| round.to_string()),
+            number: reply.number,
+            state: reply.state,
+            reason: reply.reason.as_deref(),
+        });
+    } else {
+        let mut line = match (reply.number, reply.round) {
+            (Some(number), Some(round)) => format!("round {number} · {} · ", round.short()),
+            (None, Some(round)) => format!("round {} · ", round.short()),
+            (_, None) => String::new(),
+        };
+        line.push_str(match reply.state {
+            TriggerState::Opened => "opened",
+            TriggerState::Running => "runs already: the same request came before",
+            TriggerState::Ended => "has ended: the same request came before",
+            TriggerState::Queued => "waits for another round to end",
+            TriggerState::Skipped => "skipped",
+            TriggerState::Refused => "refused",
+        });
+        if let Some(reason) = &reply.reason {
+            line.push_str(&format!(": {reason}"));
+        }
+        screen::line(line);
+    }
+    match reply.state {
+        TriggerState::Opened | TriggerState::Running | TriggerState::Ended | TriggerState::Queued => Exit::Done,
+        TriggerState::Skipped | TriggerState::Refused => Exit::Refused,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::report;
+    use crate::exit::Exit;
+    use muster_protocol::message::{TriggerReply, TriggerState};
+
+    #[test]
+    fn skipped_and_refused_exit_with_7() {
+        for (state, exit) in [
+            (TriggerState::Opened, Exit::Done),
+            (TriggerState::Queued, Exit::Done),
+            (TriggerState::Skipped, Exit::Refused),
+            (TriggerState::Refused, Exit::Refused),
+        ] {
+            let reply = TriggerReply { round: None, number: None, state, reason: None };
+            assert_eq!(report(&reply, true), exit);
+        }
+    }
+}

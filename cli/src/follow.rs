@@ -1,0 +1,236 @@
+//! Follows a round until it is verified or has ended. The log on the share says when that is; what the leader tells over
+//! the bus only fills the screen meanwhile.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use muster_coordinator::query::{RoundPage, ServiceView};
+use muster_protocol::ids::RoundId;
+use muster_protocol::log::RoundPhase;
+use muster_protocol::units::{format_duration, format_size};
+use serde::Serialize;
+
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::fleet::Fleet;
+use crate::leader::Leader;
+use crate::round_view::RoundView;
+use crate::screen;
+
+/// How often the leader is asked.
+const ASK: Duration = Duration::from_millis(400);
+/// How often the log is read on.
+const READ: Duration = Duration::from_secs(1);
+/// Services that fit a screen.
+const SHOWN: usize = 24;
+
+/// What is shown on the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Show {
+    /// Bars on a terminal, a line for each change elsewhere.
+    People,
+    /// A JSON line for each change.
+    Json,
+    /// Nothing.
+    Nothing,
+}
+
+/// A line of progress: `{"schema":"muster.progress/1", …}`.
+#[derive(Debug, Serialize)]
+struct ProgressLine<'a> {
+    schema: &'static str,
+    round: RoundId,
+    number: u64,
+    state: &'a str,
+    outcome: Option<&'a str>,
+    elapsed_secs: u64,
+    remaining_secs: u64,
+    services: &'a [ServiceView],
+}
+
+/// Follows `round` for at most `limit`.
+///
+/// # Errors
+/// When the log cannot be read for good, or the limit passes.
+pub(crate) async fn follow(
+    fleet: &mut Fleet,
+    leader: Option<&Leader>,
+    round: RoundId,
+    limit: Duration,
+    show: Show,
+) -> Result<RoundView, Failure> {
+    let began = Instant::now();
+    let mut display = Display::new(show);
+    let mut read: Option<Instant> = None;
+    loop {
+        let page = match leader {
+            Some(leader) => leader.round(round).await.ok().flatten(),
+            None => None,
+        };
+        let left_desk = page.as_ref().is_none_or(|page| page.outcome.is_some());
+        if let Some(page) = &page {
+            display.page(page);
+        }
+        if left_desk || read.is_none_or(|last| last.elapsed() >= READ) {
+            match fleet.log.refresh().await {
+                Ok(_) => {}
+                Err(error) if error.is_transient() => {}
+                Err(error) => return Err(error.into()),
+            }
+            read = Some(Instant::now());
+        }
+        // The leader's last word on a round that was committed but not found whole.
+        let unverified = page.as_ref().is_some_and(|page| Some(&page.summary.state) == page.outcome.as_ref());
+        if let Some(state) = fleet.state().rounds.get(&round) {
+            let over = match &state.phase {
+                RoundPhase::Open => false,
+                RoundPhase::Committed { verified: Some(_), .. } | RoundPhase::Ended(_) => true,
+                RoundPhase::Committed { verified: None, .. } => unverified,
+            };
+            if over {
+                display.end();
+                let state = state.clone();
+                return RoundView::read(fleet, &state).await;
+            }
+        }
+        if began.elapsed() >= limit {
+            display.end();
+            return Err(Failure::new(
+                Exit::Failed,
+                format!("round {} has not ended within {}", round.short(), format_duration(limit)),
+            )
+            .because("It goes on; only the waiting is over.")
+            .next(format!("muster watch {round}")));
+        }
+        tokio::time::sleep(ASK).await;
+    }
+}
+
+/// Prints how a followed round ended.
+pub(crate) fn finish(view: &RoundView, show: Show) -> Exit {
+    match show {
+        Show::Json => screen::json(view),
+        Show::People => {
+            screen::line(view.summary());
+            for trouble in view.troubles() {
+                screen::line(format!("  {trouble}"));
+            }
+            if view.exit() == Exit::Damaged {
+                screen::line(format!("  → VERIFY-01: muster verify {}", view.number));
+            }
+        }
+        Show::Nothing => {}
+    }
+    view.exit()
+}
+
+struct Display {
+    show: Show,
+    said: BTreeMap<String, String>,
+    last: String,
+    bars: MultiProgress,
+    lines: Vec<ProgressBar>,
+}
+
+impl Display {
+    fn new(show: Show) -> Self {
+        Self { show, said: BTreeMap::new(), last: String::new(), bars: MultiProgress::new(), lines: Vec::new() }
+    }
+
+    fn page(&mut self, page: &RoundPage) {
+        match self.show {
+            Show::Nothing => {}
+            Show::Json => {
+                let summary = &page.summary;
+                // Time alone is no change.
+                let changed = format!("{}{:?}", summary.state, page.services);
+                if changed != self.last {
+                    self.last = changed;
+                    screen::json(&ProgressLine {
+                        schema: "muster.progress/1",
+                        round: summary.round,
+                        number: summary.number,
+                        state: &summary.state,
+                        outcome: page.outcome.as_deref(),
+                        elapsed_secs: summary.elapsed_secs,
+                        remaining_secs: summary.remaining_secs,
+                        services: &page.services,
+                    });
+                }
+            }
+            Show::People if screen::is_terminal() => self.draw(page),
+            Show::People => self.changes(page),
+        }
+    }
+
+    /// A line for each service whose state is another than before.
+    fn changes(&mut self, page: &RoundPage) {
+        for service in &page.services {
+            let mut now = service.state.clone();
+            if let Some(reason) = &service.reason {
+                now = format!("{now}: {reason}");
+            }
+            if self.said.get(service.service.as_str()) != Some(&now) {
+                screen::line(format!("round {} · {}: {now}", page.summary.number, service.service));
+                self.said.insert(service.service.to_string(), now);
+            }
+        }
+    }
+
+    fn draw(&mut self, page: &RoundPage) {
+        let summary = &page.summary;
+        let mut lines = vec![format!(
+            "round {} · {} · {} of {} stored · {}, at most {} left",
+            summary.number,
+            summary.state,
+            summary.stored,
+            summary.services,
+            format_duration(Duration::from_secs(summary.elapsed_secs)),
+            format_duration(Duration::from_secs(summary.remaining_secs)),
+        )];
+        lines.extend(page.services.iter().take(SHOWN).map(service_line));
+        if page.services.len() > SHOWN {
+            lines.push(format!("… and {} more", page.services.len() - SHOWN));
+        }
+        while self.lines.len() < lines.len() {
+            let style = ProgressStyle::with_template("{wide_msg}").expect("a fixed template is valid");
+            self.lines.push(self.bars.add(ProgressBar::new_spinner().with_style(style)));
+        }
+        for (bar, line) in self.lines.iter().zip(lines) {
+            bar.set_message(line);
+            bar.tick();
+        }
+    }
+
+    fn end(&mut self) {
+        for bar in self.lines.drain(..) {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn service_line(service: &ServiceView) -> String {
+    let mut line = format!("{:<24} {:<10}", service.service.as_str(), service.state);
+    match service.expected_bytes.filter(|expected| *expected > 0) {
+        Some(expected) if service.stored_bytes.is_none() => {
+            // An estimate may be passed; a bar may not.
+            let tenths = usize::try_from((service.source_bytes.min(expected) * 20) / expected).unwrap_or(20);
+            line.push_str(&format!(
+                " {:<20} {} of {}",
+                "█".repeat(tenths),
+                format_size(service.source_bytes),
+                format_size(expected)
+            ));
+        }
+        Some(_) | None => line.push_str(&format!(" {}", format_size(service.source_bytes))),
+    }
+    line.push_str(&format!(", {} added", format_size(service.added_bytes)));
+    if service.attempts > 1 {
+        line.push_str(&format!(", attempt {}", service.attempts));
+    }
+    if let Some(reason) = &service.reason {
+        line.push_str(&format!(" · {reason}"));
+    }
+    line
+}

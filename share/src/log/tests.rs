@@ -1,0 +1,144 @@
+//! The log on a real folder: founding, appending, racing, tearing, going back, and segments.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use muster_protocol::age::Identity;
+use muster_protocol::envelope::Signer;
+use muster_protocol::ids::Nonce;
+use muster_protocol::log::{Audit, Genesis, Head, Keyset, KeysetKey, Pin, ReplayError, seal_statement};
+use muster_protocol::time::UnixMillis;
+use tempfile::TempDir;
+
+use super::segment::SLOTS;
+use super::{AppendError, HeadMemory, Log, LogError, found, parse_head};
+use crate::entropy::OsEntropy;
+use crate::store::{self, Store};
+
+fn root() -> Signer {
+    Signer::from_seed(&[1; 32])
+}
+
+fn note(what: &str) -> Audit {
+    Audit { who: root().key_id(), what: what.to_owned(), at: UnixMillis(0) }
+}
+
+async fn founded() -> (TempDir, Arc<dyn Store>, Log) {
+    let folder = TempDir::new().expect("folder");
+    let store = store::open(&folder.path().to_string_lossy()).await.expect("share");
+    let genesis = Genesis {
+        name: "test".parse().expect("name"),
+        salt: [2; 32],
+        share: Nonce::from_bytes([3; 16]),
+        created: UnixMillis(0),
+    };
+    let log = found(store.clone(), &root(), &genesis).await.expect("founded");
+    (folder, store, log)
+}
+
+fn slot(folder: &Path, number: u64) -> std::path::PathBuf {
+    folder.join(format!("log/{number:010}"))
+}
+
+#[tokio::test]
+async fn what_is_appended_is_read_by_others_and_a_second_fleet_is_refused() {
+    let (_folder, store, mut log) = founded().await;
+    let key = Identity::generate(&mut OsEntropy).recipient();
+    let keyset = Keyset { previous: None, keys: vec![KeysetKey { recipient: key, label: "one".into() }] };
+    let statement = seal_statement(&root(), &log.state().fleet, &keyset);
+    let head = log.append_statement::<Keyset>(&root(), statement).await.expect("appended");
+    let other = Log::open(store.clone(), Pin { root: Some(root().key_id()), ..Pin::default() }).await.expect("opens");
+    assert_eq!(other.head(), head);
+    assert_eq!(other.state().keyset(), Some((1, &keyset)));
+    let genesis = Genesis {
+        name: "other".parse().expect("name"),
+        salt: [9; 32],
+        share: Nonce::from_bytes([3; 16]),
+        created: UnixMillis(0),
+    };
+    assert!(matches!(found(store.clone(), &root(), &genesis).await, Err(AppendError::Store(_))));
+    let wrong = Pin { root: Some(Signer::from_seed(&[9; 32]).key_id()), ..Pin::default() };
+    assert!(matches!(Log::open(store, wrong).await, Err(LogError::Replay(ReplayError::Genesis { .. }))));
+}
+
+#[tokio::test]
+async fn a_lost_slot_is_told_and_the_next_one_taken() {
+    let (_folder, store, mut one) = founded().await;
+    let mut two = Log::open(store, Pin::default()).await.expect("opens");
+    one.append(&root(), &note("one")).await.expect("appended");
+    assert!(matches!(two.append(&root(), &note("two")).await, Err(AppendError::Lost)));
+    let head = two.append(&root(), &note("two")).await.expect("appended after reading on");
+    assert_eq!(head.number, 2);
+    one.refresh().await.expect("reads on");
+    assert_eq!(one.head(), head);
+}
+
+#[tokio::test]
+async fn a_torn_slot_is_passed_over() {
+    let (folder, store, mut log) = founded().await;
+    std::fs::write(slot(folder.path(), 1), b"torn").expect("written");
+    assert!(matches!(log.append(&root(), &note("a")).await, Err(AppendError::Lost)));
+    assert_eq!(log.append(&root(), &note("a")).await.expect("appended").number, 2);
+    let other = Log::open(store, Pin::default()).await.expect("opens");
+    assert_eq!((other.head(), other.state().void.as_slice()), (log.head(), &[1][..]));
+}
+
+#[tokio::test]
+async fn a_log_that_went_back_is_noticed() {
+    let (folder, store, mut log) = founded().await;
+    log.append(&root(), &note("a")).await.expect("appended");
+    let memory = HeadMemory::at(&folder.path().join("head"));
+    assert_eq!(memory.recall().expect("nothing yet"), None);
+    memory.remember(&log.head()).expect("remembered");
+    let seen = memory.recall().expect("recalled");
+    assert_eq!(seen, Some(log.head()));
+    assert_eq!(parse_head(&log.head().to_string()), seen);
+    std::fs::remove_file(slot(folder.path(), 1)).expect("removed");
+    let pin = Pin { head: seen, ..Pin::default() };
+    assert!(matches!(Log::open(store, pin).await, Err(LogError::Shortened { head: 0, seen: 1 })));
+}
+
+#[tokio::test]
+async fn an_empty_folder_is_no_share() {
+    let folder = TempDir::new().expect("folder");
+    let store = store::open(&folder.path().to_string_lossy()).await.expect("folder");
+    assert!(matches!(Log::open(store, Pin::default()).await, Err(LogError::NotAShare { .. })));
+}
+
+/// A long log, without waiting for a thousand fsyncs.
+async fn long() -> (TempDir, Arc<dyn Store>, Head) {
+    let (folder, store, log) = founded().await;
+    let mut state = log.state().clone();
+    while state.next < SLOTS + 5 {
+        let bytes = muster_protocol::log::seal(&root(), &state.fleet, state.next, state.head, &note("x"));
+        std::fs::write(slot(folder.path(), state.next), &bytes).expect("written");
+        state.replay(&bytes).expect("replays");
+    }
+    (folder, store, state.head)
+}
+
+#[tokio::test]
+async fn a_segment_stands_for_its_slots_and_a_lying_one_for_nothing() {
+    let (folder, store, head) = long().await;
+    let log = Log::open(store.clone(), Pin::default()).await.expect("opens");
+    log.write_segment().await.expect("written");
+    let segment = folder.path().join("log/segment-0000000000");
+    let bytes = std::fs::read(&segment).expect("the segment");
+
+    // With a slot gone, only a reader that takes the segment still gets through.
+    let kept = std::fs::read(slot(folder.path(), 500)).expect("slot");
+    std::fs::remove_file(slot(folder.path(), 500)).expect("removed");
+    assert_eq!(Log::open(store.clone(), Pin::default()).await.expect("opens").head(), head);
+    std::fs::write(slot(folder.path(), 500), kept).expect("back");
+
+    // Its last record blanked: it replays as void, and what follows would look like a fork.
+    let last = std::fs::read(slot(folder.path(), SLOTS - 1)).expect("slot").len();
+    let mut lying = bytes.clone();
+    let at = lying.len() - last;
+    lying[at..].fill(0);
+    for bad in [lying, bytes[..bytes.len() - 1].to_vec(), b"garbage".to_vec()] {
+        std::fs::remove_file(&segment).expect("removed");
+        std::fs::write(&segment, bad).expect("written");
+        assert_eq!(Log::open(store.clone(), Pin::default()).await.expect("opens").head(), head);
+    }
+}
