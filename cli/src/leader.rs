@@ -1,5 +1,6 @@
 //! Talks to the coordinators over NATS: questions and triggers. Every wait has a limit.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,7 +23,7 @@ const PAGES: usize = 10_000;
 
 /// The way to the leading coordinator.
 pub(crate) struct Leader {
-    bus: NatsBus,
+    bus: Arc<dyn Bus>,
     subjects: Subjects,
 }
 
@@ -38,7 +39,12 @@ impl Leader {
         let streams = streams(&subjects, operator.fleet.name.as_str())?;
         let name = format!("muster {}", operator.operator.name);
         let bus = NatsBus::connect(NatsConfig::new(operator.nats.url.as_str(), name, streams)).await?;
-        Ok(Self { bus, subjects })
+        Ok(Self { bus: Arc::new(bus), subjects })
+    }
+
+    /// Over a bus that is there already.
+    pub(crate) fn on(bus: Arc<dyn Bus>, subjects: Subjects) -> Self {
+        Self { bus, subjects }
     }
 
     /// Asks for a round.

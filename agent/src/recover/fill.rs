@@ -71,7 +71,8 @@ impl File {
     fn done(&self, writer: &Writer) -> Result<(), WriteError> {
         let mut state = self.state();
         state.left = state.left.saturating_sub(1);
-        match state.handle.take_if(|_| state.left == 0) {
+        let last = state.left == 0;
+        match state.handle.take_if(|_| last) {
             Some(handle) => writer.finish(handle, &self.entry),
             None => Ok(()),
         }

@@ -349,7 +349,7 @@ async fn trusted_log(request: &Request) -> Result<Ledger, RecoverError> {
 async fn select<'a>(request: &Request, ledger: &'a Ledger) -> Result<&'a RoundState, RecoverError> {
     let selected = match (&request.round, ledger.broken) {
         (RoundSelector::Latest, true) => Err(SelectError::None),
-        (RoundSelector::Latest | RoundSelector::Named(_), _) => request.round.select(&ledger.state),
+        (RoundSelector::Latest | RoundSelector::Number(_) | RoundSelector::Prefix(_), _) => request.round.select(&ledger.state),
     };
     match selected {
         Err(SelectError::None | SelectError::Unknown { .. }) if ledger.broken => {

@@ -1,7 +1,5 @@
 //! Which round is meant: `latest`, a number, or a unique prefix of an id.
 
-use std::str::FromStr;
-
 use muster_protocol::log::{RoundPhase, RoundState, State};
 
 /// What was asked for.
@@ -10,20 +8,18 @@ pub enum RoundSelector {
     /// The newest committed round that is not swept.
     #[default]
     Latest,
-    /// A number, or the beginning of an id.
-    Named(String),
+    /// By number.
+    Number(u64),
+    /// By the beginning of its id, in lowercase hexadecimal.
+    Prefix(String),
 }
 
-impl FromStr for RoundSelector {
-    type Err = SelectError;
-
-    fn from_str(text: &str) -> Result<Self, SelectError> {
-        match text {
-            "latest" => Ok(Self::Latest),
-            _ if !text.is_empty() && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) => {
-                Ok(Self::Named(text.to_owned()))
-            }
-            _ => Err(SelectError::Malformed { round: text.chars().take(80).collect() }),
+impl std::fmt::Display for RoundSelector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Latest => f.write_str("latest"),
+            Self::Number(number) => write!(f, "{number}"),
+            Self::Prefix(prefix) => f.write_str(prefix),
         }
     }
 }
@@ -31,12 +27,6 @@ impl FromStr for RoundSelector {
 /// Why no round, or not one, is meant.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SelectError {
-    /// No such words.
-    #[error("{round:?} names no round: give latest, a number, or the beginning of a round's id")]
-    Malformed {
-        /// What was given.
-        round: String,
-    },
     /// The share has no such round.
     #[error("the share has no round {round}")]
     Unknown {
@@ -76,17 +66,17 @@ impl RoundSelector {
     /// # Errors
     /// See [`SelectError`].
     pub fn select<'a>(&self, state: &'a State) -> Result<&'a RoundState, SelectError> {
-        let Self::Named(text) = self else { return state.newest_recoverable().ok_or(SelectError::None) };
-        let number = text.parse().ok();
-        let mut found: Vec<_> =
-            state.rounds.values().filter(|round| Some(round.open.number) == number).collect();
-        if found.is_empty() {
-            found = state.rounds.values().filter(|r| r.open.round.to_string().starts_with(text)).collect();
-        }
+        let found: Vec<_> = match self {
+            Self::Latest => return state.newest_recoverable().ok_or(SelectError::None),
+            Self::Number(number) => state.rounds.values().filter(|r| r.open.number == *number).collect(),
+            Self::Prefix(prefix) => {
+                state.rounds.values().filter(|r| r.open.round.to_string().starts_with(prefix)).collect()
+            }
+        };
         let round = match found.as_slice() {
-            [] => return Err(SelectError::Unknown { round: text.clone() }),
+            [] => return Err(SelectError::Unknown { round: self.to_string() }),
             [round] => *round,
-            several => return Err(SelectError::Ambiguous { round: text.clone(), count: several.len() }),
+            several => return Err(SelectError::Ambiguous { round: self.to_string(), count: several.len() }),
         };
         let number = round.open.number;
         match round.phase {

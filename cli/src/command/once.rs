@@ -1,0 +1,162 @@
+//! `muster once DIR`: one round of a folder's services in this process, over a bus of its own, without NATS. The same
+//! coordinator and the same agents as ever run it; only the wire is shorter.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use muster_bus::{Bus, EmbeddedBus, Limits};
+use muster_coordinator::config::Config as CoordinatorConfig;
+use muster_protocol::entropy::random;
+use muster_protocol::ids::hex;
+use muster_protocol::message::{Trigger, TriggerState};
+use muster_protocol::subject::Subjects;
+use muster_share::entropy::OsEntropy;
+use muster_share::{secret_file, store};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::args::Once;
+use crate::command::daemon;
+use crate::exit::Exit;
+use crate::failure::{Failure, Outcome};
+use crate::fleet::Fleet;
+use crate::folder::FleetFolder;
+use crate::follow::{self, Show};
+use crate::leader::{self, Leader};
+use crate::round_view::RoundView;
+
+/// Longest wait for coordinator and agents to end.
+const END: Duration = Duration::from_secs(15);
+/// What the coordinator's start may take beside its wait for the lead.
+const START: Duration = Duration::from_secs(60);
+
+/// Runs it.
+pub(crate) async fn run(args: Once) -> Outcome {
+    let folder = FleetFolder::open(&args.dir)?;
+    let show = if args.json { Show::Nothing } else { Show::People };
+    let _telemetry = muster_telemetry::Config {
+        filter: std::env::var("MUSTER_LOG_FILTER").unwrap_or_else(|_| "warn".to_owned()),
+        ..muster_telemetry::Config::new("muster", "once")
+    }
+    .build()
+    .map_err(|error| Failure::usage(error.to_string()).caused_by(&error))?;
+    let (stop, stopped) = watch::channel(false);
+    let mut daemons = JoinSet::new();
+    let outcome = tokio::select! {
+        outcome = round(&folder, args, show, stopped, &mut daemons) => outcome,
+        _ = tokio::signal::ctrl_c() => Ok(None),
+    };
+    stop.send_replace(true);
+    let ended = async { while daemons.join_next().await.is_some() {} };
+    if tokio::time::timeout(END, ended).await.is_err() {
+        daemons.abort_all();
+    }
+    match outcome? {
+        Some(view) => Ok(follow::finish(&view, if show == Show::Nothing { Show::Json } else { show })),
+        None => Ok(Exit::Interrupted),
+    }
+}
+
+async fn round(
+    folder: &FleetFolder,
+    args: Once,
+    show: Show,
+    stopped: watch::Receiver<bool>,
+    daemons: &mut JoinSet<Result<(), Failure>>,
+) -> Result<Option<RoundView>, Failure> {
+    let mut fleet = Fleet::of(folder.operator.clone()).await?;
+    let known = fleet.state().services();
+    if let Some(stranger) = args.services.iter().flatten().find(|service| !known.contains(service)) {
+        return Err(Failure::usage(format!("--services: {stranger} is no service of {}", fleet.name())));
+    }
+    let name = &folder.operator.fleet.name;
+    let subjects = Subjects::new(name);
+    let bus: Arc<dyn Bus> = Arc::new(EmbeddedBus::new(leader::streams(&subjects, name.as_str())?, Limits::default()));
+    let (_, config) = coordinator_to_run(folder, &fleet)?;
+    let lead = config.lead.takeover.0;
+    let deadline = config.round.deadline.0;
+    let shared = store::open(&config.share.url).await?;
+    let running = muster_coordinator::daemon::run_on(config.clone(), bus.clone(), shared, stopped.clone());
+    daemons.spawn(async move { running.await.map_err(daemon::coordinator) });
+    for (_, config) in &folder.agents {
+        let wanted = args.services.as_ref().is_none_or(|services| services.contains(&config.agent.service));
+        if wanted {
+            let shared = store::open(&config.share.url).await?;
+            let running = muster_agent::daemon::run_on(config.clone(), bus.clone(), shared, stopped.clone());
+            daemons.spawn(async move { running.await.map_err(daemon::agent) });
+        }
+    }
+    let leader = Leader::on(bus, subjects);
+    let work = async {
+        let trigger = Trigger {
+            services: args.services.clone(),
+            request: Some(hex(&random::<16>(&mut OsEntropy))),
+            reason: Some("once".to_owned()),
+        };
+        let asked = ask(&leader, &trigger, lead * 2 + START).await?;
+        // Reading everything again comes after the deadline, and takes about as long as writing it.
+        follow::follow(&mut fleet, Some(&leader), asked, deadline * 3, show).await
+    };
+    tokio::select! {
+        view = work => view.map(Some),
+        failure = first_failure(daemons) => Err(failure),
+    }
+}
+
+/// The coordinator that held the last epoch goes on at once; any other would have to wait for the lead.
+fn coordinator_to_run<'a>(
+    folder: &'a FleetFolder,
+    fleet: &Fleet,
+) -> Result<&'a (PathBuf, CoordinatorConfig), Failure> {
+    let holder = fleet.state().epoch.map(|epoch| epoch.holder);
+    for coordinator in &folder.coordinators {
+        if Some(secret_file::read_signing_key(&coordinator.1.coordinator.key)?.key_id()) == holder {
+            return Ok(coordinator);
+        }
+    }
+    Ok(folder.coordinators.first().expect("a fleet's folder has at least one coordinator"))
+}
+
+async fn ask(
+    leader: &Leader,
+    trigger: &Trigger,
+    limit: Duration,
+) -> Result<muster_protocol::ids::RoundId, Failure> {
+    let began = Instant::now();
+    loop {
+        match leader.trigger(trigger).await {
+            Ok(reply) => {
+                return match (reply.state, reply.round) {
+                    (TriggerState::Skipped | TriggerState::Refused, _) | (_, None) => {
+                        let reason = reply.reason.unwrap_or_else(|| "no reason was given".to_owned());
+                        Err(Failure::new(Exit::Refused, format!("the round was refused: {reason}")))
+                    }
+                    (
+                        TriggerState::Opened | TriggerState::Running | TriggerState::Ended | TriggerState::Queued,
+                        Some(round),
+                    ) => Ok(round),
+                };
+            }
+            // Nobody leads yet.
+            Err(failure) if failure.exit() == Exit::Unreachable && began.elapsed() < limit => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            Err(failure) => return Err(failure),
+        }
+    }
+}
+
+/// Ends with the first daemon that cannot go on; never while all run.
+async fn first_failure(daemons: &mut JoinSet<Result<(), Failure>>) -> Failure {
+    loop {
+        match daemons.join_next().await {
+            Some(Ok(Err(failure))) => return failure,
+            Some(Ok(Ok(()))) => {}
+            Some(Err(error)) => {
+                return Failure::new(Exit::Failed, "a part of the round has a fault").because(error.to_string());
+            }
+            None => return Failure::new(Exit::Failed, "coordinator and agents ended before the round did"),
+        }
+    }
+}

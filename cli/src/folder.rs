@@ -1,0 +1,82 @@
+//! A fleet's folder, as `init` made it: all its configurations, loaded and checked before anything starts.
+
+use std::path::{Path, PathBuf};
+
+use muster_agent::config::Config as AgentConfig;
+use muster_coordinator::config::Config as CoordinatorConfig;
+
+use crate::failure::Failure;
+use crate::lock::Lock;
+use crate::operator::{self, Operator};
+use crate::screen;
+
+/// A fleet's folder, locked.
+#[derive(Debug)]
+pub(crate) struct FleetFolder {
+    /// The folder, absolute.
+    pub(crate) dir: PathBuf,
+    /// The operator.
+    pub(crate) operator: Operator,
+    /// Coordinators with their files; at least one.
+    pub(crate) coordinators: Vec<(PathBuf, CoordinatorConfig)>,
+    /// Agents with their files; at least one.
+    pub(crate) agents: Vec<(PathBuf, AgentConfig)>,
+    _lock: Lock,
+}
+
+impl FleetFolder {
+    /// Locks and loads it.
+    ///
+    /// # Errors
+    /// Exit 7 when it is in use; exit 2 when it is none, or a configuration or key file cannot be used.
+    pub(crate) fn open(dir: &Path) -> Result<Self, Failure> {
+        let lock = Lock::take(dir)?;
+        let dir = std::path::absolute(dir)
+            .map_err(|error| Failure::usage(format!("{} is no usable path", dir.display())).because(error.to_string()))?;
+        let operator = Operator::load(&dir.join(operator::FILE))?;
+        let mut coordinators = Vec::new();
+        for file in files(&dir, "coordinator")? {
+            let config = CoordinatorConfig::load(&file)?;
+            drop(muster_share::secret_file::read_signing_key(&config.coordinator.key)?);
+            coordinators.push((file, config));
+        }
+        let mut agents = Vec::new();
+        for file in files(&dir.join("agents"), "")? {
+            let config = AgentConfig::load(&file)?;
+            drop(muster_share::secret_file::read_signing_key(&config.agent.key)?);
+            drop(muster_share::secret_file::read_identities(&config.agent.sealing_key)?);
+            drop(muster_share::secret_file::read_hex_key(&config.agent.chunk_key)?);
+            agents.push((file, config));
+        }
+        for (name, missing) in [("coordinator.toml", coordinators.is_empty()), ("agents/NAME.toml", agents.is_empty())] {
+            if missing {
+                return Err(Failure::usage(format!("{} has no {name}", dir.display())).next("muster init DIR … makes them"));
+            }
+        }
+        Ok(Self { dir, operator, coordinators, agents, _lock: lock })
+    }
+
+    /// Says which private keys can be reached and should not.
+    pub(crate) fn warn_of_keys(&self) {
+        for path in self.operator.reachable_keys() {
+            screen::aside(format!("warning: KEY-02: the private key {} can be read here: take it away", path.display()));
+        }
+    }
+}
+
+/// The TOML files of a folder whose name starts with `prefix`, sorted.
+fn files(folder: &Path, prefix: &str) -> Result<Vec<PathBuf>, Failure> {
+    let unreadable = |error: std::io::Error| {
+        Failure::usage(format!("the folder {} cannot be read", folder.display())).because(error.to_string())
+    };
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if name.starts_with(prefix) && name.ends_with(".toml") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}

@@ -1,0 +1,265 @@
+//! Effects: what a machine wants done becomes a task, and what the task brings back an event.
+
+use muster_protocol::alert::Code;
+use muster_protocol::document::{Manifest, Receipt};
+use muster_protocol::envelope::{Payload, open_as};
+use muster_protocol::ids::{RoundId, ServiceName};
+use muster_protocol::log::{Commit, End, Verified};
+use muster_protocol::round::{CheckFailure, Effect, Event, Machine, Phase};
+use muster_protocol::subject::Subject;
+use muster_protocol::{entropy::random, ids::ObjectId};
+use muster_share::entropy::OsEntropy;
+use muster_share::layout::{ObjectPath, Prefix, SlicePart};
+use muster_share::store::Listed;
+
+use crate::check::{self, Case};
+use crate::scribe::{Entry, ScribeError, causes, unix_now};
+use crate::{manifest, reread};
+
+use super::requests::{refused, send_trigger_reply};
+use super::{Desk, Report};
+
+impl Desk {
+    /// Carries out every effect that is waiting.
+    pub(super) fn carry(&mut self) {
+        let mut publish = false;
+        let ids: Vec<_> = self.rounds.keys().copied().collect();
+        for id in ids {
+            while let Some(effect) = self.rounds.get_mut(&id).and_then(|r| r.machine.poll_effect()) {
+                publish |= effect == Effect::Publish;
+                self.carry_one(id, effect);
+            }
+        }
+        if publish {
+            self.publish();
+        }
+        if !self.waiting.is_empty() {
+            self.wake_waiting();
+        }
+        self.forget();
+    }
+
+    pub(super) fn carry_one(&mut self, id: RoundId, effect: Effect) {
+        match effect {
+            Effect::Publish => {}
+            Effect::AppendOpen => self.append_open(id),
+            Effect::FindReceipts => self.find_receipts(id),
+            Effect::PublishRetry { service, attempt } => self.publish_retry(id, service, attempt),
+            Effect::Welcome { service, attempt } => self.welcome(id, &service, attempt),
+            Effect::Check { service, receipt, receipt_size, attempt } => {
+                self.check(id, service, receipt, receipt_size, attempt);
+            }
+            Effect::Acknowledge { service, attempt, receipt, verdict } => {
+                let reply = self.rounds.get_mut(&id).and_then(|r| r.notices.remove(&service));
+                if let Some(reply) = reply {
+                    self.acknowledge(id, attempt, receipt, verdict, reply);
+                }
+            }
+            Effect::WriteManifest { outcome, slices, absent } => {
+                let state = self.state();
+                let Some(round) = self.rounds.get(&id) else { return };
+                let manifest = Manifest {
+                    round: id,
+                    number: round.open.number,
+                    epoch: self.setting.scribe.epoch(),
+                    keyset: state.keyset().map_or(0, |(number, _)| number),
+                    opened: round.open.at,
+                    assembled: unix_now(),
+                    trigger: round.open.trigger.clone(),
+                    outcome,
+                    slices,
+                    absent,
+                };
+                let (store, signer) = (self.setting.store.clone(), self.setting.signer.clone());
+                self.task(id, async move {
+                    match manifest::write(store, signer, state.fleet, manifest).await {
+                        Ok((manifest, manifest_size)) => Event::ManifestWritten { manifest, manifest_size },
+                        Err(error) => Event::StageFailed { reason: causes(&error) },
+                    }
+                });
+            }
+            Effect::AppendCommit { outcome, manifest, manifest_size } => {
+                let commit = Commit { epoch: 0, round: id, manifest, manifest_size, outcome, at: unix_now() };
+                self.append(id, Entry::Commit(commit), Event::Committed);
+            }
+            Effect::Reread { slices } => {
+                let (store, fleet) = (self.setting.store.clone(), self.state().fleet);
+                self.task(id, async move {
+                    match reread::reread(store, fleet, id, slices).await {
+                        Ok((objects, bytes)) => Event::Reread { objects, bytes },
+                        Err(CheckFailure::Unavailable { reason }) => Event::StageFailed { reason },
+                        Err(CheckFailure::Refused(failure)) => {
+                            tracing::error!(
+                                reason = failure.reason,
+                                "{}: the round is not verified",
+                                Code::Verify01
+                            );
+                            Event::RereadFailed { reason: failure.reason }
+                        }
+                    }
+                });
+            }
+            Effect::AppendVerified { objects, bytes } => {
+                let verified = Verified { epoch: 0, round: id, objects, bytes, at: unix_now() };
+                self.append(id, Entry::Verified(verified), Event::VerifiedAppended);
+            }
+            Effect::AppendEnd { outcome, reason } => {
+                let end = End { epoch: 0, round: id, outcome, reason, at: unix_now() };
+                self.append(id, Entry::End(end), Event::EndAppended);
+            }
+            Effect::Finished => self.finished(id),
+        }
+    }
+
+    /// Runs a task whose outcome is an event of the round.
+    pub(super) fn task(&self, id: RoundId, work: impl Future<Output = Event> + Send + 'static) {
+        let reports = self.reports.clone();
+        tokio::spawn(async move {
+            // The desk may be gone: then nobody waits for the event.
+            let _ = reports.send(Report::Event(id, Box::new(work.await))).await;
+        });
+    }
+
+    pub(super) fn append(&self, id: RoundId, entry: Entry, done: Event) {
+        let (scribe, reports) = (self.setting.scribe.clone(), self.reports.clone());
+        tokio::spawn(async move {
+            let report = match scribe.write(entry).await {
+                Ok(()) => Report::Event(id, Box::new(done)),
+                Err(ScribeError::Deposed { epoch }) => {
+                    tracing::warn!(epoch, "COORD-01: another coordinator leads now");
+                    Report::Deposed
+                }
+                Err(error) => {
+                    let reason = causes(&error);
+                    tracing::warn!(reason, "the log took no record; trying again");
+                    Report::Event(id, Box::new(Event::StageFailed { reason }))
+                }
+            };
+            let _ = reports.send(report).await;
+        });
+    }
+
+    pub(super) fn append_open(&mut self, id: RoundId) {
+        if let Some(round) = self.rounds.get(&id) {
+            self.append(id, Entry::Open(round.open.clone()), Event::Opened);
+        }
+    }
+
+    pub(super) fn check(
+        &mut self,
+        id: RoundId,
+        service: ServiceName,
+        receipt: ObjectId,
+        receipt_size: u64,
+        attempt: u32,
+    ) {
+        let state = self.state();
+        let (Some(round), Some(agent)) = (self.rounds.get(&id), state.agent(&service).map(|a| a.key)) else {
+            return;
+        };
+        let (open, open_position) = (round.open.clone(), round.position);
+        let case = Case {
+            state,
+            open,
+            open_position,
+            service: service.clone(),
+            agent,
+            attempt,
+            receipt,
+            receipt_size,
+        };
+        let store = self.setting.store.clone();
+        self.task(id, async move {
+            let result = check::check(store, case).await;
+            if let Err(failure) = &result {
+                tracing::warn!(%service, ?failure, "slice not accepted");
+            }
+            Event::Checked { service, receipt, result }
+        });
+    }
+
+    /// A former leader may have acknowledged receipts that only the share remembers.
+    pub(super) fn find_receipts(&self, id: RoundId) {
+        let Some(round) = self.rounds.get(&id) else { return };
+        for member in round.machine.members() {
+            let (store, reports, service) =
+                (self.setting.store.clone(), self.reports.clone(), member.service.clone());
+            let fleet = self.state().fleet;
+            tokio::spawn(async move {
+                use futures::StreamExt;
+                let mut listing = store.list(&Prefix::RoundSlices(service.clone(), id));
+                let mut newest: Option<(u32, ObjectId, u64)> = None;
+                while let Some(Ok(listed)) = listing.next().await {
+                    let Listed::Object { path, size } = listed else { continue };
+                    let ObjectPath::Slice { id: receipt, part: SlicePart::Receipt, .. } = path else {
+                        continue;
+                    };
+                    let max = Receipt::MAX_LEN as u64;
+                    let Ok(bytes) = store.get(&path, max).await else { continue };
+                    let opened = open_as::<Receipt>(&bytes, &fleet);
+                    let Ok((_, read)) = opened else { continue };
+                    if newest.is_none_or(|(attempt, ..)| read.attempt > attempt) {
+                        newest = Some((read.attempt, receipt, size));
+                    }
+                }
+                if let Some((attempt, receipt, receipt_size)) = newest {
+                    let event = Event::Stored { service, attempt, receipt, receipt_size };
+                    let _ = reports.send(Report::Event(id, Box::new(event))).await;
+                }
+            });
+        }
+    }
+
+    /// Fetches the manifest of a round that an earlier leader committed but did not verify.
+    pub(super) fn verify_later(&self, commit: Commit) {
+        let (store, reports, fleet) = (self.setting.store.clone(), self.reports.clone(), self.state().fleet);
+        tokio::spawn(async move {
+            let path = ObjectPath::Manifest(commit.manifest);
+            match check::read_object(store.as_ref(), &path, &commit.manifest, commit.manifest_size).await {
+                Ok(bytes) => match open_as::<Manifest>(&bytes, &fleet) {
+                    Ok((_, manifest)) => {
+                        let _ = reports.send(Report::Unverified(Box::new(manifest))).await;
+                    }
+                    Err(error) => tracing::error!(error = causes(&error), "{}: {path}", Code::Verify02),
+                },
+                Err(failure) => tracing::error!(?failure, "{}: {path} is not readable", Code::Verify02),
+            }
+        });
+    }
+
+    pub(super) fn verify(&mut self, manifest: Manifest) {
+        let state = self.state();
+        let Some(round) = state.rounds.get(&manifest.round) else { return };
+        let seed = u64::from_be_bytes(random(&mut OsEntropy));
+        let machine =
+            Machine::verify(manifest.outcome, manifest.slices, self.setting.policy, seed, self.now());
+        self.seat(machine, round.open.clone(), round.position);
+    }
+
+    pub(super) fn finished(&mut self, id: RoundId) {
+        let Some(round) = self.rounds.get_mut(&id) else { return };
+        round.finished = true;
+        let retries = std::mem::take(&mut round.retries);
+        let number = round.open.number;
+        match round.machine.phase() {
+            Phase::Ended { outcome, verified } => {
+                let (outcome, seconds) = (outcome.as_str(), round.began.elapsed().as_secs_f64());
+                tracing::info!(round = number, outcome, verified, seconds, "round ended");
+            }
+            Phase::Opening
+            | Phase::Capturing
+            | Phase::Writing
+            | Phase::Committing { .. }
+            | Phase::Verifying { .. }
+            | Phase::Confirming { .. }
+            | Phase::Ending { .. } => {}
+        }
+        for (reply, format) in round.opened_reply.drain(..).collect::<Vec<_>>() {
+            send_trigger_reply(reply, format, &refused("the round could not be opened".into()));
+        }
+        self.ended.push_back(id);
+        for service in retries {
+            self.send_value(&Subject::ServiceState(service), None);
+        }
+    }
+}

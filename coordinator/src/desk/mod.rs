@@ -1,0 +1,299 @@
+//! The desk: one loop that owns every open round's machine while this coordinator leads.
+//!
+//! It only carries: messages become events, effects become tasks, and what a task brings back becomes an event again.
+//! Nothing here waits for the share or the bus, so that no slow part holds up another round.
+
+mod carry;
+mod requests;
+mod talk;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use muster_bus::{Job, Reply};
+use muster_protocol::document::Manifest;
+use muster_protocol::entropy::random;
+use muster_protocol::envelope::Signer;
+use muster_protocol::ids::{KeyId, RoundId, ServiceName};
+use muster_protocol::log::{Open, Scope, State};
+use muster_protocol::message::{Format, Hello};
+use muster_protocol::round::{Event, Machine, Overlap, Policy, Start};
+use muster_protocol::session::Ephemeral;
+use muster_protocol::subject::Subjects;
+use muster_protocol::time::Time;
+use muster_share::entropy::OsEntropy;
+use muster_share::store::Store;
+use tokio::sync::mpsc;
+
+use crate::answer;
+use crate::intake::{Ignored, Input};
+use crate::publisher::Value;
+use crate::roll::Roll;
+use crate::scribe::ScribeHandle;
+use requests::send_trigger_reply;
+
+/// Ended rounds that are still told on the query subject.
+const REMEMBERED: usize = 16;
+/// Requests that may wait for their services.
+const MAX_QUEUED: usize = 64;
+/// How long a job whose services are busy waits before it is looked at again.
+const JOB_AGAIN: Duration = Duration::from_secs(2);
+
+/// What the desk needs of the world.
+pub(crate) struct Setting {
+    pub(crate) name: String,
+    pub(crate) signer: Arc<Signer>,
+    pub(crate) subjects: Subjects,
+    pub(crate) policy: Policy,
+    pub(crate) overlap: Overlap,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) scribe: ScribeHandle,
+    pub(crate) publisher: mpsc::Sender<Value>,
+    pub(crate) ignored: Arc<Ignored>,
+}
+
+/// What a task brings back.
+enum Report {
+    Event(RoundId, Box<Event>),
+    /// The manifest of a round that is committed and was never read again.
+    Unverified(Box<Manifest>),
+    Deposed,
+}
+
+/// One round at the desk.
+pub(crate) struct Round {
+    pub(crate) machine: Machine,
+    pub(crate) open: Open,
+    pub(crate) position: u64,
+    pub(crate) began: Instant,
+    ephemeral: Ephemeral,
+    opened_reply: Vec<(Reply, Format)>,
+    opened_job: Option<Job>,
+    hellos: HashMap<ServiceName, (KeyId, Hello, Reply)>,
+    notices: HashMap<ServiceName, Reply>,
+    retries: Vec<ServiceName>,
+    finished: bool,
+}
+
+struct Request {
+    id: RoundId,
+    scope: Scope,
+    trigger: String,
+}
+
+/// The desk.
+pub(crate) struct Desk {
+    pub(crate) setting: Setting,
+    pub(crate) rounds: BTreeMap<RoundId, Round>,
+    pub(crate) ended: VecDeque<RoundId>,
+    pub(crate) roll: Roll,
+    pub(crate) queued: VecDeque<RoundId>,
+    waiting: VecDeque<Request>,
+    origin: Instant,
+    revision: u64,
+    reports: mpsc::Sender<Report>,
+}
+
+/// Why the desk was left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Left {
+    /// Somebody else leads.
+    Deposed,
+    /// It was told to stop.
+    Stopped,
+}
+
+/// Works until this coordinator is deposed or told to stop.
+pub(crate) async fn work(
+    setting: Setting,
+    mut inbox: mpsc::Receiver<Input>,
+    mut stop: tokio::sync::watch::Receiver<bool>,
+) -> Left {
+    let (reports, mut reported) = mpsc::channel(1024);
+    let mut desk = Desk {
+        setting,
+        rounds: BTreeMap::new(),
+        ended: VecDeque::new(),
+        roll: Roll::default(),
+        queued: VecDeque::new(),
+        waiting: VecDeque::new(),
+        origin: Instant::now(),
+        revision: 0,
+        reports,
+    };
+    desk.resume();
+    let mut log = desk.setting.scribe.changes();
+    let mut minute = tokio::time::interval(Duration::from_secs(60));
+    let mut told = 0;
+    loop {
+        desk.carry();
+        let now = desk.now();
+        let due = desk.rounds.values().filter_map(|r| r.machine.poll_timeout()).map(|(due, _)| due).min();
+        let wait = due.map_or(Duration::from_secs(60), |due| due.since(now));
+        tokio::select! {
+            input = inbox.recv() => match input {
+                Some(input) => desk.take(input),
+                None => return Left::Stopped,
+            },
+            report = reported.recv() => match report {
+                Some(Report::Event(round, event)) => desk.event(&round, *event),
+                Some(Report::Unverified(manifest)) => desk.verify(*manifest),
+                Some(Report::Deposed) | None => return Left::Deposed,
+            },
+            () = tokio::time::sleep(wait) => {
+                let now = desk.now();
+                for round in desk.rounds.values_mut() {
+                    round.machine.handle_timeout(now);
+                }
+            }
+            _ = minute.tick() => {
+                let ignored = desk.setting.ignored.count();
+                if ignored > told {
+                    tracing::warn!(messages = ignored - told, "messages were ignored in the last minute: not ours or not valid");
+                    told = ignored;
+                }
+            }
+            changed = log.changed() => {
+                let epoch = log.borrow_and_update().epoch.map(|e| e.epoch);
+                if changed.is_err() || epoch != Some(desk.setting.scribe.epoch()) {
+                    tracing::warn!(epoch, "COORD-01: another coordinator leads now");
+                    return Left::Deposed;
+                }
+            }
+            changed = stop.changed() => if changed.is_err() || *stop.borrow() { return Left::Stopped },
+        }
+    }
+}
+
+impl Desk {
+    pub(crate) fn now(&self) -> Time {
+        Time(u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+
+    fn state(&self) -> Arc<State> {
+        self.setting.scribe.state()
+    }
+
+    /// Takes up what the log says is open, and verifies what was committed and not yet read again.
+    fn resume(&mut self) {
+        let state = self.state();
+        for round in state.open_rounds() {
+            tracing::info!(round = round.open.number, "going on with an open round");
+            self.begin(round.open.clone(), round.position, Start::Resume);
+        }
+        for round in state.rounds.values().filter(|r| r.is_recoverable() && r.word() == "committed") {
+            if let Some(commit) = round.commit() {
+                self.verify_later(commit.clone());
+            }
+        }
+        self.publish();
+    }
+
+    fn begin(&mut self, open: Open, position: u64, start: Start) {
+        let state = self.state();
+        let services: Vec<_> = state.services().into_iter().filter(|s| open.scope.contains(s)).collect();
+        let seed = u64::from_be_bytes(random(&mut OsEntropy));
+        let policy = Policy { deadline: Duration::from_millis(open.deadline_millis), ..self.setting.policy };
+        let machine = Machine::start(start, services, policy, seed, self.now());
+        self.seat(machine, open, position);
+    }
+
+    fn seat(&mut self, machine: Machine, open: Open, position: u64) {
+        let id = open.round;
+        self.ended.retain(|ended| *ended != id);
+        let round = Round {
+            machine,
+            open,
+            position,
+            began: Instant::now(),
+            ephemeral: Ephemeral::generate(&mut OsEntropy),
+            opened_reply: Vec::new(),
+            opened_job: None,
+            hellos: HashMap::new(),
+            notices: HashMap::new(),
+            retries: Vec::new(),
+            finished: false,
+        };
+        self.rounds.insert(id, round);
+    }
+
+    fn take(&mut self, input: Input) {
+        let now = Instant::now();
+        let state = self.state();
+        let may =
+            |key: &KeyId, service: &ServiceName| state.agent(service).is_some_and(|agent| agent.key == *key);
+        let stranger = |key: &KeyId, service: &ServiceName| {
+            format!("KEY-03: key {} is not the agent of {service}", key.short())
+        };
+        match input {
+            Input::Hello { key, hello, reply } => {
+                if !may(&key, &hello.service) {
+                    return self.setting.ignored.one(&stranger(&key, &hello.service));
+                }
+                self.roll.seen(&hello.service, now);
+                self.hello(key, hello, reply);
+            }
+            Input::Notice { key, notice, reply } => {
+                if !may(&key, &notice.service) {
+                    return self.setting.ignored.one(&stranger(&key, &notice.service));
+                }
+                self.roll.seen(&notice.service, now);
+                self.notice(notice, reply);
+            }
+            Input::Heartbeat { key, beat } => {
+                if !may(&key, &beat.service) {
+                    return self.setting.ignored.one(&stranger(&key, &beat.service));
+                }
+                let (service, round) = (beat.service.clone(), beat.round);
+                if !self.roll.heartbeat(beat, now) {
+                    return self.setting.ignored.one(&format!("a replayed heartbeat of {service}"));
+                }
+                if let Some(round) = round {
+                    self.event(&round, Event::Seen { service });
+                }
+            }
+            Input::Progress { key, progress } => {
+                if !may(&key, &progress.service) {
+                    return self.setting.ignored.one(&stranger(&key, &progress.service));
+                }
+                let (service, round) = (progress.service.clone(), progress.round);
+                self.roll.progress(progress, now);
+                self.event(&round, Event::Seen { service });
+            }
+            Input::Trigger { request, trigger, format, reply } => {
+                let answer = self.trigger(request, trigger, "message");
+                let (answer, opening) = answer;
+                match (opening, reply) {
+                    (Some(id), Some(reply)) => {
+                        if let Some(round) = self.rounds.get_mut(&id) {
+                            round.opened_reply.push((reply, format));
+                        }
+                    }
+                    (None, Some(reply)) => send_trigger_reply(reply, format, &answer),
+                    (_, None) => {}
+                }
+            }
+            Input::Job { request, trigger, job } => self.job(request, trigger, job),
+            Input::Query { payload, reply } => {
+                let answer = answer::answer(self, &payload);
+                tokio::spawn(async move { reply.send(Vec::new(), answer.into()).await });
+            }
+        }
+    }
+
+    fn event(&mut self, id: &RoundId, event: Event) {
+        let now = self.now();
+        if let Some(round) = self.rounds.get_mut(id) {
+            round.machine.handle(event, now);
+        }
+    }
+
+    fn forget(&mut self) {
+        while self.ended.len() > REMEMBERED {
+            if let Some(id) = self.ended.pop_front() {
+                self.rounds.remove(&id);
+            }
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Requests: what becomes of a trigger, and of those that wait for their services.
+
+use std::collections::VecDeque;
+
+use muster_bus::{Job, Reply};
+use muster_protocol::entropy::random;
+use muster_protocol::ids::{Nonce, RoundId};
+use muster_protocol::log::{Open, Scope};
+use muster_protocol::message::{Format, Trigger, TriggerError, TriggerReply, TriggerState};
+use muster_protocol::round::{Admission, Overlap, Phase, Start, admit};
+use muster_share::entropy::OsEntropy;
+
+use crate::scribe::{causes, unix_now};
+
+use super::{Desk, JOB_AGAIN, MAX_QUEUED, Request};
+
+impl Desk {
+    /// Decides on a trigger. The second part names the round whose opening must succeed before the answer is true.
+    pub(super) fn trigger(
+        &mut self,
+        request: Option<String>,
+        trigger: Result<Trigger, TriggerError>,
+        how: &str,
+    ) -> (TriggerReply, Option<RoundId>) {
+        let trigger = match trigger {
+            Ok(trigger) => trigger,
+            Err(error) => {
+                self.setting.ignored.one(&causes(&error));
+                return (refused(causes(&error)), None);
+            }
+        };
+        let state = self.state();
+        let request = trigger
+            .request
+            .or(request)
+            .unwrap_or_else(|| muster_protocol::ids::hex(&random::<16>(&mut OsEntropy)));
+        let id = RoundId::derive(&state.fleet, &request);
+        let scope = match trigger.services {
+            None => Scope::All,
+            Some(mut services) => {
+                services.sort();
+                services.dedup();
+                Scope::Services(services)
+            }
+        };
+        if let Some(round) = self.rounds.get(&id).filter(|r| !r.finished) {
+            let answer = TriggerReply {
+                round: Some(id),
+                number: Some(round.open.number).filter(|n| *n > 0),
+                state: TriggerState::Running,
+                reason: None,
+            };
+            return (answer, None);
+        }
+        // A round whose record is still on its way to the log holds its services already.
+        let opening = self.rounds.values().find(|r| {
+            *r.machine.phase() == Phase::Opening
+                && state.services().iter().any(|s| scope.contains(s) && r.open.scope.contains(s))
+        });
+        let admission = match (admit(&state, &id, &scope, self.setting.overlap), opening) {
+            (Admission::Open { .. }, Some(_)) => {
+                let reason = "a round that is just being opened has one of its services".to_owned();
+                match self.setting.overlap {
+                    Overlap::Queue => Admission::Queue { reason },
+                    Overlap::Skip => Admission::Skip { reason },
+                }
+            }
+            (admission, _) => admission,
+        };
+        let detail = trigger.reason.map_or_else(String::new, |reason| format!(": {reason}"));
+        let request = Request { id, scope, trigger: format!("{how}{detail}") };
+        let reply = |state, number, reason| TriggerReply { round: Some(id), number, state, reason };
+        match admission {
+            Admission::Open { number } => {
+                self.open(request);
+                (reply(TriggerState::Opened, Some(number), None), Some(id))
+            }
+            Admission::Known { number, ended } => {
+                let state = if ended { TriggerState::Ended } else { TriggerState::Running };
+                (reply(state, Some(number), None), None)
+            }
+            Admission::Queue { reason } => {
+                if how == "message" && !self.waiting.iter().any(|r| r.id == id) {
+                    if self.waiting.len() >= MAX_QUEUED {
+                        return (refused(format!("{MAX_QUEUED} requests wait already")), None);
+                    }
+                    self.queued.push_back(id);
+                    self.waiting.push_back(request);
+                }
+                (reply(TriggerState::Queued, None, Some(reason)), None)
+            }
+            Admission::Skip { reason } => {
+                tracing::warn!(reason, "ROUND-03: a request was skipped");
+                (reply(TriggerState::Skipped, None, Some(reason)), None)
+            }
+            Admission::Refuse { reason } => (refused(reason), None),
+        }
+    }
+
+    pub(super) fn open(&mut self, request: Request) {
+        let Request { id, scope, trigger } = request;
+        let open = Open {
+            epoch: self.setting.scribe.epoch(),
+            round: id,
+            number: 0,
+            scope,
+            nonce: Nonce::from_bytes(random(&mut OsEntropy)),
+            trigger,
+            deadline_millis: u64::try_from(self.setting.policy.deadline.as_millis()).unwrap_or(u64::MAX),
+            at: unix_now(),
+        };
+        self.begin(open, 0, Start::Fresh);
+    }
+
+    pub(super) fn job(&mut self, request: Option<String>, trigger: Result<Trigger, TriggerError>, job: Job) {
+        let (answer, opening) = self.trigger(request, trigger, "queue");
+        if let Some(reason) = &answer.reason {
+            tracing::info!(reason, state = ?answer.state, "trigger from the queue");
+        }
+        match (answer.state, opening) {
+            (TriggerState::Queued, _) => {
+                tokio::spawn(async move { job.nak(JOB_AGAIN).await });
+            }
+            // Acknowledged once the round's record is in the log.
+            (_, Some(id)) => {
+                if let Some(round) = self.rounds.get_mut(&id) {
+                    round.opened_job = Some(job);
+                }
+            }
+            (_, None) => {
+                tokio::spawn(async move { job.ack().await });
+            }
+        }
+    }
+
+    /// Opens the requests whose services are free now, in their order.
+    pub(super) fn wake_waiting(&mut self) {
+        let mut still = VecDeque::new();
+        while let Some(request) = self.waiting.pop_front() {
+            let state = self.state();
+            let opening = self.rounds.values().any(|r| *r.machine.phase() == Phase::Opening);
+            match admit(&state, &request.id, &request.scope, Overlap::Queue) {
+                Admission::Open { .. } if !opening => self.open(request),
+                Admission::Open { .. } | Admission::Queue { .. } => still.push_back(request),
+                Admission::Known { .. } | Admission::Skip { .. } | Admission::Refuse { .. } => {}
+            }
+        }
+        self.queued = still.iter().map(|r| r.id).collect();
+        self.waiting = still;
+    }
+}
+
+pub(super) fn refused(reason: String) -> TriggerReply {
+    TriggerReply { round: None, number: None, state: TriggerState::Refused, reason: Some(reason) }
+}
+
+pub(super) fn send_trigger_reply(reply: Reply, format: Format, answer: &TriggerReply) {
+    let headers = vec![("Content-Type".to_owned(), format.content_type().to_owned())];
+    let payload = format.encode(answer);
+    tokio::spawn(async move { reply.send(headers, payload.into()).await });
+}

@@ -1,0 +1,177 @@
+//! Talk: what the desk says to agents, and what their hellos and notices mean to a machine.
+
+use muster_bus::Reply;
+use muster_protocol::envelope::Payload;
+use muster_protocol::ids::ObjectId;
+use muster_protocol::ids::{KeyId, RoundId, ServiceName};
+use muster_protocol::message::{
+    Acknowledgement, Hello, Notice, NoticeOutcome, OpenRound, Order, ServiceState, StateDocument,
+    TriggerReply, TriggerState, Verdict, Welcome,
+};
+use muster_protocol::round::{Event, Failure};
+use muster_protocol::session::{Session, Side, Transcript};
+use muster_protocol::subject::Subject;
+use muster_protocol::wire;
+use serde_bytes::ByteBuf;
+use tokio::sync::mpsc;
+
+use super::Desk;
+use super::requests::send_trigger_reply;
+
+impl Desk {
+    pub(super) fn hello(&mut self, key: KeyId, hello: Hello, reply: Option<Reply>) {
+        let Some(reply) = reply else { return };
+        if hello.epoch != self.setting.scribe.epoch() {
+            return self
+                .setting
+                .ignored
+                .one(&format!("a hello of {} to epoch {}", hello.service, hello.epoch));
+        }
+        let (service, attempt, id) = (hello.service.clone(), hello.attempt, hello.round);
+        let Some(round) = self.rounds.get_mut(&id).filter(|r| !r.finished) else {
+            return self.welcome_to_nothing(&hello, reply);
+        };
+        round.hellos.insert(service.clone(), (key, hello, reply));
+        self.event(&id, Event::Hello { service, attempt });
+    }
+
+    pub(super) fn notice(&mut self, notice: Notice, reply: Option<Reply>) {
+        let Some(reply) = reply else { return };
+        let Notice { service, round: id, attempt, outcome, .. } = notice;
+        let Some(round) = self.rounds.get_mut(&id).filter(|r| !r.finished) else {
+            let receipt = match outcome {
+                NoticeOutcome::Stored { receipt, .. } => Some(receipt),
+                NoticeOutcome::Failed { .. } => None,
+            };
+            return self.acknowledge(id, attempt, receipt, Verdict::Over, reply);
+        };
+        round.notices.insert(service.clone(), reply);
+        let event = match outcome {
+            NoticeOutcome::Stored { receipt, receipt_size, .. } => {
+                Event::Stored { service, attempt, receipt, receipt_size }
+            }
+            NoticeOutcome::Failed { code, reason, permanent } => {
+                Event::Failed { service, attempt, failure: Failure { code, reason, permanent } }
+            }
+        };
+        self.event(&id, event);
+    }
+
+    /// The number and position that the log gave the round.
+    pub(super) fn learn_position(&mut self, id: &RoundId) {
+        let state = self.state();
+        let (Some(round), Some(logged)) = (self.rounds.get_mut(id), state.rounds.get(id)) else { return };
+        if round.position == 0 {
+            round.open = logged.open.clone();
+            round.position = logged.position;
+            let services = round.machine.members().count();
+            tracing::info!(round = round.open.number, services, trigger = round.open.trigger, "round opened");
+        }
+        let reply = TriggerReply {
+            round: Some(*id),
+            number: Some(round.open.number),
+            state: TriggerState::Opened,
+            reason: None,
+        };
+        for (to, format) in round.opened_reply.drain(..) {
+            send_trigger_reply(to, format, &reply);
+        }
+        if let Some(job) = round.opened_job.take() {
+            tokio::spawn(async move { job.ack().await });
+        }
+    }
+
+    pub(super) fn publish(&mut self) {
+        let ids: Vec<_> = self.rounds.keys().copied().collect();
+        for id in &ids {
+            self.learn_position(id);
+        }
+        self.revision += 1;
+        let now = self.now();
+        let rounds = self
+            .rounds
+            .values()
+            .filter(|r| r.position > 0 && r.machine.wants_slices())
+            .map(|r| OpenRound {
+                round: r.open.round,
+                position: r.position,
+                remaining_millis: u64::try_from(r.machine.remaining(now).as_millis()).unwrap_or(u64::MAX),
+                ephemeral: r.ephemeral.public(),
+            })
+            .collect();
+        let document = StateDocument { epoch: self.setting.scribe.epoch(), revision: self.revision, rounds };
+        self.send_value(&Subject::State, Some(self.seal(&document)));
+    }
+
+    pub(super) fn publish_retry(&mut self, id: RoundId, service: ServiceName, attempt: u32) {
+        self.revision += 1;
+        let (epoch, revision) = (self.setting.scribe.epoch(), self.revision);
+        let order = ServiceState { epoch, revision, service: service.clone(), round: id, attempt };
+        self.send_value(&Subject::ServiceState(service.clone()), Some(self.seal(&order)));
+        if let Some(round) = self.rounds.get_mut(&id) {
+            round.retries.push(service);
+        }
+    }
+
+    pub(super) fn send_value(&self, subject: &Subject, payload: Option<Vec<u8>>) {
+        let value = (self.setting.subjects.print(subject), payload.map(Into::into));
+        let publisher = self.setting.publisher.clone();
+        if let Err(mpsc::error::TrySendError::Full(value)) = publisher.try_send(value) {
+            tokio::spawn(async move { publisher.send(value).await });
+        }
+    }
+
+    pub(super) fn seal<P: Payload>(&self, payload: &P) -> Vec<u8> {
+        self.setting.signer.seal(&self.state().fleet, payload)
+    }
+
+    pub(super) fn welcome(&mut self, id: RoundId, service: &ServiceName, attempt: Option<u32>) {
+        let Some(round) = self.rounds.get_mut(&id) else { return };
+        let Some((key, hello, reply)) = round.hellos.remove(service) else { return };
+        let Some(attempt) = attempt else { return self.welcome_to_nothing(&hello, reply) };
+        let transcript = Transcript {
+            fleet: self.setting.scribe.state().fleet,
+            round: id,
+            epoch: hello.epoch,
+            leader: self.setting.signer.key_id(),
+            agent: key,
+            leader_ephemeral: round.ephemeral.public(),
+            agent_ephemeral: hello.ephemeral,
+            nonce: hello.nonce,
+        };
+        let mut session = match Session::derive(Side::Leader, &round.ephemeral, &transcript) {
+            Ok(session) => session,
+            Err(error) => return self.setting.ignored.one(&error),
+        };
+        let order = Order { nonce: round.open.nonce.for_attempt(service, attempt), credentials: None };
+        let sealed = ByteBuf::from(session.seal(&wire::encode(&order)));
+        let welcome =
+            Welcome { round: id, epoch: hello.epoch, attempt: Some(attempt), nonce: hello.nonce, sealed };
+        send(reply, self.seal(&welcome));
+    }
+
+    pub(super) fn welcome_to_nothing(&self, hello: &Hello, reply: Reply) {
+        let (round, epoch, nonce) = (hello.round, hello.epoch, hello.nonce);
+        send(reply, self.seal(&Welcome { round, epoch, attempt: None, nonce, sealed: ByteBuf::new() }));
+    }
+
+    pub(super) fn acknowledge(
+        &self,
+        round: RoundId,
+        attempt: u32,
+        receipt: Option<ObjectId>,
+        verdict: Verdict,
+        reply: Reply,
+    ) {
+        let epoch = self.setting.scribe.epoch();
+        send(reply, self.seal(&Acknowledgement { round, epoch, attempt, receipt, verdict }));
+    }
+}
+
+pub(super) fn send(reply: Reply, payload: Vec<u8>) {
+    tokio::spawn(async move {
+        if let Err(error) = reply.send(Vec::new(), payload.into()).await {
+            tracing::debug!(%error, "an answer was not sent; it will be asked for again");
+        }
+    });
+}
