@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use muster_protocol::config::{
-    self, BusConfig, Checked, ConfigError, FleetConfig, Invalid, LogConfig, LogFormat, ShareConfig, TelemetryConfig,
+    self, BusConfig, Checked, ConfigError, FleetConfig, Invalid, LogConfig, LogFormat, ShareConfig,
+    TelemetryConfig,
 };
 use muster_protocol::ids::ServiceName;
 use muster_protocol::units::{HumanDuration, HumanSize};
@@ -114,7 +115,10 @@ const HEADING: &str = "An agent of Muster. Every key is here with its default; M
                        environment\noverrides it. Relative paths start at the folder of this file.";
 
 const COMMENTS: &[(&str, &str)] = &[
-    ("fleet", "Pinned: nothing of another fleet, and nothing that this root does not vouch for, is believed."),
+    (
+        "fleet",
+        "Pinned: nothing of another fleet, and nothing that this root does not vouch for, is believed.",
+    ),
     (
         "agent",
         "None of these keys opens a backup. sealing_key opens only the agent's own chunk index on the share;\n\
@@ -128,7 +132,10 @@ const COMMENTS: &[(&str, &str)] = &[
          self_check: open each pack again before it is uploaded. bandwidth: bytes a second, \"0B\" for no limit.",
     ),
     ("log", "Lines on standard error. format: \"text\" or \"json\"."),
-    ("telemetry", "otlp_endpoint: base URL of an OTLP/HTTP collector, empty for none. sample: share of traces, 0 to 1."),
+    (
+        "telemetry",
+        "otlp_endpoint: base URL of an OTLP/HTTP collector, empty for none. sample: share of traces, 0 to 1.",
+    ),
     ("source", "What is backed up. What no source names is not backed up."),
 ];
 
@@ -196,15 +203,35 @@ impl Config {
 impl Checked for Config {
     fn check(&self) -> Result<(), Invalid> {
         let engine = &self.engine;
-        Invalid::unless(!self.agent.heartbeat.0.is_zero(), "agent", "heartbeat", "must be longer than nothing")?;
-        Invalid::unless(engine.workers <= 1024, "engine", "workers", "must be at most 1024; 0 for one a core")?;
-        Invalid::unless((1..=19).contains(&engine.zstd_level), "engine", "zstd_level", "must be from 1 to 19")?;
+        Invalid::unless(
+            !self.agent.heartbeat.0.is_zero(),
+            "agent",
+            "heartbeat",
+            "must be longer than nothing",
+        )?;
+        Invalid::unless(
+            engine.workers <= 1024,
+            "engine",
+            "workers",
+            "must be at most 1024; 0 for one a core",
+        )?;
+        Invalid::unless(
+            (1..=19).contains(&engine.zstd_level),
+            "engine",
+            "zstd_level",
+            "must be from 1 to 19",
+        )?;
         let right = engine.chunk_size().is_some();
         Invalid::unless(right, "engine", "chunk", "must be a power of two from 4KiB to 2MiB")?;
         let right = (1 << 20..=64 << 20).contains(&engine.pack.0) && engine.pack.0 >= 4 * engine.chunk.0;
         Invalid::unless(right, "engine", "pack", "must be from 1MiB to 64MiB, and at least four chunks")?;
         Invalid::unless(!self.share.url.is_empty(), "share", "url", "must be a path or an address")?;
-        Invalid::unless(!self.nats.url.is_empty(), "nats", "url", "must be an address such as nats://127.0.0.1:4222")?;
+        Invalid::unless(
+            !self.nats.url.is_empty(),
+            "nats",
+            "url",
+            "must be an address such as nats://127.0.0.1:4222",
+        )?;
         Invalid::unless(!self.source.is_empty(), "source", "kind", "at least one [[source]] is needed")?;
         self.telemetry.check()
     }
@@ -236,7 +263,10 @@ mod tests {
         assert!(config.agent.key.is_absolute());
         assert_eq!(config.sources().expect("checked")[0].name().as_str(), "files");
         let text = config.to_toml_string();
-        assert!(text.contains("bandwidth = \"0B\"\n") && text.contains("\n[[source]]\nkind = \"files\"\n"), "{text}");
+        assert!(
+            text.contains("bandwidth = \"0B\"\n") && text.contains("\n[[source]]\nkind = \"files\"\n"),
+            "{text}"
+        );
         let again = load(&text).expect("valid");
         assert_eq!(Config { base: config.base.clone(), ..again }, config);
     }

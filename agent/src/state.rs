@@ -14,7 +14,9 @@ use muster_protocol::document::ObjectRef;
 use muster_protocol::ids::{ChunkId, ObjectId};
 use muster_protocol::wire;
 use redb::backends::FileBackend;
-use redb::{Builder, Database, DatabaseError, ReadOnlyTable, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{
+    Builder, Database, DatabaseError, ReadOnlyTable, ReadableDatabase, ReadableTable, TableDefinition,
+};
 use serde::{Deserialize, Serialize};
 
 /// Name of the database in the state folder.
@@ -94,6 +96,9 @@ pub struct PackRow {
     pub size: u64,
 }
 
+/// A pack: its number, the object, and its chunks in order with their plain lengths.
+pub type NumberedPack = (u64, PackRow, Vec<(ChunkId, u32)>);
+
 /// A pack list and the chunk index of the same packs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListPair {
@@ -144,10 +149,11 @@ impl State {
     /// [`StateError::InUse`] while another process has it; when the file cannot be opened or is no such database.
     pub fn open(folder: &Path) -> Result<Self, StateError> {
         let path = folder.join(FILE_NAME);
-        let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
-        let file = opened.map_err(|source| StateError::File { path: path.clone(), source })?;
         let opened =
-            FileBackend::new(file).and_then(|file| Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(file));
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+        let file = opened.map_err(|source| StateError::File { path: path.clone(), source })?;
+        let opened = FileBackend::new(file)
+            .and_then(|file| Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(file));
         let db = match opened {
             Ok(db) => db,
             Err(DatabaseError::DatabaseAlreadyOpen) => return Err(StateError::InUse { path }),
@@ -203,7 +209,12 @@ impl State {
         let kept: Option<Slice> = self.one(&self.meta()?, KEPT)?;
         let packs = self.packs()?;
         let previous = kept.as_ref().map(|kept| kept.receipt);
-        Ok(Begun { next_pack: self.next_pack.load(Ordering::Relaxed), packs, kept: kept.filter(|kept| !kept.lists.is_empty()), previous })
+        Ok(Begun {
+            next_pack: self.next_pack.load(Ordering::Relaxed),
+            packs,
+            kept: kept.filter(|kept| !kept.lists.is_empty()),
+            previous,
+        })
     }
 
     /// Remembers a pack that is on the share now. Its chunks are found there from here on.
@@ -218,7 +229,7 @@ impl State {
     ///
     /// # Errors
     /// When the database fails; nothing is remembered then.
-    pub fn add_packs(&self, added: &[(u64, PackRow, Vec<(ChunkId, u32)>)]) -> Result<(), StateError> {
+    pub fn add_packs(&self, added: &[NumberedPack]) -> Result<(), StateError> {
         for (number, ..) in added {
             self.next_pack.fetch_max(number.saturating_add(1), Ordering::Relaxed);
         }
@@ -298,7 +309,9 @@ impl State {
     pub fn pack_chunks(&self, number: u64) -> Result<Option<Vec<(ChunkId, u32)>>, StateError> {
         let txn = self.read()?;
         let table = txn.open_table(PACK_CHUNKS).map_err(|error| self.database(error.into()))?;
-        let Some(rows) = table.get(number).map_err(|error| self.database(error.into()))? else { return Ok(None) };
+        let Some(rows) = table.get(number).map_err(|error| self.database(error.into()))? else {
+            return Ok(None);
+        };
         let mut chunks = Vec::with_capacity(rows.value().len() / CHUNK_ROW);
         for row in rows.value().chunks_exact(CHUNK_ROW) {
             let (id, length) = row.split_first_chunk::<32>().ok_or_else(|| self.damaged())?;
@@ -390,7 +403,10 @@ impl State {
     }
 
     /// One durable transaction.
-    fn write(&self, change: impl FnOnce(&redb::WriteTransaction) -> Result<(), redb::Error>) -> Result<(), StateError> {
+    fn write(
+        &self,
+        change: impl FnOnce(&redb::WriteTransaction) -> Result<(), redb::Error>,
+    ) -> Result<(), StateError> {
         let done = || {
             let txn = self.db.begin_write()?;
             change(&txn)?;
@@ -509,7 +525,8 @@ mod tests {
         let path = dir.path().join(FILE_NAME);
         let mode = std::fs::metadata(&path).expect("there").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
-        std::fs::write(&path, b"this is no database, but it is long enough to be looked at").expect("written");
+        std::fs::write(&path, b"this is no database, but it is long enough to be looked at")
+            .expect("written");
         let error = State::open(dir.path()).expect_err("damaged");
         assert!(error.to_string().contains("move it away"), "{error}");
         assert!(matches!(State::open(&path.join("below")), Err(StateError::File { .. })));

@@ -44,6 +44,8 @@ pub trait Delivery: Send + Sync {
 /// A job given to this worker. Dropped without being settled, it comes again: at once inside one process, after
 /// [`crate::Limits::ack_wait`] over NATS. Any job may come twice; whoever does it makes that harmless.
 pub struct Job {
+    /// Names the job: the same whenever it is given out, and no other's, also after the server's memory was wiped.
+    pub id: String,
     /// The subject that it was sent to.
     pub subject: String,
     /// Its headers.
@@ -59,13 +61,14 @@ impl Job {
     /// A job given out by `delivery`'s queue.
     #[must_use]
     pub fn new(
+        id: String,
         subject: String,
         headers: Headers,
         payload: Bytes,
         deliveries: u64,
         delivery: Box<dyn Delivery>,
     ) -> Self {
-        Self { subject, headers, payload, deliveries, delivery }
+        Self { id, subject, headers, payload, deliveries, delivery }
     }
 
     /// The first header of that name, compared without regard to case.

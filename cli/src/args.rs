@@ -27,6 +27,8 @@ pub(crate) enum Command {
     Up(Folder),
     /// Run one committed round of a fleet folder in this process, without NATS
     Once(Once),
+    /// Show all of it on this machine, with its own data: backed up, damaged, mended, recovered, compared
+    Demo(Demo),
     /// Ask for a round
     Start(Start),
     /// Follow a round
@@ -37,6 +39,10 @@ pub(crate) enum Command {
     Rounds(Rounds),
     /// One round: its services, sizes, absentees
     Show(Show),
+    /// Whether the share still holds what its log promises
+    Verify(Verify),
+    /// A round from share and kit into a folder, with everything else dead
+    Recover(Recover),
     /// The agents, and whether they are there
     Agents(Contact),
     /// Keys
@@ -94,6 +100,16 @@ pub(crate) struct Once {
     /// Print the result as JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// Leave everything in its temporary folder, and print the commands to go on with
+    #[arg(long)]
+    pub(crate) keep: bool,
+    /// Print the made-up text that the demo's service `secrets` captures
+    #[arg(long, hide = true)]
+    pub(crate) secrets: bool,
 }
 
 #[derive(Debug, Args)]
@@ -166,6 +182,45 @@ pub(crate) struct Show {
     pub(crate) reading: Reading,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// latest, a number, or a unique id prefix; default every committed round
+    pub(crate) round: Option<RoundName>,
+    /// The kit's folder: opens and compares contents as well, and pins the root
+    #[arg(long, value_name = "PATH")]
+    pub(crate) kit: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) reading: Reading,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Recover {
+    /// The share: a path or file:///path
+    #[arg(long, value_name = "URL")]
+    pub(crate) share: String,
+    /// The kit's folder: recovery.key and root.pub
+    #[arg(long, value_name = "PATH")]
+    pub(crate) kit: PathBuf,
+    /// latest, a number, or a unique id prefix
+    #[arg(long, value_name = "ROUND", default_value = "latest")]
+    pub(crate) round: RoundName,
+    /// Only this service; may repeat
+    #[arg(long, value_name = "NAME")]
+    pub(crate) service: Vec<ServiceName>,
+    /// Only what lies at or below this path: SOURCE/PATH, or a path within the sources
+    #[arg(long, value_name = "PATH")]
+    pub(crate) path: Option<std::ffi::OsString>,
+    /// A log head that was seen: an older or other share is refused
+    #[arg(long, value_name = "N:HASH")]
+    pub(crate) expect_head: Option<String>,
+    /// The new folder: absent or empty; gets DIR/<service>/<source>/…
+    #[arg(long, value_name = "DIR")]
+    pub(crate) into: PathBuf,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Key {
     /// A new recovery key: an age identity file; prints its recipient
@@ -206,7 +261,9 @@ mod tests {
 
     #[test]
     fn usage_errors_exit_with_2() {
-        for bad in [vec!["muster"], vec!["muster", "show", "no such"], vec!["muster", "init", "d", "--fleet", "A"]] {
+        for bad in
+            [vec!["muster"], vec!["muster", "show", "no such"], vec!["muster", "init", "d", "--fleet", "A"]]
+        {
             let error = Arguments::try_parse_from(&bad).expect_err("refused");
             assert_eq!(error.exit_code(), 2, "{bad:?}");
         }

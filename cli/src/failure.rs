@@ -95,7 +95,9 @@ impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
         let failure = Self::of(Exit::Usage, &error);
         match error {
-            ConfigError::Missing { .. } => failure.next("name it with --config DIR/operator.toml or MUSTER_CONFIG"),
+            ConfigError::Missing { .. } => {
+                failure.next("name it with --config DIR/operator.toml or MUSTER_CONFIG")
+            }
             ConfigError::Read { .. } | ConfigError::Value { .. } | ConfigError::Environment { .. } => failure,
         }
     }
@@ -116,7 +118,9 @@ impl From<MemoryError> for Failure {
 impl From<OpenStoreError> for Failure {
     fn from(error: OpenStoreError) -> Self {
         match error {
-            OpenStoreError::NotSupported { .. } | OpenStoreError::Address { .. } => Self::of(Exit::Usage, &error),
+            OpenStoreError::NotSupported { .. } | OpenStoreError::Address { .. } => {
+                Self::of(Exit::Usage, &error)
+            }
             OpenStoreError::Store(error) => error.into(),
         }
     }
@@ -126,7 +130,9 @@ impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         let exit = match &error {
             StoreError::InvalidPath { .. } => Exit::Usage,
-            StoreError::NotFound { .. } | StoreError::TooLong { .. } | StoreError::Damaged { .. } => Exit::Damaged,
+            StoreError::NotFound { .. } | StoreError::TooLong { .. } | StoreError::Damaged { .. } => {
+                Exit::Damaged
+            }
             StoreError::AlreadyExists { .. } => Exit::Refused,
             StoreError::Full { .. }
             | StoreError::Denied { .. }
@@ -150,7 +156,9 @@ impl From<LogError> for Failure {
     fn from(error: LogError) -> Self {
         match error {
             LogError::Store(error) => error.into(),
-            LogError::NotAShare { .. } => Self::of(Exit::Usage, &error).next("give the path that `muster init` was given"),
+            LogError::NotAShare { .. } => {
+                Self::of(Exit::Usage, &error).next("give the path that `muster init` was given")
+            }
             LogError::Format { source: FormatError::Version { .. }, .. } => Self::of(Exit::Failed, &error),
             LogError::Format { .. } | LogError::Replay(_) | LogError::Shortened { .. } => {
                 let mut failure = Self::of(Exit::Damaged, &error);
@@ -176,7 +184,9 @@ impl From<AppendError> for Failure {
 impl From<ConnectError> for Failure {
     fn from(error: ConnectError) -> Self {
         let exit = match &error {
-            ConnectError::Address { .. } | ConnectError::NoAddress | ConnectError::Credentials { .. } => Exit::Usage,
+            ConnectError::Address { .. } | ConnectError::NoAddress | ConnectError::Credentials { .. } => {
+                Exit::Usage
+            }
             ConnectError::Unreachable { .. }
             | ConnectError::Refused { .. }
             | ConnectError::Timeout { .. }
@@ -186,7 +196,8 @@ impl From<ConnectError> for Failure {
         let mut failure = Self::of(exit, &error);
         if error.is_transient() {
             failure.what = format!("BUS-01: {}", failure.what);
-            failure = failure.next("start it with: muster up DIR; or run a round without NATS: muster once DIR");
+            failure =
+                failure.next("start it with: muster up DIR; or run a round without NATS: muster once DIR");
         }
         failure
     }
@@ -208,17 +219,26 @@ mod tests {
 
     #[test]
     fn a_failure_reads_as_object_cause_and_next_step() {
-        let failure = Failure::usage("--kit is missing").because("It must lie outside.").next("add --kit /media/kit");
-        assert_eq!(failure.to_string(), "error: --kit is missing\n  It must lie outside.\n  → add --kit /media/kit");
+        let failure =
+            Failure::usage("--kit is missing").because("It must lie outside.").next("add --kit /media/kit");
+        assert_eq!(
+            failure.to_string(),
+            "error: --kit is missing\n  It must lie outside.\n  → add --kit /media/kit"
+        );
     }
 
     #[test]
     fn share_errors_carry_their_alert_and_the_systems_words() {
-        let error =
-            StoreError::Unreachable { path: "/srv/share".to_owned(), source: std::io::Error::other("host is down") };
+        let error = StoreError::Unreachable {
+            path: "/srv/share".to_owned(),
+            source: std::io::Error::other("host is down"),
+        };
         let failure = Failure::from(error);
         assert_eq!(failure.exit(), Exit::Unreachable);
         let text = failure.to_string();
-        assert!(text.starts_with("error: SHARE-01: ") && text.contains("\n  host is down") && text.contains("→"), "{text}");
+        assert!(
+            text.starts_with("error: SHARE-01: ") && text.contains("\n  host is down") && text.contains("→"),
+            "{text}"
+        );
     }
 }

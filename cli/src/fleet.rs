@@ -30,8 +30,6 @@ pub(crate) struct Fleet {
     pub(crate) log: Log,
     /// The share's address.
     pub(crate) share: String,
-    /// The operator's configuration; none when only a share was named: the root is unpinned then.
-    pub(crate) operator: Option<Operator>,
 }
 
 /// The operator's configuration that was named, or that of the environment or the current folder.
@@ -41,7 +39,8 @@ pub(crate) struct Fleet {
 pub(crate) fn operator(config: Option<&Path>) -> Result<Operator, Failure> {
     match find_config(config) {
         Some(path) => Ok(Operator::load(&path)?),
-        None => Err(Failure::usage("no fleet is named").next("name it with --config DIR/operator.toml or MUSTER_CONFIG")),
+        None => Err(Failure::usage("no fleet is named")
+            .next("name it with --config DIR/operator.toml or MUSTER_CONFIG")),
     }
 }
 
@@ -72,8 +71,10 @@ impl Fleet {
             Some(url) => {
                 let url = absolute_url(url)?;
                 let log = Log::open(open_store(&url).await?, Pin::default()).await?;
-                screen::aside("note: the root is unpinned: whoever made this share is believed (--config pins it)");
-                Ok(Self { log, share: url, operator: None })
+                screen::aside(
+                    "note: the root is unpinned: whoever made this share is believed (--config pins it)",
+                );
+                Ok(Self { log, share: url })
             }
             None => Self::of(operator(reading.config.as_deref())?).await,
         }
@@ -85,12 +86,13 @@ impl Fleet {
     /// When the share cannot be read or believed.
     pub(crate) async fn of(operator: Operator) -> Result<Self, Failure> {
         let memory = HeadMemory::at(&operator.head_file());
-        let pin = Pin { root: Some(operator.fleet.root), fleet: Some(operator.fleet.id), head: memory.recall()? };
+        let pin =
+            Pin { root: Some(operator.fleet.root), fleet: Some(operator.fleet.id), head: memory.recall()? };
         let log = Log::open(open_store(&operator.share.url).await?, pin).await?;
         if pin.head.is_none_or(|seen| seen.number < log.head().number) && operator.operator.state.is_dir() {
             memory.remember(&log.head())?;
         }
-        Ok(Self { log, share: operator.share.url.clone(), operator: Some(operator) })
+        Ok(Self { log, share: operator.share.url })
     }
 
     /// What the log says.
@@ -111,9 +113,12 @@ impl Fleet {
         let RoundPhase::Committed { commit, position, .. } = &round.phase else { return Ok(None) };
         let path = ObjectPath::Manifest(commit.manifest);
         let damaged = |why: String| {
-            Failure::new(Exit::Damaged, format!("VERIFY-02: the manifest of round {} cannot be used", round.open.number))
-                .because(format!("{path}: {why}"))
-                .next("muster verify names everything that is damaged")
+            Failure::new(
+                Exit::Damaged,
+                format!("VERIFY-02: the manifest of round {} cannot be used", round.open.number),
+            )
+            .because(format!("{path}: {why}"))
+            .next("muster verify names everything that is damaged")
         };
         let most = commit.manifest_size.min(Manifest::MAX_LEN as u64);
         let bytes = match self.log.store().get(&path, most).await {

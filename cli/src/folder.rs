@@ -31,8 +31,9 @@ impl FleetFolder {
     /// Exit 7 when it is in use; exit 2 when it is none, or a configuration or key file cannot be used.
     pub(crate) fn open(dir: &Path) -> Result<Self, Failure> {
         let lock = Lock::take(dir)?;
-        let dir = std::path::absolute(dir)
-            .map_err(|error| Failure::usage(format!("{} is no usable path", dir.display())).because(error.to_string()))?;
+        let dir = std::path::absolute(dir).map_err(|error| {
+            Failure::usage(format!("{} is no usable path", dir.display())).because(error.to_string())
+        })?;
         let operator = Operator::load(&dir.join(operator::FILE))?;
         let mut coordinators = Vec::new();
         for file in files(&dir, "coordinator")? {
@@ -48,9 +49,12 @@ impl FleetFolder {
             drop(muster_share::secret_file::read_hex_key(&config.agent.chunk_key)?);
             agents.push((file, config));
         }
-        for (name, missing) in [("coordinator.toml", coordinators.is_empty()), ("agents/NAME.toml", agents.is_empty())] {
+        for (name, missing) in
+            [("coordinator.toml", coordinators.is_empty()), ("agents/NAME.toml", agents.is_empty())]
+        {
             if missing {
-                return Err(Failure::usage(format!("{} has no {name}", dir.display())).next("muster init DIR … makes them"));
+                return Err(Failure::usage(format!("{} has no {name}", dir.display()))
+                    .next("muster init DIR … makes them"));
             }
         }
         Ok(Self { dir, operator, coordinators, agents, _lock: lock })
@@ -59,7 +63,10 @@ impl FleetFolder {
     /// Says which private keys can be reached and should not.
     pub(crate) fn warn_of_keys(&self) {
         for path in self.operator.reachable_keys() {
-            screen::aside(format!("warning: KEY-02: the private key {} can be read here: take it away", path.display()));
+            screen::aside(format!(
+                "warning: KEY-02: the private key {} can be read here: take it away",
+                path.display()
+            ));
         }
     }
 }

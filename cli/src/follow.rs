@@ -69,7 +69,8 @@ pub(crate) async fn follow(
             None => None,
         };
         let left_desk = page.as_ref().is_none_or(|page| page.outcome.is_some());
-        if let Some(page) = &page {
+        // It has a number once it is in the log.
+        if let Some(page) = page.as_ref().filter(|page| page.summary.number > 0) {
             display.page(page);
         }
         if left_desk || read.is_none_or(|last| last.elapsed() >= READ) {
@@ -135,7 +136,13 @@ struct Display {
 
 impl Display {
     fn new(show: Show) -> Self {
-        Self { show, said: BTreeMap::new(), last: String::new(), bars: MultiProgress::new(), lines: Vec::new() }
+        Self {
+            show,
+            said: BTreeMap::new(),
+            last: String::new(),
+            bars: MultiProgress::new(),
+            lines: Vec::new(),
+        }
     }
 
     fn page(&mut self, page: &RoundPage) {

@@ -30,12 +30,14 @@ impl Lock {
         })?;
         match file.try_lock() {
             Ok(()) => Ok(Self { _file: file }),
-            Err(TryLockError::WouldBlock) => {
-                Err(Failure::new(Exit::Refused, format!("{} is in use by another muster up or once", folder.display()))
-                    .next("ask that one: muster start --wait; or stop it first"))
-            }
+            Err(TryLockError::WouldBlock) => Err(Failure::new(
+                Exit::Refused,
+                format!("{} is in use by another muster up or once", folder.display()),
+            )
+            .next("ask that one: muster start --wait; or stop it first")),
             Err(TryLockError::Error(error)) => {
-                Err(Failure::new(Exit::Failed, format!("{} cannot be locked", path.display())).because(error.to_string()))
+                Err(Failure::new(Exit::Failed, format!("{} cannot be locked", path.display()))
+                    .because(error.to_string()))
             }
         }
     }

@@ -9,10 +9,12 @@ mod failure;
 mod fleet;
 mod folder;
 mod follow;
+mod kit;
 mod leader;
 mod lock;
 mod nats_server;
 mod operator;
+mod reading_back;
 mod round_name;
 mod round_view;
 mod screen;
@@ -45,25 +47,36 @@ fn main() -> ExitCode {
     }
 }
 
-/// Commands that work in the foreground end by themselves at Ctrl-C; every other one is left where it is.
+/// Commands that leave something to be ended in order catch Ctrl-C themselves; every other one is left where it is.
 async fn run(command: Command) -> Outcome {
-    match command {
-        Command::Up(args) => command::up::run(args).await,
-        Command::Once(args) => command::once::run(args).await,
-        Command::Daemon(args) => command::daemon::run(args).await,
-        command => {
-            tokio::select! {
-                outcome = short(command) => outcome,
-                _ = tokio::signal::ctrl_c() => {
-                    screen::aside("interrupted; what was asked for goes on: muster watch");
-                    Ok(Exit::Interrupted)
-                }
-            }
+    let ends_itself = matches!(
+        command,
+        Command::Up(_)
+            | Command::Once(_)
+            | Command::Demo(_)
+            | Command::Daemon(_)
+            | Command::Verify(_)
+            | Command::Recover(_)
+    );
+    if ends_itself {
+        return dispatch(command).await;
+    }
+    let founding = matches!(command, Command::Init(_));
+    let asked = matches!(command, Command::Start(_));
+    let work = dispatch(command);
+    tokio::pin!(work);
+    tokio::select! {
+        outcome = &mut work => outcome,
+        // Half a fleet is worse than a moment's wait, and every step of it has a limit.
+        _ = tokio::signal::ctrl_c(), if founding => work.await,
+        _ = tokio::signal::ctrl_c(), if !founding => {
+            screen::aside(if asked { "interrupted; a round that was opened goes on: muster watch" } else { "interrupted" });
+            Ok(Exit::Interrupted)
         }
     }
 }
 
-async fn short(command: Command) -> Outcome {
+async fn dispatch(command: Command) -> Outcome {
     match command {
         Command::Init(args) => command::init::run(args).await,
         Command::Start(args) => command::start::run(args).await,
@@ -75,6 +88,9 @@ async fn short(command: Command) -> Outcome {
         Command::Key(args) => command::key::run(&args),
         Command::Up(args) => command::up::run(args).await,
         Command::Once(args) => command::once::run(args).await,
+        Command::Demo(args) => command::demo::run(args).await,
+        Command::Verify(args) => command::verify::run(args).await,
+        Command::Recover(args) => command::recover::run(args).await,
         Command::Daemon(args) => command::daemon::run(args).await,
     }
 }

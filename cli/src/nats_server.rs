@@ -27,8 +27,11 @@ pub(crate) fn find() -> Result<PathBuf, Failure> {
         return if path.is_file() {
             Ok(path)
         } else {
-            Err(Failure::new(Exit::Unreachable, format!("MUSTER_NATS_SERVER names {}, which is no file", path.display()))
-                .next("name a nats-server, or unset it"))
+            Err(Failure::new(
+                Exit::Unreachable,
+                format!("MUSTER_NATS_SERVER names {}, which is no file", path.display()),
+            )
+            .next("name a nats-server, or unset it"))
         };
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -37,11 +40,16 @@ pub(crate) fn find() -> Result<PathBuf, Failure> {
     for start in [executable, std::env::current_dir().unwrap_or_default()] {
         folders.extend(start.ancestors().map(|folder| folder.join(".build/bin")));
     }
-    folders.into_iter().map(|folder| folder.join("nats-server")).find(|file| file.is_file()).ok_or_else(|| {
-        Failure::new(Exit::Unreachable, format!("BUS-01: there is no nats-server on this machine ({OLDEST_SERVER})"))
+    folders.into_iter().map(|folder| folder.join("nats-server")).find(|file| file.is_file()).ok_or_else(
+        || {
+            Failure::new(
+                Exit::Unreachable,
+                format!("BUS-01: there is no nats-server on this machine ({OLDEST_SERVER})"),
+            )
             .next("install it and put it into PATH, or name it in MUSTER_NATS_SERVER")
             .next("a round without NATS: muster once DIR")
-    })
+        },
+    )
 }
 
 /// Starts it in the fleet's folder and waits until it answers.
@@ -58,13 +66,17 @@ pub(crate) async fn start(program: &Path, folder: &FleetFolder) -> Result<Child,
     }
     let log = folder.dir.join("state/nats-server.log");
     let mut child = command(program, folder, &log).spawn().map_err(|error| {
-        Failure::new(Exit::Unreachable, format!("{} cannot be started", program.display())).because(error.to_string())
+        Failure::new(Exit::Unreachable, format!("{} cannot be started", program.display()))
+            .because(error.to_string())
     })?;
     let began = Instant::now();
     loop {
         if let Ok(Some(status)) = child.try_wait() {
-            return Err(Failure::new(Exit::Unreachable, format!("BUS-01: nats-server ended at once ({status})"))
-                .next(format!("read {}", log.display())));
+            return Err(Failure::new(
+                Exit::Unreachable,
+                format!("BUS-01: nats-server ended at once ({status})"),
+            )
+            .next(format!("read {}", log.display())));
         }
         match connect(folder).await {
             Ok(()) => return Ok(child),
@@ -98,7 +110,8 @@ fn command(program: &Path, folder: &FleetFolder, log: &Path) -> Command {
 
 async fn connect(folder: &FleetFolder) -> Result<(), ConnectError> {
     let fleet = &folder.operator.fleet.name;
-    let streams = leader::streams(&Subjects::new(fleet), fleet.as_str()).expect("a fleet's name makes valid streams");
+    let streams =
+        leader::streams(&Subjects::new(fleet), fleet.as_str()).expect("a fleet's name makes valid streams");
     NatsBus::connect(NatsConfig::new(folder.operator.nats.url.as_str(), "muster up", streams)).await.map(drop)
 }
 
@@ -115,6 +128,6 @@ fn terminate(child: &Child) {
     let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
     if let Some(pid) = pid {
         // It may have ended in this moment.
-        drop(rustix::process::kill_process(pid, rustix::process::Signal::TERM));
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
     }
 }

@@ -51,11 +51,17 @@ const HEADING: &str = "An operator of Muster, for: muster --config operator.toml
                        environment\noverrides a key. Relative paths start at the folder of this file.";
 
 const COMMENTS: &[(&str, &str)] = &[
-    ("fleet", "Pinned: nothing of another fleet, and nothing that this root does not vouch for, is believed."),
+    (
+        "fleet",
+        "Pinned: nothing of another fleet, and nothing that this root does not vouch for, is believed.",
+    ),
     ("operator", "The key signs what changes the fleet; state remembers the highest log head that was seen."),
     ("share", "Where backups go: an absolute path or file:///path."),
     ("nats", "Where the coordinator answers."),
-    ("offline", "Where init put kit and root. Commands warn while the private keys can still be reached there."),
+    (
+        "offline",
+        "Where init put kit and root. Commands warn while the private keys can still be reached there.",
+    ),
 ];
 
 impl Operator {
@@ -99,6 +105,11 @@ impl Operator {
 impl Checked for Operator {
     fn check(&self) -> Result<(), Invalid> {
         Invalid::unless(!self.share.url.is_empty(), "share", "url", "must be a path or an address")?;
-        Invalid::unless(!self.nats.url.is_empty(), "nats", "url", "must be an address such as nats://127.0.0.1:4222")
+        Invalid::unless(
+            !self.nats.url.is_empty(),
+            "nats",
+            "url",
+            "must be an address such as nats://127.0.0.1:4222",
+        )
     }
 }

@@ -45,7 +45,11 @@ impl FromStr for RoundName {
             return Ok(Self::Latest);
         }
         let explicit = text.strip_prefix("id:");
-        if explicit.is_none() && text.len() <= 9 && !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
+        if explicit.is_none()
+            && text.len() <= 9
+            && !text.is_empty()
+            && text.bytes().all(|b| b.is_ascii_digit())
+        {
             return text.parse().map(Self::Number).map_err(|_| RoundNameError);
         }
         let prefix = explicit.unwrap_or(text).to_ascii_lowercase();
@@ -75,22 +79,27 @@ impl RoundName {
     /// When there is none, or a prefix fits several.
     pub(crate) fn find<'a>(&self, state: &'a State) -> Result<&'a RoundState, Failure> {
         let none = || {
-            Failure::new(Exit::Usage, format!("there is no round {self} in the log")).next("muster rounds lists them")
+            Failure::new(Exit::Usage, format!("there is no round {self} in the log"))
+                .next("muster rounds lists them")
         };
         match self {
             Self::Latest => state.newest_recoverable().ok_or_else(|| {
-                Failure::new(Exit::Failed, "no round is committed yet").next("start one: muster start --wait, or muster once DIR")
+                Failure::new(Exit::Failed, "no round is committed yet")
+                    .next("start one: muster start --wait, or muster once DIR")
             }),
-            Self::Number(number) => state.rounds.values().find(|round| round.open.number == *number).ok_or_else(none),
+            Self::Number(number) => {
+                state.rounds.values().find(|round| round.open.number == *number).ok_or_else(none)
+            }
             Self::Prefix(prefix) => {
-                let mut fitting = state.rounds.iter().filter(|(id, _)| id.to_string().starts_with(prefix.as_str()));
+                let mut fitting =
+                    state.rounds.iter().filter(|(id, _)| id.to_string().starts_with(prefix.as_str()));
                 match (fitting.next(), fitting.next()) {
                     (None, _) => Err(none()),
                     (Some((_, round)), None) => Ok(round),
-                    (Some((one, _)), Some((two, _))) => {
-                        Err(Failure::usage(format!("{prefix} fits several rounds, among them {one} and {two}"))
-                            .next("write more of it, or the round's number"))
-                    }
+                    (Some((one, _)), Some((two, _))) => Err(Failure::usage(format!(
+                        "{prefix} fits several rounds, among them {one} and {two}"
+                    ))
+                    .next("write more of it, or the round's number")),
                 }
             }
         }
@@ -129,8 +138,11 @@ mod tests {
                 outcome: Outcome::Complete,
                 at: UnixMillis(0),
             };
-            let phase =
-                if *committed { RoundPhase::Committed { commit, position: 1, verified: None } } else { RoundPhase::Open };
+            let phase = if *committed {
+                RoundPhase::Committed { commit, position: 1, verified: None }
+            } else {
+                RoundPhase::Open
+            };
             state.rounds.insert(round, RoundState { open, position: 0, phase, held: false, swept: false });
         }
         state
@@ -151,7 +163,9 @@ mod tests {
     #[test]
     fn rounds_are_found_by_each_form() {
         let state = state(&[(1, 0xab, 0xcd, true), (2, 0xab, 0xcd, true), (3, 0xee, 0x01, false)]);
-        let number = |name: &str| name.parse::<RoundName>().expect("a name").find(&state).map(|round| round.open.number);
+        let number = |name: &str| {
+            name.parse::<RoundName>().expect("a name").find(&state).map(|round| round.open.number)
+        };
         assert_eq!(number("latest").expect("found"), 2);
         assert_eq!(number("3").expect("found"), 3);
         assert_eq!(number("ee01").expect("found"), 3);

@@ -76,7 +76,9 @@ impl RoundView {
 
     fn of(fleet: &Fleet, round: &RoundState, manifest: Option<&Manifest>) -> Self {
         let (commit, verified) = match &round.phase {
-            RoundPhase::Committed { commit, position, verified } => (Some((commit, *position)), verified.as_ref()),
+            RoundPhase::Committed { commit, position, verified } => {
+                (Some((commit, *position)), verified.as_ref())
+            }
             RoundPhase::Open | RoundPhase::Ended(_) => (None, None),
         };
         let reason = match &round.phase {
@@ -150,7 +152,10 @@ impl RoundView {
                 lines.push(format!("{}: {reason} (attempts: {})", service.service, service.attempts));
             }
             if service.gaps > 0 {
-                lines.push(format!("{}: {} entries could not be read, or changed while read", service.service, service.gaps));
+                lines.push(format!(
+                    "{}: {} entries could not be read, or changed while read",
+                    service.service, service.gaps
+                ));
             }
         }
         lines
@@ -228,7 +233,12 @@ mod tests {
             verified: None,
             verified_objects: None,
             verified_bytes: None,
-            manifest: outcome.is_some().then(|| ManifestView { hash: String::new(), bytes: 1, log_number: 9, keyset: 1 }),
+            manifest: outcome.is_some().then(|| ManifestView {
+                hash: String::new(),
+                bytes: 1,
+                log_number: 9,
+                keyset: 1,
+            }),
             head: HeadView { number: 9, hash: String::new() },
             services: vec![nothing("dns".to_owned(), "stored")],
         }
@@ -253,7 +263,8 @@ mod tests {
         for name in ["schema", "round", "number", "state", "outcome", "services", "head"] {
             assert!(json.get(name).is_some(), "{name}");
         }
-        for name in ["service", "state", "reason", "attempts", "source_bytes", "stored_bytes", "added_bytes"] {
+        for name in ["service", "state", "reason", "attempts", "source_bytes", "stored_bytes", "added_bytes"]
+        {
             assert!(json["services"][0].get(name).is_some(), "{name}");
         }
         assert_eq!(json["head"]["number"], 9);

@@ -10,7 +10,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use comfy_table::{ContentArrangement, Table, presets};
 use jiff::tz::TimeZone;
 use muster_protocol::time::UnixMillis;
-use muster_protocol::units::format_duration;
 use serde::Serialize;
 
 /// A line on standard output.
@@ -38,7 +37,10 @@ pub(crate) fn is_terminal() -> bool {
 /// A table of plain columns.
 pub(crate) fn table(headings: &[&str], rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(headings.to_vec());
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Disabled)
+        .set_header(headings.to_vec());
     for row in rows {
         table.add_row(row);
     }
@@ -81,9 +83,9 @@ pub(crate) fn age(at: UnixMillis) -> Duration {
     Duration::from_millis(u64::try_from(now().0.saturating_sub(at.0)).unwrap_or(0))
 }
 
-/// `4 h ago`.
-pub(crate) fn ago(at: UnixMillis) -> String {
-    format!("{} ago", format_duration(age(at)))
+/// `1 service`, `2 services`.
+pub(crate) fn plural(count: usize, word: &str) -> String {
+    if count == 1 { format!("1 {word}") } else { format!("{count} {word}s") }
 }
 
 #[cfg(test)]

@@ -117,6 +117,9 @@ pub(crate) async fn swept_objects(
     for list in sweeps.chain(prunes) {
         let path = ObjectPath::List(list);
         let bytes = store.get(&path, MAX_OBJECT_LIST_LEN as u64).await.map_err(|e| unread(&e))?;
+        if ObjectId::of(&bytes) != list {
+            return Err(damaged(format!("{path} does not have the hash that it is named by")));
+        }
         let parsed = parse_object_list(&bytes)
             .map_err(|e| damaged(format!("{path}: {}", crate::scribe::causes(&e))))?;
         objects.extend(parsed);

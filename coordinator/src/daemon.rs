@@ -11,7 +11,7 @@ use muster_protocol::pem;
 use muster_protocol::retry::{Attempts, Retry, RetryError};
 use muster_protocol::round::{Overlap, Policy};
 use muster_protocol::subject::{Subject, Subjects};
-use muster_share::log::{HeadMemory, Log, LogError, MemoryError};
+use muster_share::log::{AppendError, HeadMemory, Log, LogError, MemoryError};
 use muster_share::secret_file::{self, SecretFileError};
 use muster_share::store::retry::{Retrying, delays};
 use muster_share::store::timeout::{Limit, TimeLimited};
@@ -22,6 +22,7 @@ use crate::config::{Config, OverlapPolicy};
 use crate::desk::{self, Left, Setting};
 use crate::intake::{self, Ignored};
 use crate::publisher;
+use crate::query::{Answer, Query};
 use crate::scribe::{self, ScribeError, causes};
 
 /// Why a coordinator ends.
@@ -71,6 +72,9 @@ pub enum DaemonError {
     /// The log cannot be trusted or understood.
     #[error("SHARE-08: the coordinator stops, because the log cannot be believed")]
     Log(#[from] LogError),
+    /// The share takes no `epoch` record.
+    #[error("the coordinator cannot take the lead")]
+    Lead(#[source] AppendError),
     /// The key is no coordinator's in this fleet.
     #[error(
         "KEY-03: key {key} is no coordinator in the fleet's roster; enroll it, or use the right key file"
@@ -147,8 +151,10 @@ pub async fn run_on(
     loop {
         memory.remember(&log.head())?;
         let mut stopped = stop.clone();
+        let query = subjects.print(&Subject::Query);
+        let alive = async |epoch| leads(bus.as_ref(), &query, epoch).await;
         let epoch = tokio::select! {
-            epoch = scribe::take_lead(&mut log, &signer, config.lead.takeover.0, fresh) => epoch,
+            epoch = scribe::take_lead(&mut log, &signer, config.lead.takeover.0, fresh, alive) => epoch,
             _ = stopped.wait_for(|stop| *stop) => return Ok(()),
         };
         fresh = false;
@@ -160,15 +166,9 @@ pub async fn run_on(
                 fresh = true;
                 continue;
             }
-            Err(error) => {
-                let log_error = match error {
-                    ScribeError::Append(muster_share::log::AppendError::Log(error)) => error,
-                    ScribeError::Append(_) | ScribeError::Deposed { .. } | ScribeError::Gone => {
-                        return Err(DaemonError::NotCoordinator { key: signer.key_id().short() });
-                    }
-                };
-                return Err(log_error.into());
-            }
+            Err(ScribeError::Append(AppendError::Log(error))) => return Err(error.into()),
+            Err(ScribeError::Append(error)) => return Err(DaemonError::Lead(error)),
+            Err(ScribeError::Deposed { .. } | ScribeError::Gone) => continue,
         };
         tracing::info!(epoch, services = log.state().services().len(), "leading");
         if let Err(error) = bus.ensure().await {
@@ -203,6 +203,18 @@ pub async fn run_on(
             Ok(log) => log,
             Err(_) => Log::open(store.clone(), pin).await?,
         };
+    }
+}
+
+/// Whether the leader of `epoch` answers on the bus.
+async fn leads(bus: &dyn Bus, subject: &str, epoch: u64) -> bool {
+    let ask = serde_json::to_vec(&Query::Leader).expect("a query always encodes");
+    match bus.request(subject, Vec::new(), ask.into(), Duration::from_secs(2)).await {
+        Ok(answer) => matches!(
+            serde_json::from_slice(&answer.payload),
+            Ok(Answer::Leader(view)) if view.epoch == Some(epoch)
+        ),
+        Err(_) => false,
     }
 }
 

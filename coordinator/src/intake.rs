@@ -168,7 +168,7 @@ fn trigger(
     content_type: Option<&str>,
     payload: &[u8],
 ) -> (Option<String>, Format, Result<Trigger, TriggerError>) {
-    let id = id.filter(|id| !id.is_empty() && id.len() <= 128).map(str::to_owned);
+    let id = id.filter(|id| !id.is_empty()).map(str::to_owned);
     match Format::from_content_type(content_type) {
         Ok(format) => (id, format, Trigger::parse(format, payload)),
         Err(error) => (id, Format::Json, Err(error)),
@@ -191,8 +191,9 @@ async fn take_jobs(bus: Arc<dyn Bus>, subject: String, desk: mpsc::Sender<Input>
         };
         match open.next(Duration::from_secs(5)).await {
             Ok(Some(job)) => {
-                let (request, _, trigger) =
-                    trigger(job.header(muster_bus::MSG_ID), job.header("Content-Type"), &job.payload);
+                // A job that comes again after a crash must be the same round.
+                let id = job.header(muster_bus::MSG_ID).unwrap_or(&job.id);
+                let (request, _, trigger) = trigger(Some(id), job.header("Content-Type"), &job.payload);
                 if desk.send(Input::Job { request, trigger, job }).await.is_err() {
                     return;
                 }

@@ -90,8 +90,9 @@ pub(crate) fn unix_now() -> UnixMillis {
     UnixMillis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
-/// Takes the lead: at once where nobody leads or this coordinator did (`fresh`), otherwise after the log has stood
-/// still for `takeover`. Returns once the `epoch` record is in the log.
+/// Takes the lead: at once where nobody leads or this coordinator did (`fresh`), otherwise once the log has stood
+/// still for `takeover` and the leader of that epoch does not answer `alive`. Returns once the `epoch` record is in
+/// the log.
 ///
 /// # Errors
 /// When the log cannot be trusted, or this key is no coordinator's.
@@ -100,6 +101,7 @@ pub(crate) async fn take_lead(
     signer: &Signer,
     takeover: Duration,
     mut fresh: bool,
+    alive: impl AsyncFn(u64) -> bool,
 ) -> Result<u64, ScribeError> {
     let key = signer.key_id();
     let mut seen = (log.state().next, Instant::now());
@@ -117,6 +119,11 @@ pub(crate) async fn take_lead(
                 fresh = false;
             }
             tokio::time::sleep(LOOK.min(takeover)).await;
+            continue;
+        }
+        // An idle leader writes nothing: only one that is silent on the bus as well has lost its place.
+        if !free && let Some(leader) = current && alive(leader.epoch).await {
+            seen.1 = Instant::now();
             continue;
         }
         let epoch = current.map_or(0, |e| e.epoch) + 1;

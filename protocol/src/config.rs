@@ -103,7 +103,8 @@ impl TelemetryConfig {
 }
 
 /// A value that parses and still cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("[{section}] {key}{}{why}", if key.is_empty() { "" } else { ": " })]
 pub struct Invalid {
     /// Its section.
     pub section: &'static str,
@@ -195,7 +196,8 @@ pub fn parse<T: Checked>(
         for (key, value) in keys {
             let name = variable(section, key);
             let Some(given) = environment(&name) else { continue };
-            let wrong = |why: String| ConfigError::Environment { variable: name.clone(), file: file.to_owned(), why };
+            let wrong =
+                |why: String| ConfigError::Environment { variable: name.clone(), file: file.to_owned(), why };
             *value = like(value, &given).map_err(wrong)?;
             overridden.push((section.clone(), key.clone(), name));
         }
@@ -234,7 +236,9 @@ pub fn print<T: Checked>(config: &T, heading: &str, comments: &[(&str, &str)]) -
     for line in plain.lines().filter(|line| !line.is_empty()) {
         if let Some(section) = header(line) {
             out.push('\n');
-            for comment in comments.iter().filter(|(name, _)| *name == section).flat_map(|(_, text)| text.lines()) {
+            for comment in
+                comments.iter().filter(|(name, _)| *name == section).flat_map(|(_, text)| text.lines())
+            {
                 out.push_str(&format!("# {comment}\n"));
             }
         }
@@ -247,9 +251,13 @@ pub fn print<T: Checked>(config: &T, heading: &str, comments: &[(&str, &str)]) -
 /// The text given for a key, in the type that the key has.
 fn like(value: &Value, given: &str) -> Result<Value, String> {
     match value {
-        Value::Integer(_) => given.parse().map(Value::Integer).map_err(|_| "must be a whole number".to_owned()),
+        Value::Integer(_) => {
+            given.parse().map(Value::Integer).map_err(|_| "must be a whole number".to_owned())
+        }
         Value::Float(_) => given.parse().map(Value::Float).map_err(|_| "must be a number".to_owned()),
-        Value::Boolean(_) => given.parse().map(Value::Boolean).map_err(|_| "must be true or false".to_owned()),
+        Value::Boolean(_) => {
+            given.parse().map(Value::Boolean).map_err(|_| "must be true or false".to_owned())
+        }
         Value::String(_) => Ok(Value::String(given.to_owned())),
         Value::Datetime(_) | Value::Array(_) | Value::Table(_) => {
             Err("a list cannot be overridden: write it into the file".to_owned())
@@ -349,7 +357,8 @@ mod tests {
     }
 
     fn read(text: &str, environment: &[(&str, &str)]) -> Result<Sample, ConfigError> {
-        let look = |name: &str| environment.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned());
+        let look =
+            |name: &str| environment.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned());
         parse(Path::new("dir/a.toml"), text, look)
     }
 
@@ -358,13 +367,19 @@ mod tests {
         for (text, parts) in [
             ("[round]\ndeadline = \"4x\"", ["dir/a.toml, line 2, [round] deadline: ", "such as \"30s\""]),
             ("[round]\ndeadline = 4", ["dir/a.toml, line 2, [round] deadline: ", "in quotes"]),
-            ("[round]\n\ndedline = \"4h\"", ["dir/a.toml, line 3, [round] dedline: unknown key", "`deadline`"]),
+            (
+                "[round]\n\ndedline = \"4h\"",
+                ["dir/a.toml, line 3, [round] dedline: unknown key", "`deadline`"],
+            ),
             ("[round]\nattempts = 3", ["dir/a.toml, line 1, [round]: missing key `deadline`", "add it"]),
             ("[ruond]\n", ["dir/a.toml, line 1, [ruond]: unknown key `ruond`", "`round`"]),
             ("[round]\ndeadline = \"4h\"\nattempts = 11", ["line 3, [round] attempts: must be below 10", ""]),
             ("[round]\ndeadline = \"4h\"\nattempts = \"3\"", ["line 3, [round] attempts: ", "expected u32"]),
             ("[round]\ndeadline = \"4h\"\ndeadline = \"4h\"", ["line 3, [round] deadline: ", "duplicate"]),
-            ("[round]\ndeadline = \"4h\"\n[telemetry]\nsample = 2.0", ["line 4, [telemetry] sample: must be", ""]),
+            (
+                "[round]\ndeadline = \"4h\"\n[telemetry]\nsample = 2.0",
+                ["line 4, [telemetry] sample: must be", ""],
+            ),
             ("[round", ["dir/a.toml, line 1, [round", ""]),
         ] {
             let error = read(text, &[]).expect_err(text).to_string();
@@ -388,9 +403,11 @@ mod tests {
         assert_eq!(config.round.deadline.0, Duration::from_secs(10));
         assert_eq!(config.round.attempts, 4);
         assert_eq!(config.telemetry.endpoint(), Some("http://collector.example.org"));
-        for (name, value) in
-            [("MUSTER_ROUND_DEADLINE", "10"), ("MUSTER_ROUND_ATTEMPTS", "many"), ("MUSTER_ROUND_ATTEMPTS", "12")]
-        {
+        for (name, value) in [
+            ("MUSTER_ROUND_DEADLINE", "10"),
+            ("MUSTER_ROUND_ATTEMPTS", "many"),
+            ("MUSTER_ROUND_ATTEMPTS", "12"),
+        ] {
             let error = read(text, &[(name, value)]).expect_err(value).to_string();
             assert!(error.contains(name) && error.contains("dir/a.toml"), "{error}");
         }

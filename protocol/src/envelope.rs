@@ -22,7 +22,7 @@ pub const SIGNATURE_LEN: usize = 64;
 /// A payload type: where it may stand, its name and its version. The three are signed, so a receipt can never be
 /// taken for a notice, nor version 1 for version 2.
 pub trait Payload: Serialize + DeserializeOwned {
-    /// `muster.bus`, `muster.log` or `muster.share`.
+    /// `muster.bus` or `muster.share`; the log has its own `muster.log` and `muster.statement`.
     const DOMAIN: &'static str;
     /// The type's name within its domain.
     const TYPE: &'static str;

@@ -188,9 +188,12 @@ fn create_with_mode(path: &Path, bytes: &[u8], mode: u32) -> Result<(), SecretFi
 
 fn read_file(path: &Path, secret: bool) -> Result<Zeroizing<String>, SecretFileError> {
     let owned = || path.to_owned();
-    let failed = |source: io::Error| match source.kind() {
-        io::ErrorKind::NotFound => SecretFileError::Missing { path: owned() },
-        _ => SecretFileError::Io { path: owned(), doing: "read", source },
+    let failed = |source: io::Error| {
+        if source.kind() == io::ErrorKind::NotFound {
+            SecretFileError::Missing { path: owned() }
+        } else {
+            SecretFileError::Io { path: owned(), doing: "read", source }
+        }
     };
     // A pipe in that place would block the open otherwise.
     let nonblock =

@@ -440,7 +440,8 @@ impl<C: Capturer> Daemon<C> {
                 Effect::Drop { round } => self.drop_work(round),
                 Effect::Keep { receipt, .. } => {
                     let capturer = Arc::clone(&self.capturer);
-                    self.tasks.spawn(async move { Report::Kept { receipt, kept: capturer.keep(receipt).await } });
+                    self.tasks
+                        .spawn(async move { Report::Kept { receipt, kept: capturer.keep(receipt).await } });
                 }
             }
         }
@@ -460,7 +461,12 @@ impl<C: Capturer> Daemon<C> {
     }
 
     /// Begins a conversation; the one before, if any, is over.
-    fn begin_talk(&mut self, ticket: u64, talk: impl Future<Output = Report<C>> + Send + 'static, span: Span) {
+    fn begin_talk(
+        &mut self,
+        ticket: u64,
+        talk: impl Future<Output = Report<C>> + Send + 'static,
+        span: Span,
+    ) {
         let handle = self.tasks.spawn(talk.instrument(span));
         if let Some((_, former)) = self.talk.replace((ticket, handle)) {
             former.abort();
@@ -652,7 +658,12 @@ impl<C: Capturer> Daemon<C> {
                         tracing::info!(round = round.to_string(), attempt, "the leader took the notice");
                     }
                     Verdict::Refused { reason } => {
-                        tracing::warn!(round = round.to_string(), attempt, reason, "the slice does not count");
+                        tracing::warn!(
+                            round = round.to_string(),
+                            attempt,
+                            reason,
+                            "the slice does not count"
+                        );
                     }
                     Verdict::Over => tracing::info!(round = round.to_string(), attempt, "the round is over"),
                 }
@@ -701,16 +712,20 @@ impl<C: Capturer> Daemon<C> {
                 );
                 self.handle(Event::ReceiptWritten { round, attempt, receipt, receipt_size, totals });
             }
-            Err(failure) => {
-                self.capture = None;
-                self.failed(round, failure);
-            }
+            // What was captured stays: the machine may have moved on to another attempt of it.
+            Err(failure) => self.failed(round, failure),
         }
     }
 
     fn failed(&mut self, round: RoundId, failure: Failure) {
         let Failure { code, reason, permanent } = failure;
-        tracing::error!(round = round.to_string(), code = code.as_str(), reason, permanent, "there is no slice");
+        tracing::error!(
+            round = round.to_string(),
+            code = code.as_str(),
+            reason,
+            permanent,
+            "there is no slice"
+        );
         self.handle(Event::CaptureFailed { round, code, reason, permanent });
     }
 }

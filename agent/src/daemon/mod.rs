@@ -5,7 +5,7 @@
 //!          belief      what the documents ask for, as far as the log on the share confirms it
 //!          reader      the log, its head remembered          refused      what is being deleted
 //!          talk        hello and notice                      beat         heartbeat and progress
-//!          capturer    what it wants of the engine           slice_task   one capture
+//!          capturer    what it wants of the engine           slice_task   one capture, by engine_capturer
 //! ```
 //!
 //! Must never act on a document that the log does not bear out, and never end because share or bus are away.
@@ -14,6 +14,7 @@ mod beat;
 mod belief;
 mod capturer;
 mod connect;
+mod engine_capturer;
 mod error;
 mod event_loop;
 mod identity;
@@ -26,4 +27,124 @@ mod talk;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use muster_bus::Bus;
+use muster_protocol::entropy::random;
+use muster_protocol::ids::Nonce;
+use muster_protocol::log::Pin;
+use muster_protocol::retry::{Attempts, Retry};
+use muster_share::entropy::OsEntropy;
+use muster_share::log::HeadMemory;
+use muster_share::secret_file;
+use muster_share::store::Store;
+use muster_share::store::retry::Retrying;
+use muster_share::store::timeout::{Limit, TimeLimited};
+use tokio::sync::watch;
+
+use crate::config::Config;
+use engine_capturer::EngineCapturer;
+use event_loop::{Daemon, Parts};
+use identity::{Identity, Pace};
+use lock::Lock;
+use reader::Reader;
+
 pub use error::DaemonError;
+
+/// The file in the state folder that remembers the highest log head.
+const HEAD_FILE: &str = "head";
+
+/// Runs the agent that `config` describes until `stop` is true or its sender is gone. Share and NATS server are waited
+/// for while they are absent.
+///
+/// # Errors
+/// When configuration, keys or state folder cannot be used, NATS refuses the agent, or the agent has a fault.
+pub async fn run(config: Config, mut stop: watch::Receiver<bool>) -> Result<(), DaemonError> {
+    // Before anything is waited for, so that what a person must mend is said at once.
+    let prepared = Prepared::new(&config)?;
+    let patience = waiting();
+    let (fleet, service) = (&config.fleet.name, &config.agent.service);
+    let Some(store) = connect::share(&config.share.url, &patience, &mut stop).await? else { return Ok(()) };
+    let Some(bus) = connect::bus(&config.nats.url, fleet, service, &patience, &mut stop).await? else {
+        return Ok(());
+    };
+    tracing::info!(service = service.as_str(), share = store.describe(), "the agent is up");
+    let ended = prepared.run(&config, Arc::clone(&bus), store, stop).await;
+    if let Err(error) = bus.close().await {
+        tracing::debug!(error = error.to_string(), "the connection to the bus was not closed in order");
+    }
+    ended
+}
+
+/// Runs the agent on a bus and a store of the caller's until `stop` is true or its sender is gone. Retries and limits
+/// its calls to `store` itself; leaves the bus open.
+///
+/// # Errors
+/// As [`run`], and when the bus is closed.
+pub async fn run_on(
+    config: Config,
+    bus: Arc<dyn Bus>,
+    store: Arc<dyn Store>,
+    stop: watch::Receiver<bool>,
+) -> Result<(), DaemonError> {
+    Prepared::new(&config)?.run(&config, bus, store, stop).await
+}
+
+/// An agent that needs nothing but its share and its bus.
+struct Prepared {
+    lock: Lock,
+    identity: Arc<Identity>,
+    memory: HeadMemory,
+    pin: Pin,
+}
+
+impl Prepared {
+    fn new(config: &Config) -> Result<Self, DaemonError> {
+        let (agent, fleet) = (&config.agent, &config.fleet);
+        let signer = secret_file::read_signing_key(&agent.key)
+            .map_err(|error| DaemonError::Key { path: agent.key.clone(), source: error.into() })?;
+        let lock = Lock::take(&agent.state)?;
+        let memory = HeadMemory::at(&agent.state.join(HEAD_FILE));
+        let pin = Pin { root: Some(fleet.root), fleet: Some(fleet.id), head: memory.recall()? };
+        let instance = Nonce::from_bytes(random(&mut OsEntropy));
+        let service = agent.service.clone();
+        let identity = Identity::new(&fleet.name, fleet.id, fleet.root, service, signer, instance);
+        Ok(Self { lock, identity: Arc::new(identity), memory, pin })
+    }
+
+    async fn run(
+        self,
+        config: &Config,
+        bus: Arc<dyn Bus>,
+        store: Arc<dyn Store>,
+        stop: watch::Receiver<bool>,
+    ) -> Result<(), DaemonError> {
+        let Self { lock: _lock, identity, memory, pin } = self;
+        let store: Arc<dyn Store> = Arc::new(TimeLimited::new(store, Limit::default()));
+        let store: Arc<dyn Store> = Arc::new(Retrying::new(store, patience()));
+        let capturer = EngineCapturer::open(config, Arc::clone(&identity), Arc::clone(&store))?;
+        let parts = Parts {
+            identity,
+            pace: Pace::with_heartbeat(config.agent.heartbeat.0),
+            bus,
+            reader: Reader::new(Arc::clone(&store), pin, memory),
+            store,
+            capturer: Arc::new(capturer),
+            passed_over: Arc::default(),
+        };
+        Daemon::build(parts).run(stop).await
+    }
+}
+
+/// Between looks for a share or a server that is not there.
+fn waiting() -> Retry {
+    Retry::new(Duration::from_secs(1), Duration::from_secs(30), Attempts::Unlimited)
+        .expect("these delays are in order")
+}
+
+/// With one call to the share: for what passes within seconds. Rounds have retries of their own.
+fn patience() -> Retry {
+    Retry::new(Duration::from_millis(250), Duration::from_secs(4), Attempts::AtMost(5))
+        .expect("these delays are in order")
+}

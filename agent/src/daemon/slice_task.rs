@@ -42,7 +42,8 @@ impl<C: Capturer> Task<C> {
             return (self.lists, Err(Failure { code: Code::Agent03, reason, permanent: false }));
         }
         let Some((keyset, _)) = self.log.keyset() else {
-            let reason = "the log names no recovery keys: nothing is captured that nobody could open".to_owned();
+            let reason =
+                "the log names no recovery keys: nothing is captured that nobody could open".to_owned();
             return (self.lists, Err(Failure { code: Code::Key01, reason, permanent: true }));
         };
         let (lists, refused) = refused(&*self.store, &self.log, &self.service, self.lists).await;

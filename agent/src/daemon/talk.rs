@@ -143,13 +143,8 @@ impl Talker {
                 (NoticeOutcome::Failed { code, reason: cut_reason(&reason), permanent }, None)
             }
         };
-        let notice = Notice {
-            service: me.service.clone(),
-            round: order.round,
-            epoch: order.epoch,
-            attempt,
-            outcome,
-        };
+        let notice =
+            Notice { service: me.service.clone(), round: order.round, epoch: order.epoch, attempt, outcome };
         let (answer, _) =
             self.ask::<_, Acknowledgement>(order, me.subject(Subject::Notice), &notice, limit).await?;
         same(answer.round == order.round, "round")?;

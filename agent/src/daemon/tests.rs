@@ -36,6 +36,15 @@ async fn a_round_goes_from_order_to_kept_receipt() {
     let message = within("progress", progress.next()).await.expect("open");
     let (_, told) = open_as::<Progress>(&message.payload, &scene.fleet).expect("signed");
     assert_eq!((told.round, told.attempt, told.done_bytes, told.added_bytes), (round, 1, 7, 5));
+    let mut seen = Vec::new();
+    while seen.last().is_none_or(|beat: &Heartbeat| beat.round.is_none()) {
+        let message = within("a heartbeat", beats.next()).await.expect("open");
+        seen.push(open_as::<Heartbeat>(&message.payload, &scene.fleet).expect("signed").1);
+    }
+    assert!(
+        seen.windows(2).all(|two| two[0].sequence < two[1].sequence && two[0].instance == two[1].instance)
+    );
+    assert_eq!(seen.last().and_then(|beat| beat.round), Some(round));
     scene.capturer.gate.send_replace(true);
 
     let (notice, message) = scene.notice().await;
@@ -51,14 +60,6 @@ async fn a_round_goes_from_order_to_kept_receipt() {
         assert_eq!(script.receipts, [(1, scene.attempt_nonce(round, 1), scene.log.head())]);
     });
     assert_eq!(scene.head_file().trim(), scene.log.head().to_string());
-
-    let mut seen = Vec::new();
-    while seen.last().is_none_or(|beat: &Heartbeat| beat.round.is_none()) {
-        let message = within("a heartbeat", beats.next()).await.expect("open");
-        seen.push(open_as::<Heartbeat>(&message.payload, &scene.fleet).expect("signed").1);
-    }
-    assert!(seen.windows(2).all(|two| two[0].sequence < two[1].sequence && two[0].instance == two[1].instance));
-    assert_eq!(seen.last().and_then(|beat| beat.round), Some(round));
     agent.stop().await;
 }
 
@@ -291,7 +292,13 @@ async fn a_capture_that_is_wanted_no_more_is_cancelled() {
     scene.capturer.until("the capture to be cancelled", |script| script.cancelled == 1).await;
 
     // The next round is captured, and ends by the log alone: its leader publishes nothing any more.
-    let end = |round, epoch| End { epoch, round, outcome: Outcome::Cancelled, reason: String::new(), at: UnixMillis(0) };
+    let end = |round, epoch| End {
+        epoch,
+        round,
+        outcome: Outcome::Cancelled,
+        reason: String::new(),
+        at: UnixMillis(0),
+    };
     scene.log.append(&signer(ANNA), &end(first, leader.epoch)).await.expect("ended");
     let second = scene.open(&leader, "two").await;
     scene.publish(&mut leader, &[second]).await;

@@ -61,7 +61,9 @@ impl EngineError {
     pub fn code(&self) -> Code {
         match self {
             Self::Source(error) if matches!(*error.cause, Cause::Spool { .. }) => Code::Agent04,
-            Self::Source(_) | Self::SelfCheck { .. } | Self::Busy | Self::Cancelled | Self::Crashed => Code::Agent03,
+            Self::Source(_) | Self::SelfCheck { .. } | Self::Busy | Self::Cancelled | Self::Crashed => {
+                Code::Agent03
+            }
             Self::Store { source, .. } => source.alert().unwrap_or(Code::Share07),
             Self::State(_) | Self::Compressor(_) => Code::Agent04,
             Self::Pack(PackError::Sealed(SealedError::Seal(_)))

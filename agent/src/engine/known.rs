@@ -78,7 +78,12 @@ impl Known {
     }
 
     /// A pack of this capture is on the share.
-    pub(super) fn uploaded(&self, number: u64, row: PackRow, chunks: &[(ChunkId, u32)]) -> Result<(), StateError> {
+    pub(super) fn uploaded(
+        &self,
+        number: u64,
+        row: PackRow,
+        chunks: &[(ChunkId, u32)],
+    ) -> Result<(), StateError> {
         self.state.add_pack(number, row, chunks)?;
         self.generation.fetch_add(1, Ordering::Release);
         let mut pending = self.pending();

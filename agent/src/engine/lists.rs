@@ -28,7 +28,8 @@ pub(super) struct Plan {
 /// a number of times that is logarithmic in the number of packs.
 pub(super) fn plan(old: Vec<ListPair>, referenced: &HashSet<u64>) -> Plan {
     let live = |pair: &ListPair| pair.numbers.iter().filter(|number| referenced.contains(number)).count();
-    let mut keep: Vec<ListPair> = old.into_iter().filter(|pair| live(pair) * 2 >= pair.numbers.len()).collect();
+    let mut keep: Vec<ListPair> =
+        old.into_iter().filter(|pair| live(pair) * 2 >= pair.numbers.len()).collect();
     let covered: HashSet<u64> = keep.iter().flat_map(|pair| pair.numbers.iter().copied()).collect();
     let mut write: Vec<u64> = referenced.difference(&covered).copied().collect();
     while let Some(last) = keep.last() {

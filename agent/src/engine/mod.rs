@@ -40,7 +40,7 @@ use muster_protocol::log::Head;
 use muster_share::chunk::{ChunkKey, ChunkSize};
 use muster_share::entropy::OsEntropy;
 use muster_share::layout::{ObjectPath, Prefix, SlicePart};
-use muster_share::lists::{ChunkIndex, IndexRoot, IndexedPack, ListError, ListedPack, PackList};
+use muster_share::lists::{ChunkIndex, IndexRoot, IndexedPack, ListedPack, PackList};
 use muster_share::pack::{DEFAULT_TARGET, PackContext};
 use muster_share::store::{Listed, Store, StoreError};
 
@@ -91,7 +91,10 @@ impl From<&crate::config::EngineConfig> for EngineConfig {
     fn from(table: &crate::config::EngineConfig) -> Self {
         let default = Self::default();
         Self {
-            workers: usize::try_from(table.workers).ok().filter(|workers| *workers > 0).unwrap_or(default.workers),
+            workers: usize::try_from(table.workers)
+                .ok()
+                .filter(|workers| *workers > 0)
+                .unwrap_or(default.workers),
             zstd_level: table.zstd_level,
             chunk: table.chunk_size().unwrap_or_default(),
             pack_bytes: usize::try_from(table.pack.0).unwrap_or(default.pack_bytes),
@@ -265,7 +268,8 @@ impl Engine {
         let failed = |source| EngineError::Store { doing: "listing the agent's packs", source };
         let state = Arc::clone(&self.state);
         let (keyset, check) = (request.keyset, request.chunk_key.id(b""));
-        let Begun { next_pack, packs, kept, previous } = blocking(move || Ok(state.begin(keyset, check)?)).await?;
+        let Begun { next_pack, packs, kept, previous } =
+            blocking(move || Ok(state.begin(keyset, check)?)).await?;
         let mut present = HashMap::new();
         let mut listing = self.store.list(&Prefix::Packs(request.service.clone()));
         while let Some(line) = listing.next().await {
@@ -319,8 +323,7 @@ impl Engine {
     ) -> Result<(Read, Assembled), EngineError> {
         let config = &self.config;
         let workers = config.workers.max(1);
-        let sealed_packs = workers.div_ceil(2) + 1;
-        let halt = Arc::new(Halt::new(sealed_packs));
+        let halt = Arc::new(Halt::new(workers));
         let _stop = StopOnDrop(Arc::clone(&halt));
         let run = Arc::new(Run {
             sources: request.sources.clone(),
@@ -341,7 +344,7 @@ impl Engine {
             halt: Arc::clone(&halt),
             progress: Arc::clone(&uploader.progress),
         });
-        let (sender, receiver) = tokio::sync::mpsc::channel(sealed_packs);
+        let (sender, receiver) = tokio::sync::mpsc::channel(workers);
         let threads = {
             let (run, runtime) = (Arc::clone(&run), tokio::runtime::Handle::current());
             tokio::task::spawn_blocking(move || pipeline::run(&run, sender, runtime))
@@ -386,15 +389,16 @@ impl Engine {
             for number in &numbers {
                 let PackRow { id, size } = row(number)?;
                 packs.push(ListedPack { number: *number, id, size });
-                indexed.push(IndexedPack { number: *number, chunks: chunks.remove(number).unwrap_or_default() });
+                indexed
+                    .push(IndexedPack { number: *number, chunks: chunks.remove(number).unwrap_or_default() });
             }
             let packs = Self::pack_list(request.round, packs, uploader).await?;
-            let recipients: Vec<Recipient> = request.recipients.iter().chain([&request.agent]).cloned().collect();
+            let recipients: Vec<Recipient> =
+                request.recipients.iter().chain([&request.agent]).cloned().collect();
             let context = request.context();
-            let sealed = blocking(move || {
-                Ok(ChunkIndex::new(indexed).seal(&recipients, &context, &mut OsEntropy)?)
-            })
-            .await?;
+            let sealed =
+                blocking(move || Ok(ChunkIndex::new(indexed).seal(&recipients, &context, &mut OsEntropy)?))
+                    .await?;
             let chunks = uploader.slice_object(request.round, SlicePart::Chunks, sealed.bytes).await?;
             lists.push(ListPair { packs, chunks, numbers });
             new_lists += 1;
@@ -444,7 +448,7 @@ impl Engine {
     ) -> Result<ObjectRef, EngineError> {
         let mut orders = packs.len();
         loop {
-            let bytes = PackList { packs: packs.clone() }.encode().map_err(ListError::from)?;
+            let bytes = PackList { packs: packs.clone() }.encode()?;
             match uploader.slice_object(round, SlicePart::Packs, Bytes::from(bytes)).await {
                 Err(EngineError::Store { source: StoreError::AlreadyExists { .. }, .. }) if orders > 1 => {
                     orders -= 1;

@@ -50,7 +50,9 @@ pub(super) struct Outlet<'a> {
 impl Outlet<'_> {
     fn seal(&self, open: Open) -> Result<(), Stopped> {
         // Fewer sealed packs than workers may wait, or memory would grow while the share is slow.
-        let permit = self.runtime.block_on(self.halt.permits().clone().acquire_owned()).map_err(|_| Stopped)?;
+        let permit =
+            self.runtime.block_on(self.halt.permits().clone().acquire_owned()).map_err(|_| Stopped)?;
+        let sealing = self.runtime.block_on(self.halt.sealing().acquire()).map_err(|_| Stopped)?;
         let Sealing { recipients, context, .. } = self.sealing;
         let sealed = open.builder.seal(recipients, context, &mut OsEntropy).map_err(EngineError::Pack);
         let pack = self.halt.keep(sealed)?;
@@ -58,6 +60,7 @@ impl Outlet<'_> {
             let checked = pack.self_check(&self.sealing.key);
             self.halt.keep(checked.map_err(|source| EngineError::SelfCheck { id: pack.id, source }))?;
         }
+        drop(sealing);
         let upload = Upload { number: open.number, pack, permit };
         self.runtime.block_on(self.uploads.send(upload)).map_err(|_| Stopped)
     }
@@ -146,7 +149,12 @@ impl<'a> Packer<'a> {
     }
 
     /// Packs the chunks that `bytes` is joined of; `places` gets one for each.
-    pub(super) fn pack(&mut self, bytes: &[u8], lengths: &[usize], places: &mut Vec<Place>) -> Result<(), Stopped> {
+    pub(super) fn pack(
+        &mut self,
+        bytes: &[u8],
+        lengths: &[usize],
+        places: &mut Vec<Place>,
+    ) -> Result<(), Stopped> {
         let Lane { outlet, known, .. } = self.lane;
         let (halt, key) = (outlet.halt, &outlet.sealing.key);
         self.ids.clear();
@@ -170,8 +178,11 @@ impl<'a> Packer<'a> {
         }
         let mut packed = Vec::new();
         if !self.fresh.is_empty() {
-            let parts: Vec<(&[u8], ChunkId)> =
-                self.fresh.iter().map(|(id, start, length)| (&bytes[*start..*start + *length as usize], *id)).collect();
+            let parts: Vec<(&[u8], ChunkId)> = self
+                .fresh
+                .iter()
+                .map(|(id, start, length)| (&bytes[*start..*start + *length as usize], *id))
+                .collect();
             let frame = compress(&mut self.compressor, &parts).map_err(EngineError::Pack);
             #[cfg_attr(not(test), expect(unused_mut, reason = "only tests change frames"))]
             let mut frame = halt.keep(frame)?;
@@ -179,7 +190,8 @@ impl<'a> Packer<'a> {
             if let Some(tamper) = outlet.sealing.tamper {
                 tamper(&mut frame);
             }
-            let chunks: Vec<(ChunkId, u32)> = self.fresh.iter().map(|(id, _, length)| (*id, *length)).collect();
+            let chunks: Vec<(ChunkId, u32)> =
+                self.fresh.iter().map(|(id, _, length)| (*id, *length)).collect();
             packed = self.lane.append(frame, &chunks)?;
         }
         for (id, place) in self.ids.iter().zip(&self.found) {

@@ -75,7 +75,8 @@ pub(super) fn run(run: &Run, uploads: mpsc::Sender<Upload>, runtime: Handle) -> 
         });
         let feeder = Feeder::new(run.chunk, job_sender, pool_receiver, &run.halt, &run.progress);
         let read = guarded(run, || read(run, feeder));
-        let packed = workers.into_iter().map(|worker| worker.join().ok().flatten()).collect::<Option<Vec<()>>>();
+        let packed =
+            workers.into_iter().map(|worker| worker.join().ok().flatten()).collect::<Option<Vec<()>>>();
         let finished = packed.and_then(|_| guarded(run, || data.finish()));
         let assembled = assembler.join().ok().flatten();
         finished.and(read).zip(assembled)

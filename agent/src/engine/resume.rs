@@ -17,9 +17,7 @@ use muster_share::store::{Listed, StoreError};
 
 use super::upload::blocking;
 use super::{CaptureRequest, Engine, EngineError};
-use crate::state::{Begun, PackRow};
-
-type Remembered = Vec<(u64, PackRow, Vec<(ChunkId, u32)>)>;
+use crate::state::{Begun, NumberedPack, PackRow};
 
 impl Engine {
     /// When nothing is remembered, reads the newest receipt that `signer` wrote under the request's keyset, and the lists
@@ -52,12 +50,18 @@ impl Engine {
         .await
     }
 
-    async fn newest_receipt(&self, request: &CaptureRequest, signer: KeyId) -> Result<Option<Receipt>, EngineError> {
+    async fn newest_receipt(
+        &self,
+        request: &CaptureRequest,
+        signer: KeyId,
+    ) -> Result<Option<Receipt>, EngineError> {
         let mut newest: Option<Receipt> = None;
         let mut listing = self.store.list(&Prefix::Slices(request.service.clone()));
         while let Some(line) = listing.next().await {
-            let line = line.map_err(|source| EngineError::Store { doing: "listing the agent's receipts", source })?;
-            let Listed::Object { path: path @ ObjectPath::Slice { part: SlicePart::Receipt, .. }, .. } = line else {
+            let line =
+                line.map_err(|source| EngineError::Store { doing: "listing the agent's receipts", source })?;
+            let Listed::Object { path: path @ ObjectPath::Slice { part: SlicePart::Receipt, .. }, .. } = line
+            else {
                 continue;
             };
             let Some(bytes) = self.intact(&path, Receipt::MAX_LEN as u64).await? else { continue };
@@ -76,9 +80,9 @@ impl Engine {
         request: &CaptureRequest,
         receipt: &Receipt,
         agent: Identity,
-    ) -> Result<Option<Remembered>, EngineError> {
+    ) -> Result<Option<Vec<NumberedPack>>, EngineError> {
         let keys = [agent];
-        let mut found = Remembered::new();
+        let mut found = Vec::new();
         for (list, index) in receipt.packs.iter().zip(&receipt.chunks) {
             let path = |object: &ObjectRef, part| ObjectPath::Slice {
                 service: request.service.clone(),
@@ -86,12 +90,15 @@ impl Engine {
                 id: object.id,
                 part,
             };
-            let Some(packs) = self.intact(&path(list, SlicePart::Packs), list.size).await? else { return Ok(None) };
+            let Some(packs) = self.intact(&path(list, SlicePart::Packs), list.size).await? else {
+                return Ok(None);
+            };
             let Some(chunks) = self.intact(&path(index, SlicePart::Chunks), index.size).await? else {
                 return Ok(None);
             };
             let read = || -> Result<_, ListError> {
-                let (context, chunks) = ChunkIndex::open(&chunks, Some(&index.id), Unlock::Identities(&keys))?;
+                let (context, chunks) =
+                    ChunkIndex::open(&chunks, Some(&index.id), Unlock::Identities(&keys))?;
                 Ok((context, PackList::decode(&packs)?, chunks))
             };
             let Ok((context, packs, chunks)) = read() else { return Ok(None) };
@@ -113,7 +120,9 @@ impl Engine {
     async fn intact(&self, path: &ObjectPath, max_len: u64) -> Result<Option<Bytes>, EngineError> {
         match self.store.get(path, max_len).await {
             Ok(bytes) => Ok(Some(bytes).filter(|bytes| path.id() == Some(&ObjectId::of(bytes)))),
-            Err(StoreError::NotFound { .. } | StoreError::TooLong { .. } | StoreError::Damaged { .. }) => Ok(None),
+            Err(StoreError::NotFound { .. } | StoreError::TooLong { .. } | StoreError::Damaged { .. }) => {
+                Ok(None)
+            }
             Err(source) => Err(EngineError::Store { doing: "reading an earlier receipt or list", source }),
         }
     }

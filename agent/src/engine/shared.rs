@@ -19,11 +19,21 @@ pub(super) struct Halt {
     failure: Mutex<Option<EngineError>>,
     /// One permit for each sealed pack that is not uploaded yet.
     permits: Arc<Semaphore>,
+    /// One permit for each pack that is being sealed and so in memory twice.
+    sealing: Semaphore,
 }
 
 impl Halt {
-    pub(super) fn new(sealed_packs: usize) -> Self {
-        Self { stop: AtomicBool::new(false), failure: Mutex::default(), permits: Arc::new(Semaphore::new(sealed_packs)) }
+    /// For so many workers. Sealing and checking a pack takes less than a third of the time that one worker needs to
+    /// fill it.
+    pub(super) fn new(workers: usize) -> Self {
+        let sealing = workers.div_ceil(3);
+        Self {
+            stop: AtomicBool::new(false),
+            failure: Mutex::default(),
+            permits: Arc::new(Semaphore::new(sealing + 1)),
+            sealing: Semaphore::new(sealing),
+        }
     }
 
     /// Ends the capture; the first reason is the one that is told.
@@ -35,6 +45,7 @@ impl Halt {
     pub(super) fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
         self.permits.close();
+        self.sealing.close();
     }
 
     pub(super) fn flag(&self) -> &AtomicBool {
@@ -43,6 +54,10 @@ impl Halt {
 
     pub(super) fn permits(&self) -> &Arc<Semaphore> {
         &self.permits
+    }
+
+    pub(super) fn sealing(&self) -> &Semaphore {
+        &self.sealing
     }
 
     pub(super) fn check(&self) -> Result<(), Stopped> {

@@ -103,11 +103,23 @@ impl Fleet {
         sparse.set_len(500_000).expect("longer");
         sparse.write_all_at(&noise(2, 10_000), 200_000).expect("written");
         for n in 0..300 {
-            fs::write(data.join(format!("a/b/{n}")), noise(1000 + n, 37 * usize::try_from(n).expect("small"))).expect("file");
+            fs::write(
+                data.join(format!("a/b/{n}")),
+                noise(1000 + n, 37 * usize::try_from(n).expect("small")),
+            )
+            .expect("file");
         }
         symlink("a/big", data.join("link")).expect("link");
         fs::hard_link(data.join("a/big"), data.join("hard")).expect("link");
         fleet.sources = vec![files("one", &data), files("two", &data.join("a/b"))];
+        fleet
+    }
+
+    /// With a file of several packs.
+    async fn with_one_file() -> Self {
+        let mut fleet = Self::new().await;
+        fs::write(fleet.data().join("file"), noise(1, 1_200_000)).expect("file");
+        fleet.sources = vec![files("one", &fleet.data())];
         fleet
     }
 
@@ -161,11 +173,19 @@ impl Fleet {
         let head = Head { number: 7, hash: ObjectId::of(b"record") };
         let nonce = Nonce::from_bytes([3; 16]);
         let written = engine.write_receipt(&captured, 1, nonce, head, &self.signer).await.expect("written");
-        let again = engine.write_receipt(&captured, 1, nonce, head, &self.signer).await.expect("written again");
+        let again =
+            engine.write_receipt(&captured, 1, nonce, head, &self.signer).await.expect("written again");
         assert_eq!(written, again);
         engine.keep(written.0).expect("kept");
-        let slice =
-            reader::read(&*self.share, &captured.fleet, &captured.service, captured.round, written.0, &self.recovery).await;
+        let slice = reader::read(
+            &*self.share,
+            &captured.fleet,
+            &captured.service,
+            captured.round,
+            written.0,
+            &self.recovery,
+        )
+        .await;
         self.compare(&slice);
         assert_eq!(slice.receipt.new_packs, captured.new_lists);
         slice
@@ -183,7 +203,8 @@ impl Fleet {
             for mut entry in want.entries {
                 let (have, bytes) = read.next().expect("an entry");
                 let content = want.content.get(&entry.path).map(Vec::as_slice).unwrap_or_default();
-                let content: Vec<u8> = entry.extents.drain(..).flat_map(|extent| whole(extent, content)).collect();
+                let content: Vec<u8> =
+                    entry.extents.drain(..).flat_map(|extent| whole(extent, content)).collect();
                 assert_eq!(*have, entry);
                 assert!(content == *bytes, "{have:?}");
             }
@@ -257,7 +278,11 @@ impl Source for Scripted {
         Ok(())
     }
 
-    fn capture(&self, sink: &mut dyn Sink, context: &CaptureContext<'_>) -> Result<SourceReport, SourceError> {
+    fn capture(
+        &self,
+        sink: &mut dyn Sink,
+        context: &CaptureContext<'_>,
+    ) -> Result<SourceReport, SourceError> {
         let failed = |cause| SourceError { name: self.0.clone(), kind: "scripted", cause: Box::new(cause) };
         self.1(sink, context).map_err(failed)?;
         Ok(SourceReport::default())
@@ -301,11 +326,11 @@ async fn a_tree_comes_back_and_what_is_unchanged_is_not_stored_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_capture_that_fails_at_any_put_is_taken_up_by_the_next() {
-    let mut fleet = Fleet::with_tree().await;
+    let mut fleet = Fleet::with_one_file().await;
     fleet.config.workers = 2;
     let clean = fleet.slice().await.packs.len();
     for nth in 0.. {
-        let mut fleet = Fleet::with_tree().await;
+        let mut fleet = Fleet::with_one_file().await;
         fleet.config.workers = 2;
         fleet.break_puts(move |put, _| put == nth);
         match fleet.capture().await {
@@ -314,11 +339,15 @@ async fn a_capture_that_fails_at_any_put_is_taken_up_by_the_next() {
                 break;
             }
             Err(error) => {
-                assert!(matches!(&error, EngineError::Store { source: StoreError::Unreachable { .. }, .. }), "{error}");
+                assert!(
+                    matches!(&error, EngineError::Store { source: StoreError::Unreachable { .. }, .. }),
+                    "{error}"
+                );
                 assert_eq!((error.code(), error.is_permanent()), (Code::Share01, false));
             }
         }
-        let uploaded: HashSet<ObjectId> = fleet.packs().await.iter().filter_map(|path| path.id().copied()).collect();
+        let uploaded: HashSet<ObjectId> =
+            fleet.packs().await.iter().filter_map(|path| path.id().copied()).collect();
         fleet.store = Arc::clone(&fleet.share);
         let slice = fleet.slice().await;
         let used = slice.packs.values().filter(|(id, _)| uploaded.contains(id)).count();
@@ -421,7 +450,8 @@ async fn a_torn_pack_list_of_an_earlier_attempt_is_passed_by() {
     fleet.break_puts(|_, path| Path::new(path).extension().is_some_and(|ending| ending == "index"));
     fleet.capture().await.expect_err("no index");
     fleet.store = Arc::clone(&fleet.share);
-    let folder = fleet.dir.path().join("share/agents/dns/slices").join(RoundId::from_bytes([1; 16]).to_string());
+    let folder =
+        fleet.dir.path().join("share/agents/dns/slices").join(RoundId::from_bytes([1; 16]).to_string());
     for item in fs::read_dir(folder).expect("lists") {
         let path = item.expect("item").path();
         if path.extension().is_some_and(|ending| ending == "packs") {
@@ -460,7 +490,10 @@ async fn cancelling_ends_a_capture_soon() {
             while progress.stage() < Stage::Capturing {
                 tokio::task::yield_now().await;
             }
-            let error = engine.capture(request, Arc::default(), CancelFlag::default()).await.expect_err("one at a time");
+            let error = engine
+                .capture(request, Arc::default(), CancelFlag::default())
+                .await
+                .expect_err("one at a time");
             assert!(matches!(error, EngineError::Busy));
             cancel.cancel();
         };
@@ -549,7 +582,8 @@ async fn failing_sources_fail_the_slice_and_say_how() {
     let request = CaptureRequest { recipients: Vec::new(), ..fleet.request() };
     let sources = vec![scripted(|sink, _| Ok(sink.entry(file("x"))?))];
     let request = CaptureRequest { sources, ..request };
-    let error = fleet.engine().capture(request, Arc::default(), CancelFlag::default()).await.expect_err("no key");
+    let error =
+        fleet.engine().capture(request, Arc::default(), CancelFlag::default()).await.expect_err("no key");
     assert_eq!((error.code(), error.is_permanent()), (Code::Key01, true));
 }
 
@@ -578,10 +612,12 @@ async fn discarded_content_does_not_count() {
     let captured = fleet.capture().await.expect("captured");
     assert_eq!((captured.totals.entries, captured.totals.gaps, captured.status), (2, 2, SliceStatus::Gaps));
     let head = Head { number: 7, hash: ObjectId::of(b"record") };
-    let written = fleet.engine().write_receipt(&captured, 1, Nonce::from_bytes([3; 16]), head, &fleet.signer).await;
+    let written =
+        fleet.engine().write_receipt(&captured, 1, Nonce::from_bytes([3; 16]), head, &fleet.signer).await;
     let (id, ..) = written.expect("written");
     let slice =
-        reader::read(&*fleet.share, &captured.fleet, &captured.service, captured.round, id, &fleet.recovery).await;
+        reader::read(&*fleet.share, &captured.fleet, &captured.service, captured.round, id, &fleet.recovery)
+            .await;
     let mut want = noise(3, 100_000);
     want.resize(105_000, 0);
     assert!(slice.entries[0].1 == want);

@@ -42,7 +42,11 @@ impl Uploader {
     }
 
     /// Uploads what the pipeline seals until it ends, and remembers each pack that is on the share.
-    pub(super) async fn packs(&self, run: &Arc<Run>, mut sealed: mpsc::Receiver<Upload>) -> Result<(), EngineError> {
+    pub(super) async fn packs(
+        &self,
+        run: &Arc<Run>,
+        mut sealed: mpsc::Receiver<Upload>,
+    ) -> Result<(), EngineError> {
         let mut going = FuturesUnordered::new();
         let mut open = true;
         while open || !going.is_empty() {
@@ -94,7 +98,9 @@ impl Uploader {
             bucket.take(length).await;
         }
         let done = match self.store.put_new(path, bytes.clone()).await {
-            Err(failure @ StoreError::AlreadyExists { .. }) => settle(&*self.store, path, &bytes, failure).await,
+            Err(failure @ StoreError::AlreadyExists { .. }) => {
+                settle(&*self.store, path, &bytes, failure).await
+            }
             done => done,
         };
         done.map_err(|source| EngineError::Store { doing, source })?;

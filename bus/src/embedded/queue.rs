@@ -36,6 +36,7 @@ struct State {
 }
 
 struct Stored {
+    id: String,
     message: Message,
     stored_at: Instant,
     not_before: Instant,
@@ -70,7 +71,9 @@ impl Jobs {
             state.ids.insert(id.to_owned(), sequence);
             state.ids_by_age.push_back((now, id.to_owned()));
         }
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         state.ready.push_back(Stored {
+            id: format!("{sequence}-{}", since.as_nanos()),
             message: message.clone(),
             stored_at: now,
             not_before: now,
@@ -177,7 +180,8 @@ impl WorkQueue for EmbeddedQueue {
 fn give_out(jobs: Arc<Jobs>, stored: Stored) -> Job {
     let Message { subject, headers, payload, reply: _ } = stored.message.clone();
     let deliveries = stored.deliveries;
-    Job::new(subject, headers, payload, deliveries, Box::new(GivenOut { jobs, stored: Some(stored) }))
+    let id = stored.id.clone();
+    Job::new(id, subject, headers, payload, deliveries, Box::new(GivenOut { jobs, stored: Some(stored) }))
 }
 
 struct GivenOut {

@@ -70,7 +70,12 @@ impl NatsQueue {
     }
 
     fn job(&self, message: Message) -> Job {
-        let deliveries = message.info().map_or(1, |info| u64::try_from(info.delivered).unwrap_or(1));
+        let info = message.info().ok();
+        let deliveries = info.as_ref().map_or(1, |info| u64::try_from(info.delivered).unwrap_or(1));
+        // Sequences start over on a wiped server; the time of storing does not.
+        let id = info.map_or_else(String::new, |info| {
+            format!("{}-{}", info.stream_sequence, info.published.unix_timestamp_nanos())
+        });
         let message = message.message;
         let delivery = GivenOut {
             wire: self.wire.clone(),
@@ -79,6 +84,7 @@ impl NatsQueue {
             reply: message.reply.map(|reply| reply.to_string()).unwrap_or_default(),
         };
         Job::new(
+            id,
             message.subject.to_string(),
             message.headers.as_ref().map(headers).unwrap_or_default(),
             message.payload,

@@ -40,7 +40,9 @@ pub(crate) async fn run(args: Contact) -> Outcome {
     let reading = Reading { config: args.config, share: None, json: args.json };
     let fleet = Fleet::open(&reading).await;
     let (agents, failure) = match (heard, fleet) {
-        (Ok(agents), _) => (agents.into_iter().map(|agent| (agent.service.to_string(), line(agent))).collect(), None),
+        (Ok(agents), _) => {
+            (agents.into_iter().map(|agent| (agent.service.to_string(), line(agent))).collect(), None)
+        }
         (Err(failure), Ok(fleet)) => (roster(&fleet), Some(failure)),
         (Err(failure), Err(_)) => return Err(failure),
     };
@@ -56,7 +58,8 @@ pub(crate) async fn run(args: Contact) -> Outcome {
         let rows = agents
             .into_iter()
             .map(|agent| {
-                let seen = agent.seen_secs.map(|secs| format!("{} ago", format_duration(Duration::from_secs(secs))));
+                let seen =
+                    agent.seen_secs.map(|secs| format!("{} ago", format_duration(Duration::from_secs(secs))));
                 vec![
                     agent.service,
                     agent.state,
@@ -71,7 +74,9 @@ pub(crate) async fn run(args: Contact) -> Outcome {
     }
     match failure {
         None => Ok(Exit::Done),
-        Some(failure) => Err(failure.because("The roster above is the share's; who is there, only the leader knows.")),
+        Some(failure) => {
+            Err(failure.because("The roster above is the share's; who is there, only the leader knows."))
+        }
     }
 }
 
@@ -89,7 +94,9 @@ fn roster(fleet: &Fleet) -> BTreeMap<String, Line> {
         round: None,
     };
     let agents = fleet.state().agents();
-    agents.map(|(service, member)| (service.to_string(), unknown(service.to_string(), member.key.to_string()))).collect()
+    agents
+        .map(|(service, member)| (service.to_string(), unknown(service.to_string(), member.key.to_string())))
+        .collect()
 }
 
 fn line(agent: AgentView) -> Line {

@@ -5,7 +5,6 @@ use std::error::Error;
 
 use muster_agent::daemon::DaemonError as AgentError;
 use muster_coordinator::daemon::DaemonError as CoordinatorError;
-use tokio::io::AsyncReadExt;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -38,7 +37,8 @@ fn telemetry(error: muster_telemetry::TelemetryError) -> Failure {
 
 /// True from SIGINT or SIGTERM on; and, if attached, from the end of standard input.
 fn stop_signal(attached: bool) -> Result<watch::Receiver<bool>, Failure> {
-    let no_signal = |error: std::io::Error| Failure::new(Exit::Failed, format!("signals cannot be caught: {error}"));
+    let no_signal =
+        |error: std::io::Error| Failure::new(Exit::Failed, format!("signals cannot be caught: {error}"));
     let mut interrupt = signal(SignalKind::interrupt()).map_err(no_signal)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(no_signal)?;
     let (stop, stopped) = watch::channel(false);
@@ -54,9 +54,14 @@ fn stop_signal(attached: bool) -> Result<watch::Receiver<bool>, Failure> {
 }
 
 async fn input_ends() {
-    let mut input = tokio::io::stdin();
-    let mut bytes = [0; 64];
-    while matches!(input.read(&mut bytes).await, Ok(1..)) {}
+    let (tell, ended) = tokio::sync::oneshot::channel();
+    // A thread of its own: a read that never returns must hold up nothing.
+    std::thread::spawn(move || {
+        drop(std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink()));
+        // Nobody waits any more if something else stopped us.
+        let _ = tell.send(());
+    });
+    drop(ended.await);
 }
 
 /// Why a coordinator ended, in the operator's words.

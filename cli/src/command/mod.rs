@@ -2,12 +2,15 @@
 
 pub(crate) mod agents;
 pub(crate) mod daemon;
+pub(crate) mod demo;
 pub(crate) mod init;
 pub(crate) mod key;
 pub(crate) mod once;
+pub(crate) mod recover;
 pub(crate) mod rounds;
 pub(crate) mod show;
 pub(crate) mod start;
 pub(crate) mod status;
 pub(crate) mod up;
+pub(crate) mod verify;
 pub(crate) mod watch;

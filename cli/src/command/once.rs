@@ -72,7 +72,8 @@ async fn round(
     }
     let name = &folder.operator.fleet.name;
     let subjects = Subjects::new(name);
-    let bus: Arc<dyn Bus> = Arc::new(EmbeddedBus::new(leader::streams(&subjects, name.as_str())?, Limits::default()));
+    let bus: Arc<dyn Bus> =
+        Arc::new(EmbeddedBus::new(leader::streams(&subjects, name.as_str())?, Limits::default()));
     let (_, config) = coordinator_to_run(folder, &fleet)?;
     let lead = config.lead.takeover.0;
     let deadline = config.round.deadline.0;
@@ -133,7 +134,10 @@ async fn ask(
                         Err(Failure::new(Exit::Refused, format!("the round was refused: {reason}")))
                     }
                     (
-                        TriggerState::Opened | TriggerState::Running | TriggerState::Ended | TriggerState::Queued,
+                        TriggerState::Opened
+                        | TriggerState::Running
+                        | TriggerState::Ended
+                        | TriggerState::Queued,
                         Some(round),
                     ) => Ok(round),
                 };
@@ -154,7 +158,8 @@ async fn first_failure(daemons: &mut JoinSet<Result<(), Failure>>) -> Failure {
             Some(Ok(Err(failure))) => return failure,
             Some(Ok(Ok(()))) => {}
             Some(Err(error)) => {
-                return Failure::new(Exit::Failed, "a part of the round has a fault").because(error.to_string());
+                return Failure::new(Exit::Failed, "a part of the round has a fault")
+                    .because(error.to_string());
             }
             None => return Failure::new(Exit::Failed, "coordinator and agents ended before the round did"),
         }

@@ -39,13 +39,21 @@ fn print(fleet: &Fleet, round: &RoundState, view: &RoundView) {
                 ));
             }
         }
-        RoundPhase::Ended(end) => times.push_str(&format!(" · ended {}: {}", screen::time(end.at), end.reason)),
+        RoundPhase::Ended(end) => {
+            times.push_str(&format!(" · ended {}: {}", screen::time(end.at), end.reason))
+        }
     }
     screen::line(times);
     if let Some(manifest) = &view.manifest {
-        screen::line(format!("manifest {} · log record {} · head {}", manifest.hash, manifest.log_number, fleet.log.head()));
+        screen::line(format!(
+            "manifest {} · log record {} · head {}",
+            manifest.hash,
+            manifest.log_number,
+            fleet.log.head()
+        ));
         if let Some(keyset) = fleet.state().keysets.get(&manifest.keyset) {
-            let keys: Vec<_> = keyset.keys.iter().map(|key| format!("{} ({})", key.recipient, key.label)).collect();
+            let keys: Vec<_> =
+                keyset.keys.iter().map(|key| format!("{} ({})", key.recipient, key.label)).collect();
             screen::line(format!("opens with: {}", keys.join(", ")));
         }
     }
@@ -65,7 +73,10 @@ fn print(fleet: &Fleet, round: &RoundState, view: &RoundView) {
             ]
         })
         .collect();
-    screen::line(screen::table(&["service", "state", "attempts", "entries", "source", "added", "stored"], rows));
+    screen::line(screen::table(
+        &["service", "state", "attempts", "entries", "source", "added", "stored"],
+        rows,
+    ));
     for trouble in view.troubles() {
         screen::line(format!("  {trouble}"));
     }

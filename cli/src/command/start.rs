@@ -74,7 +74,9 @@ fn report(reply: &TriggerReply, json: bool) -> Exit {
         screen::line(line);
     }
     match reply.state {
-        TriggerState::Opened | TriggerState::Running | TriggerState::Ended | TriggerState::Queued => Exit::Done,
+        TriggerState::Opened | TriggerState::Running | TriggerState::Ended | TriggerState::Queued => {
+            Exit::Done
+        }
         TriggerState::Skipped | TriggerState::Refused => Exit::Refused,
     }
 }

@@ -69,7 +69,10 @@ pub(crate) async fn run(args: Reading) -> Outcome {
         None => {
             let operator = fleet::operator(args.config.as_deref())?;
             let warnings = operator.reachable_keys().into_iter().map(|path| {
-                format!("KEY-02: the private key {} lies where this machine can read it: take it away", path.display())
+                format!(
+                    "KEY-02: the private key {} lies where this machine can read it: take it away",
+                    path.display()
+                )
             });
             let warnings = warnings.collect();
             let heard = match Leader::connect(&operator).await {
@@ -130,7 +133,8 @@ async fn from_share(fleet: &Fleet, view: &mut View) -> Result<Option<Duration>, 
     committed.reverse();
     view.latest = committed.iter().find_map(|round| latest(round));
     view.recovery_ready = view.latest.as_ref().is_some_and(|latest| {
-        latest.outcome == Some("complete") && promised.is_none_or(|most| Duration::from_secs(latest.age_secs) <= most)
+        latest.outcome == Some("complete")
+            && promised.is_none_or(|most| Duration::from_secs(latest.age_secs) <= most)
     });
     let mut services: BTreeMap<ServiceName, ServiceLine> =
         state.services().into_iter().map(|service| (service.clone(), never(&service))).collect();
@@ -145,7 +149,9 @@ async fn from_share(fleet: &Fleet, view: &mut View) -> Result<Option<Duration>, 
                 }
             }
             for slice in &manifest.slices {
-                let Some(line) = services.get_mut(&slice.service).filter(|line| line.number.is_none()) else { continue };
+                let Some(line) = services.get_mut(&slice.service).filter(|line| line.number.is_none()) else {
+                    continue;
+                };
                 if line.state == NEVER {
                     line.state = "ok".to_owned();
                 }
@@ -192,11 +198,19 @@ fn print(view: &View, promised: Option<Duration>) {
     let leader = match &view.leader {
         Some(leader) => {
             let epoch = leader.epoch.map_or_else(|| "no epoch".to_owned(), |epoch| format!("epoch {epoch}"));
-            format!("leader {} ({epoch}), {} of {} agents online", leader.coordinator, leader.online, leader.services)
+            format!(
+                "leader {} ({epoch}), {} of {} agents online",
+                leader.coordinator, leader.online, leader.services
+            )
         }
         None => "no leader answers".to_owned(),
     };
-    screen::line(format!("{} · {} services · share {} · {leader}", view.fleet, view.services.len(), view.share));
+    screen::line(format!(
+        "{} · {} · share {} · {leader}",
+        view.fleet,
+        screen::plural(view.services.len(), "service"),
+        view.share
+    ));
     screen::line("");
     let age = |secs: u64| format_duration(Duration::from_secs(secs));
     let limit = promised.map_or_else(String::new, |most| format!(", promised {}", format_duration(most)));

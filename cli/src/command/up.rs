@@ -27,7 +27,8 @@ const SETTLED: Duration = Duration::from_secs(60);
 /// Runs until it is told to stop.
 pub(crate) async fn run(args: Folder) -> Outcome {
     let folder = FleetFolder::open(&args.dir)?;
-    let no_signal = |error: std::io::Error| Failure::new(Exit::Failed, format!("signals cannot be caught: {error}"));
+    let no_signal =
+        |error: std::io::Error| Failure::new(Exit::Failed, format!("signals cannot be caught: {error}"));
     let mut interrupt = signal(SignalKind::interrupt()).map_err(no_signal)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(no_signal)?;
     folder.warn_of_keys();
@@ -47,10 +48,13 @@ pub(crate) async fn run(args: Folder) -> Outcome {
     screen::line(format!(
         "fleet {} is up: {} and {}; Ctrl-C stops it",
         folder.operator.fleet.name,
-        plural(folder.coordinators.len(), "coordinator"),
-        plural(folder.agents.len(), "agent")
+        screen::plural(folder.coordinators.len(), "coordinator"),
+        screen::plural(folder.agents.len(), "agent")
     ));
-    screen::line(format!("→ muster start --wait --config {}", folder.dir.join(crate::operator::FILE).display()));
+    screen::line(format!(
+        "→ muster start --wait --config {}",
+        folder.dir.join(crate::operator::FILE).display()
+    ));
     let outcome = loop {
         tokio::select! {
             _ = interrupt.recv() => break Ok(Exit::Interrupted),
@@ -78,10 +82,6 @@ pub(crate) async fn run(args: Folder) -> Outcome {
     outcome
 }
 
-fn plural(count: usize, word: &str) -> String {
-    if count == 1 { format!("1 {word}") } else { format!("{count} {word}s") }
-}
-
 fn words(status: std::io::Result<ExitStatus>) -> String {
     match status {
         Ok(status) => status.to_string(),
@@ -90,8 +90,9 @@ fn words(status: std::io::Result<ExitStatus>) -> String {
 }
 
 fn services(folder: &FleetFolder) -> Result<Vec<Service>, Failure> {
-    let executable = std::env::current_exe()
-        .map_err(|error| Failure::new(Exit::Failed, "this executable cannot be found again").because(error.to_string()))?;
+    let executable = std::env::current_exe().map_err(|error| {
+        Failure::new(Exit::Failed, "this executable cannot be found again").because(error.to_string())
+    })?;
     let service = |kind: &'static str, name: String, file: &PathBuf| Service {
         executable: executable.clone(),
         kind,
@@ -102,8 +103,10 @@ fn services(folder: &FleetFolder) -> Result<Vec<Service>, Failure> {
         .coordinators
         .iter()
         .map(|(file, config)| service("coordinator", config.coordinator.name.to_string(), file));
-    let agents =
-        folder.agents.iter().map(|(file, config)| service("agent", format!("agent {}", config.agent.service), file));
+    let agents = folder
+        .agents
+        .iter()
+        .map(|(file, config)| service("agent", format!("agent {}", config.agent.service), file));
     Ok(coordinators.chain(agents).collect())
 }
 
@@ -127,24 +130,34 @@ impl Service {
                         .because(error.to_string()));
                 }
             };
+            // Taken out, because waiting for a child closes its input.
+            let input = child.stdin.take();
             let status = tokio::select! {
                 status = child.wait() => status,
-                _ = stop.wait_for(|stop| *stop) => {
+                () = told(&mut stop) => {
+                    drop(input);
                     end(child).await;
                     return Ok(());
                 }
             };
             let code = status.as_ref().ok().and_then(ExitStatus::code);
-            if let Some(exit) = [Exit::Usage, Exit::Key, Exit::Refused].into_iter().find(|exit| code == Some(*exit as i32)) {
+            if let Some(exit) =
+                [Exit::Usage, Exit::Key, Exit::Refused].into_iter().find(|exit| code == Some(*exit as i32))
+            {
                 return Err(Failure::new(exit, format!("{} cannot run; the lines above say why", self.name)));
             }
             if began.elapsed() >= SETTLED {
                 wait = Duration::from_secs(1);
             }
-            screen::line(format!("{} ended ({}); starting it again in {} s", self.name, words(status), wait.as_secs()));
+            screen::line(format!(
+                "{} ended ({}); starting it again in {} s",
+                self.name,
+                words(status),
+                wait.as_secs()
+            ));
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
-                _ = stop.wait_for(|stop| *stop) => return Ok(()),
+                () = told(&mut stop) => return Ok(()),
             }
             wait = (wait * 2).min(LONGEST_WAIT);
         }
@@ -162,8 +175,12 @@ impl Service {
     }
 }
 
+/// Ends when told to stop, or when nobody is left who could tell.
+async fn told(stop: &mut watch::Receiver<bool>) {
+    drop(stop.wait_for(|stop| *stop).await);
+}
+
 async fn end(mut child: Child) {
-    drop(child.stdin.take());
     if tokio::time::timeout(END, child.wait()).await.is_err() {
         // Gone already is just as well.
         drop(child.kill().await);

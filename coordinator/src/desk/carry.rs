@@ -184,7 +184,8 @@ impl Desk {
         for member in round.machine.members() {
             let (store, reports, service) =
                 (self.setting.store.clone(), self.reports.clone(), member.service.clone());
-            let fleet = self.state().fleet;
+            let state = self.state();
+            let (fleet, Some(agent)) = (state.fleet, state.agent(&service).map(|agent| agent.key)) else { continue };
             tokio::spawn(async move {
                 use futures::StreamExt;
                 let mut listing = store.list(&Prefix::RoundSlices(service.clone(), id));
@@ -197,7 +198,10 @@ impl Desk {
                     let max = Receipt::MAX_LEN as u64;
                     let Ok(bytes) = store.get(&path, max).await else { continue };
                     let opened = open_as::<Receipt>(&bytes, &fleet);
-                    let Ok((_, read)) = opened else { continue };
+                    let Ok((key, read)) = opened else { continue };
+                    if key != agent {
+                        continue;
+                    }
                     if newest.is_none_or(|(attempt, ..)| read.attempt > attempt) {
                         newest = Some((read.attempt, receipt, size));
                     }

@@ -35,6 +35,8 @@ use requests::send_trigger_reply;
 
 /// Ended rounds that are still told on the query subject.
 const REMEMBERED: usize = 16;
+/// Successors that restart a round's deadline in full.
+const MAX_RESTARTS: u64 = 2;
 /// Requests that may wait for their services.
 const MAX_QUEUED: usize = 64;
 /// How long a job whose services are busy waits before it is looked at again.
@@ -194,7 +196,11 @@ impl Desk {
         let state = self.state();
         let services: Vec<_> = state.services().into_iter().filter(|s| open.scope.contains(s)).collect();
         let seed = u64::from_be_bytes(random(&mut OsEntropy));
-        let policy = Policy { deadline: Duration::from_millis(open.deadline_millis), ..self.setting.policy };
+        // Each new leader restarts the deadline, at most twice in full; from then on each has half of the one before.
+        let leaders = self.setting.scribe.epoch().saturating_sub(open.epoch);
+        let halvings = u32::try_from(leaders.saturating_sub(MAX_RESTARTS)).unwrap_or(u32::MAX).min(63);
+        let deadline = Duration::from_millis(open.deadline_millis >> halvings).max(Duration::from_secs(1));
+        let policy = Policy { deadline, ..self.setting.policy };
         let machine = Machine::start(start, services, policy, seed, self.now());
         self.seat(machine, open, position);
     }

@@ -6,7 +6,7 @@ use muster_bus::{Job, Reply};
 use muster_protocol::entropy::random;
 use muster_protocol::ids::{Nonce, RoundId};
 use muster_protocol::log::{Open, Scope};
-use muster_protocol::message::{Format, Trigger, TriggerError, TriggerReply, TriggerState};
+use muster_protocol::message::{Format, Trigger, TriggerError, TriggerReply, TriggerState, cut_reason};
 use muster_protocol::round::{Admission, Overlap, Phase, Start, admit};
 use muster_share::entropy::OsEntropy;
 
@@ -67,7 +67,11 @@ impl Desk {
             }
             (admission, _) => admission,
         };
-        let detail = trigger.reason.map_or_else(String::new, |reason| format!(": {reason}"));
+        // It goes into the log and onto screens.
+        let detail = trigger.reason.map_or_else(String::new, |reason| {
+            let line: String = reason.chars().filter(|c| !c.is_control()).collect();
+            format!(": {}", cut_reason(&line))
+        });
         let request = Request { id, scope, trigger: format!("{how}{detail}") };
         let reply = |state, number, reason| TriggerReply { round: Some(id), number, state, reason };
         match admission {
@@ -151,7 +155,7 @@ impl Desk {
 }
 
 pub(super) fn refused(reason: String) -> TriggerReply {
-    TriggerReply { round: None, number: None, state: TriggerState::Refused, reason: Some(reason) }
+    TriggerReply { round: None, number: None, state: TriggerState::Refused, reason: Some(cut_reason(&reason)) }
 }
 
 pub(super) fn send_trigger_reply(reply: Reply, format: Format, answer: &TriggerReply) {

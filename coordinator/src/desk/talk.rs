@@ -6,7 +6,7 @@ use muster_protocol::ids::ObjectId;
 use muster_protocol::ids::{KeyId, RoundId, ServiceName};
 use muster_protocol::message::{
     Acknowledgement, Hello, Notice, NoticeOutcome, OpenRound, Order, ServiceState, StateDocument,
-    TriggerReply, TriggerState, Verdict, Welcome,
+    TriggerReply, TriggerState, Verdict, Welcome, cut_reason,
 };
 use muster_protocol::round::{Event, Failure};
 use muster_protocol::session::{Session, Side, Transcript};
@@ -164,6 +164,10 @@ impl Desk {
         reply: Reply,
     ) {
         let epoch = self.setting.scribe.epoch();
+        let verdict = match verdict {
+            Verdict::Refused { reason } => Verdict::Refused { reason: cut_reason(&reason) },
+            Verdict::Accepted | Verdict::Over => verdict,
+        };
         send(reply, self.seal(&Acknowledgement { round, epoch, attempt, receipt, verdict }));
     }
 }

@@ -34,7 +34,7 @@ pub enum SliceStatus {
 pub struct SliceTotals {
     /// Bytes that the sources hold.
     pub source_bytes: u64,
-    /// Bytes of all objects that the slice needs.
+    /// Bytes of all packs that the slice may need.
     pub stored_bytes: u64,
     /// Bytes of the objects that this attempt wrote.
     pub added_bytes: u64,

@@ -55,7 +55,8 @@ pub fn admit(state: &State, round: &RoundId, scope: &Scope, overlap: Overlap) ->
     if let Scope::Services(wanted) = scope
         && let Some(unknown) = wanted.iter().find(|service| !services.contains(service))
     {
-        let known = services.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let known = services.iter().take(20).map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let known = if services.len() > 20 { format!("{known}, …") } else { known };
         return Admission::Refuse {
             reason: format!("service {unknown} is not in the roster (known: {known})"),
         };

@@ -8,7 +8,7 @@
 //! missing or damaged only costs more reads.
 
 use bytes::Bytes;
-use muster_protocol::log::MAX_RECORD_LEN;
+use muster_protocol::log::{Effect, MAX_RECORD_LEN};
 
 use super::{Log, LogError};
 use crate::layout::ObjectPath;
@@ -33,9 +33,17 @@ impl Log {
                 return Ok(());
             };
             let mut state = self.state.clone();
-            if slots.iter().any(|slot| state.replay(slot).is_err()) {
-                tracing::warn!(first, "log segment does not replay; reading its slots one by one");
-                return Ok(());
+            for slot in slots {
+                let number = state.next;
+                match state.replay(slot) {
+                    Ok(Effect::Applied | Effect::WithoutEffect(_)) => {}
+                    // A void slot is believed only of the log itself: a segment could hide records behind it.
+                    Ok(Effect::Void(_)) if self.slot(number).await?.is_some_and(|own| own == slot) => {}
+                    Ok(Effect::Void(_)) | Err(_) => {
+                        tracing::warn!(first, number, "log segment lies; reading its slots one by one");
+                        return Ok(());
+                    }
+                }
             }
             self.state = state;
         }
@@ -55,7 +63,8 @@ impl Log {
         }
         let mut segment = Vec::new();
         for number in first..first + SLOTS {
-            let slot = self.slot(number).await?.unwrap_or_default();
+            // A slot that cannot be found now is no void one: without it there is no segment.
+            let Some(slot) = self.slot(number).await? else { return Ok(()) };
             let len = u32::try_from(slot.len()).expect("a slot is at most 64 KiB");
             segment.extend_from_slice(&len.to_be_bytes());
             segment.extend_from_slice(&slot);

@@ -157,12 +157,14 @@ impl Store for Retrying {
                 let mut lines = self.inner.list(&prefix);
                 match lines.next().await {
                     Some(Err(error)) => Err(error),
-                    Some(Ok(line)) => Ok((Some(Ok(line)), lines)),
-                    None => Ok((None, lines)),
+                    // A stream must not be asked again after its end.
+                    Some(Ok(line)) => Ok(Some((line, lines))),
+                    None => Ok(None),
                 }
             });
             match begun.await {
-                Ok((first, rest)) => stream::iter(first).chain(rest).boxed(),
+                Ok(Some((first, rest))) => stream::iter([Ok(first)]).chain(rest).boxed(),
+                Ok(None) => stream::empty().boxed(),
                 Err(error) => stream::iter([Err(error)]).boxed(),
             }
         };

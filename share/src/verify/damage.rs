@@ -56,8 +56,6 @@ impl fmt::Display for Fault {
 pub struct Damage {
     /// Which.
     pub object: ObjectPath,
-    /// Whose; none for what belongs to the whole fleet.
-    pub service: Option<ServiceName>,
     /// What is wrong.
     pub fault: Fault,
 }
@@ -69,19 +67,24 @@ impl fmt::Display for Damage {
 }
 
 impl Damage {
-    /// This object with this fault; its path tells whose it is.
+    /// This object with this fault.
     #[must_use]
     pub fn new(object: ObjectPath, fault: Fault) -> Self {
-        let service = match &object {
-            ObjectPath::Pack { service, .. } | ObjectPath::Slice { service, .. } => Some(service.clone()),
+        Self { object, fault }
+    }
+
+    /// Whose object it is; none for what belongs to the whole fleet.
+    #[must_use]
+    pub fn service(&self) -> Option<&ServiceName> {
+        match &self.object {
+            ObjectPath::Pack { service, .. } | ObjectPath::Slice { service, .. } => Some(service),
             ObjectPath::Format
             | ObjectPath::LogRecord(_)
             | ObjectPath::LogSegment(_)
             | ObjectPath::List(_)
             | ObjectPath::Manifest(_)
             | ObjectPath::Grant(_) => None,
-        };
-        Self { object, service, fault }
+        }
     }
 
     pub(super) fn forged(object: ObjectPath, why: impl Into<String>) -> Self {

@@ -365,7 +365,7 @@ impl Run<'_> {
         });
         let rounds = rounds.collect();
         let of = |service: &ServiceName| {
-            self.findings.0.values().any(|found| found.damage.service.as_ref() == Some(service))
+            self.findings.0.values().any(|found| found.damage.service() == Some(service))
         };
         let services = self.services.iter();
         let services =

@@ -116,7 +116,10 @@ impl Capturer for Scripted {
     async fn capture(&self, job: Job, run: Arc<Self::Run>) -> Result<u64, Failure> {
         let fail = self.with(|script| {
             script.jobs.push(job);
-            script.fail > 0 && { script.fail -= 1; true }
+            script.fail > 0 && {
+                script.fail -= 1;
+                true
+            }
         });
         if fail {
             return Err(Failure { code: Code::Agent03, reason: "scripted".to_owned(), permanent: false });
@@ -131,10 +134,20 @@ impl Capturer for Scripted {
         }
     }
 
-    async fn write_receipt(&self, captured: &u64, attempt: u32, nonce: Nonce, head: Head) -> Result<Written, Failure> {
+    async fn write_receipt(
+        &self,
+        captured: &u64,
+        attempt: u32,
+        nonce: Nonce,
+        head: Head,
+    ) -> Result<Written, Failure> {
         self.with(|script| script.receipts.push((attempt, nonce, head)));
         let receipt = ObjectId::of(&[*captured as u8, attempt as u8]);
-        Ok(Written { receipt, receipt_size: 300, totals: SliceTotals { source_bytes: 7, ..SliceTotals::default() } })
+        Ok(Written {
+            receipt,
+            receipt_size: 300,
+            totals: SliceTotals { source_bytes: 7, ..SliceTotals::default() },
+        })
     }
 
     async fn keep(&self, receipt: ObjectId) -> Result<(), Failure> {
@@ -414,7 +427,13 @@ impl Scene {
 
     pub(super) fn acknowledgement(&self, notice: &Notice, verdict: Verdict) -> Acknowledgement {
         let receipt = receipt(notice);
-        Acknowledgement { round: notice.round, epoch: notice.epoch, attempt: notice.attempt, receipt, verdict }
+        Acknowledgement {
+            round: notice.round,
+            epoch: notice.epoch,
+            attempt: notice.attempt,
+            receipt,
+            verdict,
+        }
     }
 
     /// Waits until this many messages were passed over.
@@ -452,7 +471,8 @@ pub(super) fn key(who: u8) -> KeyId {
 
 fn pace() -> Pace {
     let millis = Duration::from_millis;
-    let retry = |first, longest| Retry::new(millis(first), millis(longest), Attempts::Unlimited).expect("valid");
+    let retry =
+        |first, longest| Retry::new(millis(first), millis(longest), Attempts::Unlimited).expect("valid");
     Pace {
         heartbeat: millis(20),
         progress: millis(20),

@@ -22,7 +22,13 @@ pub(crate) struct Slice {
     pub(crate) entries: Vec<(Entry, Vec<u8>)>,
 }
 
-async fn object(store: &dyn Store, service: &ServiceName, round: RoundId, id: ObjectId, part: SlicePart) -> Bytes {
+async fn object(
+    store: &dyn Store,
+    service: &ServiceName,
+    round: RoundId,
+    id: ObjectId,
+    part: SlicePart,
+) -> Bytes {
     let path = ObjectPath::Slice { service: service.clone(), round, id, part };
     let bytes = store.get(&path, 1 << 30).await.expect("there");
     assert_eq!(ObjectId::of(&bytes), id);
@@ -68,7 +74,8 @@ pub(crate) async fn read(
             match *extent {
                 Extent::Hole { length } => out.resize(out.len() + usize::try_from(length).expect("small"), 0),
                 Extent::Data { pack, offset, length } => {
-                    let pack = PackReader::open(&readers[&pack], None, Unlock::Identities(keys)).expect("opens");
+                    let pack =
+                        PackReader::open(&readers[&pack], None, Unlock::Identities(keys)).expect("opens");
                     out.extend(pack.read_range(offset, offset + length).expect("within"));
                 }
             }
@@ -76,7 +83,8 @@ pub(crate) async fn read(
         out
     };
     let bytes = object(store, service, receipt.index.round, receipt.index.id, SlicePart::Index).await;
-    let (_, root) = IndexRoot::open(&bytes, Some(&receipt.index.id), Unlock::Identities(keys)).expect("opens");
+    let (_, root) =
+        IndexRoot::open(&bytes, Some(&receipt.index.id), Unlock::Identities(keys)).expect("opens");
     let stream = content(&root.entries);
     assert_eq!(stream.len() as u64, root.entries_bytes);
     let entries: Vec<(Entry, Vec<u8>)> = EntryReader::new(stream.as_slice())

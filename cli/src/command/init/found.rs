@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use muster_protocol::entropy::random;
 use muster_protocol::ids::{KeyId, MemberName, Nonce};
-use muster_protocol::log::{Body, Change, Config, Genesis, Keyset, KeysetKey, Member, Role, Roster, seal_statement};
+use muster_protocol::log::{
+    Body, Change, Config, Genesis, Keyset, KeysetKey, Member, Role, Roster, seal_statement,
+};
 use muster_share::entropy::OsEntropy;
 use muster_share::layout::ObjectPath;
 use muster_share::log::{self, AppendError, Log};
@@ -60,7 +62,8 @@ async fn append_all(plan: &Plan, keys: &Keys, log: &mut Log) -> Result<(), Appen
     let year = screen::rfc3339(screen::now()).chars().take(4).collect::<String>();
     let label = |index: usize| if index == 0 { format!("kit {year}") } else { format!("escrow {index}") };
     let key = |(index, recipient)| KeysetKey { recipient, label: label(index) };
-    let keyset = Keyset { previous: None, keys: keys.recipients(plan).into_iter().enumerate().map(key).collect() };
+    let keyset =
+        Keyset { previous: None, keys: keys.recipients(plan).into_iter().enumerate().map(key).collect() };
     log.append_statement::<Keyset>(&keys.root, seal_statement(&keys.root, &fleet, &keyset)).await?;
     for members in members(plan, keys).chunks(MEMBERS_PER_RECORD) {
         let previous = log.state().statements.get(Roster::KIND).copied();
@@ -92,14 +95,9 @@ fn members(plan: &Plan, keys: &Keys) -> Vec<Member> {
 
 /// The fleet-wide configuration after `init`: nothing happens by itself yet.
 fn defaults() -> BTreeMap<String, String> {
-    [
-        ("schedule", "off"),
-        ("interval", "24h"),
-        ("retention.keep_days", "7"),
-        ("retention.min_verified", "7"),
-    ]
-    .map(|(key, value)| (key.to_owned(), value.to_owned()))
-    .into()
+    [("schedule", "off"), ("interval", "24h"), ("retention.keep_days", "7"), ("retention.min_verified", "7")]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into()
 }
 
 /// Removes the first `records` records and FORMAT, newest first. Ours of a moment ago: nobody else can rely on them.

@@ -6,7 +6,8 @@ use super::plan::Plan;
 /// README.md of the kit.
 pub(super) fn readme(plan: &Plan, keys: &Keys, created: &str) -> String {
     let fleet = keys.fleet(plan);
-    let recipients: Vec<_> = keys.recipients(plan).iter().map(|recipient| format!("- `{recipient}`")).collect();
+    let recipients: Vec<_> =
+        keys.recipients(plan).iter().map(|recipient| format!("- `{recipient}`")).collect();
     let services: Vec<_> = plan.services.iter().map(|service| format!("`{}`", service.name)).collect();
     format!(
         "# Recovery kit of fleet {name}\n\

@@ -78,7 +78,9 @@ fn report(plan: &Plan, keys: &Keys, json: bool) {
     }
     screen::line(format!("fleet {} · {} · share {}", plan.fleet, fleet.id.short(), plan.share));
     screen::line(format!("services  {}", services.join(", ")));
-    screen::line(format!("folder    {dir}: nats-server.conf, coordinator.toml, agents/, operator.toml, keys/"));
+    screen::line(format!(
+        "folder    {dir}: nats-server.conf, coordinator.toml, agents/, operator.toml, keys/"
+    ));
     screen::line(format!("kit       {kit}: recovery.key (private), root.pub, README.md"));
     screen::line(format!("root      {root}: root.key (private)"));
     screen::line(format!("opens with {}", recipients.join(", ")));
@@ -89,7 +91,9 @@ fn report(plan: &Plan, keys: &Keys, json: bool) {
     screen::line(format!("  → move {kit} and {root} to media that you can take away, apart from each other"));
     screen::line("next:");
     screen::line(format!("  → muster once {dir}        one round, without NATS"));
-    screen::line(format!("  → muster up {dir}          nats-server, coordinator and agents in the foreground"));
+    screen::line(format!(
+        "  → muster up {dir}          nats-server, coordinator and agents in the foreground"
+    ));
 }
 
 #[cfg(test)]

@@ -46,7 +46,9 @@ impl Plan {
     pub(super) async fn check(args: Init) -> Result<Self, Failure> {
         let Some(kit) = &args.kit else {
             return Err(Failure::usage("--kit is missing: where should the private recovery key go?")
-                .because("The kit must lie outside the fleet's folder, best on a medium that you can take away.")
+                .because(
+                    "The kit must lie outside the fleet's folder, best on a medium that you can take away.",
+                )
                 .next("add --kit /media/usb/muster-kit"));
         };
         let services = services(&args.service)?;
@@ -97,7 +99,8 @@ fn services(specs: &[String]) -> Result<Vec<Service>, Failure> {
     let mut services: Vec<Service> = Vec::new();
     for spec in specs {
         let wrong = |why: String| {
-            Failure::usage(format!("--service {spec}: {why}")).next("write NAME=KIND:ARG, such as dns=files:/etc/bind")
+            Failure::usage(format!("--service {spec}: {why}"))
+                .next("write NAME=KIND:ARG, such as dns=files:/etc/bind")
         };
         let (name, source) = spec.split_once('=').ok_or_else(|| wrong("names no service".to_owned()))?;
         let name: ServiceName = name.parse().map_err(|error| wrong(format!("{error}")))?;
@@ -137,10 +140,12 @@ fn missing_sources(services: &[Service]) -> Vec<String> {
             let path = match source {
                 SourceTable::Files(table) => table.path.clone(),
                 SourceTable::Sqlite(table) => table.path.clone(),
-                SourceTable::Command(table) => match table.argv.first().filter(|program| program.contains('/')) {
-                    Some(program) => PathBuf::from(program),
-                    None => continue,
-                },
+                SourceTable::Command(table) => {
+                    match table.argv.first().filter(|program| program.contains('/')) {
+                        Some(program) => PathBuf::from(program),
+                        None => continue,
+                    }
+                }
             };
             if !path.exists() {
                 warnings.push(format!("{}: {} is not there now", service.name, path.display()));
@@ -205,9 +210,11 @@ fn empty(option: &str, folder: &Path) -> Result<(), Failure> {
                 .next("give a folder that is absent or empty")),
         },
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(Failure::usage(format!("{option}: {} cannot be used as a folder", folder.display()))
-            .because(error.to_string())
-            .next("give a folder that is absent or empty")),
+        Err(error) => {
+            Err(Failure::usage(format!("{option}: {} cannot be used as a folder", folder.display()))
+                .because(error.to_string())
+                .next("give a folder that is absent or empty"))
+        }
     }
 }
 
@@ -248,7 +255,8 @@ fn share_folder(url: &str) -> Option<PathBuf> {
 fn free_port() -> Result<u16, Failure> {
     let free = |port| TcpListener::bind(("127.0.0.1", port)).and_then(|listener| listener.local_addr());
     free(USUAL_PORT).or_else(|_| free(0)).map(|address| address.port()).map_err(|error| {
-        Failure::new(crate::exit::Exit::Failed, "no port of 127.0.0.1 is free for NATS").because(error.to_string())
+        Failure::new(crate::exit::Exit::Failed, "no port of 127.0.0.1 is free for NATS")
+            .because(error.to_string())
     })
 }
 

@@ -18,7 +18,8 @@ use crate::operator::Operator;
 
 fn arguments(base: &Path, more: &[&str]) -> Init {
     let at = |name: &str| base.join(name).display().to_string();
-    let mut words = vec!["muster".to_owned(), "init".to_owned(), at("fleet"), "--fleet".into(), "prod".into()];
+    let mut words =
+        vec!["muster".to_owned(), "init".to_owned(), at("fleet"), "--fleet".into(), "prod".into()];
     for (option, name) in [("--share", "share"), ("--kit", "kit")] {
         if !more.contains(&option) {
             words.extend([option.to_owned(), at(name)]);
@@ -28,10 +29,9 @@ fn arguments(base: &Path, more: &[&str]) -> Init {
         words.extend(["--service".to_owned(), format!("etc=files:{}", base.display())]);
     }
     words.extend(more.iter().map(|word| word.replace("BASE", &base.display().to_string())));
-    match Arguments::try_parse_from(words).expect("a valid command line").command {
-        Command::Init(init) => init,
-        other => panic!("not init: {other:?}"),
-    }
+    let command = Arguments::try_parse_from(words).expect("a valid command line").command;
+    let Command::Init(init) = command else { panic!("not init") };
+    init
 }
 
 fn everything(base: &Path) -> Vec<PathBuf> {
@@ -65,15 +65,32 @@ async fn refused(base: &Path, more: &[&str]) -> Failure {
 async fn a_fleet_is_founded_with_everything_that_it_needs() {
     let base = base();
     let base = base.path();
-    let escrow = muster_protocol::age::Identity::generate(&mut muster_share::entropy::OsEntropy).recipient().to_string();
+    let escrow = muster_protocol::age::Identity::generate(&mut muster_share::entropy::OsEntropy)
+        .recipient()
+        .to_string();
     let more = [
-        "--recipient", &escrow, "--coordinators", "2", "--service", "etc=files:/etc", "--service", "etc=files:/usr",
-        "--service", "who=command:[\"id\"]",
+        "--recipient",
+        &escrow,
+        "--coordinators",
+        "2",
+        "--service",
+        "etc=files:/etc",
+        "--service",
+        "etc=files:/usr",
+        "--service",
+        "who=command:[\"id\"]",
     ];
     assert_eq!(run(arguments(base, &more)).await.expect("made"), Exit::Done);
 
     let dir = base.join("fleet");
-    for name in ["nats-server.conf", "coordinator.toml", "coordinator-2.toml", "operator.toml", "agents/etc.toml", "lock"] {
+    for name in [
+        "nats-server.conf",
+        "coordinator.toml",
+        "coordinator-2.toml",
+        "operator.toml",
+        "agents/etc.toml",
+        "lock",
+    ] {
         assert!(dir.join(name).is_file(), "{name}");
     }
     for entry in fs::read_dir(dir.join("keys")).expect("keys") {
@@ -83,7 +100,8 @@ async fn a_fleet_is_founded_with_everything_that_it_needs() {
     assert_eq!(fs::metadata(dir.join("keys")).expect("there").permissions().mode() & 0o7777, 0o700);
     let operator = Operator::load(&dir).expect("loads");
     for name in ["coordinator", "coordinator-2"] {
-        let config = muster_coordinator::config::Config::load(&dir.join(format!("{name}.toml"))).expect("loads");
+        let config =
+            muster_coordinator::config::Config::load(&dir.join(format!("{name}.toml"))).expect("loads");
         assert_eq!(config.nats, operator.nats);
         secret_file::read_signing_key(&config.coordinator.key).expect("a key");
         assert!(config.coordinator.state.is_dir());
@@ -98,7 +116,8 @@ async fn a_fleet_is_founded_with_everything_that_it_needs() {
     let root = secret_file::read_public_key(&kit.join("root.pub")).expect("the root's key");
     assert_eq!(root, operator.fleet.root);
     assert_eq!(secret_file::read_signing_key(&base.join("kit-root/root.key")).expect("root").key_id(), root);
-    let recovery = secret_file::read_identities(&kit.join("recovery.key")).expect("an identity")[0].recipient();
+    let recovery =
+        secret_file::read_identities(&kit.join("recovery.key")).expect("an identity")[0].recipient();
     let page = fs::read_to_string(kit.join("README.md")).expect("the page");
     assert!(page.contains(&recovery.to_string()) && !page.contains("AGE-SECRET-KEY"));
     assert_eq!(operator.reachable_keys().len(), 2);
@@ -111,7 +130,8 @@ async fn a_fleet_is_founded_with_everything_that_it_needs() {
     assert_eq!(state.recipients(), [recovery, escrow.parse().expect("a recipient")]);
     assert_eq!(state.services().iter().map(ToString::to_string).collect::<Vec<_>>(), ["etc", "who"]);
     assert_eq!(state.config.as_ref().expect("config").clear["schedule"], "off");
-    let count = |role: &dyn Fn(&Role) -> bool| state.members.values().filter(|m| role(&m.member.role)).count();
+    let count =
+        |role: &dyn Fn(&Role) -> bool| state.members.values().filter(|m| role(&m.member.role)).count();
     assert_eq!(count(&|role| matches!(role, Role::Coordinator)), 2);
     assert_eq!(count(&|role| matches!(role, Role::Admin)), 1);
     assert_eq!(count(&|role| matches!(role, Role::Pruner)), 1);

@@ -1,0 +1,172 @@
+//! The capture engine as the event loop sees it.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use muster_protocol::age::Recipient;
+use muster_protocol::alert::Code;
+use muster_protocol::ids::{Nonce, ObjectId};
+use muster_protocol::log::Head;
+use muster_protocol::message::Stage as Told;
+use muster_share::chunk::ChunkKey;
+use muster_share::secret_file;
+use muster_share::store::Store;
+use zeroize::Zeroizing;
+
+use super::capturer::{Capturer, Failure, Gauged, Job, Written};
+use super::error::DaemonError;
+use super::identity::Identity;
+use super::said::chain;
+use crate::config::Config;
+use crate::engine::{
+    CancelFlag, CaptureRequest, Captured, Engine, EngineConfig, EngineError, Progress, Stage,
+};
+use crate::source::Source;
+use crate::state::State;
+
+/// The folder below the state folder that sources may write dumps to.
+const SPOOL: &str = "spool";
+
+/// The engine of one service.
+pub(crate) struct EngineCapturer {
+    engine: Arc<Engine>,
+    identity: Arc<Identity>,
+    sources: Vec<Arc<dyn Source>>,
+    sealing: Recipient,
+    /// What chunk keys are made of.
+    chunk_secret: Zeroizing<[u8; 32]>,
+}
+
+impl EngineCapturer {
+    /// The engine that `config` describes, on `store`. Its state folder is there and locked. Blocks on the local disk.
+    pub(crate) fn open(
+        config: &Config,
+        identity: Arc<Identity>,
+        store: Arc<dyn Store>,
+    ) -> Result<Self, DaemonError> {
+        let key = |path: &PathBuf, source: Box<dyn std::error::Error + Send + Sync>| DaemonError::Key {
+            path: path.clone(),
+            source,
+        };
+        let agent = &config.agent;
+        let identities = secret_file::read_identities(&agent.sealing_key)
+            .map_err(|error| key(&agent.sealing_key, error.into()))?;
+        let sealing = identities
+            .first()
+            .ok_or_else(|| key(&agent.sealing_key, "the file holds no age identity".into()))?
+            .recipient();
+        let chunk_secret = secret_file::read_hex_key(&agent.chunk_key)
+            .map_err(|error| key(&agent.chunk_key, error.into()))?;
+        let sources = config.sources().map_err(|invalid| DaemonError::Engine(invalid.why.into()))?;
+        let sources = sources.into_iter().map(|source| Arc::from(source.build())).collect();
+        let spool = agent.state.join(SPOOL);
+        std::fs::create_dir_all(&spool)
+            .map_err(|source| DaemonError::State { path: spool.clone(), source })?;
+        let state = State::open(&agent.state).map_err(|error| DaemonError::Engine(error.into()))?;
+        let engine = Arc::new(Engine::new(settings(config), store, Arc::new(state), spool));
+        Ok(Self { engine, identity, sources, sealing, chunk_secret })
+    }
+
+    /// The chunk key under a keyset: BLAKE3's key derivation (section 2.3 of its specification) over the agent's chunk
+    /// secret and the keyset's log number. An agent that lost its state finds its chunks again; new recovery keys begin
+    /// anew.
+    fn chunk_key(&self, keyset: u64) -> ChunkKey {
+        let mut hasher =
+            blake3::Hasher::new_derive_key("muster 2026 chunk key of chunk secret and keyset v1");
+        hasher.update(self.chunk_secret.as_slice()).update(&keyset.to_be_bytes());
+        ChunkKey::from_bytes(*hasher.finalize().as_bytes())
+    }
+}
+
+/// What the engine calls its settings: zeros of the file become "all cores" and "no limit".
+fn settings(config: &Config) -> EngineConfig {
+    let file = &config.engine;
+    let defaults = EngineConfig::default();
+    EngineConfig {
+        workers: match usize::try_from(file.workers) {
+            Ok(workers) if workers > 0 => workers,
+            Ok(_) | Err(_) => defaults.workers,
+        },
+        zstd_level: file.zstd_level,
+        chunk: file.chunk_size().unwrap_or(defaults.chunk),
+        pack_bytes: usize::try_from(file.pack.0).unwrap_or(defaults.pack_bytes),
+        self_check: file.self_check,
+        bandwidth_bytes_per_sec: (file.bandwidth.0 > 0).then_some(file.bandwidth.0),
+    }
+}
+
+/// One run of the engine.
+#[derive(Debug, Default)]
+pub(crate) struct Run {
+    progress: Arc<Progress>,
+    cancel: CancelFlag,
+}
+
+#[async_trait]
+impl Capturer for EngineCapturer {
+    type Captured = Captured;
+    type Run = Run;
+
+    fn run(&self) -> Run {
+        Run::default()
+    }
+
+    fn gauged(&self, run: &Run) -> Gauged {
+        let progress = &run.progress;
+        let stage = match progress.stage() {
+            Stage::Listing | Stage::Capturing => Told::Capturing,
+            Stage::Finishing | Stage::Captured => Told::Uploading,
+        };
+        let (done_bytes, added_bytes) = (progress.source_bytes(), progress.added_bytes());
+        Gauged { stage, done_bytes, expected_bytes: None, added_bytes }
+    }
+
+    fn cancel(&self, run: &Run) {
+        run.cancel.cancel();
+    }
+
+    async fn capture(&self, job: Job, run: Arc<Run>) -> Result<Captured, Failure> {
+        let request = CaptureRequest {
+            fleet: self.identity.fleet,
+            service: self.identity.service.clone(),
+            round: job.round,
+            keyset: job.keyset,
+            recipients: job.recipients,
+            agent: self.sealing.clone(),
+            chunk_key: self.chunk_key(job.keyset),
+            sources: self.sources.clone(),
+            refused: job.refused.into_iter().collect::<HashSet<_>>(),
+        };
+        let capturing = self.engine.capture(request, Arc::clone(&run.progress), run.cancel.clone());
+        capturing.await.map_err(|error| failure(&error))
+    }
+
+    async fn write_receipt(
+        &self,
+        captured: &Captured,
+        attempt: u32,
+        nonce: Nonce,
+        head: Head,
+    ) -> Result<Written, Failure> {
+        let writing = self.engine.write_receipt(captured, attempt, nonce, head, &self.identity.signer);
+        let (receipt, receipt_size, totals) = writing.await.map_err(|error| failure(&error))?;
+        Ok(Written { receipt, receipt_size, totals })
+    }
+
+    async fn keep(&self, receipt: ObjectId) -> Result<(), Failure> {
+        let engine = Arc::clone(&self.engine);
+        match tokio::task::spawn_blocking(move || engine.keep(receipt)).await {
+            Ok(kept) => kept.map_err(|error| failure(&error)),
+            Err(_) => {
+                let reason = "the agent's memory has crashed".to_owned();
+                Err(Failure { code: Code::Agent04, reason, permanent: false })
+            }
+        }
+    }
+}
+
+fn failure(error: &EngineError) -> Failure {
+    Failure { code: error.code(), reason: chain(error), permanent: error.is_permanent() }
+}

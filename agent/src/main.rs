@@ -1,0 +1,78 @@
+//! `muster-agent --config FILE`: an agent until SIGINT or SIGTERM.
+//!
+//! Exit codes: 0 done, 1 failed, 2 usage or configuration.
+
+#![expect(
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "the last word before a process ends is for people"
+)]
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use muster_agent::config::Config;
+use muster_agent::daemon;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+const USAGE: &str = "usage: muster-agent --config FILE | --version";
+
+fn main() -> ExitCode {
+    let mut words = std::env::args_os().skip(1);
+    let config = match (words.next(), words.next(), words.next()) {
+        (Some(word), None, None) if word == "--version" => {
+            println!("muster-agent {}", env!("CARGO_PKG_VERSION"));
+            return ExitCode::SUCCESS;
+        }
+        (Some(word), Some(file), None) if word == "--config" => PathBuf::from(file),
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    let started = Config::load(&config).map_err(Box::<dyn Error>::from).and_then(|config| {
+        let telemetry = config.telemetry().build()?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        Ok((config, telemetry, runtime))
+    });
+    let (config, _telemetry, runtime) = match started {
+        Ok(started) => started,
+        Err(error) => return said(error.as_ref(), 2),
+    };
+    let ended = runtime.block_on(async {
+        let stop = stop_signal()?;
+        daemon::run(config, stop).await.map_err(Box::<dyn Error>::from)
+    });
+    // A blocking call on a dead share must not hold up the end.
+    runtime.shutdown_background();
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => said(error.as_ref(), 1),
+    }
+}
+
+fn stop_signal() -> Result<watch::Receiver<bool>, Box<dyn Error>> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let (stop, stopped) = watch::channel(false);
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        stop.send_replace(true);
+    });
+    Ok(stopped)
+}
+
+fn said(error: &(dyn Error + 'static), code: u8) -> ExitCode {
+    eprintln!("error: {error}");
+    let mut source = error.source();
+    while let Some(error) = source {
+        eprintln!("  {error}");
+        source = error.source();
+    }
+    ExitCode::from(code)
+}

@@ -1,0 +1,225 @@
+//! Where the demo plays: one new folder, and the processes that run for it. Takes both away at the end.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use muster_protocol::units::format_size;
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use tokio::process::Child;
+
+use super::halt::Halt;
+use super::operator::Operator;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::screen;
+
+/// Free space that is asked for: the data, the share, the recovered copy, and nats-server's files, twice over.
+const FREE_BYTES: u64 = 1536 << 20;
+/// How long the fleet may take to stop: its own children have 10 s, one after the other.
+const STOP: Duration = Duration::from_secs(30);
+/// Lines of the fleet's log that are shown after a failure.
+const LOG_LINES: usize = 12;
+/// The folder is removed in so many tries: a thread told to stop may still write one file.
+const REMOVALS: u32 = 20;
+
+/// The demo's place.
+#[derive(Debug)]
+pub(super) struct Stage {
+    folder: PathBuf,
+    keep: bool,
+    fleet: Option<Child>,
+    /// Tells threads to stop.
+    pub(super) halt: Halt,
+}
+
+impl Stage {
+    /// A new folder, for its owner alone, with enough room.
+    pub(super) fn set(keep: bool) -> Result<Self, Failure> {
+        let below = std::env::temp_dir();
+        let unusable = |error: io::Error| {
+            Failure::new(
+                Exit::Usage,
+                format!("the folder for temporary files, {}, cannot be used", below.display()),
+            )
+            .because(error.to_string())
+            .next("name another one in TMPDIR")
+        };
+        let space = rustix::fs::statvfs(&below).map_err(|errno| unusable(errno.into()))?;
+        let free = space.f_bavail.saturating_mul(space.f_frsize);
+        if free < FREE_BYTES {
+            let (have, want) = (format_size(free), format_size(FREE_BYTES));
+            return Err(Failure::new(
+                Exit::Failed,
+                format!("the demo needs {want} free, {} has {have}", below.display()),
+            )
+            .next("make room, or name another folder in TMPDIR"));
+        }
+        let folder = TempDir::with_prefix_in("muster-demo-", &below).map_err(unusable)?;
+        // Taken away by clear(), which can also remove recovered folders that nobody may write to.
+        let folder = folder.keep().canonicalize().map_err(unusable)?;
+        Ok(Self { folder, keep, fleet: None, halt: Halt::default() })
+    }
+
+    /// A place in the folder.
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// The folder itself.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Whether everything stays.
+    pub(super) fn keeps(&self) -> bool {
+        self.keep
+    }
+
+    /// Starts nats-server, coordinator and agents: `muster up`, in the background.
+    pub(super) fn start_fleet(&mut self, operator: &Operator) -> Result<(), Failure> {
+        let failed = |error: io::Error| {
+            Failure::new(Exit::Failed, "muster up cannot be started").because(error.to_string())
+        };
+        let log = fs::File::options().create(true).append(true).open(self.log()).map_err(failed)?;
+        let mut command = operator.command(&[Path::new("up"), &self.path("fleet")]);
+        // A group of its own: Ctrl-C reaches the demo alone, which then stops the fleet in order.
+        command
+            .process_group(0)
+            .stdout(Stdio::from(log.try_clone().map_err(failed)?))
+            .stderr(Stdio::from(log));
+        self.fleet = Some(command.spawn().map_err(failed)?);
+        Ok(())
+    }
+
+    /// # Errors
+    /// When the fleet has ended by itself.
+    pub(super) fn check_fleet(&mut self) -> Result<(), Failure> {
+        match self.fleet.as_mut().map(Child::try_wait) {
+            Some(Ok(None)) => Ok(()),
+            Some(Ok(Some(status))) => Err(Failure::new(Exit::Failed, format!("muster up ended ({status})"))),
+            Some(Err(error)) => {
+                Err(Failure::new(Exit::Failed, "muster up is lost").because(error.to_string()))
+            }
+            None => Err(Failure::new(Exit::Failed, "muster up does not run")),
+        }
+    }
+
+    /// Stops nats-server, coordinator and agents.
+    pub(super) async fn stop_fleet(&mut self) -> Result<(), Failure> {
+        let Some(mut fleet) = self.fleet.take() else { return Ok(()) };
+        if let Some(pid) = fleet.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw) {
+            // It may have ended in this moment.
+            kill_process(pid, Signal::TERM).unwrap_or_default();
+        }
+        if tokio::time::timeout(STOP, fleet.wait()).await.is_ok() {
+            return Ok(());
+        }
+        drop(fleet.kill().await);
+        Err(Failure::new(
+            Exit::Failed,
+            format!("muster up did not stop within {} s and was killed", STOP.as_secs()),
+        ))
+    }
+
+    /// Adds to a failure what the fleet said last.
+    pub(super) fn explain(&self, failure: Failure) -> Failure {
+        let said = fs::read_to_string(self.log()).unwrap_or_default();
+        let lines: Vec<_> = said.lines().collect();
+        let mut failure = failure;
+        for line in &lines[lines.len().saturating_sub(LOG_LINES)..] {
+            failure = failure.because(format!("muster up: {line}"));
+        }
+        if self.keep {
+            failure
+        } else {
+            failure.next("muster demo --keep leaves everything in place to look at")
+        }
+    }
+
+    /// Stops what runs and removes the folder, unless it is to be kept.
+    pub(super) async fn clear(mut self, played: bool) -> Result<(), Failure> {
+        self.halt.set();
+        let stopped = self.stop_fleet().await;
+        if self.keep {
+            if !played {
+                screen::aside(format!("everything is kept in {}", self.folder.display()));
+            }
+            return stopped;
+        }
+        let mut removed = remove(&self.folder);
+        for _ in 1..REMOVALS {
+            if removed.is_ok() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            removed = remove(&self.folder);
+        }
+        removed?;
+        stopped
+    }
+
+    fn log(&self) -> PathBuf {
+        self.path("up.log")
+    }
+}
+
+/// Removes a folder with all that is in it, also folders that forbid it to their owner. Absent is as good.
+pub(super) fn remove(folder: &Path) -> Result<(), Failure> {
+    let gone = |result: io::Result<()>| match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    };
+    if gone(fs::remove_dir_all(folder)).is_ok() {
+        return Ok(());
+    }
+    unlock(folder);
+    gone(fs::remove_dir_all(folder)).map_err(|error| {
+        Failure::new(Exit::Failed, format!("{} cannot be removed", folder.display()))
+            .because(error.to_string())
+            .next(format!("rm -rf {}", folder.display()))
+    })
+}
+
+/// Lets the owner into every folder; what cannot be changed shows when it is removed.
+fn unlock(folder: &Path) {
+    drop(fs::set_permissions(folder, fs::Permissions::from_mode(0o700)));
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            unlock(&entry.path());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Stage, remove};
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn folders_that_forbid_it_are_removed_too() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let locked = folder.path().join("a/b");
+        fs::create_dir_all(&locked).expect("folders");
+        fs::write(locked.join("file"), "x").expect("a file");
+        fs::set_permissions(&locked, fs::Permissions::from_mode(0o500)).expect("a mode");
+        remove(&folder.path().join("a")).expect("removed");
+        assert!(!folder.path().join("a").exists());
+        remove(&folder.path().join("a")).expect("absent is as good");
+    }
+
+    #[tokio::test]
+    async fn a_cleared_stage_leaves_nothing() {
+        let stage = Stage::set(false).expect("set");
+        let folder = stage.folder().to_owned();
+        assert_eq!(fs::metadata(&folder).expect("there").permissions().mode() & 0o777, 0o700);
+        fs::write(stage.path("file"), "x").expect("a file");
+        stage.clear(true).await.expect("cleared");
+        assert!(!folder.exists());
+    }
+}

@@ -1,0 +1,224 @@
+//! `muster verify [ROUND]`: whether the share still holds what its log promises. Needs only the share; with a kit, it
+//! opens everything, too. Changes nothing.
+
+use std::sync::Arc;
+
+use muster_protocol::log::{Outcome as RoundOutcome, Pin};
+use muster_protocol::units::format_size;
+use muster_share::log::HeadMemory;
+use muster_share::verify::{Ledger, LedgerError, Progress, Report, VerifyError, read_ledger, verify};
+use serde::Serialize;
+
+use crate::args::Verify;
+use crate::exit::Exit;
+use crate::failure::{Failure, Outcome};
+use crate::fleet::{absolute_url, open_store, operator};
+use crate::kit::{Kit, wrong_key};
+use crate::reading_back::{
+    DamageView, count, damage_line, ledger_failure, path_text, round_ranges, select_failure, selector,
+    show_progress,
+};
+use crate::round_view::HeadView;
+use crate::screen;
+
+/// `{"schema":"muster.verify/1", …}`
+#[derive(Debug, Serialize)]
+struct View {
+    schema: &'static str,
+    fleet: Option<String>,
+    share: String,
+    head: HeadView,
+    root_pinned: bool,
+    /// Contents were opened with the kit's key, not only hashed.
+    opened: bool,
+    whole: bool,
+    newest_whole: Option<u64>,
+    rounds: Vec<RoundLine>,
+    services: Vec<ServiceLine>,
+    damaged: Vec<DamageView>,
+    objects: u64,
+    bytes: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct RoundLine {
+    round: String,
+    number: u64,
+    outcome: &'static str,
+    committed: String,
+    whole: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct ServiceLine {
+    service: String,
+    /// `whole` or `damaged`
+    state: &'static str,
+}
+
+/// Verifies.
+pub(crate) async fn run(args: Verify) -> Outcome {
+    tokio::select! {
+        outcome = verify_share(args) => outcome,
+        _ = tokio::signal::ctrl_c() => {
+            screen::aside("interrupted: not everything was looked at");
+            Ok(Exit::Interrupted)
+        }
+    }
+}
+
+async fn verify_share(args: Verify) -> Outcome {
+    let kit = args.kit.as_deref().map(Kit::open).transpose()?;
+    let (share, mut pin) = place(&args)?;
+    if let Some(kit) = &kit {
+        if pin.root.is_some_and(|root| root != kit.root) {
+            return Err(Failure::new(Exit::Key, "the kit belongs to another fleet than the configuration")
+                .next("take the kit of this fleet, or name its share with --share"));
+        }
+        pin.root = Some(kit.root);
+    }
+    let store = open_store(&share).await?;
+    let ledger = read_ledger(&store, pin, true).await.map_err(|error| match (&error, &kit) {
+        (LedgerError::OtherRoot { recipients, .. }, Some(kit))
+            if !kit.keys.iter().any(|key| recipients.contains(&key.recipient())) =>
+        {
+            Failure::new(Exit::Key, "the kit belongs to another fleet").because(error.to_string())
+        }
+        _ => ledger_failure(error),
+    })?;
+    if pin.root.is_none() {
+        screen::aside(
+            "note: the root is unpinned: whoever made this share is believed (--kit or --config pins it)",
+        );
+    }
+    let keys = kit.as_ref().map(|kit| Arc::clone(&kit.keys));
+    let only = args.round.as_ref().map(selector);
+    let progress = Progress::default();
+    let work = verify(&store, &ledger, only.as_ref(), keys, &progress);
+    let report = show_progress(work, &progress, "verifying", || None).await;
+    let report = report.map_err(|error| match error {
+        VerifyError::Select(error) => select_failure(&error),
+        VerifyError::Store(error) => error.into(),
+        VerifyError::Key { number, wanted } => {
+            wrong_key(number, &wanted, kit.as_ref().map_or(&[], |kit| kit.keys.as_slice()))
+        }
+    })?;
+    if args.reading.json {
+        screen::json(&view(&share, &ledger, pin, &report));
+    } else {
+        print(&share, &ledger, &report);
+    }
+    Ok(if report.is_whole() { Exit::Done } else { Exit::Damaged })
+}
+
+/// The share's address, and what is known of the fleet beforehand.
+fn place(args: &Verify) -> Result<(String, Pin), Failure> {
+    if let Some(url) = &args.reading.share {
+        return Ok((absolute_url(url)?, Pin::default()));
+    }
+    let operator = operator(args.reading.config.as_deref())?;
+    let head = HeadMemory::at(&operator.head_file()).recall()?;
+    let pin = Pin { root: Some(operator.fleet.root), fleet: Some(operator.fleet.id), head };
+    Ok((operator.share.url, pin))
+}
+
+fn view(share: &str, ledger: &Ledger, pin: Pin, report: &Report) -> View {
+    let state = &ledger.state;
+    View {
+        schema: "muster.verify/1",
+        fleet: state.name.as_ref().map(ToString::to_string),
+        share: share.to_owned(),
+        head: HeadView { number: state.head.number, hash: state.head.hash.to_string() },
+        root_pinned: pin.root.is_some(),
+        opened: report.opened,
+        whole: report.is_whole(),
+        newest_whole: report.newest_whole(),
+        rounds: report
+            .rounds
+            .iter()
+            .map(|round| RoundLine {
+                round: round.round.to_string(),
+                number: round.number,
+                outcome: RoundOutcome::as_str(round.outcome),
+                committed: screen::rfc3339(round.at),
+                whole: round.whole,
+            })
+            .collect(),
+        services: report
+            .services
+            .iter()
+            .map(|service| ServiceLine {
+                service: service.service.to_string(),
+                state: if service.whole { "whole" } else { "damaged" },
+            })
+            .collect(),
+        damaged: report
+            .damaged
+            .iter()
+            .map(|found| DamageView {
+                rounds: Some(found.rounds.clone()),
+                files: found.files,
+                first_path: found.first_path.as_deref().map(path_text),
+                ..DamageView::new(&found.damage)
+            })
+            .collect(),
+        objects: report.objects,
+        bytes: report.bytes,
+    }
+}
+
+fn print(share: &str, ledger: &Ledger, report: &Report) {
+    let state = &ledger.state;
+    let fleet = state.name.as_ref().map_or("unknown fleet".to_owned(), ToString::to_string);
+    screen::line(format!("{fleet} · share {share} · log head {}", state.head.number));
+    for found in &report.damaged {
+        screen::line(damage_line(&found.damage));
+        let mut used = match found.rounds.is_empty() {
+            true => String::new(),
+            false => format!("         used by {}", round_ranges(&found.rounds)),
+        };
+        if let Some(files) = found.files {
+            used.push_str(&format!(": {}", count(files, "file")));
+        }
+        if let Some(path) = &found.first_path {
+            used.push_str(&format!(", first {}", path_text(path)));
+        }
+        if !used.is_empty() {
+            screen::line(used);
+        }
+    }
+    let (rounds, services) = (report.rounds.len() as u64, report.services.len());
+    let read = format!(
+        "{}, {} {}",
+        count(report.objects, "object"),
+        format_size(report.bytes),
+        if report.opened { "read, opened and compared" } else { "read and hashed" }
+    );
+    if report.is_whole() {
+        screen::line(format!(
+            "{}, {} of {services} services are whole: {read}",
+            count(rounds, "round"),
+            services
+        ));
+        return;
+    }
+    let whole = report.services.iter().filter(|service| service.whole).count();
+    let newest = match report.newest_whole() {
+        Some(number) => format!("newest whole round: {number}"),
+        None => "no round is whole".to_owned(),
+    };
+    screen::line(format!(
+        "{whole} of {services} services are whole, {newest}. {read}. VERIFY-01: prune nothing until this is mended."
+    ));
+    let hurt: Vec<_> =
+        report.services.iter().filter(|service| !service.whole).map(|s| s.service.as_str()).collect();
+    if !hurt.is_empty() {
+        let step = format!("→ muster start --services {} --wait", hurt.join(","));
+        screen::line(format!("{step}     uploads what is missing again from the live service"));
+    }
+    if report.damaged.iter().any(|found| found.damage.service().is_none()) {
+        screen::line(
+            "→ bring these objects back from a copy of the share: their hashes or signatures tell the right one",
+        );
+    }
+}
