@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use muster_bus::{Bus, BusError, ConnectError, NatsBus, NatsConfig, Streams};
 use muster_protocol::envelope::Signer;
 use muster_protocol::log::{Pin, Role};
@@ -152,7 +153,7 @@ pub async fn run_on(
         memory.remember(&log.head())?;
         let mut stopped = stop.clone();
         let query = subjects.print(&Subject::Query);
-        let alive = async |epoch| leads(bus.as_ref(), &query, epoch).await;
+        let alive = |epoch| leads(bus.clone(), query.clone(), epoch).boxed();
         let epoch = tokio::select! {
             epoch = scribe::take_lead(&mut log, &signer, config.lead.takeover.0, fresh, alive) => epoch,
             _ = stopped.wait_for(|stop| *stop) => return Ok(()),
@@ -207,9 +208,9 @@ pub async fn run_on(
 }
 
 /// Whether the leader of `epoch` answers on the bus.
-async fn leads(bus: &dyn Bus, subject: &str, epoch: u64) -> bool {
+async fn leads(bus: Arc<dyn Bus>, subject: String, epoch: u64) -> bool {
     let ask = serde_json::to_vec(&Query::Leader).expect("a query always encodes");
-    match bus.request(subject, Vec::new(), ask.into(), Duration::from_secs(2)).await {
+    match bus.request(&subject, Vec::new(), ask.into(), Duration::from_secs(2)).await {
         Ok(answer) => matches!(
             serde_json::from_slice(&answer.payload),
             Ok(Answer::Leader(view)) if view.epoch == Some(epoch)

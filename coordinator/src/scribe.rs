@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use muster_protocol::entropy::random;
 use muster_protocol::envelope::Signer;
 use muster_protocol::ids::{KeyId, Nonce};
@@ -101,7 +102,7 @@ pub(crate) async fn take_lead(
     signer: &Signer,
     takeover: Duration,
     mut fresh: bool,
-    alive: impl AsyncFn(u64) -> bool,
+    alive: impl Fn(u64) -> BoxFuture<'static, bool>,
 ) -> Result<u64, ScribeError> {
     let key = signer.key_id();
     let mut seen = (log.state().next, Instant::now());

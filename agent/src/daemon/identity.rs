@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use muster_protocol::envelope::Signer;
-use muster_protocol::ids::{FleetId, FleetName, KeyId, Nonce, ServiceName};
+use muster_protocol::ids::{FleetId, FleetName, Nonce, ServiceName};
 use muster_protocol::retry::{Attempts, Retry};
 use muster_protocol::subject::{Subject, Subjects};
 
@@ -14,7 +14,6 @@ pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 #[derive(Debug)]
 pub(crate) struct Identity {
     pub(crate) fleet: FleetId,
-    pub(crate) root: KeyId,
     pub(crate) service: ServiceName,
     pub(crate) signer: Signer,
     /// Random at the process's start.
@@ -26,12 +25,11 @@ impl Identity {
     pub(crate) fn new(
         name: &FleetName,
         fleet: FleetId,
-        root: KeyId,
         service: ServiceName,
         signer: Signer,
         instance: Nonce,
     ) -> Self {
-        Self { fleet, root, service, signer, instance, subjects: Subjects::new(name) }
+        Self { fleet, service, signer, instance, subjects: Subjects::new(name) }
     }
 
     /// The subject of what this service says: `of` is one of [`Subject`]'s constructors.

@@ -109,7 +109,7 @@ impl Prepared {
         let pin = Pin { root: Some(fleet.root), fleet: Some(fleet.id), head: memory.recall()? };
         let instance = Nonce::from_bytes(random(&mut OsEntropy));
         let service = agent.service.clone();
-        let identity = Identity::new(&fleet.name, fleet.id, fleet.root, service, signer, instance);
+        let identity = Identity::new(&fleet.name, fleet.id, service, signer, instance);
         Ok(Self { lock, identity: Arc::new(identity), memory, pin })
     }
 

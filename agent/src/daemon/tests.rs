@@ -4,6 +4,7 @@ mod scene;
 
 use bytes::Bytes;
 use muster_protocol::alert::Code;
+use muster_protocol::document::Receipt;
 use muster_protocol::envelope::open_as;
 use muster_protocol::ids::{Nonce, ObjectId, ServiceName};
 use muster_protocol::log::{End, Outcome, Prune};
@@ -11,12 +12,14 @@ use muster_protocol::message::{
     Heartbeat, NoticeOutcome, OpenRound, Progress, ServiceState, StateDocument, Verdict, Welcome,
 };
 use muster_protocol::time::UnixMillis;
-use muster_share::layout::ObjectPath;
+use muster_share::layout::{ObjectPath, SlicePart};
 use muster_share::lists::write_object_list;
 use muster_share::store::{FileStore, Store};
 use std::sync::Arc;
 
-use super::error::DaemonError;
+use tokio::sync::watch;
+
+use super::{DaemonError, run, run_on};
 use scene::{AGENT, ANNA, BERT, RETRY, STATE, Scene, agent_member, dns, key, receipt, signer, within};
 
 #[tokio::test]
@@ -396,4 +399,39 @@ async fn a_bus_that_closes_ends_the_agent() {
     scene.bus.close().await.expect("closes");
     let ended = within("the agent to end", agent.task).await.expect("no panic");
     assert!(matches!(ended, Err(DaemonError::BusClosed | DaemonError::Bus { .. })), "{ended:?}");
+}
+
+#[tokio::test]
+async fn the_real_engine_writes_a_receipt_that_the_leader_can_check() {
+    let mut scene = Scene::new(true).await;
+    let config = scene.config();
+    let (stop, stopping) = watch::channel(false);
+    let store = Arc::clone(scene.log.store());
+    let agent = tokio::spawn(run_on(config.clone(), Arc::clone(&scene.bus), store, stopping.clone()));
+    let mut leader = scene.lead(ANNA).await;
+    let round = scene.open(&leader, "one").await;
+    scene.publish(&mut leader, &[round]).await;
+    scene.greet(&leader, round).await;
+    let (notice, message) = scene.notice().await;
+    let id = receipt(&notice).unwrap_or_else(|| panic!("{notice:?}"));
+    let path = ObjectPath::Slice { service: dns(), round, id, part: SlicePart::Receipt };
+    let bytes = scene.log.store().get(&path, 64 * 1024).await.expect("on the share");
+    let (signed_by, stored) = open_as::<Receipt>(&bytes, &scene.fleet).expect("signed");
+    assert_eq!((signed_by, stored.round, stored.attempt), (key(AGENT), round, 1));
+    assert_eq!((stored.nonce, stored.head), (scene.attempt_nonce(round, 1), scene.log.head()));
+    assert_eq!((stored.totals.source_bytes, stored.totals.gaps), (24, 0));
+    scene.answer(ANNA, &message, &scene.acknowledgement(&notice, Verdict::Accepted)).await;
+    let second = run_on(config, Arc::clone(&scene.bus), Arc::clone(scene.log.store()), stopping).await;
+    assert!(matches!(second, Err(DaemonError::Locked { .. })), "{second:?}");
+    stop.send_replace(true);
+    within("the agent to stop", agent).await.expect("no panic").expect("in order");
+}
+
+#[tokio::test]
+async fn waiting_for_an_absent_server_ends_when_told() {
+    let scene = Scene::new(true).await;
+    let (stop, stopping) = watch::channel(false);
+    let agent = tokio::spawn(run(scene.config(), stopping));
+    stop.send_replace(true);
+    within("the agent to stop", agent).await.expect("no panic").expect("in order");
 }

@@ -22,13 +22,21 @@ use muster_share::chunk::{ChunkKey, ChunkSize, Chunker};
 use muster_share::entropy::OsEntropy;
 use muster_share::entry::{Entry, Extent, Kind, push_extent};
 use muster_share::layout::{ObjectPath, SlicePart};
-use muster_share::lists::{ChunkIndex, EntryWriter, IndexRoot, IndexedPack, IndexedSource, ListedPack, PackList};
+use muster_share::lists::{
+    ChunkIndex, EntryWriter, IndexRoot, IndexedPack, IndexedSource, ListedPack, PackList,
+};
 use muster_share::log::{Log, found};
 use muster_share::pack::{Compressor, PackBuilder, PackContext, compress};
 use muster_share::store::{self, Store};
 
 /// Content of one entry: the entry without extents, and its plain bytes.
 pub(crate) type Item = (Entry, Vec<u8>);
+
+/// Sources by name.
+pub(crate) type Sources<'a> = Vec<(&'a str, Vec<Item>)>;
+
+/// A sealed pack: its row, its bytes, its chunks.
+type Sealed = (ListedPack, Vec<u8>, Vec<(ChunkId, u32)>);
 
 pub(crate) struct Fixture {
     dir: tempfile::TempDir,
@@ -142,7 +150,8 @@ impl Fixture {
     pub(crate) async fn with_two_rounds() -> Self {
         let mut here = Self::new().await;
         for round in [1, 2] {
-            let slices = ["a", "b"].map(|service| (name(service), vec![("files", Self::tree(service, round))]));
+            let slices =
+                ["a", "b"].map(|service| (name(service), vec![("files", Self::tree(service, round))]));
             here.round(slices.into(), &[]).await;
         }
         here
@@ -187,7 +196,7 @@ impl Fixture {
     /// Opens, writes, commits and verifies a round.
     pub(crate) async fn round(
         &mut self,
-        slices: Vec<(ServiceName, Vec<(&str, Vec<Item>)>)>,
+        slices: Vec<(ServiceName, Sources<'_>)>,
         absent: &[&str],
     ) -> RoundId {
         let number = self.log.state().last_round + 1;
@@ -241,24 +250,31 @@ impl Fixture {
         self.store.put_new(&path, Bytes::from(bytes)).await.expect("written");
     }
 
-    async fn part(&self, service: &ServiceName, round: RoundId, part: SlicePart, bytes: Vec<u8>) -> ObjectRef {
+    async fn part(
+        &self,
+        service: &ServiceName,
+        round: RoundId,
+        part: SlicePart,
+        bytes: Vec<u8>,
+    ) -> ObjectRef {
         let object = ObjectRef { round, id: ObjectId::of(&bytes), size: bytes.len() as u64 };
         self.put(ObjectPath::Slice { service: service.clone(), round, id: object.id, part }, bytes).await;
         object
     }
 
-    async fn slice(
-        &mut self,
-        open: &Open,
-        service: &ServiceName,
-        sources: Vec<(&str, Vec<Item>)>,
-    ) -> ManifestSlice {
+    async fn slice(&mut self, open: &Open, service: &ServiceName, sources: Sources<'_>) -> ManifestSlice {
         let fleet = self.log.state().fleet;
         let head = self.log.head();
         let context = PackContext { fleet, service: service.clone(), keyset: self.keyset };
         let recipients = [self.key.recipient()];
         let mut agent = self.services.remove(service).expect("a service of the fleet");
-        let mut new = Packing { agent: &mut agent, context: &context, packs: Vec::new(), builder: None, waiting: Vec::new() };
+        let mut new = Packing {
+            agent: &mut agent,
+            context: &context,
+            packs: Vec::new(),
+            builder: None,
+            waiting: Vec::new(),
+        };
         let mut entries = EntryWriter::new(Vec::new());
         let (mut indexed, mut totals) = (Vec::new(), SliceTotals::default());
         for (name, items) in sources {
@@ -295,8 +311,10 @@ impl Fixture {
             entries_bytes: stream.len() as u64,
         };
         let index = index.seal(&recipients, &context, &mut OsEntropy).expect("sealed");
-        let chunks = packs.iter().map(|(pack, _, chunks)| IndexedPack { number: pack.number, chunks: chunks.clone() });
-        let chunks = ChunkIndex::new(chunks.collect()).seal(&recipients, &context, &mut OsEntropy).expect("sealed");
+        let chunks =
+            packs.iter().map(|(pack, _, chunks)| IndexedPack { number: pack.number, chunks: chunks.clone() });
+        let chunks =
+            ChunkIndex::new(chunks.collect()).seal(&recipients, &context, &mut OsEntropy).expect("sealed");
         for (pack, bytes, _) in packs {
             self.put(ObjectPath::Pack { service: service.clone(), id: pack.id }, bytes).await;
         }
@@ -338,7 +356,7 @@ impl Fixture {
 struct Packing<'a> {
     agent: &'a mut Service,
     context: &'a PackContext,
-    packs: Vec<(ListedPack, Vec<u8>, Vec<(ChunkId, u32)>)>,
+    packs: Vec<Sealed>,
     builder: Option<PackBuilder>,
     waiting: Vec<ChunkId>,
 }

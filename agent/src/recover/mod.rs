@@ -239,8 +239,12 @@ pub async fn recover(request: &Request, watch: &Watch) -> Result<Outcome, Recove
         return Err(RecoverError::Key { number, wanted });
     }
     let asked = |service: &ServiceName| request.services.is_empty() || request.services.contains(service);
-    let names: Vec<_> =
-        manifest.slices.iter().map(|s| &s.service).chain(manifest.absent.iter().map(|a| &a.service)).collect();
+    let names: Vec<_> = manifest
+        .slices
+        .iter()
+        .map(|s| &s.service)
+        .chain(manifest.absent.iter().map(|a| &a.service))
+        .collect();
     if let Some(service) = request.services.iter().find(|service| !names.contains(service)) {
         let known: Vec<_> = names.iter().map(|name| name.as_str()).collect();
         return Err(RecoverError::Service { number, service: service.clone(), known: known.join(", ") });
@@ -340,7 +344,9 @@ async fn trusted_log(request: &Request) -> Result<Ledger, RecoverError> {
             Err(if known { RecoverError::Forged(error) } else { RecoverError::OtherFleet(error) })
         }
         Err(
-            error @ (LedgerError::NotAShare { .. } | LedgerError::Version { .. } | LedgerError::UnknownKind(_)),
+            error @ (LedgerError::NotAShare { .. }
+            | LedgerError::Version { .. }
+            | LedgerError::UnknownKind(_)),
         ) => Err(RecoverError::Ledger(error)),
     }
 }
@@ -349,7 +355,9 @@ async fn trusted_log(request: &Request) -> Result<Ledger, RecoverError> {
 async fn select<'a>(request: &Request, ledger: &'a Ledger) -> Result<&'a RoundState, RecoverError> {
     let selected = match (&request.round, ledger.broken) {
         (RoundSelector::Latest, true) => Err(SelectError::None),
-        (RoundSelector::Latest | RoundSelector::Number(_) | RoundSelector::Prefix(_), _) => request.round.select(&ledger.state),
+        (RoundSelector::Latest | RoundSelector::Number(_) | RoundSelector::Prefix(_), _) => {
+            request.round.select(&ledger.state)
+        }
     };
     match selected {
         Err(SelectError::None | SelectError::Unknown { .. }) if ledger.broken => {

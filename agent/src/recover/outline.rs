@@ -48,6 +48,9 @@ pub(super) struct Outline {
     pub(super) damaged: BTreeMap<ObjectPath, Damage>,
 }
 
+/// A file outside of the filter that a selected link needs, and under which name its content went out.
+type StandIn = (Entry, Option<Vec<u8>>);
+
 /// Why outlining stops: the slice's entries, or the target.
 #[derive(Debug)]
 pub(super) enum Stop {
@@ -77,8 +80,7 @@ impl Outline {
     ) -> Result<Result<Self, Damage>, RecoverError> {
         let mut here = Self::default();
         let mut planner = (usize::MAX, Planner::new());
-        // Files outside of the filter that a selected link needs; and under which name their content went out.
-        let mut stand_ins: HashMap<(usize, Vec<u8>), (Entry, Option<Vec<u8>>)> = HashMap::new();
+        let mut stand_ins: HashMap<(usize, Vec<u8>), StandIn> = HashMap::new();
         let drawn = slice.each_entry::<Stop>(|source, indexed, mut entry| {
             let name = indexed.name.as_str();
             if !survey.sources.contains(&source) {

@@ -91,13 +91,8 @@ impl Survey {
     }
 
     fn of(slice: &Prepared, filter: Filter) -> Result<Self, Trouble> {
-        let mut here = Self {
-            filter,
-            sources: HashSet::new(),
-            bytes: 0,
-            links: HashMap::new(),
-            needed: HashSet::new(),
-        };
+        let mut here =
+            Self { filter, sources: HashSet::new(), bytes: 0, links: HashMap::new(), needed: HashSet::new() };
         let mut planner = (usize::MAX, Planner::new());
         slice.each_entry::<Trouble>(|source, indexed, entry| {
             if planner.0 != source {
@@ -143,6 +138,8 @@ mod tests {
             let within = Filter { within_sources: true, ..filter };
             assert!(within.selects("any", b"files/etc/x") && within.leads_to("any", &folder(b"files")));
         }
-        assert!(Filter::new(None).selects("files", b"") && Filter::new(Some(b".".to_vec())).selects("a", b"b"));
+        assert!(
+            Filter::new(None).selects("files", b"") && Filter::new(Some(b".".to_vec())).selects("a", b"b")
+        );
     }
 }

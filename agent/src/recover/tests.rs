@@ -106,9 +106,13 @@ async fn a_wrong_kit_writes_nothing() {
     let base = request(&fixture, into.clone());
     let wrong = Arc::new(vec![Identity::generate(&mut OsEntropy)]);
     let error = run(&Request { keys: Arc::clone(&wrong), ..base.clone() }).await.expect_err("wrong key");
-    assert!(matches!(&error, RecoverError::Key { wanted, .. } if *wanted == [fixture.key.recipient()]), "{error}");
+    assert!(
+        matches!(&error, RecoverError::Key { wanted, .. } if *wanted == [fixture.key.recipient()]),
+        "{error}"
+    );
     let other = Pin { root: Some(Signer::from_seed(&[99; 32]).key_id()), ..Pin::default() };
-    let error = run(&Request { keys: wrong.clone(), pin: other, ..base.clone() }).await.expect_err("other fleet");
+    let error =
+        run(&Request { keys: wrong.clone(), pin: other, ..base.clone() }).await.expect_err("other fleet");
     assert!(matches!(error, RecoverError::OtherFleet(_)), "{error}");
     let error = run(&Request { pin: other, ..base }).await.expect_err("other root");
     assert!(matches!(error, RecoverError::Forged(_)), "{error}");
@@ -192,7 +196,8 @@ async fn a_hostile_index_writes_nothing_of_its_service() {
         assert_eq!(outcome.damaged.len(), 1, "{bad}");
         assert!(matches!(outcome.damaged[0].object, ObjectPath::Slice { part: SlicePart::Index, .. }));
         assert!(!into.join("a").exists() && !fixture.target("escape").exists());
-        let b = |all: BTreeMap<String, Vec<u8>>| all.into_iter().filter(|(p, _)| p.starts_with("b/")).collect();
+        let b =
+            |all: BTreeMap<String, Vec<u8>>| all.into_iter().filter(|(p, _)| p.starts_with("b/")).collect();
         let (found, want): (Vec<_>, Vec<_>) = (b(found_below(&into)), b(expected(1)));
         assert!(found == want, "{bad}");
     }
@@ -212,7 +217,10 @@ async fn a_misnamed_chunk_is_never_written() {
     let into = fixture.target("into");
     // The entry stream is misnamed, too: nothing of the service can be read.
     let error = run(&request(&fixture, into.clone())).await.expect_err("damaged");
-    assert!(matches!(error, RecoverError::Damaged { number: Some(2), newest_intact: Some(1), .. }), "{error}");
+    assert!(
+        matches!(error, RecoverError::Damaged { number: Some(2), newest_intact: Some(1), .. }),
+        "{error}"
+    );
     assert!(!into.exists());
     let report = checked(&fixture, fixture.pin(), true).await;
     assert!(report.damaged.iter().any(|d| matches!(d.damage.object, ObjectPath::Pack { .. })));
@@ -334,7 +342,11 @@ async fn every_damage_is_named_and_no_wrong_byte_is_written() {
                 assert_eq!(named, [object], "{context}");
                 let whole: Vec<_> = report.services.iter().filter(|s| s.whole).map(|s| &s.service).collect();
                 assert!(*kind == "log-middle" || whole.contains(&&name("b")), "{context}: {whole:?}");
-                assert_eq!(victim.to_str().expect("UTF-8").contains("agents/a"), whole.len() == 1, "{context}");
+                assert_eq!(
+                    victim.to_str().expect("UTF-8").contains("agents/a"),
+                    whole.len() == 1,
+                    "{context}"
+                );
                 let damage = &report.damaged[0];
                 match action {
                     Action::Delete => assert_eq!(damage.damage.fault, Fault::Missing, "{context}"),
@@ -343,7 +355,8 @@ async fn every_damage_is_named_and_no_wrong_byte_is_written() {
                     }
                     Action::Flip | Action::Truncate | Action::Empty | Action::Swap => {}
                 }
-                told_files += usize::from(damage.files.is_some_and(|files| files > 0) && damage.first_path.is_some());
+                told_files +=
+                    usize::from(damage.files.is_some_and(|files| files > 0) && damage.first_path.is_some());
                 assert_eq!(damage.rounds.is_empty(), damage.damage.object.id().is_none(), "{context}");
             }
 
@@ -358,10 +371,18 @@ async fn every_damage_is_named_and_no_wrong_byte_is_written() {
                 Ok(outcome) => {
                     b_is_whole();
                     let all = found_below(&into).len() == expected(2).len();
-                    assert_eq!(all, outcome.services.iter().all(|(_, s)| s.files > 0 && s.lost == 0), "{context}");
+                    assert_eq!(
+                        all,
+                        outcome.services.iter().all(|(_, s)| s.files > 0 && s.lost == 0),
+                        "{context}"
+                    );
                     assert!(all || !outcome.damaged.is_empty(), "{context}");
-                    assert!(outcome.damaged.is_empty() || outcome.damaged[0].object.to_string() == object, "{context}");
-                    lost_some += usize::from(outcome.services[0].1.lost > 0 && outcome.services[0].1.files > 0);
+                    assert!(
+                        outcome.damaged.is_empty() || outcome.damaged[0].object.to_string() == object,
+                        "{context}"
+                    );
+                    lost_some +=
+                        usize::from(outcome.services[0].1.lost > 0 && outcome.services[0].1.files > 0);
                     assert!(*kind != "FORMAT" || (all && outcome.damaged.len() == 1), "{context}");
                     assert!(!kind.starts_with("log"), "{context}");
                 }
@@ -409,11 +430,13 @@ async fn a_hard_link_goes_with_its_file() {
         let into = fixture.target(pack.file_stem().expect("name").to_str().expect("UTF-8"));
         if let Ok(outcome) = run(&request(&fixture, into.clone())).await {
             let files = found_below(&into.join("a/files"));
-            let both = |a: &str, b: &str| assert_eq!(files.contains_key(a), files.contains_key(b), "{a}, {b}");
+            let both =
+                |a: &str, b: &str| assert_eq!(files.contains_key(a), files.contains_key(b), "{a}, {b}");
             both("etc/big", "etc/link");
             both("etc/big", "etc/twin");
             both("var/new", "var/new-link");
-            let gone = u64::from(!files.contains_key("etc/big")) * 3 + u64::from(!files.contains_key("var/new")) * 2;
+            let gone =
+                u64::from(!files.contains_key("etc/big")) * 3 + u64::from(!files.contains_key("var/new")) * 2;
             let (_, a) = &outcome.services[0];
             assert!(a.files == 0 || a.lost >= gone, "{a:?}");
             lost += gone;

@@ -206,6 +206,7 @@ mod tests {
     use crate::layout::{ObjectPath, Prefix};
     use crate::store::conformance;
     use crate::store::faults::{Call, Fault, Faulty, Op};
+    use crate::store::timeout::{Limit, TimeLimited};
     use crate::store::{FileStore, Store, StoreError};
     use bytes::Bytes;
     use futures::StreamExt;
@@ -319,5 +320,15 @@ mod tests {
         store.put_new(&object(), Bytes::from_static(b"abc")).await.expect("written");
         store.delete(&object()).await.expect("deleted");
         assert!(matches!(store.delete(&object()).await, Err(StoreError::NotFound { .. })));
+    }
+
+    #[tokio::test]
+    async fn a_listing_of_nothing_is_empty_also_behind_a_stream_that_must_not_be_asked_twice() {
+        let dir = tempfile::TempDir::new().expect("folder");
+        let file: Arc<dyn Store> = Arc::new(FileStore::open(dir.path().to_owned()).await.expect("opens"));
+        let limited = TimeLimited::new(file, Limit::default());
+        let store = Retrying::new(Arc::new(limited), policy(2));
+        let lines = store.list(&Prefix::Packs("dns-2".parse().expect("name"))).collect::<Vec<_>>().await;
+        assert!(lines.is_empty(), "{lines:?}");
     }
 }

@@ -21,18 +21,21 @@ use muster_protocol::log::{
 use muster_protocol::message::{
     Acknowledgement, Hello, Notice, OpenRound, Order, ServiceState, Stage, StateDocument, Verdict, Welcome,
 };
+use muster_protocol::pem;
 use muster_protocol::retry::{Attempts, Retry};
 use muster_protocol::session::{Ephemeral, Session, Side, Transcript};
 use muster_protocol::time::UnixMillis;
 use muster_protocol::wire;
 use muster_share::entropy::OsEntropy;
 use muster_share::log::{HeadMemory, Log, found};
+use muster_share::secret_file;
 use muster_share::store::{FileStore, Store};
 use serde_bytes::ByteBuf;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use crate::config::Config;
 use crate::daemon::capturer::{Capturer, Failure, Gauged, Job, Written};
 use crate::daemon::error::DaemonError;
 use crate::daemon::event_loop::{Daemon, Parts};
@@ -317,14 +320,13 @@ impl Scene {
         let identity = Arc::new(Identity::new(
             &"prod".parse().expect("name"),
             self.fleet,
-            signer(ROOT).key_id(),
             dns(),
             signer(AGENT),
             Nonce::from_bytes(random(&mut OsEntropy)),
         ));
         let memory = HeadMemory::at(&self.state_folder().join("head"));
         let head = memory.recall().expect("readable");
-        let pin = Pin { root: Some(identity.root), fleet: Some(identity.fleet), head };
+        let pin = Pin { root: Some(key(ROOT)), fleet: Some(identity.fleet), head };
         let daemon = Daemon::build(Parts {
             pace: pace(),
             bus: Arc::clone(&self.bus),
@@ -344,6 +346,29 @@ impl Scene {
 
     pub(super) fn share_folder(&self) -> std::path::PathBuf {
         self.folder.path().join("share")
+    }
+
+    /// The agent's configuration, with its keys in files and a folder with one file as its source.
+    pub(super) fn config(&self) -> Config {
+        let folder = self.folder.path();
+        let write = |name: &str, text: &str| {
+            secret_file::create(&folder.join(name), text.as_bytes()).expect("written");
+        };
+        std::fs::create_dir(folder.join("data")).expect("made");
+        std::fs::write(folder.join("data/zone"), b"example.org. A 192.0.2.1").expect("written");
+        write("key", &pem::signing_key_to_pem(&signer(AGENT)));
+        write("sealing", &age::Identity::generate(&mut OsEntropy).to_file_text("now"));
+        write("chunk", &"ab".repeat(32));
+        let (fleet, root) = (self.fleet, key(ROOT));
+        let text = format!(
+            "[fleet]\nname = \"prod\"\nid = \"{fleet}\"\nroot = \"{root}\"\n\
+             [agent]\nservice = \"dns\"\nkey = \"key\"\nsealing_key = \"sealing\"\nchunk_key = \"chunk\"\n\
+             state = \"state\"\n[share]\nurl = \"share\"\n[nats]\nurl = \"nats://127.0.0.1:1\"\n\
+             [[source]]\nkind = \"files\"\npath = \"data\"\n"
+        );
+        let file = folder.join("dns.toml");
+        std::fs::write(&file, text).expect("written");
+        Config::load(&file).expect("a configuration")
     }
 
     pub(super) fn head_file(&self) -> String {
