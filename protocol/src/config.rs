@@ -66,7 +66,7 @@ pub struct LogConfig {
 
 impl Default for LogConfig {
     fn default() -> Self {
-        Self { filter: "info".to_owned(), format: LogFormat::Text }
+        Self { filter: "info,async_nats=warn".to_owned(), format: LogFormat::Text }
     }
 }
 

@@ -26,6 +26,8 @@ struct News {
     /// must let go of the client for the connection ever to end.
     client: Mutex<Option<Client>>,
     dropped: AtomicU64,
+    /// Being closed by ourselves: losing the connection is then no news.
+    draining: AtomicBool,
     last_complaint: Mutex<String>,
 }
 
@@ -119,6 +121,7 @@ impl News {
             closed: watch::channel(false).0,
             client: Mutex::default(),
             dropped: AtomicU64::new(0),
+            draining: AtomicBool::new(false),
             last_complaint: Mutex::default(),
         }
     }
@@ -142,7 +145,7 @@ impl News {
             }
             Event::SlowConsumer(_) => self.count_dropped(),
             Event::LameDuckMode => tracing::info!(servers = self.servers, "the NATS server is about to stop"),
-            Event::Draining => {}
+            Event::Draining => self.draining.store(true, Ordering::Relaxed),
             Event::ServerError(error) => self.complain(error.to_string()),
             Event::ClientError(error) => self.complain(error.to_string()),
         }
@@ -153,7 +156,7 @@ impl News {
         let before = self.link.send_replace(Link { connected, connects });
         if connected && before.connects != connects {
             tracing::info!(servers = self.servers, connects, "connected to NATS again");
-        } else if before.connected && !connected {
+        } else if before.connected && !connected && !self.draining.load(Ordering::Relaxed) {
             tracing::warn!(servers = self.servers, "connection to NATS lost");
         }
     }
