@@ -26,7 +26,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::args::Demo;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
-use crate::screen;
+use crate::{nats_server, screen};
 use stage::Stage;
 
 /// Plays it. Ends with 0 only if everything that it shows was found true.
@@ -34,6 +34,8 @@ pub(crate) async fn run(args: Demo) -> Outcome {
     if args.secrets {
         return secrets::print();
     }
+    // Asked again by `up`; without one, nothing need be begun.
+    nats_server::find()?;
     let mut stage = Stage::set(args.keep)?;
     let played = tokio::select! {
         played = script::play(&mut stage) => played,
