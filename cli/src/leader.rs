@@ -9,6 +9,7 @@ use muster_coordinator::query::{AgentView, Answer, LeaderView, Query, RoundPage}
 use muster_protocol::ids::RoundId;
 use muster_protocol::message::{Format, Trigger, TriggerReply};
 use muster_protocol::subject::{Subject, Subjects};
+use tokio::time::{Instant, sleep};
 
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -18,6 +19,10 @@ use crate::operator::Operator;
 const ANSWER: Duration = Duration::from_secs(5);
 /// Longest wait for the answer to a trigger: the leader writes to the log on the share first.
 const TRIGGER: Duration = Duration::from_secs(60);
+/// Longest wait for a coordinator that is just starting or taking over.
+const NOBODY: Duration = Duration::from_secs(10);
+/// Pause before nobody is asked again.
+const ASK_AGAIN: Duration = Duration::from_millis(200);
 /// Most pages of one list; a leader that never ends a list is not followed forever.
 const PAGES: usize = 10_000;
 
@@ -52,7 +57,15 @@ impl Leader {
         let payload = serde_json::to_vec(trigger).expect("a trigger is JSON");
         let headers = vec![("Content-Type".to_owned(), Format::Json.content_type().to_owned())];
         let subject = self.subjects.print(&Subject::Trigger);
-        let reply = self.bus.request(&subject, headers, Bytes::from(payload), TRIGGER).await?;
+        let payload = Bytes::from(payload);
+        let deadline = Instant::now() + NOBODY;
+        // A coordinator that starts or takes over is not there for a moment; the request id makes asking again safe.
+        let reply = loop {
+            match self.bus.request(&subject, headers.clone(), payload.clone(), TRIGGER).await {
+                Err(BusError::NoResponders { .. }) if Instant::now() < deadline => sleep(ASK_AGAIN).await,
+                answered => break answered?,
+            }
+        };
         serde_json::from_slice(&reply.payload).map_err(|error| no_sense(&subject, &error))
     }
 

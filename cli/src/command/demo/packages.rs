@@ -25,9 +25,9 @@ pub(super) struct Bounds {
     pub(super) bytes_of_one: u64,
 }
 
-/// 160 MiB in at most 20,000 files.
+/// 128 MiB in at most 12,000 files: enough to be real, little enough for a slow disk.
 pub(super) const BOUNDS: Bounds =
-    Bounds { files: 20_000, bytes: 160 << 20, files_of_one: 5_000, bytes_of_one: 32 << 20 };
+    Bounds { files: 12_000, bytes: 128 << 20, files_of_one: 3_000, bytes_of_one: 32 << 20 };
 
 /// One file of so many is changed.
 const CHANGED_OF: usize = 100;
