@@ -2,6 +2,8 @@
 //!
 //! Everything lives in a temporary folder of its own and dies with its handle. Nothing waits without a limit.
 
+#![expect(clippy::print_stderr, reason = "tests tell what they skip, and show the logs of a failure")]
+
 pub mod fleet;
 pub mod nats;
 pub mod process;

@@ -57,7 +57,7 @@ pub(super) async fn play(stage: &mut Stage) -> Outcome {
     play.stock_tools().await?;
     let since = play.damage_and_mend().await?;
     play.recover(since).await?;
-    play.farewell(began.elapsed()).await?;
+    play.farewell(began.elapsed())?;
     Ok(Exit::Done)
 }
 
@@ -375,7 +375,7 @@ impl Play<'_> {
         Ok(())
     }
 
-    async fn farewell(&self, took: Duration) -> Result<(), Failure> {
+    fn farewell(&self, took: Duration) -> Result<(), Failure> {
         let took = format_duration(took);
         if !self.stage.keeps() {
             screen::line(format!(

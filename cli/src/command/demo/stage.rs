@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use muster_protocol::units::format_size;
 use rustix::process::{Pid, Signal, kill_process};
-use tempfile::TempDir;
 use tokio::process::Child;
 
 use super::halt::Halt;
@@ -20,6 +19,8 @@ use crate::screen;
 
 /// Free space that is asked for: the data, the share, the recovered copy, and nats-server's files, twice over.
 const FREE_BYTES: u64 = 1536 << 20;
+/// How often agents say that they are there.
+const HEARTBEAT: &str = "1s";
 /// How long the fleet may take to stop: its own children have 10 s, one after the other.
 const STOP: Duration = Duration::from_secs(30);
 /// Lines of the fleet's log that are shown after a failure.
@@ -59,7 +60,13 @@ impl Stage {
             )
             .next("make room, or name another folder in TMPDIR"));
         }
-        let folder = TempDir::with_prefix_in("muster-demo-", &below).map_err(unusable)?;
+        // It will hold copies of what only root may read.
+        let private = fs::Permissions::from_mode(0o700);
+        let folder = tempfile::Builder::new()
+            .prefix("muster-demo-")
+            .permissions(private)
+            .tempdir_in(&below)
+            .map_err(unusable)?;
         // Taken away by clear(), which can also remove recovered folders that nobody may write to.
         let folder = folder.keep().canonicalize().map_err(unusable)?;
         Ok(Self { folder, keep, fleet: None, halt: Halt::default() })
@@ -92,6 +99,8 @@ impl Stage {
             .process_group(0)
             .stdout(Stdio::from(log.try_clone().map_err(failed)?))
             .stderr(Stdio::from(log));
+        // Whoever leads anew knows an agent by its next heartbeat; nobody watches a demo for the usual 15 s.
+        command.env("MUSTER_AGENT_HEARTBEAT", HEARTBEAT);
         self.fleet = Some(command.spawn().map_err(failed)?);
         Ok(())
     }
