@@ -123,7 +123,10 @@ pub(crate) async fn take_lead(
             continue;
         }
         // An idle leader writes nothing: only one that is silent on the bus as well has lost its place.
-        if !free && let Some(leader) = current && alive(leader.epoch).await {
+        if !free
+            && let Some(leader) = current
+            && alive(leader.epoch).await
+        {
             seen.1 = Instant::now();
             continue;
         }

@@ -95,7 +95,40 @@ pub enum Code {
 impl Code {
     /// Every code.
     pub const ALL: &'static [Self] = &[
-        Self::Share01, Self::Share02, Self::Share03, Self::Share04, Self::Share05, Self::Share06, Self::Share07, Self::Share08, Self::Share09, Self::Key01, Self::Key02, Self::Key03, Self::Agent01, Self::Agent02, Self::Agent03, Self::Agent04, Self::Agent05, Self::Agent06, Self::Round01, Self::Round02, Self::Round03, Self::Round04, Self::Round05, Self::Round06, Self::Cover01, Self::Verify01, Self::Verify02, Self::Drill01, Self::Ret01, Self::Bus01, Self::Coord01, Self::Sec01, Self::Notify01, Self::Sched01,
+        Self::Share01,
+        Self::Share02,
+        Self::Share03,
+        Self::Share04,
+        Self::Share05,
+        Self::Share06,
+        Self::Share07,
+        Self::Share08,
+        Self::Share09,
+        Self::Key01,
+        Self::Key02,
+        Self::Key03,
+        Self::Agent01,
+        Self::Agent02,
+        Self::Agent03,
+        Self::Agent04,
+        Self::Agent05,
+        Self::Agent06,
+        Self::Round01,
+        Self::Round02,
+        Self::Round03,
+        Self::Round04,
+        Self::Round05,
+        Self::Round06,
+        Self::Cover01,
+        Self::Verify01,
+        Self::Verify02,
+        Self::Drill01,
+        Self::Ret01,
+        Self::Bus01,
+        Self::Coord01,
+        Self::Sec01,
+        Self::Notify01,
+        Self::Sched01,
     ];
 
     /// The code as it is written everywhere.
@@ -125,39 +158,208 @@ impl Code {
     fn row(self) -> (&'static str, Severity, &'static str, &'static [&'static str]) {
         use Severity::{Critical, Error, Warning};
         match self {
-            Self::Share01 => ("SHARE-01", Error, "share unreachable", &["check that the share's host answers and the path is mounted", "muster share test"]),
-            Self::Share02 => ("SHARE-02", Error, "share path invalid", &["check the share's URL in the configuration", "muster share test"]),
-            Self::Share03 => ("SHARE-03", Error, "share credentials refused", &["check the account's name, password and expiry", "muster share test"]),
-            Self::Share04 => ("SHARE-04", Error, "write to the share refused", &["let the account create objects under the share's path", "muster share test"]),
-            Self::Share05 => ("SHARE-05", Error, "share full", &["free or add space on the share", "muster start --wait"]),
-            Self::Share06 => ("SHARE-06", Warning, "share full soon", &["add space, or shorten the retention", "muster prune --dry-run"]),
-            Self::Share07 => ("SHARE-07", Warning, "share slow or interrupted", &["check the network and the load of the share's host", "muster share test"]),
-            Self::Share08 => ("SHARE-08", Critical, "second writer, fork or gap in the log", &["stop every coordinator", "compare the log head with the printed one: muster verify", "restore the share's log/ folder, or sign an adopt record with the root key"]),
-            Self::Share09 => ("SHARE-09", Warning, "prune failed", &["let the pruner's account list and delete", "muster prune --dry-run"]),
-            Self::Key01 => ("KEY-01", Critical, "recovery recipient missing or invalid", &["sign a keyset with the root key: muster key rotate"]),
-            Self::Key02 => ("KEY-02", Warning, "recovery key unproven, reachable or due for rotation", &["move the kit and the root key to a medium that you can take away", "muster key prove"]),
-            Self::Key03 => ("KEY-03", Error, "key exchange or signature refused", &["check that agent and coordinator belong to the same fleet and are not revoked", "muster agents"]),
-            Self::Agent01 => ("AGENT-01", Error, "agent offline", &["start muster-agent on the service's machine and check that it reaches NATS", "muster agents"]),
-            Self::Agent02 => ("AGENT-02", Error, "agent lost in mid-slice", &["look at the agent's log for a crash or a lost network", "muster start --services NAME --wait"]),
-            Self::Agent03 => ("AGENT-03", Error, "capture or quiesce failed", &["mend what the native error names", "muster start --services NAME --wait"]),
-            Self::Agent04 => ("AGENT-04", Error, "local disk or memory low", &["free space in the agent's state folder", "muster start --services NAME --wait"]),
-            Self::Agent05 => ("AGENT-05", Error, "version mismatch", &["upgrade the older side", "muster agents"]),
-            Self::Agent06 => ("AGENT-06", Warning, "clock skew", &["set the machine's clock (NTP)", "muster agents"]),
-            Self::Round01 => ("ROUND-01", Error, "round partial", &["mend what each absent service's reason names", "muster start --services NAME --wait"]),
-            Self::Round02 => ("ROUND-02", Error, "round deadline passed", &["see which stage was slowest: muster show", "raise round.deadline, or narrow the slow source"]),
-            Self::Round03 => ("ROUND-03", Warning, "round skipped", &["wait for the running round, or cancel it: muster cancel"]),
-            Self::Round04 => ("ROUND-04", Critical, "no verified round within the promised interval", &["start a round: muster start --wait", "muster doctor"]),
-            Self::Round05 => ("ROUND-05", Warning, "cut broken", &["see which service let go early: muster show", "raise cut.barrier or hooks.max_hold"]),
-            Self::Round06 => ("ROUND-06", Warning, "size or duration anomaly", &["compare the last rounds: muster rounds", "hold the good ones: muster hold ROUND"]),
-            Self::Cover01 => ("COVER-01", Warning, "service without a slice", &["add a source for it, or declare it out of scope", "muster agents"]),
-            Self::Verify01 => ("VERIFY-01", Critical, "stored object does not match its hash or does not decrypt", &["upload the chunks again from the live service: muster start --services NAME --wait", "muster verify"]),
-            Self::Verify02 => ("VERIFY-02", Critical, "manifest missing or unsigned", &["restore the object from a copy of the share", "muster verify"]),
-            Self::Drill01 => ("DRILL-01", Warning, "restore drill failed, overdue or too slow", &["muster drill"]),
-            Self::Ret01 => ("RET-01", Warning, "prune would break the minimum", &["let rounds be verified first: muster start --wait"]),
-            Self::Bus01 => ("BUS-01", Error, "NATS down or stream full", &["start nats-server and check its store folder's space", "muster status"]),
-            Self::Coord01 => ("COORD-01", Warning, "coordinator failed over or rebuilt its state", &["look at the former leader's log", "muster status"]),
-            Self::Sec01 => ("SEC-01", Critical, "refused command or destructive change", &["find out who sent it: muster audit"]),
-            Self::Notify01 => ("NOTIFY-01", Warning, "notification delivery failing", &["muster notify test"]),
+            Self::Share01 => (
+                "SHARE-01",
+                Error,
+                "share unreachable",
+                &["check that the share's host answers and the path is mounted", "muster share test"],
+            ),
+            Self::Share02 => (
+                "SHARE-02",
+                Error,
+                "share path invalid",
+                &["check the share's URL in the configuration", "muster share test"],
+            ),
+            Self::Share03 => (
+                "SHARE-03",
+                Error,
+                "share credentials refused",
+                &["check the account's name, password and expiry", "muster share test"],
+            ),
+            Self::Share04 => (
+                "SHARE-04",
+                Error,
+                "write to the share refused",
+                &["let the account create objects under the share's path", "muster share test"],
+            ),
+            Self::Share05 => {
+                ("SHARE-05", Error, "share full", &["free or add space on the share", "muster start --wait"])
+            }
+            Self::Share06 => (
+                "SHARE-06",
+                Warning,
+                "share full soon",
+                &["add space, or shorten the retention", "muster prune --dry-run"],
+            ),
+            Self::Share07 => (
+                "SHARE-07",
+                Warning,
+                "share slow or interrupted",
+                &["check the network and the load of the share's host", "muster share test"],
+            ),
+            Self::Share08 => (
+                "SHARE-08",
+                Critical,
+                "second writer, fork or gap in the log",
+                &[
+                    "stop every coordinator",
+                    "compare the log head with the printed one: muster verify",
+                    "restore the share's log/ folder, or sign an adopt record with the root key",
+                ],
+            ),
+            Self::Share09 => (
+                "SHARE-09",
+                Warning,
+                "prune failed",
+                &["let the pruner's account list and delete", "muster prune --dry-run"],
+            ),
+            Self::Key01 => (
+                "KEY-01",
+                Critical,
+                "recovery recipient missing or invalid",
+                &["sign a keyset with the root key: muster key rotate"],
+            ),
+            Self::Key02 => (
+                "KEY-02",
+                Warning,
+                "recovery key unproven, reachable or due for rotation",
+                &["move the kit and the root key to a medium that you can take away", "muster key prove"],
+            ),
+            Self::Key03 => (
+                "KEY-03",
+                Error,
+                "key exchange or signature refused",
+                &[
+                    "check that agent and coordinator belong to the same fleet and are not revoked",
+                    "muster agents",
+                ],
+            ),
+            Self::Agent01 => (
+                "AGENT-01",
+                Error,
+                "agent offline",
+                &[
+                    "start muster-agent on the service's machine and check that it reaches NATS",
+                    "muster agents",
+                ],
+            ),
+            Self::Agent02 => (
+                "AGENT-02",
+                Error,
+                "agent lost in mid-slice",
+                &[
+                    "look at the agent's log for a crash or a lost network",
+                    "muster start --services NAME --wait",
+                ],
+            ),
+            Self::Agent03 => (
+                "AGENT-03",
+                Error,
+                "capture or quiesce failed",
+                &["mend what the native error names", "muster start --services NAME --wait"],
+            ),
+            Self::Agent04 => (
+                "AGENT-04",
+                Error,
+                "local disk or memory low",
+                &["free space in the agent's state folder", "muster start --services NAME --wait"],
+            ),
+            Self::Agent05 => {
+                ("AGENT-05", Error, "version mismatch", &["upgrade the older side", "muster agents"])
+            }
+            Self::Agent06 => {
+                ("AGENT-06", Warning, "clock skew", &["set the machine's clock (NTP)", "muster agents"])
+            }
+            Self::Round01 => (
+                "ROUND-01",
+                Error,
+                "round partial",
+                &["mend what each absent service's reason names", "muster start --services NAME --wait"],
+            ),
+            Self::Round02 => (
+                "ROUND-02",
+                Error,
+                "round deadline passed",
+                &[
+                    "see which stage was slowest: muster show",
+                    "raise round.deadline, or narrow the slow source",
+                ],
+            ),
+            Self::Round03 => (
+                "ROUND-03",
+                Warning,
+                "round skipped",
+                &["wait for the running round, or cancel it: muster cancel"],
+            ),
+            Self::Round04 => (
+                "ROUND-04",
+                Critical,
+                "no verified round within the promised interval",
+                &["start a round: muster start --wait", "muster doctor"],
+            ),
+            Self::Round05 => (
+                "ROUND-05",
+                Warning,
+                "cut broken",
+                &["see which service let go early: muster show", "raise cut.barrier or hooks.max_hold"],
+            ),
+            Self::Round06 => (
+                "ROUND-06",
+                Warning,
+                "size or duration anomaly",
+                &["compare the last rounds: muster rounds", "hold the good ones: muster hold ROUND"],
+            ),
+            Self::Cover01 => (
+                "COVER-01",
+                Warning,
+                "service without a slice",
+                &["add a source for it, or declare it out of scope", "muster agents"],
+            ),
+            Self::Verify01 => (
+                "VERIFY-01",
+                Critical,
+                "stored object does not match its hash or does not decrypt",
+                &[
+                    "upload the chunks again from the live service: muster start --services NAME --wait",
+                    "muster verify",
+                ],
+            ),
+            Self::Verify02 => (
+                "VERIFY-02",
+                Critical,
+                "manifest missing or unsigned",
+                &["restore the object from a copy of the share", "muster verify"],
+            ),
+            Self::Drill01 => {
+                ("DRILL-01", Warning, "restore drill failed, overdue or too slow", &["muster drill"])
+            }
+            Self::Ret01 => (
+                "RET-01",
+                Warning,
+                "prune would break the minimum",
+                &["let rounds be verified first: muster start --wait"],
+            ),
+            Self::Bus01 => (
+                "BUS-01",
+                Error,
+                "NATS down or stream full",
+                &["start nats-server and check its store folder's space", "muster status"],
+            ),
+            Self::Coord01 => (
+                "COORD-01",
+                Warning,
+                "coordinator failed over or rebuilt its state",
+                &["look at the former leader's log", "muster status"],
+            ),
+            Self::Sec01 => (
+                "SEC-01",
+                Critical,
+                "refused command or destructive change",
+                &["find out who sent it: muster audit"],
+            ),
+            Self::Notify01 => {
+                ("NOTIFY-01", Warning, "notification delivery failing", &["muster notify test"])
+            }
             Self::Sched01 => ("SCHED-01", Warning, "schedule disabled", &["muster enable"]),
         }
     }
@@ -180,7 +382,11 @@ pub struct UnknownCode {
 impl FromStr for Code {
     type Err = UnknownCode;
     fn from_str(text: &str) -> Result<Self, UnknownCode> {
-        Self::ALL.iter().copied().find(|code| code.as_str() == text).ok_or_else(|| UnknownCode { text: text.to_owned() })
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|code| code.as_str() == text)
+            .ok_or_else(|| UnknownCode { text: text.to_owned() })
     }
 }
 

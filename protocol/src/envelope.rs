@@ -112,7 +112,14 @@ impl Signer {
 
     /// An envelope around bytes that are encoded already, for types whose name is known only at run time.
     #[must_use]
-    pub fn seal_raw(&self, domain: &str, name: &str, version: u16, fleet: &FleetId, payload: &[u8]) -> Vec<u8> {
+    pub fn seal_raw(
+        &self,
+        domain: &str,
+        name: &str,
+        version: u16,
+        fleet: &FleetId,
+        payload: &[u8],
+    ) -> Vec<u8> {
         let mut out = Vec::with_capacity(payload.len() + 192);
         field(&mut out, domain.as_bytes());
         field(&mut out, name.as_bytes());

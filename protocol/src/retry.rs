@@ -100,7 +100,8 @@ mod tests {
 
     #[test]
     fn delays_double_up_to_the_longest() {
-        let retry = Retry::new(Duration::from_secs(1), Duration::from_secs(10), Attempts::AtMost(3)).expect("valid");
+        let retry =
+            Retry::new(Duration::from_secs(1), Duration::from_secs(10), Attempts::AtMost(3)).expect("valid");
         for (attempt, most) in [(1, 1000), (2, 2000), (4, 8000), (5, 10_000), (60, 10_000)] {
             for random in [0, 1, 499, u64::MAX] {
                 let delay = retry.delay(attempt, random).as_millis();

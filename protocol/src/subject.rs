@@ -106,7 +106,13 @@ mod tests {
         ] {
             assert_eq!(subjects.parse(&subjects.print(&subject)), Some(subject));
         }
-        for other in ["muster.v1.prod", "muster.v2.prod.state", "muster.v1.test.state", "muster.v1.prod.hello.A", "muster.v1.prod.hello.a.b"] {
+        for other in [
+            "muster.v1.prod",
+            "muster.v2.prod.state",
+            "muster.v1.test.state",
+            "muster.v1.prod.hello.A",
+            "muster.v1.prod.hello.a.b",
+        ] {
             assert_eq!(subjects.parse(other), None, "{other}");
         }
     }

@@ -131,12 +131,18 @@ mod tests {
         map.insert("a".to_owned(), vec![1u64, 200, 70_000, u64::MAX]);
         map.insert("b".repeat(300), vec![]);
         assert_eq!(decode::<BTreeMap<String, Vec<u64>>>(&encode(&map)).expect("decodes"), map);
-        assert_eq!(decode::<(i64, f64, bool, Option<u8>)>(&encode(&(-5i64, 1.5f64, true, None::<u8>))).expect("ok"), (-5, 1.5, true, None));
+        assert_eq!(
+            decode::<(i64, f64, bool, Option<u8>)>(&encode(&(-5i64, 1.5f64, true, None::<u8>))).expect("ok"),
+            (-5, 1.5, true, None)
+        );
     }
 
     #[test]
     fn hostile_bytes_are_refused_before_parsing() {
-        assert!(matches!(decode::<Vec<u8>>(&[0xdd, 0xff, 0xff, 0xff, 0xff]), Err(WireError::Truncated { .. })));
+        assert!(matches!(
+            decode::<Vec<u8>>(&[0xdd, 0xff, 0xff, 0xff, 0xff]),
+            Err(WireError::Truncated { .. })
+        ));
         assert!(matches!(decode::<Vec<u8>>(&[0x91; 100]), Err(WireError::TooDeep)));
         assert!(matches!(decode::<u8>(&[1, 2]), Err(WireError::Trailing { extra: 1 })));
         assert!(matches!(decode::<u8>(&[0xc1]), Err(WireError::Reserved { at: 0 })));

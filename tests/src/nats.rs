@@ -40,8 +40,7 @@ impl NatsServer {
     /// When it does not come up.
     #[must_use]
     pub fn start(config: &Path, port: u16, log: &Path) -> Self {
-        let mut server =
-            Self { config: config.to_owned(), log: log.to_owned(), port, running: None };
+        let mut server = Self { config: config.to_owned(), log: log.to_owned(), port, running: None };
         server.restart();
         server
     }

@@ -141,7 +141,8 @@ impl Said {
     /// When it is none.
     #[must_use]
     pub fn json(&self) -> serde_json::Value {
-        serde_json::from_str(&self.out).unwrap_or_else(|e| panic!("no JSON ({e}):\n{}\n{}", self.out, self.err))
+        serde_json::from_str(&self.out)
+            .unwrap_or_else(|e| panic!("no JSON ({e}):\n{}\n{}", self.out, self.err))
     }
 }
 
@@ -162,7 +163,8 @@ pub fn muster<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>) -> S
 /// When `CI` is set and it is absent.
 #[must_use]
 pub fn have(program: &str) -> bool {
-    let found = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
+    let found =
+        Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
     if !found {
         assert!(std::env::var_os("CI").is_none(), "{program} is needed in CI");
         eprintln!("skipped: {program} is not installed");

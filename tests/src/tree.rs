@@ -61,7 +61,11 @@ pub fn rich(at: &Path) {
     for n in 0..101 {
         big.write_all(&noise(n % 60, 1 << 20)).expect("write");
     }
-    File::open(at.join("one")).and_then(|f| f.set_modified(std::time::UNIX_EPOCH + std::time::Duration::new(981_173_106, 123_456_789))).expect("time");
+    File::open(at.join("one"))
+        .and_then(|f| {
+            f.set_modified(std::time::UNIX_EPOCH + std::time::Duration::new(981_173_106, 123_456_789))
+        })
+        .expect("time");
 }
 
 /// One entry as it can be compared.
@@ -92,7 +96,9 @@ pub fn assert_same(want: &Path, have: &Path) {
             None => differences.push(format!("{}: missing", path.display())),
         }
     }
-    differences.extend(have.keys().filter(|p| !want.contains_key(*p)).map(|p| format!("{}: not wanted", p.display())));
+    differences.extend(
+        have.keys().filter(|p| !want.contains_key(*p)).map(|p| format!("{}: not wanted", p.display())),
+    );
     assert!(differences.is_empty(), "{} differences:\n{}", differences.len(), differences.join("\n"));
 }
 

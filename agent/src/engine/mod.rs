@@ -439,24 +439,14 @@ impl Engine {
         })
     }
 
-    /// Writes a pack list. An earlier attempt may have left a torn one under the very same name, for good: the rows have
-    /// no order, so another order gives another name.
+    /// Writes a pack list.
     async fn pack_list(
         round: RoundId,
-        mut packs: Vec<ListedPack>,
+        packs: Vec<ListedPack>,
         uploader: &Uploader,
     ) -> Result<ObjectRef, EngineError> {
-        let mut orders = packs.len();
-        loop {
-            let bytes = PackList { packs: packs.clone() }.encode()?;
-            match uploader.slice_object(round, SlicePart::Packs, Bytes::from(bytes)).await {
-                Err(EngineError::Store { source: StoreError::AlreadyExists { .. }, .. }) if orders > 1 => {
-                    orders -= 1;
-                    packs.rotate_left(1);
-                }
-                done => return done,
-            }
-        }
+        let bytes = PackList { packs }.encode(&mut OsEntropy)?;
+        uploader.slice_object(round, SlicePart::Packs, Bytes::from(bytes)).await
     }
 }
 

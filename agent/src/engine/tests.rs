@@ -1,3 +1,5 @@
+//! The engine on a real folder: what it stores reads back, what is stored already is not stored again, and no fault loses a byte.
+
 mod reader;
 
 use std::collections::HashSet;

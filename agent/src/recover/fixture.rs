@@ -318,7 +318,7 @@ impl Fixture {
         for (pack, bytes, _) in packs {
             self.put(ObjectPath::Pack { service: service.clone(), id: pack.id }, bytes).await;
         }
-        let list = PackList { packs: listed }.encode().expect("encodes");
+        let list = PackList { packs: listed }.encode(&mut OsEntropy).expect("encodes");
         agent.packs.push(self.part(service, open.round, SlicePart::Packs, list).await);
         agent.chunks.push(self.part(service, open.round, SlicePart::Chunks, chunks.bytes.to_vec()).await);
         let receipt = Receipt {

@@ -1,3 +1,5 @@
+//! Recovery and verification of small shares: round trips, damage of every kind, and hostile indexes.
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -76,7 +76,9 @@ pub(crate) fn coordinator(error: CoordinatorError) -> Failure {
         CoordinatorError::NotCoordinator { .. } => Exit::Key,
         CoordinatorError::Connect(_) => Exit::Unreachable,
         CoordinatorError::Log(_) => Exit::Damaged,
-        CoordinatorError::State { .. } | CoordinatorError::Memory(_) | CoordinatorError::Lead(_) => Exit::Failed,
+        CoordinatorError::State { .. } | CoordinatorError::Memory(_) | CoordinatorError::Lead(_) => {
+            Exit::Failed
+        }
     };
     Failure::new(exit, error.to_string()).caused_by(&error as &dyn Error)
 }

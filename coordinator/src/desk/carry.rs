@@ -185,7 +185,9 @@ impl Desk {
             let (store, reports, service) =
                 (self.setting.store.clone(), self.reports.clone(), member.service.clone());
             let state = self.state();
-            let (fleet, Some(agent)) = (state.fleet, state.agent(&service).map(|agent| agent.key)) else { continue };
+            let (fleet, Some(agent)) = (state.fleet, state.agent(&service).map(|agent| agent.key)) else {
+                continue;
+            };
             tokio::spawn(async move {
                 use futures::StreamExt;
                 let mut listing = store.list(&Prefix::RoundSlices(service.clone(), id));

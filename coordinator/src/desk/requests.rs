@@ -155,7 +155,12 @@ impl Desk {
 }
 
 pub(super) fn refused(reason: String) -> TriggerReply {
-    TriggerReply { round: None, number: None, state: TriggerState::Refused, reason: Some(cut_reason(&reason)) }
+    TriggerReply {
+        round: None,
+        number: None,
+        state: TriggerState::Refused,
+        reason: Some(cut_reason(&reason)),
+    }
 }
 
 pub(super) fn send_trigger_reply(reply: Reply, format: Format, answer: &TriggerReply) {

@@ -102,7 +102,9 @@ impl Format {
         let essence = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         match essence.as_str() {
             "application/json" | "text/json" => Ok(Self::Json),
-            "application/msgpack" | "application/x-msgpack" | "application/vnd.msgpack" => Ok(Self::MessagePack),
+            "application/msgpack" | "application/x-msgpack" | "application/vnd.msgpack" => {
+                Ok(Self::MessagePack)
+            }
             _ => Err(TriggerError::ContentType { given: given.chars().take(64).collect() }),
         }
     }
@@ -168,7 +170,13 @@ mod tests {
         assert!(matches!(Trigger::parse(Format::Json, b"{\"service\":1}"), Err(TriggerError::Json(_))));
         assert!(matches!(Trigger::parse(Format::Json, b"{\"services\":[]}"), Err(TriggerError::NoServices)));
         assert!(matches!(Trigger::parse(Format::Json, &[b' '; 5000]), Err(TriggerError::TooLong { .. })));
-        assert!(matches!(Format::from_content_type(Some("text/html")), Err(TriggerError::ContentType { .. })));
-        assert_eq!(Format::from_content_type(Some("application/json; charset=utf-8")).ok(), Some(Format::Json));
+        assert!(matches!(
+            Format::from_content_type(Some("text/html")),
+            Err(TriggerError::ContentType { .. })
+        ));
+        assert_eq!(
+            Format::from_content_type(Some("application/json; charset=utf-8")).ok(),
+            Some(Format::Json)
+        );
     }
 }

@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use muster_protocol::ids::ObjectId;
+use muster_protocol::entropy::{Entropy, random};
+use muster_protocol::ids::{Nonce, ObjectId};
 use muster_protocol::wire;
 use serde::{Deserialize, Serialize};
 
@@ -35,17 +36,20 @@ pub struct PackList {
 #[serde(deny_unknown_fields)]
 struct Written {
     version: u16,
+    /// Random: a list that a crash left torn keeps its name for good, and the next one needs another.
+    salt: Nonce,
     packs: Vec<(u64, ObjectId, u64)>,
 }
 
 impl PackList {
-    /// The object's bytes.
+    /// The object's bytes, different at each call: `entropy` gives the salt.
     ///
     /// # Errors
     /// [`ListError::TooLong`].
-    pub fn encode(&self) -> Result<Vec<u8>, ListError> {
+    pub fn encode(&self, entropy: &mut dyn Entropy) -> Result<Vec<u8>, ListError> {
         let packs = self.packs.iter().map(|pack| (pack.number, pack.id, pack.size)).collect();
-        let bytes = wire::encode(&Written { version: VERSION, packs });
+        let salt = Nonce::from_bytes(random(entropy));
+        let bytes = wire::encode(&Written { version: VERSION, salt, packs });
         bounded(&bytes, MAX_PACK_LIST_LEN)?;
         Ok(bytes)
     }
@@ -56,7 +60,7 @@ impl PackList {
     /// When they are too long, malformed or of another version.
     pub fn decode(bytes: &[u8]) -> Result<Self, ListError> {
         bounded(bytes, MAX_PACK_LIST_LEN)?;
-        let Written { version, packs } = wire::decode(bytes)?;
+        let Written { version, salt: _, packs } = wire::decode(bytes)?;
         known(version)?;
         let packs = packs.into_iter().map(|(number, id, size)| ListedPack { number, id, size }).collect();
         Ok(Self { packs })
@@ -83,6 +87,7 @@ impl PackList {
 #[cfg(test)]
 mod tests {
     use super::{ListedPack, PackList};
+    use crate::entropy::OsEntropy;
     use crate::lists::ListError;
     use muster_protocol::ids::ObjectId;
 
@@ -96,7 +101,7 @@ mod tests {
     fn lists_round_trip_and_join() {
         for numbers in [0..0, 1..2, 5..1000] {
             let list = list(numbers);
-            assert_eq!(PackList::decode(&list.encode().expect("short")).expect("reads"), list);
+            assert_eq!(PackList::decode(&list.encode(&mut OsEntropy).expect("short")).expect("reads"), list);
         }
         let all = PackList::union([&list(1..5), &list(5..9)]).expect("disjoint");
         assert_eq!(all.len(), 8);
@@ -108,7 +113,7 @@ mod tests {
         let error = PackList::union([&list(1..5), &list(4..9)]).expect_err("4 is given twice");
         assert!(matches!(error, ListError::DuplicatePack { number: 4 }));
         assert!(matches!(
-            PackList::decode(b"\x82\xa7version\x02\xa5packs\x90"),
+            PackList::decode(b"\x83\xa7version\x02\xa4salt\xc4\x100123456789abcdef\xa5packs\x90"),
             Err(ListError::Version { version: 2 })
         ));
         assert!(matches!(PackList::decode(b"\x80"), Err(ListError::Wire(_))));

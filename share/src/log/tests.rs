@@ -47,7 +47,8 @@ async fn what_is_appended_is_read_by_others_and_a_second_fleet_is_refused() {
     let keyset = Keyset { previous: None, keys: vec![KeysetKey { recipient: key, label: "one".into() }] };
     let statement = seal_statement(&root(), &log.state().fleet, &keyset);
     let head = log.append_statement::<Keyset>(&root(), statement).await.expect("appended");
-    let other = Log::open(store.clone(), Pin { root: Some(root().key_id()), ..Pin::default() }).await.expect("opens");
+    let other =
+        Log::open(store.clone(), Pin { root: Some(root().key_id()), ..Pin::default() }).await.expect("opens");
     assert_eq!(other.head(), head);
     assert_eq!(other.state().keyset(), Some((1, &keyset)));
     let genesis = Genesis {

@@ -70,7 +70,14 @@ fn init_refuses_and_leaves_nothing_behind() {
     let files = format!("files:{}", at("tree"));
     let (fleet, share, kit) = (at("fleet"), at("share"), at("kit"));
     let with = |services: &[String], kit: &str| {
-        let mut args = vec!["init".to_owned(), fleet.clone(), "--fleet".into(), "test".into(), "--share".into(), share.clone()];
+        let mut args = vec![
+            "init".to_owned(),
+            fleet.clone(),
+            "--fleet".into(),
+            "test".into(),
+            "--share".into(),
+            share.clone(),
+        ];
         if !kit.is_empty() {
             args.extend(["--kit".into(), kit.to_owned()]);
         }
@@ -89,7 +96,8 @@ fn init_refuses_and_leaves_nothing_behind() {
     ] {
         let said = with(&services, kit);
         assert_says(&said, 2, &[word]);
-        let left: Vec<_> = fs::read_dir(folder.path()).expect("folder").map(|e| e.expect("entry").file_name()).collect();
+        let left: Vec<_> =
+            fs::read_dir(folder.path()).expect("folder").map(|e| e.expect("entry").file_name()).collect();
         assert_eq!(left, ["tree"], "{services:?}: nothing half done");
     }
     let _ = with(&[format!("config={files}")], &kit).with_code(0);

@@ -79,7 +79,9 @@ fn case() -> Case {
 
 fn copy(from: &Path, to: &Path) {
     let _ = fs::remove_dir_all(to);
-    assert!(std::process::Command::new("cp").arg("-a").arg(from).arg(to).status().expect("cp runs").success());
+    assert!(
+        std::process::Command::new("cp").arg("-a").arg(from).arg(to).status().expect("cp runs").success()
+    );
 }
 
 /// Every file below `have` is byte for byte the one below `want`.
@@ -147,6 +149,9 @@ fn a_damaged_record_in_the_middle_of_the_log_stops_every_reader() {
         let _ = fs::remove_dir_all(&out);
         let said = case.fleet.recover(&out);
         assert_eq!(said.code, 4, "{action}: {}{}", said.out, said.err);
-        assert!(!out.exists() || fs::read_dir(&out).expect("folder").next().is_none(), "{action}: nothing is written");
+        assert!(
+            !out.exists() || fs::read_dir(&out).expect("folder").next().is_none(),
+            "{action}: nothing is written"
+        );
     }
 }

@@ -73,7 +73,10 @@ fn an_absent_agent_makes_the_round_partial_and_is_named_with_its_reason() {
     assert_eq!(show["outcome"], "partial");
     let services = show["services"].as_array().expect("services");
     let slow = services.iter().find(|s| s["service"] == "slow").expect("slow is named");
-    assert!(slow["reason"].as_str().is_some_and(|r| r.contains("AGENT-01") && r.contains("no hello")), "{slow}");
+    assert!(
+        slow["reason"].as_str().is_some_and(|r| r.contains("AGENT-01") && r.contains("no hello")),
+        "{slow}"
+    );
     // It comes back: the next round is complete.
     g.fleet.start_agent("slow");
     let _ = g.fleet.run(&["start", "--wait"]).with_code(0);
@@ -173,7 +176,8 @@ fn a_wiped_bus_between_and_during_rounds_costs_nothing_that_was_committed() {
 fn a_failing_capture_is_told_with_its_native_error_and_the_others_count() {
     let data = tempfile::TempDir::new().expect("folder");
     tree::small(&data.path().join("tree"), 3);
-    let fails = serde_json::to_string(&["sh", "-c", "echo half; echo the disk is on fire >&2; exit 3"]).expect("JSON");
+    let fails = serde_json::to_string(&["sh", "-c", "echo half; echo the disk is on fire >&2; exit 3"])
+        .expect("JSON");
     let fleet = Fleet::init(&[
         format!("good=files:{}", text(&data.path().join("tree"))),
         format!("bad=command:{fails}"),

@@ -4,6 +4,7 @@
 mod bad_input;
 mod damage;
 mod faults;
+mod golden;
 mod round_trip;
 mod stock_tools;
 mod triggers;

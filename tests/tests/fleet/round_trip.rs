@@ -57,12 +57,15 @@ fn a_second_round_adds_what_changed_and_the_first_still_recovers() {
     let once = || fleet.run(&["once", &text(&fleet.dir()), "--json"]).with_code(0).json();
     let first = once();
     let before = fleet.path("before");
-    assert!(std::process::Command::new("cp").arg("-a").arg(&source).arg(&before).status().expect("cp").success());
+    assert!(
+        std::process::Command::new("cp").arg("-a").arg(&source).arg(&before).status().expect("cp").success()
+    );
     fs::write(source.join("one"), b"changed").expect("file");
     fs::remove_file(source.join("sub/two")).expect("removed");
     let second = once();
 
-    let added = |round: &serde_json::Value| round["services"][0]["added_bytes"].as_u64().expect("added_bytes");
+    let added =
+        |round: &serde_json::Value| round["services"][0]["added_bytes"].as_u64().expect("added_bytes");
     assert!(added(&first) > 6_000_000, "{first}");
     assert!(added(&second) < 200_000, "{second}");
     let out = fleet.path("second");

@@ -40,9 +40,24 @@ fn every_pack_opens_with_age_and_zstd_and_every_name_is_a_sha256() {
         if relative.components().any(|c| c.as_os_str() == "packs") {
             packs += 1;
             let key = fleet.kit().join("recovery.key");
-            let mut age = Command::new("age").arg("-d").arg("-i").arg(key).arg(&object).stdout(Stdio::piped()).spawn().expect("age runs");
-            let zstd = Command::new("zstd").arg("-dc").stdin(age.stdout.take().expect("piped")).output().expect("zstd runs");
-            assert!(age.wait().expect("age ends").success() && zstd.status.success(), "{}", relative.display());
+            let mut age = Command::new("age")
+                .arg("-d")
+                .arg("-i")
+                .arg(key)
+                .arg(&object)
+                .stdout(Stdio::piped())
+                .spawn()
+                .expect("age runs");
+            let zstd = Command::new("zstd")
+                .arg("-dc")
+                .stdin(age.stdout.take().expect("piped"))
+                .output()
+                .expect("zstd runs");
+            assert!(
+                age.wait().expect("age ends").success() && zstd.status.success(),
+                "{}",
+                relative.display()
+            );
             plain += zstd.stdout.len() as u64;
         }
     }

@@ -17,7 +17,9 @@ fn fleet() -> (Fleet, tempfile::TempDir) {
     ]);
     fleet.up();
     // The coordinator answers once it leads.
-    wait_for("the leader answers", || (fleet.run(&["status", "--json"]).json()["leader"] != Value::Null).then_some(()));
+    wait_for("the leader answers", || {
+        (fleet.run(&["status", "--json"]).json()["leader"] != Value::Null).then_some(())
+    });
     (fleet, data)
 }
 
@@ -31,7 +33,10 @@ async fn ask(client: &async_nats::Client, headers: &[(&str, &str)], payload: Vec
     for (name, value) in headers {
         map.insert(*name, *value);
     }
-    let request = async_nats::Request::new().headers(map).payload(payload.into()).timeout(Some(Duration::from_secs(20)));
+    let request = async_nats::Request::new()
+        .headers(map)
+        .payload(payload.into())
+        .timeout(Some(Duration::from_secs(20)));
     client.send_request("muster.v1.test.trigger", request).await.expect("an answer")
 }
 
@@ -45,7 +50,8 @@ async fn the_same_request_twice_is_one_round_in_json_and_message_pack() {
     assert_eq!((&first["state"], &first["number"]), (&"opened".into(), &1.into()), "{first}");
     let pack = muster_protocol::wire::encode(&json!({"request": "nightly-1"}));
     let again = ask(&client, &[("Content-Type", "application/msgpack")], pack).await;
-    let again: muster_protocol::message::TriggerReply = muster_protocol::wire::decode(&again.payload).expect("message pack");
+    let again: muster_protocol::message::TriggerReply =
+        muster_protocol::wire::decode(&again.payload).expect("message pack");
     assert_eq!(again.number, Some(1));
     assert_eq!(again.round.map(|r| r.to_string()).as_deref(), first["round"].as_str());
     let round = fleet.wait_for_round(1, &["verified"]);
@@ -64,7 +70,10 @@ async fn a_published_message_starts_a_round_even_while_no_coordinator_is_up() {
     headers.insert("Nats-Msg-Id", "from-cron-7");
     for _ in 0..2 {
         let payload = Bytes::from_static(br#"{"services":["b"]}"#);
-        client.publish_with_headers("muster.v1.test.trigger.async", headers.clone(), payload).await.expect("published");
+        client
+            .publish_with_headers("muster.v1.test.trigger.async", headers.clone(), payload)
+            .await
+            .expect("published");
     }
     client.flush().await.expect("flushed");
     fleet.start_coordinator();
@@ -96,7 +105,17 @@ async fn a_trigger_that_makes_no_sense_is_refused_with_the_reason() {
 async fn garbage_on_every_subject_is_ignored_and_counted() {
     let (fleet, _data) = fleet();
     let client = client(&fleet).await;
-    let subjects = ["state", "state.a", "hello.a", "notice.a", "heartbeat.a", "progress.a", "hello.zz", "query", "trigger.async"];
+    let subjects = [
+        "state",
+        "state.a",
+        "hello.a",
+        "notice.a",
+        "heartbeat.a",
+        "progress.a",
+        "hello.zz",
+        "query",
+        "trigger.async",
+    ];
     for n in 0..20u64 {
         for subject in subjects {
             let payload = tree::noise(n, 300);

@@ -1,3 +1,5 @@
+//! What the writer makes is what the entry says, and it makes nothing outside its target.
+
 use super::super::plan::{Planner, SafePath};
 use super::{OPEN_FILES_MAX, WriteError, Writer};
 use crate::source::config::FilesTable;

@@ -1,3 +1,5 @@
+//! Commands that succeed, fail, hang, and leave children behind.
+
 use super::super::testing::{Memory, capture};
 use super::super::{CaptureContext, Cause, SourceConfig, SourceTable};
 use super::{GRACE, Tail};

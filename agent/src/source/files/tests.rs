@@ -1,3 +1,5 @@
+//! Trees of every kind of entry, captured and written again.
+
 use super::super::testing::{Memory, capture};
 use super::super::{CaptureContext, Cause, SourceConfig, SourceTable};
 use super::RETRIES;

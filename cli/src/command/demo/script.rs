@@ -351,9 +351,9 @@ impl Play<'_> {
         ));
         if found.gaps + found.changed > 0 {
             let gaps = count(found.gaps, "entry", "entries");
+            let changed = count(found.changed, "entry", "entries");
             proof(&format!(
-                "beside that: {gaps} closed to this user; {} of {CONFIGURATION} changed since round 4",
-                found.changed
+                "not compared: {gaps} closed to this user, {changed} changed in the source since round 4"
             ));
         }
         word(
@@ -388,12 +388,13 @@ impl Play<'_> {
         }
         let place = |name: &str| self.place(name);
         screen::line(format!("Every proof held, {took} in all. Everything is kept; go on with:"));
+        word(&format!("muster here is {}", self.operator.program().display()));
         for command in [
             format!("muster up {}", place("fleet")),
             format!("muster start --wait --config {}", place("fleet/operator.toml")),
             format!("muster status --config {}", place("fleet/operator.toml")),
             format!("muster rounds --share {}", place("share")),
-            format!("muster verify --share {} --kit {}", place("share"), place("kit")),
+            format!("muster verify latest --share {} --kit {}", place("share"), place("kit")),
             format!(
                 "muster recover --share {} --kit {} --into {}",
                 place("share"),
