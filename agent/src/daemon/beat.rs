@@ -20,21 +20,24 @@ use super::identity::{Identity, VERSION};
 /// Longest wait for a connection to take a message that nobody waits for.
 const SEND_LIMIT: Duration = Duration::from_secs(5);
 
+/// The part of a pause after which news are told.
+const SOON: f64 = 0.05;
+
 /// The round and attempt that the agent works for.
 pub(crate) type Doing = Option<(RoundId, u32)>;
 
-/// Says every now and then that the agent is there; never ends.
+/// Says every now and then that the agent is there, and soon after `doing` was touched; never ends.
 pub(crate) async fn heartbeats(
     identity: Arc<Identity>,
     bus: Arc<dyn Bus>,
     every: Duration,
-    doing: watch::Receiver<Doing>,
+    mut doing: watch::Receiver<Doing>,
 ) {
     let subject = identity.subject(Subject::Heartbeat);
     let mut sequence = 0;
     loop {
         sequence += 1;
-        let round = doing.borrow().map(|(round, _)| round);
+        let round = doing.borrow_and_update().map(|(round, _)| round);
         let beat = Heartbeat {
             service: identity.service.clone(),
             instance: identity.instance,
@@ -43,7 +46,12 @@ pub(crate) async fn heartbeats(
             round,
         };
         send(&identity, &*bus, &subject, &beat).await;
-        sleep(jittered(every)).await;
+        let pause = jittered(every);
+        tokio::select! {
+            () = sleep(pause) => {}
+            // Soon, but not all agents of a fleet at once.
+            Ok(()) = doing.changed() => sleep(jittered(every).mul_f64(SOON)).await,
+        }
     }
 }
 

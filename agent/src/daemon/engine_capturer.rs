@@ -10,7 +10,6 @@ use muster_protocol::alert::Code;
 use muster_protocol::ids::{Nonce, ObjectId};
 use muster_protocol::log::Head;
 use muster_protocol::message::Stage as Told;
-use muster_share::chunk::ChunkKey;
 use muster_share::secret_file;
 use muster_share::store::Store;
 use zeroize::Zeroizing;
@@ -21,7 +20,7 @@ use super::identity::Identity;
 use super::said::chain;
 use crate::config::Config;
 use crate::engine::{
-    CancelFlag, CaptureRequest, Captured, Engine, EngineConfig, EngineError, Progress, Stage,
+    CancelFlag, CaptureRequest, Captured, Engine, EngineConfig, EngineError, Progress, Stage, chunk_key,
 };
 use crate::source::Source;
 use crate::state::State;
@@ -35,6 +34,8 @@ pub(crate) struct EngineCapturer {
     identity: Arc<Identity>,
     sources: Vec<Arc<dyn Source>>,
     sealing: Recipient,
+    /// The file of the identity behind it, read only when the local state was lost.
+    sealing_key: PathBuf,
     /// What chunk keys are made of.
     chunk_secret: Zeroizing<[u8; 32]>,
 }
@@ -66,17 +67,23 @@ impl EngineCapturer {
             .map_err(|source| DaemonError::State { path: spool.clone(), source })?;
         let state = State::open(&agent.state).map_err(|error| DaemonError::Engine(error.into()))?;
         let engine = Arc::new(Engine::new(settings(config), store, Arc::new(state), spool));
-        Ok(Self { engine, identity, sources, sealing, chunk_secret })
+        Ok(Self { engine, identity, sources, sealing, sealing_key: agent.sealing_key.clone(), chunk_secret })
     }
+}
 
-    /// The chunk key under a keyset: BLAKE3's key derivation (section 2.3 of its specification) over the agent's chunk
-    /// secret and the keyset's log number. An agent that lost its state finds its chunks again; new recovery keys begin
-    /// anew.
-    fn chunk_key(&self, keyset: u64) -> ChunkKey {
-        let mut hasher =
-            blake3::Hasher::new_derive_key("muster 2026 chunk key of chunk secret and keyset v1");
-        hasher.update(self.chunk_secret.as_slice()).update(&keyset.to_be_bytes());
-        ChunkKey::from_bytes(*hasher.finalize().as_bytes())
+impl EngineCapturer {
+    /// Learns again from the share what a lost state knew. Without it the slice is as right, only larger.
+    async fn resume(&self, request: &CaptureRequest) {
+        let identity = match secret_file::read_identities(&self.sealing_key) {
+            Ok(identities) => identities.into_iter().next(),
+            Err(error) => return tracing::warn!(%error, "the agent's own key is not readable any more"),
+        };
+        let Some(identity) = identity else { return };
+        match self.engine.resume(request, identity, self.identity.signer.key_id()).await {
+            Ok(0) => {}
+            Ok(packs) => tracing::info!(packs, "the local state was lost; known again from the share"),
+            Err(error) => tracing::warn!(%error, "the former slices were not learnt again"),
+        }
     }
 }
 
@@ -135,10 +142,11 @@ impl Capturer for EngineCapturer {
             keyset: job.keyset,
             recipients: job.recipients,
             agent: self.sealing.clone(),
-            chunk_key: self.chunk_key(job.keyset),
+            chunk_key: chunk_key(&self.chunk_secret, job.keyset),
             sources: self.sources.clone(),
             refused: job.refused.into_iter().collect::<HashSet<_>>(),
         };
+        self.resume(&request).await;
         let capturing = self.engine.capture(request, Arc::clone(&run.progress), run.cancel.clone());
         capturing.await.map_err(|error| failure(&error))
     }

@@ -121,6 +121,8 @@ pub(crate) struct Daemon<C: Capturer> {
     tickets: u64,
     span: Option<(RoundId, Span)>,
     doing: watch::Sender<Doing>,
+    /// The epoch that this agent has said it is there to.
+    greeted: Option<u64>,
     tasks: JoinSet<Report<C>>,
     fetching: bool,
     fetch_again: bool,
@@ -158,6 +160,7 @@ impl<C: Capturer> Daemon<C> {
             tickets: 0,
             span: None,
             doing: watch::Sender::new(None),
+            greeted: None,
             tasks: JoinSet::new(),
             fetching: false,
             fetch_again: false,
@@ -393,6 +396,12 @@ impl<C: Capturer> Daemon<C> {
     /// Does what is wished, as the log stands.
     fn follow(&mut self, log: &State) {
         let wish = self.beliefs.wish(log);
+        let epoch = log.epoch.map(|epoch| epoch.epoch);
+        if self.greeted != epoch {
+            // A new leader knows nobody yet: it need not wait for the next heartbeat.
+            self.greeted = epoch;
+            self.doing.send_modify(|_| ());
+        }
         let key = self.identity.signer.key_id();
         if wish == Wish::Outsider {
             if self.outsider.wrong("outsider") {

