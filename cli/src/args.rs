@@ -97,6 +97,9 @@ pub(crate) struct Once {
     /// Only these services
     #[arg(long, value_delimiter = ',', value_name = "A,B")]
     pub(crate) services: Option<Vec<ServiceName>>,
+    /// Take the lead at once, also from another coordinator that has a round open
+    #[arg(long)]
+    pub(crate) force: bool,
     /// Print the result as JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -1,7 +1,6 @@
 //! `muster once DIR`: one round of a folder's services in this process, over a bus of its own, without NATS. The same
 //! coordinator and the same agents as ever run it; only the wire is shorter.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -74,7 +73,10 @@ async fn round(
     let subjects = Subjects::new(name);
     let bus: Arc<dyn Bus> =
         Arc::new(EmbeddedBus::new(leader::streams(&subjects, name.as_str())?, Limits::default()));
-    let (_, config) = coordinator_to_run(folder, &fleet)?;
+    let mut config = coordinator_to_run(folder, &fleet, args.force)?;
+    if args.force {
+        config.lead.takeover.0 = Duration::ZERO;
+    }
     let lead = config.lead.takeover.0;
     let deadline = config.round.deadline.0;
     let shared = store::open(&config.share.url).await?;
@@ -105,18 +107,30 @@ async fn round(
     }
 }
 
-/// The coordinator that held the last epoch goes on at once; any other would have to wait for the lead.
-fn coordinator_to_run<'a>(
-    folder: &'a FleetFolder,
+/// The coordinator that held the last epoch goes on at once. Any other has to wait for the lead, and does not take a
+/// round from the one that leads it, unless forced.
+fn coordinator_to_run(
+    folder: &FleetFolder,
     fleet: &Fleet,
-) -> Result<&'a (PathBuf, CoordinatorConfig), Failure> {
+    force: bool,
+) -> Result<CoordinatorConfig, Failure> {
     let holder = fleet.state().epoch.map(|epoch| epoch.holder);
-    for coordinator in &folder.coordinators {
-        if Some(secret_file::read_signing_key(&coordinator.1.coordinator.key)?.key_id()) == holder {
-            return Ok(coordinator);
+    for (_, config) in &folder.coordinators {
+        if Some(secret_file::read_signing_key(&config.coordinator.key)?.key_id()) == holder {
+            return Ok(config.clone());
         }
     }
-    Ok(folder.coordinators.first().expect("a fleet's folder has at least one coordinator"))
+    if let Some(open) = fleet.state().open_rounds().first().filter(|_| holder.is_some() && !force) {
+        return Err(Failure::new(
+            Exit::Refused,
+            format!("round {} is open under another coordinator", open.open.number),
+        )
+        .because("This folder has not that coordinator's key, and the round may still be going on.")
+        .next(format!("wait for it: muster watch {}", open.open.round))
+        .next("or, if that coordinator is gone: muster once DIR --force"));
+    }
+    let (_, config) = folder.coordinators.first().expect("a fleet's folder has at least one coordinator");
+    Ok(config.clone())
 }
 
 async fn ask(

@@ -1,6 +1,6 @@
 //! The machine itself.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::alert::Code;
@@ -11,6 +11,8 @@ use crate::message::Verdict;
 use crate::retry::Retry;
 use crate::round::event::{CheckFailure, Deadline, Effect, Event, Failure};
 use crate::round::member::{Member, MemberPhase, MemberView};
+use crate::round::phase::Phase;
+use crate::round::timers::Timers;
 use crate::time::Time;
 
 /// How patient a round is.
@@ -35,70 +37,6 @@ pub enum Start {
     Resume,
 }
 
-/// How far the round is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Phase {
-    /// The `open` record is being appended.
-    Opening,
-    /// Services work.
-    Capturing,
-    /// The manifest is being written.
-    Writing,
-    /// The `commit` record is being appended.
-    Committing {
-        /// Complete or partial.
-        outcome: Outcome,
-        /// The manifest.
-        manifest: ObjectId,
-        /// Its length in bytes.
-        manifest_size: u64,
-    },
-    /// Committed; the new objects are being read again.
-    Verifying {
-        /// Complete or partial.
-        outcome: Outcome,
-    },
-    /// The `verified` record is being appended.
-    Confirming {
-        /// Complete or partial.
-        outcome: Outcome,
-        /// Objects read.
-        objects: u64,
-        /// Bytes read.
-        bytes: u64,
-    },
-    /// The `end` record is being appended.
-    Ending {
-        /// Failed or cancelled.
-        outcome: Outcome,
-        /// Why.
-        reason: String,
-    },
-    /// Over.
-    Ended {
-        /// How.
-        outcome: Outcome,
-        /// Whether the new objects were read again and found whole.
-        verified: bool,
-    },
-}
-
-impl Phase {
-    /// The word for screens and JSON.
-    #[must_use]
-    pub fn word(&self) -> &'static str {
-        match self {
-            Self::Opening => "opening",
-            Self::Capturing => "capturing",
-            Self::Writing | Self::Committing { .. } => "committing",
-            Self::Verifying { .. } | Self::Confirming { .. } => "verifying",
-            Self::Ending { .. } => "ending",
-            Self::Ended { verified: true, .. } => "verified",
-            Self::Ended { outcome, .. } => outcome.as_str(),
-        }
-    }
-}
-
 /// The coordinator's side of one round.
 #[derive(Debug)]
 pub struct Machine {
@@ -106,9 +44,7 @@ pub struct Machine {
     phase: Phase,
     members: BTreeMap<ServiceName, Member>,
     unsettled: usize,
-    timers: BTreeSet<(Time, Deadline)>,
-    /// The timer of each service, so that it can be moved.
-    armed: BTreeMap<Deadline, Time>,
+    timers: Timers,
     effects: VecDeque<Effect>,
     deadline: Time,
     stage_failures: u32,
@@ -133,14 +69,13 @@ impl Machine {
             phase: Phase::Opening,
             unsettled: members.len(),
             members,
-            timers: BTreeSet::new(),
-            armed: BTreeMap::new(),
+            timers: Timers::default(),
             effects: VecDeque::new(),
             deadline: now.after(policy.deadline),
             stage_failures: 0,
             random: seed,
         };
-        machine.arm(Deadline::Round, machine.deadline);
+        machine.timers.arm(Deadline::Round, machine.deadline);
         match start {
             Start::Fresh => machine.effects.push_back(Effect::AppendOpen),
             Start::Resume => {
@@ -163,7 +98,7 @@ impl Machine {
     ) -> Self {
         let mut machine = Self::start(Start::Fresh, [], policy, seed, now);
         machine.effects.clear();
-        machine.disarm(&Deadline::Round);
+        machine.timers.disarm(&Deadline::Round);
         for slice in slices {
             let (service, attempt) = (slice.service.clone(), slice.attempts);
             let phase = MemberPhase::Stored(Box::new(slice));
@@ -218,7 +153,7 @@ impl Machine {
                     self.stage_failures += 1;
                     let random = self.next_random();
                     let wait = self.policy.retry.delay(self.stage_failures, random);
-                    self.arm(Deadline::Stage, now.after(wait));
+                    self.timers.arm(Deadline::Stage, now.after(wait));
                 }
             }
             Event::Cancel { reason } => {
@@ -232,11 +167,11 @@ impl Machine {
 
     /// Lets every deadline at or before `now` act.
     pub fn handle_timeout(&mut self, now: Time) {
-        while let Some((due, deadline)) = self.timers.first().cloned() {
+        while let Some((due, deadline)) = self.timers.first() {
             if due > now {
                 break;
             }
-            self.disarm(&deadline);
+            self.timers.disarm(&deadline);
             self.expire(deadline, now);
         }
     }
@@ -244,7 +179,7 @@ impl Machine {
     /// The next point in time at which [`Machine::handle_timeout`] must be called, and why.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<(Time, Deadline)> {
-        self.timers.first().cloned()
+        self.timers.first()
     }
 
     /// The next thing to do.
@@ -280,7 +215,7 @@ impl Machine {
         let due = now.after(self.policy.recruit);
         let services: Vec<_> = self.members.keys().cloned().collect();
         for service in services {
-            self.arm(Deadline::Recruit(service), due);
+            self.timers.arm(Deadline::Recruit(service), due);
         }
         self.settle();
     }
@@ -309,8 +244,8 @@ impl Machine {
             | MemberPhase::Absent(_) => None,
         };
         if wanted.is_some() {
-            self.disarm_service(service);
-            self.arm(Deadline::Silence(service.clone()), now.after(self.policy.offline_after));
+            self.timers.disarm_service(service);
+            self.timers.arm(Deadline::Silence(service.clone()), now.after(self.policy.offline_after));
         }
         self.effects.push_back(Effect::Welcome { service: service.clone(), attempt: wanted });
     }
@@ -359,7 +294,7 @@ impl Machine {
     }
 
     fn check(&mut self, service: &ServiceName, attempt: u32, receipt: ObjectId, receipt_size: u64) {
-        self.disarm_service(service);
+        self.timers.disarm_service(service);
         let Some(member) = self.members.get_mut(service) else { return };
         member.attempt = member.attempt.max(attempt);
         member.phase = MemberPhase::Checking { receipt, receipt_size, attempt };
@@ -438,13 +373,13 @@ impl Machine {
                 let rechecks = member.rechecks;
                 let random = self.next_random();
                 let wait = self.policy.retry.delay(rechecks, random);
-                self.arm(Deadline::Recheck(service.clone()), now.after(wait));
+                self.timers.arm(Deadline::Recheck(service.clone()), now.after(wait));
             }
         }
     }
 
     fn retry_or_give_up(&mut self, service: &ServiceName, failure: Failure, now: Time) {
-        self.disarm_service(service);
+        self.timers.disarm_service(service);
         let random = self.next_random();
         let Some(member) = self.members.get_mut(service) else { return };
         // Agents say which attempt they are at, so it may be any number.
@@ -456,7 +391,7 @@ impl Machine {
         let wait = self.policy.retry.delay(member.attempt, random);
         member.attempt = next;
         member.phase = MemberPhase::BackingOff { failure };
-        self.arm(Deadline::Backoff(service.clone()), now.after(wait));
+        self.timers.arm(Deadline::Backoff(service.clone()), now.after(wait));
     }
 
     fn give_up(&mut self, service: &ServiceName, failure: Failure) {
@@ -496,9 +431,8 @@ impl Machine {
         self.stage_failures = 0;
         if leaving_capture {
             self.timers.clear();
-            self.armed.clear();
         }
-        self.disarm(&Deadline::Stage);
+        self.timers.disarm(&Deadline::Stage);
         match self.phase {
             Phase::Capturing | Phase::Verifying { .. } | Phase::Ended { .. } => {
                 self.effects.push_back(Effect::Publish);
@@ -580,7 +514,7 @@ impl Machine {
                 let Some(member) = self.members.get(&service) else { return };
                 let due = member.seen.after(self.policy.offline_after);
                 if due > now {
-                    self.arm(Deadline::Silence(service), due);
+                    self.timers.arm(Deadline::Silence(service), due);
                     return;
                 }
                 let reason = format!("silent for {} s in mid-slice", self.policy.offline_after.as_secs_f32());
@@ -594,7 +528,7 @@ impl Machine {
                 let Some(member) = self.members.get_mut(&service) else { return };
                 member.phase = MemberPhase::Waiting;
                 let attempt = member.attempt;
-                self.arm(Deadline::Recruit(service.clone()), now.after(self.policy.recruit));
+                self.timers.arm(Deadline::Recruit(service.clone()), now.after(self.policy.recruit));
                 self.effects.push_back(Effect::PublishRetry { service, attempt });
             }
             Deadline::Recheck(service) => {
@@ -641,24 +575,6 @@ impl Machine {
         }
         self.unsettled = 0;
         self.settle();
-    }
-
-    fn arm(&mut self, deadline: Deadline, due: Time) {
-        self.disarm(&deadline);
-        self.timers.insert((due, deadline.clone()));
-        self.armed.insert(deadline, due);
-    }
-
-    fn disarm(&mut self, deadline: &Deadline) {
-        if let Some(due) = self.armed.remove(deadline) {
-            self.timers.remove(&(due, deadline.clone()));
-        }
-    }
-
-    fn disarm_service(&mut self, service: &ServiceName) {
-        for deadline in [Deadline::Recruit, Deadline::Silence, Deadline::Backoff, Deadline::Recheck] {
-            self.disarm(&deadline(service.clone()));
-        }
     }
 
     /// splitmix64 (Steele, Lea, Flood 2014): spreads retries, guards nothing.

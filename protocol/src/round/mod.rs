@@ -19,10 +19,13 @@ mod admission;
 mod event;
 mod machine;
 mod member;
+mod phase;
 #[cfg(test)]
 mod tests;
+mod timers;
 
 pub use admission::{Admission, Overlap, admit};
 pub use event::{CheckFailure, Deadline, Effect, Event, Failure};
-pub use machine::{Machine, Phase, Policy, Start};
+pub use machine::{Machine, Policy, Start};
 pub use member::{MemberPhase, MemberView};
+pub use phase::Phase;
