@@ -143,7 +143,9 @@ pub async fn run_on(
     let pin = Pin { root: Some(config.fleet.root), fleet: Some(config.fleet.id), head: memory.recall()? };
     let subjects = Subjects::new(&config.fleet.name);
     let waiting = Waiting { what: "log", code: "SHARE-01", stop: stop.clone() };
-    let log = waiting.wait_for(|| Log::open(store.clone(), pin), LogError::is_transient).await?;
+    // The folder of a share that is not mounted is there, and empty.
+    let absent = |error: &LogError| error.is_transient() || matches!(error, LogError::NotAShare { .. });
+    let log = waiting.wait_for(|| Log::open(store.clone(), pin), absent).await?;
     let Some(mut log) = log else { return Ok(()) };
     if !matches!(log.state().role(&signer.key_id()), Some(Role::Coordinator)) {
         return Err(DaemonError::NotCoordinator { key: signer.key_id().short() });
@@ -241,6 +243,9 @@ fn guarded(store: Arc<dyn Store>) -> Arc<dyn Store> {
         .expect("a fixed policy is valid");
     Arc::new(Retrying::new(Arc::new(TimeLimited::new(store, Limit::default())), retry))
 }
+
+#[cfg(test)]
+mod tests;
 
 struct Waiting {
     what: &'static str,

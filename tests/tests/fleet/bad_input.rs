@@ -139,3 +139,36 @@ fn a_running_fleet_keeps_once_out() {
     });
     assert_says(&fleet.run(&["once", &text(&fleet.dir())]), 7, &["lock"]);
 }
+
+/// A server that introduces itself with this version and then says nothing.
+fn server_of_version(version: &'static str) -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    std::thread::spawn(move || {
+        use std::io::{Read, Write};
+        for mut client in listener.incoming().flatten() {
+            let info = format!(
+                "INFO {{\"server_id\":\"x\",\"server_name\":\"x\",\"version\":\"{version}\",\"proto\":1,\"go\":\"x\",\
+                 \"host\":\"127.0.0.1\",\"port\":{port},\"headers\":true,\"max_payload\":1048576,\"jetstream\":true}}\r\n"
+            );
+            let _ = client.write_all(info.as_bytes());
+            std::thread::spawn(move || {
+                let mut buffer = [0; 4096];
+                while let Ok(read @ 1..) = client.read(&mut buffer) {
+                    if buffer[..read].windows(4).any(|w| w == b"PING") {
+                        let _ = client.write_all(b"PONG\r\n");
+                    }
+                }
+            });
+        }
+    });
+    port
+}
+
+#[test]
+fn a_server_that_is_too_old_is_named_with_its_version() {
+    let (mut fleet, _data) = simple();
+    let port = server_of_version("2.9.10");
+    fleet.set("MUSTER_NATS_URL", &format!("nats://127.0.0.1:{port}"));
+    assert_says(&fleet.run(&["start"]), 6, &["2.9.10", "2.12.12"]);
+}
