@@ -57,7 +57,7 @@ pub(crate) enum Command {
 pub(crate) struct Init {
     /// The fleet's folder: absent or empty
     pub(crate) dir: PathBuf,
-    /// The fleet's name: [a-z][a-z0-9-]{0,31}
+    /// The fleet's name: small letters, digits and hyphens, at most 32, a letter first
     #[arg(long)]
     pub(crate) fleet: FleetName,
     /// Where backups go: a path or file:///path
@@ -216,7 +216,7 @@ pub(crate) struct Recover {
     /// A log head that was seen: an older or other share is refused
     #[arg(long, value_name = "N:HASH")]
     pub(crate) expect_head: Option<String>,
-    /// The new folder: absent or empty; gets DIR/<service>/<source>/…
+    /// The new folder: absent or empty; gets DIR/SERVICE/SOURCE/…
     #[arg(long, value_name = "DIR")]
     pub(crate) into: PathBuf,
     /// Print the result as JSON

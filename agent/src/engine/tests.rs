@@ -385,7 +385,9 @@ async fn a_lost_state_is_found_again_through_the_newest_own_receipt() {
         assert_eq!(known, if round_trips { newest.packs.len() } else { 0 });
     }
     let again = fleet.slice().await;
-    assert_eq!((again.packs, fleet.packs().await.len()), (newest.packs, before), "nothing is uploaded again");
+    assert_eq!(fleet.packs().await.len(), before, "nothing is uploaded again");
+    // A list that is written anew leaves out what no entry needs any more.
+    assert!(again.packs.iter().all(|(number, pack)| newest.packs.get(number) == Some(pack)));
     assert_eq!(again.receipt.new_packs, 1, "whether the former receipt counted is not known");
     let request = fleet.request();
     let agent = Identity::generate(&mut OsEntropy);
