@@ -1,6 +1,6 @@
 //! `muster-agent --config FILE`: an agent until SIGINT or SIGTERM.
 //!
-//! Exit codes: 0 done, 1 failed, 2 usage or configuration.
+//! Exit codes: 0 done, 2 usage or configuration, else as `DaemonError::exit_code` says.
 
 #![expect(
     clippy::print_stderr,
@@ -41,19 +41,20 @@ fn main() -> ExitCode {
         Ok(started) => started,
         Err(error) => return said(error.as_ref(), 2),
     };
-    let ended = runtime.block_on(async {
+    let ended: std::io::Result<_> = runtime.block_on(async {
         let stop = stop_signal()?;
-        daemon::run(config, stop).await.map_err(Box::<dyn Error>::from)
+        Ok(daemon::run(config, stop).await)
     });
     // A blocking call on a dead share must not hold up the end.
     runtime.shutdown_background();
     match ended {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => said(error.as_ref(), 1),
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(error)) => said(&error, error.exit_code()),
+        Err(error) => said(&error, 1),
     }
 }
 
-fn stop_signal() -> Result<watch::Receiver<bool>, Box<dyn Error>> {
+fn stop_signal() -> std::io::Result<watch::Receiver<bool>> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let (stop, stopped) = watch::channel(false);

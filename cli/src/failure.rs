@@ -160,7 +160,10 @@ impl From<LogError> for Failure {
                 Self::of(Exit::Usage, &error).next("give the path that `muster init` was given")
             }
             LogError::Format { source: FormatError::Version { .. }, .. } => Self::of(Exit::Failed, &error),
-            LogError::Format { .. } | LogError::Replay(_) | LogError::Shortened { .. } => {
+            LogError::Format { .. }
+            | LogError::Replay(_)
+            | LogError::Gap { .. }
+            | LogError::Shortened { .. } => {
                 let mut failure = Self::of(Exit::Damaged, &error);
                 failure.what = format!("SHARE-08: {}", failure.what);
                 failure

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use muster_bus::{Bus, BusError, NatsBus, NatsConfig, Streams};
 use muster_coordinator::query::{AgentView, Answer, LeaderView, Query, RoundPage};
 use muster_protocol::ids::RoundId;
-use muster_protocol::message::{Format, Trigger, TriggerReply};
+use muster_protocol::message::{Format, Trigger, TriggerReply, TriggerState};
 use muster_protocol::subject::{Subject, Subjects};
 use tokio::time::{Instant, sleep};
 
@@ -17,8 +17,10 @@ use crate::operator::Operator;
 
 /// Longest wait for an answer.
 const ANSWER: Duration = Duration::from_secs(5);
-/// Longest wait for the answer to a trigger: the leader writes to the log on the share first.
+/// Longest wait for the answer to a trigger, in all: the leader writes to the log on the share first.
 const TRIGGER: Duration = Duration::from_secs(60);
+/// Wait before a trigger is sent again: the coordinator that took it may have died with it.
+const TRIGGER_AGAIN: Duration = Duration::from_secs(5);
 /// Longest wait for a coordinator that is just starting or taking over.
 const NOBODY: Duration = Duration::from_secs(10);
 /// Pause before nobody is asked again.
@@ -58,15 +60,23 @@ impl Leader {
         let headers = vec![("Content-Type".to_owned(), Format::Json.content_type().to_owned())];
         let subject = self.subjects.print(&Subject::Trigger);
         let payload = Bytes::from(payload);
-        let deadline = Instant::now() + NOBODY;
+        let began = Instant::now();
+        let mut again = false;
         // A coordinator that starts or takes over is not there for a moment; the request id makes asking again safe.
-        let reply = loop {
-            match self.bus.request(&subject, headers.clone(), payload.clone(), TRIGGER).await {
-                Err(BusError::NoResponders { .. }) if Instant::now() < deadline => sleep(ASK_AGAIN).await,
+        let answer = loop {
+            match self.bus.request(&subject, headers.clone(), payload.clone(), TRIGGER_AGAIN).await {
+                Err(BusError::NoResponders { .. }) if began.elapsed() < NOBODY => sleep(ASK_AGAIN).await,
+                Err(BusError::Timeout { .. }) if began.elapsed() < TRIGGER => again = true,
                 answered => break answered?,
             }
         };
-        serde_json::from_slice(&reply.payload).map_err(|error| no_sense(&subject, &error))
+        let mut reply: TriggerReply =
+            serde_json::from_slice(&answer.payload).map_err(|error| no_sense(&subject, &error))?;
+        // The round that runs already is the one that the first, unanswered message opened.
+        if again && reply.state == TriggerState::Running {
+            reply.state = TriggerState::Opened;
+        }
+        Ok(reply)
     }
 
     /// Who leads, and what is open.

@@ -72,8 +72,8 @@ fn summary(desk: &Desk, id: &RoundId, round: &Round) -> RoundSummary {
         services: round.machine.members().count() as u64,
         stored: count(|phase| matches!(phase, MemberPhase::Stored(_))),
         absent: count(|phase| matches!(phase, MemberPhase::Absent(_))),
-        elapsed_secs: round.began.elapsed().as_secs(),
-        remaining_secs: round.machine.remaining(desk.now()).as_secs(),
+        elapsed_secs: round.took.unwrap_or_else(|| round.began.elapsed()).as_secs(),
+        remaining_secs: round.took.map_or_else(|| round.machine.remaining(desk.now()).as_secs(), |_| 0),
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use muster_bus::{Bus, BusError, ConnectError, NatsBus, NatsConfig, Streams};
+use muster_protocol::alert::Code;
 use muster_protocol::envelope::Signer;
 use muster_protocol::log::{Pin, Role};
 use muster_protocol::pem;
@@ -74,8 +75,13 @@ pub enum DaemonError {
     #[error("SHARE-08: the coordinator stops, because the log cannot be believed")]
     Log(#[from] LogError),
     /// The share takes no `epoch` record.
-    #[error("the coordinator cannot take the lead")]
-    Lead(#[source] AppendError),
+    #[error("{code}: the coordinator cannot take the lead: {}", code.title())]
+    Lead {
+        /// What is wrong with the share.
+        code: Code,
+        /// The append's error.
+        source: AppendError,
+    },
     /// The key is no coordinator's in this fleet.
     #[error(
         "KEY-03: key {key} is no coordinator in the fleet's roster; enroll it, or use the right key file"
@@ -86,11 +92,29 @@ pub enum DaemonError {
     },
 }
 
+impl DaemonError {
+    /// The exit code of a process that ends with this error (DESIGN section 8): 1 failed, 2 configuration, 4 damaged
+    /// log, 5 wrong key, 6 bus unreachable, 7 refused.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Locked { .. } => 7,
+            Self::Key(_) | Self::KeyFormat { .. } | Self::Retry(_) | Self::Share(_) | Self::Bus(_) => 2,
+            Self::NotCoordinator { .. } => 5,
+            Self::Connect(_) | Self::Lead { .. } => 6,
+            Self::Log(_) => 4,
+            Self::State { .. } | Self::Memory(_) => 1,
+        }
+    }
+}
+
 /// Runs the coordinator over NATS until told to stop. Waits for an absent server or share.
 ///
 /// # Errors
 /// When something is wrong that waiting does not mend.
 pub async fn run(config: Config, mut stop: watch::Receiver<bool>) -> Result<(), DaemonError> {
+    // Before anything is waited for, so that what a person must mend is said at once.
+    read_key(&config.coordinator.key)?;
     let subjects = Subjects::new(&config.fleet.name);
     let streams = Streams::new(
         config.fleet.name.as_str(),
@@ -170,7 +194,16 @@ pub async fn run_on(
                 continue;
             }
             Err(ScribeError::Append(AppendError::Log(error))) => return Err(error.into()),
-            Err(ScribeError::Append(error)) => return Err(DaemonError::Lead(error)),
+            Err(ScribeError::Append(source)) => {
+                let code = match &source {
+                    AppendError::Store(error) => error.alert().unwrap_or(Code::Share04),
+                    AppendError::Lost
+                    | AppendError::Refused { .. }
+                    | AppendError::TooLong { .. }
+                    | AppendError::Log(_) => Code::Share08,
+                };
+                return Err(DaemonError::Lead { code, source });
+            }
             Err(ScribeError::Deposed { .. } | ScribeError::Gone) => continue,
         };
         tracing::info!(epoch, services = log.state().services().len(), "leading");

@@ -41,7 +41,6 @@ impl Roll {
     pub(crate) fn progress(&mut self, progress: Progress, now: Instant) {
         let entry = self.entry(&progress.service, now);
         entry.seen = now;
-        entry.round = Some(progress.round);
         entry.progress = Some(progress);
     }
 

@@ -179,6 +179,7 @@ async fn run(
     mut inbox: mpsc::Receiver<(Entry, oneshot::Sender<Result<(), ScribeError>>)>,
     telling: Telling,
 ) -> Log {
+    let mut unread = false;
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -195,11 +196,18 @@ async fn run(
             }
             _ = look.tick() => {
                 // Records of root and operators come in from the side.
-                match log.refresh().await {
+                let read = log.refresh().await;
+                let failed = read.is_err();
+                match read {
                     Ok(0) => {}
                     Ok(_) => telling.tell(&log),
-                    Err(error) => tracing::warn!(error = %causes(&error), "the log was not read on"),
+                    Err(error) if !unread => tracing::warn!(error = causes(&error), "the log cannot be read on"),
+                    Err(_) => {}
                 }
+                if unread && !failed {
+                    tracing::info!("the log can be read on again");
+                }
+                unread = failed;
             }
         }
     }

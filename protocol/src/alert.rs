@@ -162,25 +162,25 @@ impl Code {
                 "SHARE-01",
                 Error,
                 "share unreachable",
-                &["check that the share's host answers and the path is mounted", "muster share test"],
+                &["check that the share's host answers and the path is mounted", "muster status"],
             ),
             Self::Share02 => (
                 "SHARE-02",
                 Error,
                 "share path invalid",
-                &["check the share's URL in the configuration", "muster share test"],
+                &["check the share's URL in the configuration", "muster status"],
             ),
             Self::Share03 => (
                 "SHARE-03",
                 Error,
                 "share credentials refused",
-                &["check the account's name, password and expiry", "muster share test"],
+                &["check the account's name, password and expiry", "muster status"],
             ),
             Self::Share04 => (
                 "SHARE-04",
                 Error,
                 "write to the share refused",
-                &["let the account create objects under the share's path", "muster share test"],
+                &["let the account create objects under the share's path", "muster status"],
             ),
             Self::Share05 => {
                 ("SHARE-05", Error, "share full", &["free or add space on the share", "muster start --wait"])
@@ -189,13 +189,13 @@ impl Code {
                 "SHARE-06",
                 Warning,
                 "share full soon",
-                &["add space, or shorten the retention", "muster prune --dry-run"],
+                &["add space, or shorten the retention", "muster rounds"],
             ),
             Self::Share07 => (
                 "SHARE-07",
                 Warning,
                 "share slow or interrupted",
-                &["check the network and the load of the share's host", "muster share test"],
+                &["check the network and the load of the share's host", "muster status"],
             ),
             Self::Share08 => (
                 "SHARE-08",
@@ -211,19 +211,19 @@ impl Code {
                 "SHARE-09",
                 Warning,
                 "prune failed",
-                &["let the pruner's account list and delete", "muster prune --dry-run"],
+                &["let the pruner's account list and delete", "muster rounds"],
             ),
             Self::Key01 => (
                 "KEY-01",
                 Critical,
                 "recovery recipient missing or invalid",
-                &["sign a keyset with the root key: muster key rotate"],
+                &["look at the keyset in the log: muster show latest"],
             ),
             Self::Key02 => (
                 "KEY-02",
                 Warning,
                 "recovery key unproven, reachable or due for rotation",
-                &["move the kit and the root key to a medium that you can take away", "muster key prove"],
+                &["move the kit and the root key to a medium that you can take away", "muster status"],
             ),
             Self::Key03 => (
                 "KEY-03",
@@ -285,17 +285,14 @@ impl Code {
                     "raise round.deadline, or narrow the slow source",
                 ],
             ),
-            Self::Round03 => (
-                "ROUND-03",
-                Warning,
-                "round skipped",
-                &["wait for the running round, or cancel it: muster cancel"],
-            ),
+            Self::Round03 => {
+                ("ROUND-03", Warning, "round skipped", &["wait for the running round: muster watch"])
+            }
             Self::Round04 => (
                 "ROUND-04",
                 Critical,
                 "no verified round within the promised interval",
-                &["start a round: muster start --wait", "muster doctor"],
+                &["start a round: muster start --wait", "muster status"],
             ),
             Self::Round05 => (
                 "ROUND-05",
@@ -303,12 +300,9 @@ impl Code {
                 "cut broken",
                 &["see which service let go early: muster show", "raise cut.barrier or hooks.max_hold"],
             ),
-            Self::Round06 => (
-                "ROUND-06",
-                Warning,
-                "size or duration anomaly",
-                &["compare the last rounds: muster rounds", "hold the good ones: muster hold ROUND"],
-            ),
+            Self::Round06 => {
+                ("ROUND-06", Warning, "size or duration anomaly", &["compare the last rounds: muster rounds"])
+            }
             Self::Cover01 => (
                 "COVER-01",
                 Warning,
@@ -320,7 +314,8 @@ impl Code {
                 Critical,
                 "stored object does not match its hash or does not decrypt",
                 &[
-                    "upload the chunks again from the live service: muster start --services NAME --wait",
+                    "move the damaged object out of the share, and keep it",
+                    "upload its chunks again from the live service: muster start --services NAME --wait",
                     "muster verify",
                 ],
             ),
@@ -330,9 +325,12 @@ impl Code {
                 "manifest missing or unsigned",
                 &["restore the object from a copy of the share", "muster verify"],
             ),
-            Self::Drill01 => {
-                ("DRILL-01", Warning, "restore drill failed, overdue or too slow", &["muster drill"])
-            }
+            Self::Drill01 => (
+                "DRILL-01",
+                Warning,
+                "restore drill failed, overdue or too slow",
+                &["recover into a folder and compare: muster recover"],
+            ),
             Self::Ret01 => (
                 "RET-01",
                 Warning,
@@ -355,12 +353,15 @@ impl Code {
                 "SEC-01",
                 Critical,
                 "refused command or destructive change",
-                &["find out who sent it: muster audit"],
+                &["look at the coordinator's log for who sent it"],
             ),
-            Self::Notify01 => {
-                ("NOTIFY-01", Warning, "notification delivery failing", &["muster notify test"])
-            }
-            Self::Sched01 => ("SCHED-01", Warning, "schedule disabled", &["muster enable"]),
+            Self::Notify01 => ("NOTIFY-01", Warning, "notification delivery failing", &["muster status"]),
+            Self::Sched01 => (
+                "SCHED-01",
+                Warning,
+                "schedule disabled",
+                &["start rounds by command or message: muster start"],
+            ),
         }
     }
 }

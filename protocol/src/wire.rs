@@ -13,19 +13,19 @@ pub const MAX_DEPTH: usize = 16;
 #[derive(Debug, thiserror::Error)]
 pub enum WireError {
     /// The value ends early, or a length claims more than there is.
-    #[error("message pack value is cut short at byte {at}")]
+    #[error("MessagePack value is cut short at byte {at}")]
     Truncated {
         /// Offset of the element that does not fit.
         at: usize,
     },
     /// Bytes follow the value.
-    #[error("{extra} bytes follow the message pack value")]
+    #[error("{extra} bytes follow the MessagePack value")]
     Trailing {
         /// How many.
         extra: usize,
     },
     /// Arrays and maps nest deeper than [`MAX_DEPTH`].
-    #[error("message pack value nests deeper than {MAX_DEPTH}")]
+    #[error("MessagePack value nests deeper than {MAX_DEPTH}")]
     TooDeep,
     /// The reserved byte 0xc1.
     #[error("reserved byte 0xc1 at {at}")]
@@ -34,7 +34,7 @@ pub enum WireError {
         at: usize,
     },
     /// Well-formed, but not of the wanted type.
-    #[error("message pack value is not what it should be")]
+    #[error("MessagePack value is not what it should be")]
     Type(#[source] rmp_serde::decode::Error),
 }
 

@@ -59,3 +59,22 @@ pub enum DaemonError {
     #[error("the capture engine cannot be set up")]
     Engine(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
+
+impl DaemonError {
+    /// The exit code of a process that ends with this error (DESIGN section 8): 1 failed, 2 configuration, 6 bus
+    /// unreachable, 7 refused.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Locked { .. } => 7,
+            Self::Key { .. } | Self::Share(_) => 2,
+            Self::Connect(_) => 6,
+            Self::State { .. }
+            | Self::Memory(_)
+            | Self::Bus { .. }
+            | Self::BusClosed
+            | Self::Fault
+            | Self::Engine(_) => 1,
+        }
+    }
+}

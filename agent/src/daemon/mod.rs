@@ -27,6 +27,7 @@ mod talk;
 #[cfg(test)]
 mod tests;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,11 +38,12 @@ use muster_protocol::log::Pin;
 use muster_protocol::retry::{Attempts, Retry};
 use muster_share::entropy::OsEntropy;
 use muster_share::log::HeadMemory;
-use muster_share::secret_file;
+use muster_share::secret_file::{self, SecretFileError};
 use muster_share::store::Store;
 use muster_share::store::retry::Retrying;
 use muster_share::store::timeout::{Limit, TimeLimited};
 use tokio::sync::watch;
+use tracing::Instrument;
 
 use crate::config::Config;
 use engine_capturer::EngineCapturer;
@@ -104,6 +106,13 @@ impl Prepared {
         let (agent, fleet) = (&config.agent, &config.fleet);
         let signer = secret_file::read_signing_key(&agent.key)
             .map_err(|error| DaemonError::Key { path: agent.key.clone(), source: error.into() })?;
+        // Read again when they are used; a person should not have to wait for share and bus to hear of a bad file.
+        let unusable = |path: &Path, error: SecretFileError| DaemonError::Key {
+            path: path.to_owned(),
+            source: error.into(),
+        };
+        secret_file::read_identities(&agent.sealing_key).map_err(|e| unusable(&agent.sealing_key, e))?;
+        secret_file::read_hex_key(&agent.chunk_key).map_err(|e| unusable(&agent.chunk_key, e))?;
         let lock = Lock::take(&agent.state)?;
         let memory = HeadMemory::at(&agent.state.join(HEAD_FILE));
         let pin = Pin { root: Some(fleet.root), fleet: Some(fleet.id), head: memory.recall()? };
@@ -133,7 +142,8 @@ impl Prepared {
             capturer: Arc::new(capturer),
             passed_over: Arc::default(),
         };
-        Daemon::build(parts).run(stop).await
+        let span = tracing::info_span!("agent", service = config.agent.service.as_str());
+        Daemon::build(parts).run(stop).instrument(span).await
     }
 }
 

@@ -62,6 +62,12 @@ pub enum Cause {
         /// The path.
         path: PathBuf,
     },
+    /// The path is no regular file.
+    #[error("{} is no regular file", path.display())]
+    NoFile {
+        /// The path.
+        path: PathBuf,
+    },
     /// SQLite refused a step.
     #[error("{doing} {} failed", path.display())]
     Sqlite {
@@ -179,7 +185,7 @@ impl Cause {
     pub fn is_permanent(&self) -> bool {
         use rusqlite::ErrorCode::{CannotOpen, DatabaseCorrupt, NotADatabase, PermissionDenied, ReadOnly};
         match self {
-            Self::Root { .. } | Self::RootKind { .. } | Self::Damaged { .. } => true,
+            Self::Root { .. } | Self::RootKind { .. } | Self::NoFile { .. } | Self::Damaged { .. } => true,
             Self::Sqlite { error, .. } => error.sqlite_error_code().is_some_and(|code| {
                 [CannotOpen, DatabaseCorrupt, NotADatabase, PermissionDenied, ReadOnly].contains(&code)
             }),

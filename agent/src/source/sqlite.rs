@@ -62,8 +62,13 @@ impl SqliteSource {
 
     /// The database, open for reading only.
     fn open(&self) -> Result<Connection, Cause> {
-        // SQLite's own message for a missing file says less than the system's.
-        File::open(&self.path).map_err(|error| Cause::Root { path: self.path.clone(), error })?;
+        // SQLite's own message for a missing file says less than the system's, and opening a named pipe would wait for
+        // ever.
+        let root = |error| Cause::Root { path: self.path.clone(), error };
+        if !std::fs::metadata(&self.path).map_err(root)?.is_file() {
+            return Err(Cause::NoFile { path: self.path.clone() });
+        }
+        File::open(&self.path).map_err(root)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let database = Connection::open_with_flags(&self.path, flags).map_err(self.sqlite("opening"))?;
         database.busy_timeout(self.busy_timeout).map_err(self.sqlite("opening"))?;

@@ -74,11 +74,9 @@ pub(crate) fn coordinator(error: CoordinatorError) -> Failure {
         | CoordinatorError::Share(_)
         | CoordinatorError::Bus(_) => Exit::Usage,
         CoordinatorError::NotCoordinator { .. } => Exit::Key,
-        CoordinatorError::Connect(_) => Exit::Unreachable,
+        CoordinatorError::Connect(_) | CoordinatorError::Lead { .. } => Exit::Unreachable,
         CoordinatorError::Log(_) => Exit::Damaged,
-        CoordinatorError::State { .. } | CoordinatorError::Memory(_) | CoordinatorError::Lead(_) => {
-            Exit::Failed
-        }
+        CoordinatorError::State { .. } | CoordinatorError::Memory(_) => Exit::Failed,
     };
     Failure::new(exit, error.to_string()).caused_by(&error as &dyn Error)
 }

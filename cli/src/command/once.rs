@@ -12,6 +12,7 @@ use muster_protocol::message::{Trigger, TriggerState};
 use muster_protocol::subject::Subjects;
 use muster_share::entropy::OsEntropy;
 use muster_share::{secret_file, store};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -27,6 +28,8 @@ use crate::round_view::RoundView;
 
 /// Longest wait for coordinator and agents to end.
 const END: Duration = Duration::from_secs(15);
+/// Longest wait for an agent of this process.
+const RECRUIT: Duration = Duration::from_secs(10);
 /// What the coordinator's start may take beside its wait for the lead.
 const START: Duration = Duration::from_secs(60);
 
@@ -42,9 +45,12 @@ pub(crate) async fn run(args: Once) -> Outcome {
     .map_err(|error| Failure::usage(error.to_string()).caused_by(&error))?;
     let (stop, stopped) = watch::channel(false);
     let mut daemons = JoinSet::new();
+    let mut terminate = signal(SignalKind::terminate())
+        .map_err(|error| Failure::new(Exit::Failed, "signals cannot be listened for").caused_by(&error))?;
     let outcome = tokio::select! {
         outcome = round(&folder, args, show, stopped, &mut daemons) => outcome,
         _ = tokio::signal::ctrl_c() => Ok(None),
+        _ = terminate.recv() => Ok(None),
     };
     stop.send_replace(true);
     let ended = async { while daemons.join_next().await.is_some() {} };
@@ -69,6 +75,7 @@ async fn round(
     if let Some(stranger) = args.services.iter().flatten().find(|service| !known.contains(service)) {
         return Err(Failure::usage(format!("--services: {stranger} is no service of {}", fleet.name())));
     }
+    agents_belong(folder, &fleet)?;
     let name = &folder.operator.fleet.name;
     let subjects = Subjects::new(name);
     let bus: Arc<dyn Bus> =
@@ -77,6 +84,8 @@ async fn round(
     if args.force {
         config.lead.takeover.0 = Duration::ZERO;
     }
+    // Agents of this process are there at once, or not at all.
+    config.round.recruit.0 = config.round.recruit.0.min(RECRUIT);
     let lead = config.lead.takeover.0;
     let deadline = config.round.deadline.0;
     let shared = store::open(&config.share.url).await?;
@@ -105,6 +114,43 @@ async fn round(
         view = work => view.map(Some),
         failure = first_failure(daemons) => Err(failure),
     }
+}
+
+/// What dooms a slice before it begins is said before a round is opened.
+fn agents_belong(folder: &FleetFolder, fleet: &Fleet) -> Result<(), Failure> {
+    let state = fleet.state();
+    for (file, config) in &folder.agents {
+        let (service, file) = (&config.agent.service, file.display());
+        if config.fleet.id != state.fleet || Some(config.fleet.root) != state.root {
+            return Err(Failure::usage(format!(
+                "{file}: [fleet] id or root is not that of {}",
+                fleet.name()
+            ))
+            .next("copy the section from coordinator.toml"));
+        }
+        if Some(&config.fleet.name) != state.name.as_ref() {
+            return Err(Failure::usage(format!("{file}: [fleet] name is not {}", fleet.name())));
+        }
+        let key = secret_file::read_signing_key(&config.agent.key)?.key_id();
+        match state.agent(service) {
+            Some(member) if member.key == key => {}
+            Some(_) => {
+                return Err(Failure::new(
+                    Exit::Key,
+                    format!(
+                        "KEY-03: {} is not the key of the agent of {service}",
+                        config.agent.key.display()
+                    ),
+                )
+                .because("The fleet's roster names another key for this service.")
+                .next(format!("put the right key file in {file}")));
+            }
+            None => {
+                return Err(Failure::usage(format!("{file}: {service} is no service of {}", fleet.name())));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The coordinator that held the last epoch goes on at once. Any other has to wait for the lead, and does not take a

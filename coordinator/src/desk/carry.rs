@@ -245,6 +245,7 @@ impl Desk {
     pub(super) fn finished(&mut self, id: RoundId) {
         let Some(round) = self.rounds.get_mut(&id) else { return };
         round.finished = true;
+        round.took = Some(round.began.elapsed());
         let retries = std::mem::take(&mut round.retries);
         let number = round.open.number;
         match round.machine.phase() {

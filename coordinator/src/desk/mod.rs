@@ -69,6 +69,7 @@ pub(crate) struct Round {
     pub(crate) open: Open,
     pub(crate) position: u64,
     pub(crate) began: Instant,
+    pub(crate) took: Option<Duration>,
     ephemeral: Ephemeral,
     opened_reply: Vec<(Reply, Format)>,
     opened_job: Option<Job>,
@@ -139,7 +140,12 @@ pub(crate) async fn work(
                 None => return Left::Stopped,
             },
             report = reported.recv() => match report {
-                Some(Report::Event(round, event)) => desk.event(&round, *event),
+                Some(Report::Event(round, event)) => {
+                    if let Event::StageFailed { reason } = event.as_ref() {
+                        desk.tell_delay(&round, reason);
+                    }
+                    desk.event(&round, *event);
+                }
                 Some(Report::Unverified(manifest)) => desk.verify(*manifest),
                 Some(Report::Deposed) | None => return Left::Deposed,
             },
@@ -213,6 +219,7 @@ impl Desk {
             open,
             position,
             began: Instant::now(),
+            took: None,
             ephemeral: Ephemeral::generate(&mut OsEntropy),
             opened_reply: Vec::new(),
             opened_job: None,

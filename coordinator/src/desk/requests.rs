@@ -25,7 +25,6 @@ impl Desk {
         let trigger = match trigger {
             Ok(trigger) => trigger,
             Err(error) => {
-                self.setting.ignored.one(&causes(&error));
                 return (refused(causes(&error)), None);
             }
         };
@@ -50,7 +49,9 @@ impl Desk {
                 state: TriggerState::Running,
                 reason: None,
             };
-            return (answer, None);
+            // Asked again while its record is still on its way to the log.
+            let opening = *round.machine.phase() == Phase::Opening;
+            return (answer, opening.then_some(id));
         }
         // A round whose record is still on its way to the log holds its services already.
         let opening = self.rounds.values().find(|r| {

@@ -8,7 +8,7 @@ use muster_protocol::message::{
     Acknowledgement, Hello, Notice, NoticeOutcome, OpenRound, Order, ServiceState, StateDocument,
     TriggerReply, TriggerState, Verdict, Welcome, cut_reason,
 };
-use muster_protocol::round::{Event, Failure};
+use muster_protocol::round::{Event, Failure, Phase};
 use muster_protocol::session::{Session, Side, Transcript};
 use muster_protocol::subject::Subject;
 use muster_protocol::wire;
@@ -78,6 +78,23 @@ impl Desk {
         }
         if let Some(job) = round.opened_job.take() {
             tokio::spawn(async move { job.ack().await });
+        }
+    }
+
+    /// Tells whoever waits for a round's opening that the log takes no record now, and that it will be tried again.
+    pub(super) fn tell_delay(&mut self, id: &RoundId, reason: &str) {
+        let Some(round) = self.rounds.get_mut(id).filter(|r| *r.machine.phase() == Phase::Opening) else {
+            return;
+        };
+        let reason = cut_reason(&format!("the round opens as soon as the share takes its record: {reason}"));
+        let reply = TriggerReply {
+            round: Some(*id),
+            number: None,
+            state: TriggerState::Queued,
+            reason: Some(reason),
+        };
+        for (to, format) in round.opened_reply.drain(..) {
+            send_trigger_reply(to, format, &reply);
         }
     }
 

@@ -82,8 +82,11 @@ pub enum TriggerError {
     #[error("the trigger is no JSON object with services, request, reason")]
     Json(#[source] serde_json::Error),
     /// No MessagePack of that shape.
-    #[error("the trigger is no message pack map with services, request, reason")]
+    #[error("the trigger is no MessagePack map with services, request, reason")]
     MessagePack(#[source] wire::WireError),
+    /// Some other value.
+    #[error("the trigger is no JSON object or MessagePack map with services, request, reason")]
+    NoObject,
     /// An empty list asks for nothing.
     #[error("the list of services is empty; leave it out to ask for all")]
     NoServices,
@@ -137,8 +140,16 @@ impl Trigger {
         if payload.len() > MAX_MESSAGE_LEN {
             return Err(TriggerError::TooLong { len: payload.len() });
         }
+        // serde takes a sequence for a struct as well; `[]` would ask for everything.
+        let object = match (format, payload.trim_ascii_start().first()) {
+            (_, None) => return Ok(Self::default()),
+            (Format::Json, Some(first)) => *first == b'{',
+            (Format::MessagePack, Some(first)) => matches!(first, 0x80..=0x8f | 0xde | 0xdf),
+        };
+        if !object {
+            return Err(TriggerError::NoObject);
+        }
         let trigger: Self = match format {
-            _ if payload.iter().all(u8::is_ascii_whitespace) => Self::default(),
             Format::Json => serde_json::from_slice(payload).map_err(TriggerError::Json)?,
             Format::MessagePack => wire::decode(payload).map_err(TriggerError::MessagePack)?,
         };
@@ -169,6 +180,8 @@ mod tests {
     fn nonsense_is_named() {
         assert!(matches!(Trigger::parse(Format::Json, b"{\"service\":1}"), Err(TriggerError::Json(_))));
         assert!(matches!(Trigger::parse(Format::Json, b"{\"services\":[]}"), Err(TriggerError::NoServices)));
+        assert!(matches!(Trigger::parse(Format::Json, b" []"), Err(TriggerError::NoObject)));
+        assert!(matches!(Trigger::parse(Format::MessagePack, b"\x90"), Err(TriggerError::NoObject)));
         assert!(matches!(Trigger::parse(Format::Json, &[b' '; 5000]), Err(TriggerError::TooLong { .. })));
         assert!(matches!(
             Format::from_content_type(Some("text/html")),

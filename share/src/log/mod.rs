@@ -13,10 +13,11 @@ mod tests;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::StreamExt;
 use muster_protocol::log::{Effect, Head, MAX_RECORD_LEN, Pin, ReplayError, State};
 
-use crate::layout::ObjectPath;
-use crate::store::{Store, StoreError};
+use crate::layout::{ObjectPath, Prefix};
+use crate::store::{Listed, Store, StoreError};
 
 pub use append::{AppendError, found};
 pub use format::{FORMAT_VERSION, Format, FormatError};
@@ -46,6 +47,16 @@ pub enum LogError {
     /// The records contradict the rules, what was pinned or what was seen before.
     #[error("the log cannot be trusted")]
     Replay(#[from] ReplayError),
+    /// A slot is free, but later ones are not: appending here would fork the log.
+    #[error(
+        "log record {missing} is gone, while record {newest} is there: bring log/{missing:010} back from a copy of the share"
+    )]
+    Gap {
+        /// The free slot.
+        missing: u64,
+        /// The highest slot.
+        newest: u64,
+    },
     /// The log ends before a head that was seen.
     #[error("the log ends at record {head}, but record {seen} was seen before: newer records are gone")]
     Shortened {
@@ -62,7 +73,11 @@ impl LogError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Store(error) => error.is_transient(),
-            Self::NotAShare { .. } | Self::Format { .. } | Self::Replay(_) | Self::Shortened { .. } => false,
+            Self::NotAShare { .. }
+            | Self::Format { .. }
+            | Self::Replay(_)
+            | Self::Gap { .. }
+            | Self::Shortened { .. } => false,
         }
     }
 }
@@ -97,7 +112,33 @@ impl Log {
             let why = "there is no record 0".to_owned();
             return Err(ReplayError::Genesis { why }.into());
         }
+        log.refuse_gap().await?;
         Ok(log)
+    }
+
+    /// A create at a free slot wins, also where a record was lost: so the first reader looks whether later slots are
+    /// taken. Records that came in meanwhile are read first.
+    async fn refuse_gap(&mut self) -> Result<(), LogError> {
+        let mut newest = None;
+        let mut listing = self.store.list(&Prefix::Log);
+        while let Some(listed) = listing.next().await {
+            if let Listed::Object { path: ObjectPath::LogRecord(number), .. } =
+                listed.map_err(LogError::Store)?
+            {
+                newest = newest.max(Some(number));
+            }
+        }
+        drop(listing);
+        match newest {
+            Some(newest) if newest >= self.state.next => {
+                self.refresh().await?;
+                if newest < self.state.next {
+                    return Ok(());
+                }
+                Err(LogError::Gap { missing: self.state.next, newest })
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Reads what was appended since; returns how many slots that were.

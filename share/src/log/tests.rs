@@ -100,6 +100,17 @@ async fn a_log_that_went_back_is_noticed() {
 }
 
 #[tokio::test]
+async fn a_lost_record_in_the_middle_is_never_appended_over() {
+    let (folder, store, mut log) = founded().await;
+    for what in ["a", "b", "c"] {
+        log.append(&root(), &note(what)).await.expect("appended");
+    }
+    std::fs::remove_file(slot(folder.path(), 2)).expect("removed");
+    let opened = Log::open(store, Pin::default()).await;
+    assert!(matches!(opened, Err(LogError::Gap { missing: 2, newest: 3 })), "{opened:?}");
+}
+
+#[tokio::test]
 async fn an_empty_folder_is_no_share() {
     let folder = TempDir::new().expect("folder");
     let store = store::open(&folder.path().to_string_lossy()).await.expect("folder");
