@@ -88,6 +88,9 @@ pub(crate) struct Init {
 pub(crate) struct Folder {
     /// The fleet's folder, as `muster init` made it
     pub(crate) dir: PathBuf,
+    /// Stop when standard input ends: whoever started this is gone
+    #[arg(long, hide = true)]
+    pub(crate) attached: bool,
 }
 
 #[derive(Debug, Args)]

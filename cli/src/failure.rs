@@ -10,6 +10,7 @@ use std::error::Error;
 use std::fmt;
 
 use muster_bus::{BusError, ConnectError};
+use muster_protocol::alert::Code;
 use muster_protocol::config::ConfigError;
 use muster_share::log::{AppendError, FormatError, LogError, MemoryError};
 use muster_share::secret_file::SecretFileError;
@@ -68,9 +69,29 @@ impl Failure {
         self
     }
 
+    /// What is wrong, in one sentence, without cause and steps.
+    pub(crate) fn what(&self) -> &str {
+        &self.what
+    }
+
+    /// The alert that the sentence begins with, if it does.
+    pub(crate) fn alert(&self) -> Option<Code> {
+        self.what.split(':').next().and_then(|code| code.parse().ok())
+    }
+
     /// The exit code.
     pub(crate) fn exit(&self) -> Exit {
         self.exit
+    }
+
+    /// The log ends before a head that was seen: whoever goes on would take an old copy for the newest.
+    pub(crate) fn shortened(head: u64, seen: u64) -> Self {
+        Self::new(
+            Exit::Damaged,
+            format!("SHARE-08: the share ends at record {head}, but {seen} was noted: newer rounds are gone"),
+        )
+        .because("Either records were removed, or this is an older copy of the share.")
+        .next("look for the newest copy of the share; restore its log/ folder")
     }
 
     fn of(exit: Exit, error: &(dyn Error + 'static)) -> Self {
@@ -160,10 +181,8 @@ impl From<LogError> for Failure {
                 Self::of(Exit::Usage, &error).next("give the path that `muster init` was given")
             }
             LogError::Format { source: FormatError::Version { .. }, .. } => Self::of(Exit::Failed, &error),
-            LogError::Format { .. }
-            | LogError::Replay(_)
-            | LogError::Gap { .. }
-            | LogError::Shortened { .. } => {
+            LogError::Shortened { head, seen } => Self::shortened(head, seen),
+            LogError::Format { .. } | LogError::Replay(_) | LogError::Gap { .. } => {
                 let mut failure = Self::of(Exit::Damaged, &error);
                 failure.what = format!("SHARE-08: {}", failure.what);
                 failure

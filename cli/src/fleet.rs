@@ -30,6 +30,7 @@ pub(crate) struct Fleet {
     pub(crate) log: Log,
     /// The share's address.
     pub(crate) share: String,
+    memory: Option<HeadMemory>,
 }
 
 /// The operator's configuration that was named, or that of the environment or the current folder.
@@ -74,7 +75,7 @@ impl Fleet {
                 screen::aside(
                     "note: the root is unpinned: whoever made this share is believed (--config pins it)",
                 );
-                Ok(Self { log, share: url })
+                Ok(Self { log, share: url, memory: None })
             }
             None => Self::of(operator(reading.config.as_deref())?).await,
         }
@@ -89,10 +90,23 @@ impl Fleet {
         let pin =
             Pin { root: Some(operator.fleet.root), fleet: Some(operator.fleet.id), head: memory.recall()? };
         let log = Log::open(open_store(&operator.share.url).await?, pin).await?;
-        if pin.head.is_none_or(|seen| seen.number < log.head().number) && operator.operator.state.is_dir() {
-            memory.remember(&log.head())?;
+        let memory = operator.operator.state.is_dir().then_some(memory);
+        let fleet = Self { log, share: operator.share.url, memory };
+        fleet.remember()?;
+        Ok(fleet)
+    }
+
+    /// Remembers the head, where there is a place for it: a share that goes back is noticed then.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub(crate) fn remember(&self) -> Result<(), Failure> {
+        match &self.memory {
+            Some(memory) if memory.recall()?.is_none_or(|seen| seen.number < self.log.head().number) => {
+                Ok(memory.remember(&self.log.head())?)
+            }
+            Some(_) | None => Ok(()),
         }
-        Ok(Self { log, share: operator.share.url })
     }
 
     /// What the log says.

@@ -30,6 +30,20 @@ impl FleetFolder {
     /// # Errors
     /// Exit 7 when it is in use; exit 2 when it is none, or a configuration or key file cannot be used.
     pub(crate) fn open(dir: &Path) -> Result<Self, Failure> {
+        let folder = Self::open_with_any_agent(dir)?;
+        for (_, config) in &folder.agents {
+            drop(muster_share::secret_file::read_signing_key(&config.agent.key)?);
+            drop(muster_share::secret_file::read_identities(&config.agent.sealing_key)?);
+            drop(muster_share::secret_file::read_hex_key(&config.agent.chunk_key)?);
+        }
+        Ok(folder)
+    }
+
+    /// Locks and loads it; agents whose key files cannot be used are taken along, for the sake of the others.
+    ///
+    /// # Errors
+    /// Exit 7 when it is in use; exit 2 when it is none, or a configuration or a coordinator's key cannot be used.
+    pub(crate) fn open_with_any_agent(dir: &Path) -> Result<Self, Failure> {
         let lock = Lock::take(dir)?;
         let dir = std::path::absolute(dir).map_err(|error| {
             Failure::usage(format!("{} is no usable path", dir.display())).because(error.to_string())
@@ -44,9 +58,6 @@ impl FleetFolder {
         let mut agents = Vec::new();
         for file in files(&dir.join("agents"), "")? {
             let config = AgentConfig::load(&file)?;
-            drop(muster_share::secret_file::read_signing_key(&config.agent.key)?);
-            drop(muster_share::secret_file::read_identities(&config.agent.sealing_key)?);
-            drop(muster_share::secret_file::read_hex_key(&config.agent.chunk_key)?);
             agents.push((file, config));
         }
         for (name, missing) in

@@ -2,6 +2,7 @@
 //! the bus only fills the screen meanwhile.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
@@ -12,7 +13,7 @@ use muster_protocol::units::{format_duration, format_size};
 use serde::Serialize;
 
 use crate::exit::Exit;
-use crate::failure::Failure;
+use crate::failure::{Failure, Outcome};
 use crate::fleet::Fleet;
 use crate::leader::Leader;
 use crate::round_view::RoundView;
@@ -24,6 +25,9 @@ const ASK: Duration = Duration::from_millis(400);
 const READ: Duration = Duration::from_secs(1);
 /// Services that fit a screen.
 const SHOWN: usize = 24;
+
+/// Widest column of names.
+const LONGEST_NAME: usize = 32;
 
 /// What is shown on the way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,6 +95,7 @@ pub(crate) async fn follow(
             };
             if over {
                 display.end();
+                fleet.remember()?;
                 let state = state.clone();
                 return RoundView::read(fleet, &state).await;
             }
@@ -105,6 +110,23 @@ pub(crate) async fn follow(
             .next(format!("muster watch {round}")));
         }
         tokio::time::sleep(ASK).await;
+    }
+}
+
+/// Runs `work` until Ctrl-C. `followed` is the round that is followed by then, as `watch` takes it.
+pub(crate) async fn until_interrupted(
+    work: impl Future<Output = Outcome>,
+    followed: &OnceLock<String>,
+) -> Outcome {
+    tokio::select! {
+        outcome = work => outcome,
+        _ = tokio::signal::ctrl_c() => {
+            match followed.get() {
+                Some(round) => screen::aside(format!("interrupted; round {round} goes on\n  → muster watch {round}")),
+                None => screen::aside("interrupted; a round that was opened goes on\n  → muster watch"),
+            }
+            Ok(Exit::Interrupted)
+        }
     }
 }
 
@@ -196,7 +218,9 @@ impl Display {
             format_duration(Duration::from_secs(summary.elapsed_secs)),
             format_duration(Duration::from_secs(summary.remaining_secs)),
         )];
-        lines.extend(page.services.iter().take(SHOWN).map(service_line));
+        let longest = page.services.iter().map(|service| service.service.as_str().len()).max();
+        let width = longest.unwrap_or_default().min(LONGEST_NAME);
+        lines.extend(page.services.iter().take(SHOWN).map(|service| service_line(service, width)));
         if page.services.len() > SHOWN {
             lines.push(format!("… and {} more", page.services.len() - SHOWN));
         }
@@ -217,8 +241,8 @@ impl Display {
     }
 }
 
-fn service_line(service: &ServiceView) -> String {
-    let mut line = format!("{:<24} {:<10}", service.service.as_str(), service.state);
+fn service_line(service: &ServiceView, width: usize) -> String {
+    let mut line = format!("{:<width$} {:<10}", service.service.as_str(), service.state);
     match service.expected_bytes.filter(|expected| *expected > 0) {
         Some(expected) if service.stored_bytes.is_none() => {
             // An estimate may be passed; a bar may not.

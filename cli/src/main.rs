@@ -2,8 +2,10 @@
 //!
 //! Commands are in [`command`], one file each; the shapes of their arguments in [`args`].
 
+mod alerts;
 mod args;
 mod command;
+mod coverage;
 mod exit;
 mod failure;
 mod fleet;
@@ -57,12 +59,13 @@ async fn run(command: Command) -> Outcome {
             | Command::Daemon(_)
             | Command::Verify(_)
             | Command::Recover(_)
+            | Command::Start(_)
+            | Command::Watch(_)
     );
     if ends_itself {
         return dispatch(command).await;
     }
     let founding = matches!(command, Command::Init(_));
-    let asked = matches!(command, Command::Start(_));
     let work = dispatch(command);
     tokio::pin!(work);
     tokio::select! {
@@ -70,7 +73,7 @@ async fn run(command: Command) -> Outcome {
         // Half a fleet is worse than a moment's wait, and every step of it has a limit.
         _ = tokio::signal::ctrl_c(), if founding => work.await,
         _ = tokio::signal::ctrl_c(), if !founding => {
-            screen::aside(if asked { "interrupted; a round that was opened goes on: muster watch" } else { "interrupted" });
+            screen::aside("interrupted");
             Ok(Exit::Interrupted)
         }
     }

@@ -134,11 +134,11 @@ impl RoundView {
             words.push_str(", not verified");
         }
         format!(
-            "round {} · {} · {words} · {} of {} services, {} → {} added",
+            "round {} · {} · {words} · {} of {}, {} → {} added",
             self.number,
             self.round.short(),
             stored.len(),
-            self.services.len(),
+            screen::plural(self.services.len(), "service"),
             format_size(source),
             format_size(added),
         )

@@ -12,6 +12,11 @@ use jiff::tz::TimeZone;
 use muster_protocol::time::UnixMillis;
 use serde::Serialize;
 
+/// Blanks between columns.
+const BETWEEN: usize = 2;
+/// No column is cut below this.
+const NARROWEST: usize = 6;
+
 /// A line on standard output.
 pub(crate) fn line(text: impl AsRef<str>) {
     let mut out = io::stdout().lock();
@@ -34,8 +39,21 @@ pub(crate) fn is_terminal() -> bool {
     io::stdout().is_terminal()
 }
 
-/// A table of plain columns.
+/// A table of plain columns; on a terminal, cells are cut so that each row fits a line.
 pub(crate) fn table(headings: &[&str], rows: Vec<Vec<String>>) -> String {
+    let width = if is_terminal() { Table::new().width() } else { None };
+    table_within(headings, rows, width.map(usize::from))
+}
+
+fn table_within(headings: &[&str], mut rows: Vec<Vec<String>>, width: Option<usize>) -> String {
+    if let Some(width) = width {
+        let widths = fitting(headings, &rows, width);
+        for row in &mut rows {
+            for (cell, width) in row.iter_mut().zip(&widths) {
+                cut(cell, *width);
+            }
+        }
+    }
     let mut table = Table::new();
     table
         .load_style(presets::NOTHING)
@@ -48,6 +66,32 @@ pub(crate) fn table(headings: &[&str], rows: Vec<Vec<String>>) -> String {
         column.set_padding((0, 2));
     }
     table.to_string().lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
+}
+
+/// Widths of columns, the widest narrowed first, until a row fits; never narrower than heading and [`NARROWEST`].
+fn fitting(headings: &[&str], rows: &[Vec<String>], most: usize) -> Vec<usize> {
+    let mut widths: Vec<usize> = headings.iter().map(|heading| heading.chars().count()).collect();
+    let least: Vec<usize> = widths.iter().map(|width| (*width).max(NARROWEST)).collect();
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let gaps = BETWEEN * widths.len().saturating_sub(1);
+    while widths.iter().sum::<usize>() + gaps > most {
+        let cuttable = widths.iter().zip(&least).enumerate().filter(|(_, (width, least))| width > least);
+        let Some((widest, _)) = cuttable.max_by_key(|(_, (width, _))| **width) else { break };
+        widths[widest] -= 1;
+    }
+    widths
+}
+
+/// Cuts a text to `width` characters, the last of which then is an ellipsis.
+fn cut(text: &mut String, width: usize) {
+    if text.chars().count() > width {
+        *text = text.chars().take(width.saturating_sub(1)).collect::<String>().trim_end().to_owned();
+        text.push('…');
+    }
 }
 
 /// A time for people, in the machine's zone; the day only when it is not today's.
@@ -90,13 +134,24 @@ pub(crate) fn plural(count: usize, word: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{rfc3339, table};
+    use super::{rfc3339, table, table_within};
     use muster_protocol::time::UnixMillis;
 
     #[test]
     fn tables_have_no_trailing_blanks_and_no_frame() {
         let text = table(&["service", "state"], vec![vec!["dns-2".into(), "ok".into()]]);
         assert_eq!(text, "service  state\ndns-2    ok");
+    }
+
+    #[test]
+    fn wide_tables_are_cut_to_the_terminal() {
+        let long = "AGENT-03 the database is locked by another process and cannot be read".to_owned();
+        let rows = vec![vec!["orders".into(), "12".into(), long.clone()]];
+        let text = table_within(&["service", "round", "state"], rows.clone(), Some(40));
+        assert!(text.lines().all(|line| line.chars().count() <= 40), "{text}");
+        assert!(text.ends_with('…') && text.contains("orders"), "{text}");
+        assert!(table_within(&["service", "round", "state"], rows.clone(), Some(8)).contains("orders"));
+        assert!(table_within(&["service", "round", "state"], rows, None).contains(&long));
     }
 
     #[test]

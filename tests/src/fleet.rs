@@ -47,7 +47,23 @@ impl Fleet {
             args.extend(["--service".into(), service.clone()]);
         }
         let _ = fleet.run(&args).with_code(0);
+        fleet.take_own_port();
         fleet
+    }
+
+    /// Fleets of tests that run at the same time must not meet: `init` gives all of them the port that is free now.
+    fn take_own_port(&self) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let dir = self.dir();
+        let agents = self.services().into_iter().map(|agent| dir.join(format!("agents/{agent}.toml")));
+        let files = ["operator.toml", "coordinator.toml", "nats-server.conf"].map(|name| dir.join(name));
+        for file in files.into_iter().chain(agents) {
+            let text = std::fs::read_to_string(&file).expect("a configuration");
+            let (before, rest) = text.split_once("127.0.0.1:").expect("it names the server");
+            let rest = rest.trim_start_matches(|c: char| c.is_ascii_digit());
+            std::fs::write(&file, format!("{before}127.0.0.1:{port}{rest}")).expect("written");
+        }
     }
 
     /// The fleet's folder.

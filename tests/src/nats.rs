@@ -53,9 +53,11 @@ impl NatsServer {
         let mut command = Command::new(program());
         command.arg("-c").arg(&self.config);
         command.current_dir(self.config.parent().expect("a file has a folder"));
-        self.running = Some(Running::start(command, &self.log));
+        let mut running = Running::start(command, &self.log);
         let port = self.port;
         wait_for("nats-server answers", || std::net::TcpStream::connect(("127.0.0.1", port)).ok());
+        assert!(running.is_running(), "another server has port {port}");
+        self.running = Some(running);
     }
 
     /// Ends it as a crash would.

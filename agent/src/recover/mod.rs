@@ -360,7 +360,10 @@ async fn select<'a>(request: &Request, ledger: &'a Ledger) -> Result<&'a RoundSt
         }
     };
     match selected {
-        Err(SelectError::None | SelectError::Unknown { .. }) if ledger.broken => {
+        // What is not there may be what the damage took.
+        Err(SelectError::None | SelectError::Unknown { .. } | SelectError::NotCommitted { .. })
+            if ledger.broken || !ledger.damaged.is_empty() =>
+        {
             Err(damaged_round(request, ledger, None, ledger.damaged.clone()).await?)
         }
         selected => Ok(selected?),

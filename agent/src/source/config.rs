@@ -39,13 +39,13 @@ pub struct FilesTable {
     /// The folder or file.
     pub path: PathBuf,
     /// Patterns of what to keep; everything when empty.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub include: Vec<String>,
     /// Patterns of what to leave out, stronger than `include`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub exclude: Vec<String>,
     /// Whether folders of other file systems are kept empty rather than entered.
-    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    #[serde(default = "yes")]
     pub one_file_system: bool,
 }
 
@@ -85,7 +85,7 @@ pub struct CommandTable {
     #[serde(default = "one")]
     pub min_bytes: u64,
     /// Environment variables passed on besides `PATH`; `LANG` is `C.UTF-8` unless named here.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub env: Vec<String>,
     /// Working folder; the root folder when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -94,9 +94,6 @@ pub struct CommandTable {
 
 fn yes() -> bool {
     true
-}
-fn is_yes(value: &bool) -> bool {
-    *value
 }
 fn busy_timeout() -> HumanDuration {
     HumanDuration(Duration::from_secs(30))
@@ -168,6 +165,29 @@ impl SourceTable {
             Self::Sqlite(table) => table.name.as_ref(),
             Self::Command(table) => table.name.as_ref(),
         }
+    }
+
+    /// The tables of one service with every key that has a value written, also where it is the default.
+    ///
+    /// # Errors
+    /// When two sources would have one name.
+    pub fn spelled_out(mut tables: Vec<Self>) -> Result<Vec<Self>, SourceConfigError> {
+        let names = names(&tables)?;
+        for (table, name) in tables.iter_mut().zip(names) {
+            match table {
+                Self::Files(table) => table.name = Some(name),
+                Self::Sqlite(table) => {
+                    table.name = Some(name);
+                    let own = table.path.file_name().and_then(|file| file.to_str()).map(str::to_owned);
+                    table.file = table.file.take().or(own);
+                }
+                Self::Command(table) => {
+                    table.name = Some(name);
+                    table.dir.get_or_insert_with(|| PathBuf::from("/"));
+                }
+            }
+        }
+        Ok(tables)
     }
 
     /// Paths made absolute; what the source reads, for people.
@@ -287,9 +307,7 @@ impl SourceConfig {
             return Err(SourceConfigError::Base { base: base.to_owned() });
         }
         let tables: Vec<SourceTable> = tables.iter().map(|table| table.clone().absolute(base)).collect();
-        let names = names(&tables)?;
-        let mut configs = Vec::with_capacity(tables.len());
-        for (index, (table, name)) in tables.iter().zip(names).enumerate() {
+        for (index, table) in tables.iter().enumerate() {
             if let Some(first) = tables[..index].iter().position(|earlier| earlier.reads_the_same(table)) {
                 return Err(SourceConfigError::Same {
                     position: index + 1,
@@ -298,6 +316,10 @@ impl SourceConfig {
                     subject: table.subject(),
                 });
             }
+        }
+        let names = names(&tables)?;
+        let mut configs = Vec::with_capacity(tables.len());
+        for (index, (table, name)) in tables.iter().zip(names).enumerate() {
             configs.push(Self { name: name.clone(), checked: check(index + 1, name, table)? });
         }
         Ok(configs)
@@ -433,6 +455,32 @@ mod tests {
     }
 
     #[test]
+    fn a_table_spelled_out_has_every_key() {
+        let tables = parse(
+            "[[source]]\nkind = \"files\"\npath = \"/a\"\n[[source]]\nkind = \"sqlite\"\npath = \"/b/c.db\"\n\
+             [[source]]\nkind = \"command\"\nargv = [\"date\"]\n",
+        );
+        let tables = SourceTable::spelled_out(tables).expect("names differ");
+        let text = toml::to_string(&File { source: tables.clone() }).expect("TOML");
+        for line in [
+            "name = \"files\"",
+            "include = []",
+            "exclude = []",
+            "one_file_system = true",
+            "file = \"c.db\"",
+            "busy_timeout = \"30s\"",
+            "file = \"output\"",
+            "timeout = \"1h\"",
+            "min_bytes = 1",
+            "env = []",
+            "dir = \"/\"",
+        ] {
+            assert!(text.contains(line), "{line}: {text}");
+        }
+        assert_eq!(parse(&text), tables);
+    }
+
+    #[test]
     fn names_default_to_the_kind_and_its_number() {
         let configs = resolve(
             "[[source]]\nkind='files'\npath='/etc'\n[[source]]\nkind='command'\nargv=['true']\n\
@@ -448,7 +496,8 @@ mod tests {
     #[test]
     fn tables_are_written_back_as_they_were_read() {
         let text = "[[source]]\nkind = \"command\"\nargv = [\"dump\"]\nfile = \"all.sql\"\ntimeout = \"5m\"\nmin_bytes = 9\n\
-                    env = [\"HOME\"]\n\n[[source]]\nkind = \"files\"\nname = \"etc\"\npath = \"/etc\"\nexclude = [\"*.bak\"]\n";
+                    env = [\"HOME\"]\n\n[[source]]\nkind = \"files\"\nname = \"etc\"\npath = \"/etc\"\n\
+                    include = []\nexclude = [\"*.bak\"]\none_file_system = true\n";
         assert_eq!(toml::to_string(&File { source: parse(text) }).expect("writes"), text);
     }
 

@@ -53,7 +53,8 @@ fn stop_signal(attached: bool) -> Result<watch::Receiver<bool>, Failure> {
     Ok(stopped)
 }
 
-async fn input_ends() {
+/// Ends when standard input does: whoever started this is gone.
+pub(crate) async fn input_ends() {
     let (tell, ended) = tokio::sync::oneshot::channel();
     // A thread of its own: a read that never returns must hold up nothing.
     std::thread::spawn(move || {

@@ -6,13 +6,16 @@ use std::time::{Duration, Instant};
 use muster_agent::recover::{
     Begun, Outcome as Recovered, RecoverError, Request, ServiceOutcome, Watch, recover,
 };
+use muster_protocol::ids::ServiceName;
 use muster_protocol::log::Pin;
 use muster_protocol::units::{format_duration, format_size};
+use muster_share::layout::ObjectPath;
 use muster_share::log::parse_head;
-use muster_share::verify::{Damage, LedgerError};
+use muster_share::verify::{Damage, Fault, Ledger, LedgerError, read_ledger};
 use serde::Serialize;
 
 use crate::args::Recover;
+use crate::coverage::{holdings, newest_rounds};
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::fleet::{absolute_url, open_store};
@@ -20,6 +23,7 @@ use crate::kit::{Kit, wrong_key};
 use crate::reading_back::{
     DamageView, count, damage_line, ledger_failure, path_text, select_failure, selector, show_progress,
 };
+use crate::round_name::RoundName;
 use crate::round_view::HeadView;
 use crate::screen;
 
@@ -45,7 +49,19 @@ struct View {
     damaged: Vec<DamageView>,
     /// If something is damaged: the newest older round that has everything, by presence and length.
     newest_intact: Option<u64>,
+    /// Services that were asked for, or are in the roster, and did not come out of this round.
+    missing: Vec<Missing>,
     seconds: f64,
+}
+
+/// One of `missing[]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Missing {
+    service: String,
+    /// The newest committed round that holds it.
+    newest_round: Option<u64>,
+    /// What recovers it.
+    command: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -112,20 +128,139 @@ async fn recover_share(args: Recover) -> Outcome {
             if let (true, RecoverError::Damaged { number, damaged, newest_intact }) = (args.json, &error) {
                 screen::json(&nothing(&request, *number, damaged, *newest_intact, begun.elapsed()));
             }
-            return Err(failure(error, &request));
+            return Err(explain(error, &args, &request).await);
         }
     };
-    let exit = match (recovered.damaged.is_empty(), recovered.absent.is_empty()) {
+    let missing = match lacking(&args, &request, &recovered).await {
+        Ok(missing) => missing,
+        Err(failure) => {
+            screen::aside(format!("which services this round lacks cannot be told: {}", failure.what()));
+            Vec::new()
+        }
+    };
+    // Whoever names a round knows that it is not the fleet; `latest` promises all that there is.
+    let short = args.round == RoundName::Latest && !missing.is_empty();
+    let exit = match (recovered.damaged.is_empty(), recovered.absent.is_empty() && !short) {
         (false, _) => Exit::Damaged,
         (true, false) => Exit::Partial,
         (true, true) => Exit::Done,
     };
     if args.json {
-        screen::json(&view(&request, &recovered, exit, begun.elapsed()));
+        screen::json(&view(&request, &recovered, &missing, exit, begun.elapsed()));
     } else {
-        print(&request, &recovered, begun.elapsed());
+        print(&request, &recovered, &missing, begun.elapsed());
+    }
+    // The round that was named came out whole; the share is not.
+    if damaged_within(&request, &recovered).is_none()
+        && let Some(shortened) = shortened(&request).await
+    {
+        return Err(shortened);
     }
     Ok(exit)
+}
+
+/// What should have come out and did not: of the services asked for, or else of the roster.
+async fn lacking(args: &Recover, request: &Request, recovered: &Recovered) -> Result<Vec<Missing>, Failure> {
+    if args.service.is_empty() && args.path.is_some() {
+        return Ok(Vec::new());
+    }
+    let ledger = read_ledger(&request.store, request.pin, false).await.map_err(ledger_failure)?;
+    let wanted = if args.service.is_empty() { ledger.state.services() } else { args.service.clone() };
+    let out = |service: &ServiceName| recovered.services.iter().any(|(name, _)| name == service);
+    let lacking: Vec<_> = wanted.into_iter().filter(|service| !out(service)).collect();
+    elsewhere(args, request, &ledger, &lacking).await
+}
+
+/// Where `services` are to be had.
+async fn elsewhere(
+    args: &Recover,
+    request: &Request,
+    ledger: &Ledger,
+    services: &[ServiceName],
+) -> Result<Vec<Missing>, Failure> {
+    let rounds = holdings(request.store.as_ref(), ledger, services).await?;
+    let newest = newest_rounds(services, &rounds).into_iter();
+    Ok(newest.map(|(service, round)| missing(args, &service, round)).collect())
+}
+
+fn missing(args: &Recover, service: &ServiceName, newest_round: Option<u64>) -> Missing {
+    let command = newest_round.map(|round| {
+        format!(
+            "muster recover --share {} --kit {} --round {round} --service {service} --into DIR",
+            args.share,
+            args.kit.display()
+        )
+    });
+    Missing { service: service.to_string(), newest_round, command }
+}
+
+/// The lines of a service that is not in what was recovered.
+fn missing_lines(missing: &Missing) -> Vec<String> {
+    match (missing.newest_round, &missing.command) {
+        (Some(round), Some(command)) => vec![
+            format!("not here {}   its newest round is {round}", missing.service),
+            format!("         → {command}"),
+        ],
+        (Some(_), None) | (None, _) => {
+            vec![format!("not here {}   no committed round holds it", missing.service)]
+        }
+    }
+}
+
+/// Why nothing was recovered; what the log still tells about it is added.
+async fn explain(error: RecoverError, args: &Recover, request: &Request) -> Failure {
+    match &error {
+        RecoverError::Service { service, .. } => {
+            let Ok(ledger) = read_ledger(&request.store, request.pin, false).await else {
+                return failure(error, request);
+            };
+            let found = elsewhere(args, request, &ledger, std::slice::from_ref(service)).await;
+            let Ok([found]) = found.as_deref() else { return failure(error, request) };
+            let failure = failure(error, request);
+            match (found.newest_round, &found.command) {
+                (Some(round), Some(command)) => failure
+                    .because(format!("The newest round that has {} is {round}.", found.service))
+                    .next(command),
+                (Some(_), None) | (None, _) => failure.because("No committed round has it."),
+            }
+        }
+        RecoverError::Damaged { newest_intact, .. } => {
+            let newest_intact = *newest_intact;
+            match shortened(request).await {
+                Some(shortened) => {
+                    let next = intact(newest_intact);
+                    shortened.because("Nothing was written.").next(next.trim_start_matches("→ "))
+                }
+                None => failure(error, request),
+            }
+        }
+        RecoverError::Target { .. }
+        | RecoverError::MakeTarget { .. }
+        | RecoverError::Select(_)
+        | RecoverError::Path { .. }
+        | RecoverError::Key { .. }
+        | RecoverError::OtherFleet(_)
+        | RecoverError::Forged(_)
+        | RecoverError::Ledger(_)
+        | RecoverError::Store(_)
+        | RecoverError::Write(_) => failure(error, request),
+    }
+}
+
+/// Whether something else is damaged than the log's end before the head that was noted.
+fn damaged_within<'a>(request: &Request, recovered: &'a Recovered) -> Option<&'a Damage> {
+    let slot = request.pin.head.map(|head| ObjectPath::LogRecord(head.number));
+    recovered.damaged.iter().find(|damage| Some(&damage.object) != slot.as_ref())
+}
+
+/// The failure of a share that is whole as far as it goes, and ends before the head that was noted.
+async fn shortened(request: &Request) -> Option<Failure> {
+    let seen = request.pin.head?;
+    let ledger = read_ledger(&request.store, request.pin, false).await.ok()?;
+    let slot = ObjectPath::LogRecord(seen.number);
+    let only = ledger.damaged.iter().all(|damage| damage.object == slot && damage.fault == Fault::Missing);
+    let head = ledger.state.head.number;
+    (only && head < seen.number).then(|| Failure::shortened(head, seen.number))
 }
 
 fn announce(begun: &Begun, request: &Request) -> String {
@@ -157,7 +292,7 @@ fn state_of(exit: Exit) -> &'static str {
     }
 }
 
-fn view(request: &Request, recovered: &Recovered, exit: Exit, took: Duration) -> View {
+fn view(request: &Request, recovered: &Recovered, missing: &[Missing], exit: Exit, took: Duration) -> View {
     let begun = &recovered.begun;
     let services = recovered.services.iter().map(|(service, outcome)| ServiceLine {
         service: service.to_string(),
@@ -196,6 +331,7 @@ fn view(request: &Request, recovered: &Recovered, exit: Exit, took: Duration) ->
         services: services.chain(absent).collect(),
         damaged: recovered.damaged.iter().map(DamageView::new).collect(),
         newest_intact: recovered.newest_intact,
+        missing: missing.to_vec(),
         seconds: took.as_secs_f64(),
     }
 }
@@ -221,16 +357,20 @@ fn nothing(
         services: Vec::new(),
         damaged: damaged.iter().map(DamageView::new).collect(),
         newest_intact,
+        missing: Vec::new(),
         seconds: took.as_secs_f64(),
     }
 }
 
-fn print(request: &Request, recovered: &Recovered, took: Duration) {
+fn print(request: &Request, recovered: &Recovered, missing: &[Missing], took: Duration) {
     for (service, outcome) in &recovered.services {
         tell(service.as_str(), outcome);
     }
     for absentee in &recovered.absent {
         screen::line(format!("absent   {}   {}: {}", absentee.service, absentee.code, absentee.reason));
+    }
+    for line in missing.iter().flat_map(missing_lines) {
+        screen::line(line);
     }
     for damage in &recovered.damaged {
         screen::line(damage_line(damage));
@@ -248,7 +388,7 @@ fn print(request: &Request, recovered: &Recovered, took: Duration) {
         format_duration(took)
     ));
     let into = request.into.display();
-    if recovered.damaged.is_empty() {
+    if damaged_within(request, recovered).is_none() {
         screen::line(format!(
             "→ next: docs/recovery.md; what was recovered lies in {into}/<service>/<source>/"
         ));
@@ -324,5 +464,78 @@ fn failure(error: RecoverError, request: &Request) -> Failure {
                 .next(next.trim_start_matches("→ "))
                 .next("muster verify --share URL --kit PATH names everything")
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{missing, missing_lines, shortened};
+    use crate::args::Recover;
+    use crate::exit::Exit;
+    use muster_agent::recover::Request;
+    use muster_protocol::entropy::random;
+    use muster_protocol::envelope::Signer;
+    use muster_protocol::ids::Nonce;
+    use muster_protocol::log::{Genesis, Head, Pin};
+    use muster_protocol::time::UnixMillis;
+    use muster_share::entropy::OsEntropy;
+    use muster_share::log;
+    use muster_share::store;
+    use muster_share::verify::RoundSelector;
+    use std::sync::Arc;
+
+    fn args() -> Recover {
+        Recover {
+            share: "/mnt/share".to_owned(),
+            kit: "/media/kit".into(),
+            round: "latest".parse().expect("a name"),
+            service: Vec::new(),
+            path: None,
+            expect_head: None,
+            into: "out".into(),
+            json: false,
+        }
+    }
+
+    #[test]
+    fn what_a_round_lacks_is_named_with_the_command_that_recovers_it() {
+        let service = "secrets".parse().expect("a name");
+        let lines = missing_lines(&missing(&args(), &service, Some(3)));
+        assert_eq!(lines[0], "not here secrets   its newest round is 3");
+        let command =
+            "muster recover --share /mnt/share --kit /media/kit --round 3 --service secrets --into DIR";
+        assert!(lines[1].ends_with(command), "{}", lines[1]);
+        let lines = missing_lines(&missing(&args(), &service, None));
+        assert_eq!(lines, ["not here secrets   no committed round holds it"]);
+    }
+
+    #[tokio::test]
+    async fn a_share_that_ends_before_the_noted_head_is_share_08() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let root = Signer::from_seed(&random(&mut OsEntropy));
+        let store = store::create(&folder.path().join("share").display().to_string()).await.expect("a share");
+        let genesis = Genesis {
+            name: "test".parse().expect("a name"),
+            salt: random(&mut OsEntropy),
+            share: Nonce::from_bytes(random(&mut OsEntropy)),
+            created: UnixMillis(1),
+        };
+        let log = log::found(Arc::clone(&store), &root, &genesis).await.expect("founded");
+        let head = log.head();
+        let request = |head: Head| Request {
+            store: Arc::clone(&store),
+            pin: Pin { root: Some(root.key_id()), fleet: None, head: Some(head) },
+            keys: Arc::new(Vec::new()),
+            round: RoundSelector::Latest,
+            services: Vec::new(),
+            path: None,
+            into: folder.path().join("out"),
+            workers: 1,
+        };
+        let failure = shortened(&request(Head { number: head.number + 1, ..head })).await.expect("short");
+        assert_eq!(failure.exit(), Exit::Damaged);
+        let text = "SHARE-08: the share ends at record 0, but 1 was noted: newer rounds are gone";
+        assert_eq!(failure.what(), text);
+        assert!(shortened(&request(head)).await.is_none());
     }
 }

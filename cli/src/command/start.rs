@@ -1,5 +1,7 @@
 //! `muster start`: asks the leading coordinator for a round, and follows it with `--wait`.
 
+use std::sync::OnceLock;
+
 use muster_protocol::entropy::random;
 use muster_protocol::ids::hex;
 use muster_protocol::message::{Trigger, TriggerReply, TriggerState};
@@ -25,6 +27,11 @@ struct View<'a> {
 
 /// Asks.
 pub(crate) async fn run(args: Start) -> Outcome {
+    let followed = OnceLock::new();
+    follow::until_interrupted(ask(args, &followed), &followed).await
+}
+
+async fn ask(args: Start, followed: &OnceLock<String>) -> Outcome {
     let operator = fleet::operator(args.contact.config.as_deref())?;
     if args.request.as_ref().is_some_and(|id| id.is_empty() || id.len() > 128) {
         return Err(Failure::usage("--request must have 1 to 128 bytes"));
@@ -37,6 +44,9 @@ pub(crate) async fn run(args: Start) -> Outcome {
         reason: Some(format!("command of {}", operator.operator.name)),
     };
     let reply = leader.trigger(&trigger).await?;
+    if let Some(round) = reply.round {
+        drop(followed.set(reply.number.map_or_else(|| round.to_string(), |number| number.to_string())));
+    }
     let exit = report(&reply, args.contact.json);
     let (true, Some(round), Exit::Done) = (args.wait, reply.round, exit) else { return Ok(exit) };
     let show = if args.contact.json { Show::Json } else { Show::People };

@@ -5,12 +5,15 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use muster_coordinator::query::LeaderView;
+use muster_protocol::alert::Code;
 use muster_protocol::ids::ServiceName;
 use muster_protocol::log::{Outcome as RoundOutcome, RoundPhase, RoundState};
 use muster_protocol::units::{format_duration, format_size, parse_duration};
 use serde::Serialize;
 
+use crate::alerts::AlertView;
 use crate::args::Reading;
+use crate::coverage::{Shortfall, Standing};
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::fleet::{self, Fleet};
@@ -18,8 +21,8 @@ use crate::leader::Leader;
 use crate::round_view::HeadView;
 use crate::screen;
 
-/// Committed rounds that are looked through for each service's newest slice.
-const ROUNDS_READ: usize = 20;
+/// Committed rounds that are looked through for each service's newest slices.
+const ROUNDS_READ: usize = 500;
 
 #[derive(Debug, Serialize)]
 struct View {
@@ -32,11 +35,14 @@ struct View {
     bus_error: Option<String>,
     leader: Option<LeaderView>,
     head: Option<HeadView>,
-    recovery_ready: bool,
+    /// Every service of the roster is in a verified round that is no older than promised; null: nobody can tell.
+    recovery_ready: Option<bool>,
+    /// Why not.
+    reasons: Vec<String>,
     latest: Option<Latest>,
     free_bytes: Option<u64>,
     services: Vec<ServiceLine>,
-    warnings: Vec<String>,
+    alerts: Vec<AlertView>,
 }
 
 #[derive(Debug, Serialize)]
@@ -57,6 +63,9 @@ struct ServiceLine {
     number: Option<u64>,
     round: Option<String>,
     age_secs: Option<u64>,
+    /// The newest verified round with a slice of it.
+    verified_number: Option<u64>,
+    verified_age_secs: Option<u64>,
     source_bytes: u64,
     stored_bytes: u64,
     added_bytes: u64,
@@ -64,22 +73,18 @@ struct ServiceLine {
 
 /// Shows it.
 pub(crate) async fn run(args: Reading) -> Outcome {
-    let (name, share, leader, warnings) = match &args.share {
+    let (name, share, leader, alerts) = match &args.share {
         Some(url) => (String::new(), url.clone(), None, Vec::new()),
         None => {
             let operator = fleet::operator(args.config.as_deref())?;
-            let warnings = operator.reachable_keys().into_iter().map(|path| {
-                format!(
-                    "KEY-02: the private key {} lies where this machine can read it: take it away",
-                    path.display()
-                )
-            });
-            let warnings = warnings.collect();
+            let cause = "the private key lies where this machine can read it: take it away";
+            let keys = operator.reachable_keys().into_iter();
+            let alerts = keys.map(|path| AlertView::new(Code::Key02, path.display().to_string(), cause));
             let heard = match Leader::connect(&operator).await {
                 Ok(leader) => leader.leader().await,
                 Err(failure) => Err(failure),
             };
-            (operator.fleet.name.to_string(), operator.share.url.clone(), Some(heard), warnings)
+            (operator.fleet.name.to_string(), operator.share.url.clone(), Some(heard), alerts.collect())
         }
     };
     let mut view = View {
@@ -90,25 +95,31 @@ pub(crate) async fn run(args: Reading) -> Outcome {
         bus_error: None,
         leader: None,
         head: None,
-        recovery_ready: false,
+        recovery_ready: None,
+        reasons: Vec::new(),
         latest: None,
         free_bytes: None,
         services: Vec::new(),
-        warnings,
+        alerts,
     };
     match leader {
         Some(Ok(leader)) => view.leader = Some(leader),
-        Some(Err(failure)) => view.bus_error = Some(failure.to_string()),
+        Some(Err(failure)) => {
+            view.alerts.push(AlertView::new(Code::Bus01, "NATS", failure.what()));
+            view.bus_error = Some(failure.to_string());
+        }
         None => {}
     }
-    let promised = match Fleet::open(&args).await {
-        Ok(fleet) => from_share(&fleet, &mut view).await?,
+    let (promised, unreadable) = match Fleet::open(&args).await {
+        Ok(fleet) => (from_share(&fleet, &mut view).await?, None),
         // A share that says something wrong is worse than one that says nothing.
         Err(failure) if failure.exit() != Exit::Unreachable => return Err(failure),
-        Err(failure) if view.leader.is_none() => return Err(failure),
         Err(failure) => {
+            let code = failure.alert().unwrap_or(Code::Share01);
+            view.alerts.push(AlertView::new(code, view.share.clone(), failure.what()));
             view.share_error = Some(failure.to_string());
-            None
+            view.reasons.push("the share cannot be read".to_owned());
+            (None, Some(failure))
         }
     };
     if args.json {
@@ -116,7 +127,7 @@ pub(crate) async fn run(args: Reading) -> Outcome {
     } else {
         print(&view, promised);
     }
-    Ok(Exit::Done)
+    unreadable.map_or(Ok(Exit::Done), Err)
 }
 
 /// Fills in what the share says; returns the promised interval.
@@ -132,26 +143,34 @@ async fn from_share(fleet: &Fleet, view: &mut View) -> Result<Option<Duration>, 
     committed.retain(|round| round.is_recoverable());
     committed.reverse();
     view.latest = committed.iter().find_map(|round| latest(round));
-    view.recovery_ready = view.latest.as_ref().is_some_and(|latest| {
-        latest.outcome == Some("complete")
-            && promised.is_none_or(|most| Duration::from_secs(latest.age_secs) <= most)
-    });
+    if let Some(round) = committed.first().filter(|round| round.outcome() == Some(RoundOutcome::Partial)) {
+        let cause = "the newest round lacks services that it was to have";
+        view.alerts.push(AlertView::new(Code::Round01, format!("round {}", round.open.number), cause));
+    }
     let mut services: BTreeMap<ServiceName, ServiceLine> =
         state.services().into_iter().map(|service| (service.clone(), never(&service))).collect();
     for round in committed.into_iter().take(ROUNDS_READ) {
-        if services.values().all(|line| line.number.is_some()) {
+        if services.values().all(|line| line.verified_number.is_some()) {
             break;
         }
         if let Some(manifest) = fleet.manifest(round).await? {
             for absentee in &manifest.absent {
                 if let Some(line) = services.get_mut(&absentee.service).filter(|line| line.state == NEVER) {
                     line.state = format!("{} {}", absentee.code, absentee.reason);
+                    let subject = absentee.service.to_string();
+                    view.alerts.push(AlertView::new(absentee.code, subject, absentee.reason.clone()));
                 }
             }
+            let verified = latest(round);
             for slice in &manifest.slices {
-                let Some(line) = services.get_mut(&slice.service).filter(|line| line.number.is_none()) else {
+                let Some(line) = services.get_mut(&slice.service) else { continue };
+                if let Some(verified) = verified.as_ref().filter(|_| line.verified_number.is_none()) {
+                    line.verified_number = Some(verified.number);
+                    line.verified_age_secs = Some(verified.age_secs);
+                }
+                if line.number.is_some() {
                     continue;
-                };
+                }
                 if line.state == NEVER {
                     line.state = "ok".to_owned();
                 }
@@ -165,7 +184,36 @@ async fn from_share(fleet: &Fleet, view: &mut View) -> Result<Option<Duration>, 
         }
     }
     view.services = services.into_values().collect();
+    judge(view, promised);
     Ok(promised)
+}
+
+/// Whether the roster could be recovered as promised, and what alerts that makes.
+fn judge(view: &mut View, promised: Option<Duration>) {
+    let roster: Vec<_> = view
+        .services
+        .iter()
+        .map(|line| Standing {
+            service: line.service.clone(),
+            stored: line.number.is_some(),
+            verified: line.verified_age_secs.map(Duration::from_secs),
+        })
+        .collect();
+    let short = Shortfall::of(&roster, promised);
+    view.recovery_ready = Some(short.is_none());
+    view.reasons = short.reasons();
+    for service in &short.never {
+        view.alerts.push(AlertView::new(Code::Cover01, service.clone(), "no round holds a slice of it yet"));
+    }
+    let cause = "it is in no verified round";
+    for service in &short.unverified {
+        view.alerts.push(AlertView::new(Code::Round04, service.clone(), cause));
+    }
+    for (service, age) in &short.late {
+        let limit = format_duration(promised.unwrap_or_default());
+        let cause = format!("last verified {} ago, promised is {limit}", format_duration(*age));
+        view.alerts.push(AlertView::new(Code::Round04, service.clone(), cause));
+    }
 }
 
 const NEVER: &str = "COVER-01 no slice yet";
@@ -177,6 +225,8 @@ fn never(service: &ServiceName) -> ServiceLine {
         number: None,
         round: None,
         age_secs: None,
+        verified_number: None,
+        verified_age_secs: None,
         source_bytes: 0,
         stored_bytes: 0,
         added_bytes: 0,
@@ -205,25 +255,34 @@ fn print(view: &View, promised: Option<Duration>) {
         }
         None => "no leader answers".to_owned(),
     };
-    screen::line(format!(
-        "{} · {} · share {} · {leader}",
-        view.fleet,
-        screen::plural(view.services.len(), "service"),
-        view.share
-    ));
+    let services = match view.recovery_ready {
+        Some(_) => format!(" · {}", screen::plural(view.services.len(), "service")),
+        None => String::new(),
+    };
+    screen::line(format!("{}{services} · share {} · {leader}", view.fleet, view.share));
     screen::line("");
     let age = |secs: u64| format_duration(Duration::from_secs(secs));
     let limit = promised.map_or_else(String::new, |most| format!(", promised {}", format_duration(most)));
-    screen::line(match &view.latest {
-        Some(latest) => format!(
-            "RECOVERY-READY   {}: round {}, {}, verified {} ago{limit}",
-            if view.recovery_ready { "yes" } else { "no" },
+    screen::line(match view.recovery_ready {
+        None => format!("RECOVERY-READY   unknown: {}", view.reasons.join("; ")),
+        Some(false) => format!("RECOVERY-READY   no: {}", view.reasons.join("; ")),
+        Some(true) => {
+            let oldest = view.services.iter().filter_map(|line| line.verified_age_secs).max();
+            format!(
+                "RECOVERY-READY   yes: {} verified, the oldest {} ago{limit}",
+                screen::plural(view.services.len(), "service"),
+                age(oldest.unwrap_or_default())
+            )
+        }
+    });
+    if let Some(latest) = &view.latest {
+        screen::line(format!(
+            "LAST VERIFIED    round {}, {}, {} ago",
             latest.number,
             latest.outcome.unwrap_or_default(),
-            age(latest.age_secs),
-        ),
-        None => "RECOVERY-READY   no: no round is verified yet".to_owned(),
-    });
+            age(latest.age_secs)
+        ));
+    }
     if let Some(leader) = &view.leader {
         for round in &leader.rounds {
             screen::line(format!(
@@ -239,11 +298,15 @@ fn print(view: &View, promised: Option<Duration>) {
     if let Some(free) = view.free_bytes {
         screen::line(format!("SHARE            {} free", format_size(free)));
     }
-    for error in view.share_error.iter().chain(&view.bus_error) {
+    if let Some(error) = &view.bus_error {
+        screen::line(match view.share_error {
+            None => "NATS             no answer; what is said here comes from the share alone",
+            Some(_) => "NATS             no answer either",
+        });
         screen::line(error);
     }
-    for warning in &view.warnings {
-        screen::line(format!("warning: {warning}"));
+    for alert in view.alerts.iter().filter(|alert| alert.code != Code::Bus01.as_str()) {
+        screen::line(format!("ALERT            {}", alert.line()));
     }
     if view.services.is_empty() {
         return;

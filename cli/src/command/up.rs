@@ -12,11 +12,14 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::args::Folder;
+use crate::command::daemon;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::folder::FleetFolder;
 use crate::{nats_server, screen};
 
+/// What `daemon` calls an agent.
+const AGENT: &str = "agent";
 /// How long a child may take to end by itself.
 const END: Duration = Duration::from_secs(10);
 /// Longest wait before a dead child is started again.
@@ -26,17 +29,24 @@ const SETTLED: Duration = Duration::from_secs(60);
 
 /// Runs until it is told to stop.
 pub(crate) async fn run(args: Folder) -> Outcome {
-    let folder = FleetFolder::open(&args.dir)?;
+    let folder = FleetFolder::open_with_any_agent(&args.dir)?;
     let no_signal =
         |error: std::io::Error| Failure::new(Exit::Failed, format!("signals cannot be caught: {error}"));
     let mut interrupt = signal(SignalKind::interrupt()).map_err(no_signal)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(no_signal)?;
+    let mut gone = std::pin::pin!(async move {
+        match args.attached {
+            true => daemon::input_ends().await,
+            false => std::future::pending().await,
+        }
+    });
     folder.warn_of_keys();
     let program = nats_server::find()?;
     let mut nats = tokio::select! {
         started = nats_server::start(&program, &folder) => started?,
         _ = interrupt.recv() => return Ok(Exit::Interrupted),
         _ = terminate.recv() => return Ok(Exit::Done),
+        () = &mut gone, if args.attached => return Ok(Exit::Done),
     };
     screen::line(format!("nats-server answers at {}", folder.operator.nats.url));
 
@@ -59,6 +69,7 @@ pub(crate) async fn run(args: Folder) -> Outcome {
         tokio::select! {
             _ = interrupt.recv() => break Ok(Exit::Interrupted),
             _ = terminate.recv() => break Ok(Exit::Done),
+            () = &mut gone, if args.attached => break Ok(Exit::Done),
             Some(ended) = children.join_next() => {
                 if let Ok(Err(failure)) = ended {
                     break Err(failure);
@@ -106,7 +117,7 @@ fn services(folder: &FleetFolder) -> Result<Vec<Service>, Failure> {
     let agents = folder
         .agents
         .iter()
-        .map(|(file, config)| service("agent", format!("agent {}", config.agent.service), file));
+        .map(|(file, config)| service(AGENT, format!("agent {}", config.agent.service), file));
     Ok(coordinators.chain(agents).collect())
 }
 
@@ -141,10 +152,25 @@ impl Service {
                 }
             };
             let code = status.as_ref().ok().and_then(ExitStatus::code);
-            if let Some(exit) =
-                [Exit::Usage, Exit::Key, Exit::Refused].into_iter().find(|exit| code == Some(*exit as i32))
-            {
-                return Err(Failure::new(exit, format!("{} cannot run; the lines above say why", self.name)));
+            let hopeless =
+                [Exit::Usage, Exit::Key, Exit::Refused].into_iter().find(|exit| code == Some(*exit as i32));
+            if let Some(exit) = hopeless {
+                let what = format!("{} cannot run; the lines above say why", self.name);
+                // One service that cannot be backed up must not keep the others from it.
+                if self.kind != AGENT {
+                    return Err(Failure::new(exit, what).next("mend it, then: muster up DIR"));
+                }
+                wait = LONGEST_WAIT;
+                screen::line(what);
+                screen::line(format!(
+                    "→ mend what {} names, or the key files that it names; the others go on, and it is tried again in {} s",
+                    PathBuf::from(&self.file).display(),
+                    wait.as_secs()
+                ));
+                tokio::select! {
+                    () = tokio::time::sleep(wait) => continue,
+                    () = told(&mut stop) => return Ok(()),
+                }
             }
             if began.elapsed() >= SETTLED {
                 wait = Duration::from_secs(1);

@@ -3,10 +3,11 @@
 
 use std::sync::Arc;
 
+use muster_protocol::ids::ServiceName;
 use muster_protocol::log::{Outcome as RoundOutcome, Pin};
 use muster_protocol::units::format_size;
 use muster_share::log::HeadMemory;
-use muster_share::verify::{Ledger, LedgerError, Progress, Report, VerifyError, read_ledger, verify};
+use muster_share::verify::{Fault, Ledger, LedgerError, Progress, Report, VerifyError, read_ledger, verify};
 use serde::Serialize;
 
 use crate::args::Verify;
@@ -35,6 +36,8 @@ struct View {
     newest_whole: Option<u64>,
     rounds: Vec<RoundLine>,
     services: Vec<ServiceLine>,
+    /// Services of the roster that none of the rounds holds.
+    missing: Vec<String>,
     damaged: Vec<DamageView>,
     objects: u64,
     bytes: u64,
@@ -152,6 +155,7 @@ fn view(share: &str, ledger: &Ledger, pin: Pin, report: &Report) -> View {
                 state: if service.whole { "whole" } else { "damaged" },
             })
             .collect(),
+        missing: missing(ledger, report),
         damaged: report
             .damaged
             .iter()
@@ -188,37 +192,80 @@ fn print(share: &str, ledger: &Ledger, report: &Report) {
         }
     }
     let (rounds, services) = (report.rounds.len() as u64, report.services.len());
+    let missing = missing(ledger, report);
     let read = format!(
         "{}, {} {}",
         count(report.objects, "object"),
         format_size(report.bytes),
         if report.opened { "read, opened and compared" } else { "read and hashed" }
     );
+    let whole = report.services.iter().filter(|service| service.whole).count();
+    let of = whole_of(whole, services + missing.len());
     if report.is_whole() {
-        screen::line(format!(
-            "{}, {} of {services} services are whole: {read}",
-            count(rounds, "round"),
-            services
-        ));
+        screen::line(format!("{}, {of}: {read}", count(rounds, "round")));
+        say_missing(rounds, &missing);
         return;
     }
-    let whole = report.services.iter().filter(|service| service.whole).count();
     let newest = match report.newest_whole() {
         Some(number) => format!("newest whole round: {number}"),
         None => "no round is whole".to_owned(),
     };
-    screen::line(format!(
-        "{whole} of {services} services are whole, {newest}. {read}. VERIFY-01: prune nothing until this is mended."
-    ));
+    screen::line(format!("{of}, {newest}. {read}. VERIFY-01: prune nothing until this is mended."));
+    say_missing(rounds, &missing);
     let hurt: Vec<_> =
         report.services.iter().filter(|service| !service.whole).map(|s| s.service.as_str()).collect();
-    if !hurt.is_empty() {
-        let step = format!("→ muster start --services {} --wait", hurt.join(","));
-        screen::line(format!("{step}     uploads what is missing again from the live service"));
+    let newest = report.rounds.iter().map(|round| round.number).max();
+    if newest.is_some() && newest == report.newest_whole() {
+        screen::line("→ new rounds are whole again; the damaged ones stay damaged, whatever is uploaded");
+    } else if !hurt.is_empty() {
+        // An object that is there is not written again, whatever it holds.
+        let move_first = match report.damaged.iter().any(|found| found.damage.fault != Fault::Missing) {
+            true => "move it out of the share and keep it, then: ",
+            false => "",
+        };
+        screen::line(format!(
+            "→ {move_first}muster start --services {} --wait   uploads its chunks again from the live service",
+            hurt.join(",")
+        ));
     }
     if report.damaged.iter().any(|found| found.damage.service().is_none()) {
         screen::line(
             "→ bring these objects back from a copy of the share: their hashes or signatures tell the right one",
         );
+    }
+}
+
+/// `1 of 2 services is whole`
+fn whole_of(whole: usize, all: usize) -> String {
+    let verb = if whole == 1 { "is" } else { "are" };
+    format!("{whole} of {} {verb} whole", screen::plural(all, "service"))
+}
+
+/// Services of the roster that none of the checked rounds holds.
+fn missing(ledger: &Ledger, report: &Report) -> Vec<String> {
+    let checked = |service: &ServiceName| report.services.iter().any(|found| found.service == *service);
+    let roster = ledger.state.services();
+    roster.into_iter().filter(|service| !checked(service)).map(|service| service.to_string()).collect()
+}
+
+fn say_missing(rounds: u64, missing: &[String]) {
+    if !missing.is_empty() {
+        screen::line(format!(
+            "not in {}: {}   (muster status names the newest round of each)",
+            if rounds == 1 { "this round" } else { "any of these rounds" },
+            missing.join(", ")
+        ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::whole_of;
+
+    #[test]
+    fn services_are_counted_over_the_whole_roster() {
+        assert_eq!(whole_of(1, 1), "1 of 1 service is whole");
+        assert_eq!(whole_of(1, 3), "1 of 3 services is whole");
+        assert_eq!(whole_of(2, 2), "2 of 2 services are whole");
     }
 }

@@ -1,5 +1,7 @@
 //! `muster watch [ROUND]`: follows a round to its end. Without a name it is the newest open one.
 
+use std::sync::OnceLock;
+
 use crate::args::Watch;
 use crate::exit::Exit;
 use crate::failure::Outcome;
@@ -10,6 +12,11 @@ use crate::screen;
 
 /// Follows it.
 pub(crate) async fn run(args: Watch) -> Outcome {
+    let followed = OnceLock::new();
+    follow::until_interrupted(watch(args, &followed), &followed).await
+}
+
+async fn watch(args: Watch, followed: &OnceLock<String>) -> Outcome {
     let operator = fleet::operator(args.contact.config.as_deref())?;
     let leader = match Leader::connect(&operator).await {
         Ok(leader) => Some(leader),
@@ -32,6 +39,8 @@ pub(crate) async fn run(args: Watch) -> Outcome {
         }
         return Ok(Exit::Done);
     };
+    let number = fleet.state().rounds.get(&round).map(|state| state.open.number.to_string());
+    drop(followed.set(number.unwrap_or_else(|| round.to_string())));
     let view = follow::follow(&mut fleet, leader.as_ref(), round, args.timeout.0, show).await?;
     Ok(follow::finish(&view, show))
 }

@@ -93,10 +93,12 @@ impl Stage {
             Failure::new(Exit::Failed, "muster up cannot be started").because(error.to_string())
         };
         let log = fs::File::options().create(true).append(true).open(self.log()).map_err(failed)?;
-        let mut command = operator.command(&[Path::new("up"), &self.path("fleet")]);
+        let mut command = operator.command(&[Path::new("up"), Path::new("--attached"), &self.path("fleet")]);
         // A group of its own: Ctrl-C reaches the demo alone, which then stops the fleet in order.
         command
             .process_group(0)
+            // Its end tells the fleet that the demo is gone, however that came about.
+            .stdin(Stdio::piped())
             .stdout(Stdio::from(log.try_clone().map_err(failed)?))
             .stderr(Stdio::from(log));
         // Whoever leads anew knows an agent by its next heartbeat; nobody watches a demo for the usual 15 s.

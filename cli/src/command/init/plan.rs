@@ -62,6 +62,9 @@ impl Plan {
         let share = absolute_url(&args.share)?;
         let share_folder = share_folder(&share).map(|folder| real(&folder)).transpose()?;
         apart(&dir, &kit, &root, share_folder.as_deref())?;
+        if let Some(share) = &share_folder {
+            no_source_holds(share, &services)?;
+        }
         for (option, folder) in [("DIR", &dir), ("--kit", &kit), ("--root", &root)] {
             empty(option, folder)?;
         }
@@ -202,6 +205,31 @@ fn apart(dir: &Path, kit: &Path, root: &Path, share: Option<&Path>) -> Result<()
     Ok(())
 }
 
+/// A source that holds the share would back its own backups up, more of them each round. One on another file system
+/// is passed over by the source.
+fn no_source_holds(share: &Path, services: &[Service]) -> Result<(), Failure> {
+    use std::os::unix::fs::MetadataExt;
+    let device = |path: &Path| {
+        path.ancestors().find_map(|part| std::fs::metadata(part).ok()).map(|metadata| metadata.dev())
+    };
+    for service in services {
+        for source in &service.sources {
+            let SourceTable::Files(table) = source else { continue };
+            let path = std::fs::canonicalize(&table.path).unwrap_or_else(|_| table.path.clone());
+            let within = share.starts_with(&path) && device(share) == device(&path);
+            if within || path.starts_with(share) {
+                let (service, path) = (&service.name, path.display());
+                return Err(Failure::usage(format!(
+                    "--service {service}: {path} and the share lie in each other"
+                ))
+                .because("Each round would back up the backups before it.")
+                .next("give the share a folder outside every source"));
+            }
+        }
+    }
+    Ok(())
+}
+
 fn empty(option: &str, folder: &Path) -> Result<(), Failure> {
     match std::fs::read_dir(folder) {
         Ok(mut entries) => match entries.next() {
@@ -209,7 +237,14 @@ fn empty(option: &str, folder: &Path) -> Result<(), Failure> {
             Some(_) => Err(Failure::usage(format!("{option}: {} is not empty", folder.display()))
                 .next("give a folder that is absent or empty")),
         },
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => match folder.parent() {
+            Some(parent) if !parent.exists() => {
+                Err(Failure::usage(format!("{option}: {} is not there to make it in", parent.display()))
+                    .because("If it is a medium that you can take away, it may not be mounted.")
+                    .next(format!("mkdir -p {}", parent.display())))
+            }
+            Some(_) | None => Ok(()),
+        },
         Err(error) => {
             Err(Failure::usage(format!("{option}: {} cannot be used as a folder", folder.display()))
                 .because(error.to_string())
@@ -239,7 +274,7 @@ async fn no_fleet_yet(share: &str, folder: Option<&Path>) -> Result<(), Failure>
     match store.head(&ObjectPath::Format).await {
         Err(StoreError::NotFound { .. }) => Ok(()),
         Ok(_) => Err(Failure::usage(format!("--share {share} holds a fleet already"))
-            .next("give another folder; to get that fleet's folder back: muster rebuild")),
+            .next("give another folder, or go on with the folder of the fleet that uses this share")),
         Err(error) => Err(error.into()),
     }
 }
@@ -290,7 +325,7 @@ fn real(path: &Path) -> Result<PathBuf, Failure> {
 
 #[cfg(test)]
 mod tests {
-    use super::{apart, services};
+    use super::{apart, no_source_holds, services};
     use std::path::Path;
 
     #[test]
@@ -317,6 +352,19 @@ mod tests {
         }
         let twice = ["a=files:/x", "a=files:/x"].map(str::to_owned);
         assert!(services(&twice).expect_err("twice").to_string().contains("reads the same"));
+    }
+
+    #[test]
+    fn a_source_never_holds_the_share() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().canonicalize().expect("there");
+        for (source, share, fine) in
+            [("data", "data/share", false), ("share/x", "share", false), ("data", "share", true)]
+        {
+            let spec = format!("a=files:{}", path.join(source).display());
+            let services = services(&[spec]).expect("valid");
+            assert_eq!(no_source_holds(&path.join(share), &services).is_ok(), fine, "{source} {share}");
+        }
     }
 
     #[test]

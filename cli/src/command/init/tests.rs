@@ -26,7 +26,7 @@ fn arguments(base: &Path, more: &[&str]) -> Init {
         }
     }
     if !more.contains(&"--service") {
-        words.extend(["--service".to_owned(), format!("etc=files:{}", base.display())]);
+        words.extend(["--service".to_owned(), format!("etc=files:{}", at("data"))]);
     }
     words.extend(more.iter().map(|word| word.replace("BASE", &base.display().to_string())));
     let command = Arguments::try_parse_from(words).expect("a valid command line").command;
@@ -51,7 +51,9 @@ fn everything(base: &Path) -> Vec<PathBuf> {
 }
 
 fn base() -> TempDir {
-    tempfile::tempdir().expect("temporary folder")
+    let base = tempfile::tempdir().expect("temporary folder");
+    fs::create_dir(base.path().join("data")).expect("made");
+    base
 }
 
 async fn refused(base: &Path, more: &[&str]) -> Failure {
@@ -152,7 +154,7 @@ async fn bad_input_leaves_nothing_behind() {
         (vec!["--kit", "BASE/fleet/kit"], Exit::Usage, "--kit (BASE/fleet/kit) lies within DIR"),
         (vec!["--kit", "BASE/share/kit"], Exit::Usage, "lies within --share"),
         (vec!["--kit", "BASE/file"], Exit::Usage, "cannot be used as a folder"),
-        (vec!["--kit", "BASE/none/kit"], Exit::Usage, "cannot be made"),
+        (vec!["--kit", "BASE/none/kit"], Exit::Usage, "→ mkdir -p BASE/none"),
         (vec!["--root", "BASE/kit/root"], Exit::Usage, "--root (BASE/kit/root) lies within --kit"),
         (vec!["--recipient", "age1nonsense"], Exit::Usage, "--recipient number 1"),
         (vec!["--share", "s3://bucket"], Exit::Usage, "not supported"),

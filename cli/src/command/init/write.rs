@@ -6,6 +6,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use muster_agent::config::{AgentConfig, Config as AgentFile, EngineConfig};
+use muster_agent::source::config::SourceTable;
 use muster_coordinator::config::{Config as CoordinatorFile, CoordinatorConfig, LeadConfig, RoundConfig};
 use muster_protocol::config::{BusConfig, LogConfig, ShareConfig, TelemetryConfig};
 use muster_protocol::envelope::Signer;
@@ -91,7 +92,8 @@ fn agents(plan: &Plan, keys: &Keys, writer: &mut Writer<'_>) -> Result<(), Failu
             engine: EngineConfig::default(),
             log: LogConfig::default(),
             telemetry: TelemetryConfig::default(),
-            source: service.sources.clone(),
+            source: SourceTable::spelled_out(service.sources.clone())
+                .expect("sources of a checked plan have names of their own"),
             base: plan.dir.join("agents"),
         };
         let folder = plan.dir.join("agents");
