@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 use muster_protocol::alert::Code;
+use muster_protocol::causes::causes;
 use muster_protocol::document::{ManifestSlice, ObjectRef, Receipt};
 use muster_protocol::envelope::{Payload, open_as};
 use muster_protocol::ids::{KeyId, ObjectId, ServiceName};
@@ -41,7 +42,7 @@ fn damaged(reason: String) -> CheckFailure {
 fn unread(error: &StoreError) -> CheckFailure {
     match error {
         StoreError::NotFound { .. } | StoreError::TooLong { .. } | StoreError::Damaged { .. } => {
-            damaged(crate::scribe::causes(error))
+            damaged(causes(error))
         }
         StoreError::AlreadyExists { .. }
         | StoreError::Full { .. }
@@ -50,7 +51,7 @@ fn unread(error: &StoreError) -> CheckFailure {
         | StoreError::Unreachable { .. }
         | StoreError::InvalidPath { .. }
         | StoreError::TimedOut { .. }
-        | StoreError::Io { .. } => CheckFailure::Unavailable { reason: crate::scribe::causes(error) },
+        | StoreError::Io { .. } => CheckFailure::Unavailable { reason: causes(error) },
     }
 }
 
@@ -90,8 +91,7 @@ pub(crate) async fn packs_of(
         }
         let path = slice_path(&receipt.service, object, SlicePart::Packs);
         let bytes = read_object(store, &path, &object.id, object.size).await?;
-        let list = PackList::decode(&bytes)
-            .map_err(|e| damaged(format!("{path}: {}", crate::scribe::causes(&e))))?;
+        let list = PackList::decode(&bytes).map_err(|e| damaged(format!("{path}: {}", causes(&e))))?;
         for row in list.packs {
             if !numbers.insert(row.number) {
                 return Err(damaged(format!("pack number {} is listed twice", row.number)));
@@ -120,8 +120,7 @@ pub(crate) async fn swept_objects(
         if ObjectId::of(&bytes) != list {
             return Err(damaged(format!("{path} does not have the hash that it is named by")));
         }
-        let parsed = parse_object_list(&bytes)
-            .map_err(|e| damaged(format!("{path}: {}", crate::scribe::causes(&e))))?;
+        let parsed = parse_object_list(&bytes).map_err(|e| damaged(format!("{path}: {}", causes(&e))))?;
         objects.extend(parsed);
     }
     Ok(objects)
@@ -137,8 +136,8 @@ pub(crate) async fn check(store: Arc<dyn Store>, case: Case) -> Result<ManifestS
     }
     let path = slice_path(service, &own, SlicePart::Receipt);
     let bytes = read_object(store, &path, &own.id, own.size).await?;
-    let (key, receipt) = open_as::<Receipt>(&bytes, &state.fleet)
-        .map_err(|e| refused(format!("{path}: {}", crate::scribe::causes(&e))))?;
+    let (key, receipt) =
+        open_as::<Receipt>(&bytes, &state.fleet).map_err(|e| refused(format!("{path}: {}", causes(&e))))?;
     if key != case.agent {
         return Err(refused(format!(
             "the receipt is signed by key {}, not by the service's agent",

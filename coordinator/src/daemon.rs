@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use muster_bus::{Bus, BusError, ConnectError, NatsBus, NatsConfig, Streams};
 use muster_protocol::alert::Code;
+use muster_protocol::causes::causes;
 use muster_protocol::envelope::Signer;
 use muster_protocol::log::{Pin, Role};
 use muster_protocol::pem;
@@ -25,7 +26,7 @@ use crate::desk::{self, Left, Setting};
 use crate::intake::{self, Ignored};
 use crate::publisher;
 use crate::query::{Answer, Query};
-use crate::scribe::{self, ScribeError, causes};
+use crate::scribe::{self, ScribeError};
 
 /// Why a coordinator ends.
 #[derive(Debug, thiserror::Error)]
@@ -288,7 +289,7 @@ struct Waiting {
 
 impl Waiting {
     /// Tries until it works; none when told to stop. Says once that it waits, and once that the wait is over.
-    async fn wait_for<T, E: std::error::Error, F: Future<Output = Result<T, E>>>(
+    async fn wait_for<T, E: std::error::Error + 'static, F: Future<Output = Result<T, E>>>(
         mut self,
         mut connect: impl FnMut() -> F,
         transient: impl Fn(&E) -> bool,

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use muster_bus::{Bus, BusError, Job, Message, Reply};
+use muster_protocol::causes::causes;
 use muster_protocol::envelope::{Payload, open_as};
 use muster_protocol::ids::{FleetId, KeyId};
 use muster_protocol::message::{Format, Heartbeat, Hello, Notice, Progress, Trigger, TriggerError};
@@ -126,7 +127,7 @@ pub(crate) async fn listen(
 
 fn signed(subjects: &Subjects, fleet: &FleetId, message: Message) -> Result<Input, String> {
     fn open<P: Payload>(message: &Message, fleet: &FleetId) -> Result<(KeyId, P), String> {
-        open_as::<P>(&message.payload, fleet).map_err(|e| crate::scribe::causes(&e))
+        open_as::<P>(&message.payload, fleet).map_err(|e| causes(&e))
     }
     let subject = subjects.parse(&message.subject).ok_or("the subject is none of ours")?;
     let (input, service, said) = match subject {

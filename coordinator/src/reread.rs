@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt, stream};
+use muster_protocol::causes::causes;
 use muster_protocol::document::{ManifestSlice, ObjectRef, Receipt};
 use muster_protocol::envelope::open_as;
 use muster_protocol::ids::{FleetId, ObjectId, RoundId};
@@ -31,7 +32,7 @@ pub(crate) async fn reread(
         let (_, receipt) = open_as::<Receipt>(&bytes, &fleet).map_err(|e| {
             CheckFailure::Refused(muster_protocol::round::Failure {
                 code: muster_protocol::alert::Code::Verify01,
-                reason: format!("{path}: {}", crate::scribe::causes(&e)),
+                reason: format!("{path}: {}", causes(&e)),
                 permanent: true,
             })
         })?;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use muster_protocol::causes::causes;
 use muster_protocol::entropy::random;
 use muster_protocol::envelope::Signer;
 use muster_protocol::ids::{KeyId, Nonce};
@@ -211,18 +212,6 @@ async fn run(
             }
         }
     }
-}
-
-/// An error with its causes in one line.
-pub(crate) fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 async fn write(log: &mut Log, signer: &Signer, epoch: u64, entry: Entry) -> Result<(), ScribeError> {

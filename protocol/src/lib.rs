@@ -6,6 +6,7 @@
 
 pub mod age;
 pub mod alert;
+pub mod causes;
 pub mod config;
 pub mod document;
 pub mod entropy;

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use muster_bus::{Bus, ConnectError, Limits, NatsBus, NatsConfig, Streams};
+use muster_protocol::causes::causes;
 use muster_protocol::ids::{FleetName, ServiceName};
 use muster_protocol::retry::Retry;
 use muster_protocol::subject::{Subject, Subjects};
@@ -14,7 +15,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::error::DaemonError;
-use super::said::{Condition, chain};
+use super::said::Condition;
 
 /// Documents that an agent buffers before it drops: it needs only the newest.
 const BUFFERED_DOCUMENTS: usize = 256;
@@ -100,8 +101,8 @@ where
                 return Ok(Some(found));
             }
             Err(error) if waits(&error) => {
-                if missing.wrong(&chain(&error)) {
-                    tracing::warn!(at, error = chain(&error), "waiting for the {what}");
+                if missing.wrong(&causes(&error)) {
+                    tracing::warn!(at, error = causes(&error), "waiting for the {what}");
                 }
             }
             Err(error) => return Err(error),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use muster_protocol::age::Recipient;
 use muster_protocol::alert::Code;
+use muster_protocol::causes::causes;
 use muster_protocol::ids::{Nonce, ObjectId};
 use muster_protocol::log::Head;
 use muster_protocol::message::Stage as Told;
@@ -17,7 +18,6 @@ use zeroize::Zeroizing;
 use super::capturer::{Capturer, Failure, Gauged, Job, Written};
 use super::error::DaemonError;
 use super::identity::Identity;
-use super::said::chain;
 use crate::config::Config;
 use crate::engine::{
     CancelFlag, CaptureRequest, Captured, Engine, EngineConfig, EngineError, Progress, Stage, chunk_key,
@@ -176,5 +176,5 @@ impl Capturer for EngineCapturer {
 }
 
 fn failure(error: &EngineError) -> Failure {
-    Failure { code: error.code(), reason: chain(error), permanent: error.is_permanent() }
+    Failure { code: error.code(), reason: causes(error), permanent: error.is_permanent() }
 }

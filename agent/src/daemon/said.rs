@@ -1,5 +1,6 @@
 //! Saying things once: a condition when it begins, changes and ends, and what was passed over once a minute.
 
+use muster_protocol::causes::causes;
 use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,18 +10,6 @@ use tokio::time::Instant;
 
 /// Between two lines about what was passed over.
 const EVERY: Duration = Duration::from_secs(60);
-
-/// An error with its causes, in one line.
-pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
-}
 
 /// Something that is right or wrong; tells when that changes.
 #[derive(Debug, Default)]
@@ -62,7 +51,7 @@ impl PassedOver {
             return;
         }
         let more = count - self.told - 1;
-        tracing::warn!(what, why = chain(why), more, "a message was passed over");
+        tracing::warn!(what, why = causes(why), more, "a message was passed over");
         self.told = count;
         self.told_at = Some(Instant::now());
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use muster_protocol::alert::Code;
+use muster_protocol::causes::causes;
 use muster_protocol::ids::{RoundId, ServiceName};
 use muster_protocol::log::State;
 use muster_share::store::Store;
@@ -15,7 +16,6 @@ use tracing::Instrument;
 
 use super::capturer::{Capturer, Failure, Job};
 use super::refused::{Lists, refused};
-use super::said::chain;
 
 /// Everything that a capture depends on.
 pub(crate) struct Task<C: Capturer> {
@@ -51,7 +51,7 @@ impl<C: Capturer> Task<C> {
             Ok(refused) => refused,
             Err(error) => {
                 let (code, permanent) = (error.code(), error.is_permanent());
-                return (lists, Err(Failure { code, reason: chain(&error), permanent }));
+                return (lists, Err(Failure { code, reason: causes(&error), permanent }));
             }
         };
         let job = Job { round: self.round, keyset, recipients: self.log.recipients(), refused };

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use futures::{StreamExt, stream};
+use muster_protocol::causes::causes;
 use muster_share::entry::Entry;
 use muster_share::layout::ObjectPath;
 use muster_share::pack::{PackError, PackReader, Unlock};
@@ -321,14 +322,4 @@ fn finish(
         report.more_warnings += more;
     }
     Ok(())
-}
-
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text = format!("{text}: {cause}");
-        next = cause.source();
-    }
-    text
 }

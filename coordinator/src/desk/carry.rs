@@ -1,6 +1,7 @@
 //! Effects: what a machine wants done becomes a task, and what the task brings back an event.
 
 use muster_protocol::alert::Code;
+use muster_protocol::causes::causes;
 use muster_protocol::document::{Manifest, Receipt};
 use muster_protocol::envelope::{Payload, open_as};
 use muster_protocol::ids::{RoundId, ServiceName};
@@ -13,7 +14,7 @@ use muster_share::layout::{ObjectPath, Prefix, SlicePart};
 use muster_share::store::Listed;
 
 use crate::check::{self, Case};
-use crate::scribe::{Entry, ScribeError, causes, unix_now};
+use crate::scribe::{Entry, ScribeError, unix_now};
 use crate::{manifest, reread};
 
 use super::requests::{refused, send_trigger_reply};

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use muster_bus::{Job, Reply};
+use muster_protocol::causes::causes;
 use muster_protocol::entropy::random;
 use muster_protocol::ids::{Nonce, RoundId};
 use muster_protocol::log::{Open, Scope};
@@ -10,7 +11,7 @@ use muster_protocol::message::{Format, Trigger, TriggerError, TriggerReply, Trig
 use muster_protocol::round::{Admission, Overlap, Phase, Start, admit};
 use muster_share::entropy::OsEntropy;
 
-use crate::scribe::{causes, unix_now};
+use crate::scribe::unix_now;
 
 use super::{Desk, JOB_AGAIN, MAX_QUEUED, Request};
 

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::causes::causes;
 use crate::ids::{FleetId, KeyId, ObjectId};
 use crate::log::body::{
     Adopt, Body, Commit, Config, End, Epoch, Genesis, Hold, Keyset, Open, Outcome, Prune, Pruned, Roster,
@@ -114,14 +115,14 @@ impl State {
 
     fn genesis(&mut self, bytes: &[u8]) -> Result<(), ReplayError> {
         let bad = |why: String| ReplayError::Genesis { why };
-        let record = record::parse(bytes).map_err(|e| bad(describe(&e)))?;
+        let record = record::parse(bytes).map_err(|e| bad(causes(&e)))?;
         if record.kind != Genesis::KIND || record.number != 0 || record.previous != GENESIS_HEAD {
             return Err(bad(format!("it is a {} record number {}", record.kind, record.number)));
         }
         if record.version != 1 {
             return Err(ReplayError::UnknownKind { number: 0, kind: record.kind, version: record.version });
         }
-        let genesis: Genesis = record.body().map_err(|e| bad(describe(&e)))?;
+        let genesis: Genesis = record.body().map_err(|e| bad(causes(&e)))?;
         if FleetId::derive(&record.signer, &genesis.salt) != record.fleet {
             return Err(bad("its fleet id is not made of its root key".into()));
         }
@@ -147,7 +148,7 @@ impl State {
     fn link(&self, number: u64, bytes: &[u8]) -> Result<Result<Record, String>, ReplayError> {
         let record = match record::parse(bytes) {
             Ok(record) => record,
-            Err(error) => return Ok(Err(describe(&error))),
+            Err(error) => return Ok(Err(causes(&error))),
         };
         if record.fleet != self.fleet {
             return Ok(Err(format!("it belongs to fleet {}", record.fleet.short())));
@@ -218,7 +219,7 @@ impl State {
         record: &Record,
         previous: impl Fn(&B) -> Option<ObjectId>,
     ) -> Result<Statement<B>, String> {
-        let statement: Statement<B> = record.statement().map_err(|e| describe(&e))?;
+        let statement: Statement<B> = record.statement().map_err(|e| causes(&e))?;
         if previous(&statement.body) != self.statements.get(B::KIND).copied() {
             return Err(format!("it does not follow the last {}", B::KIND));
         }
@@ -368,7 +369,7 @@ impl State {
     }
 
     fn take_lead(&mut self, record: &Record) -> Result<(), String> {
-        let body: Epoch = record.body().map_err(|e| describe(&e))?;
+        let body: Epoch = record.body().map_err(|e| causes(&e))?;
         if !self.is_coordinator(&record.signer) {
             return Err(format!("key {} is no coordinator's", record.signer.short()));
         }
@@ -398,7 +399,7 @@ impl State {
     }
 
     fn open(&mut self, record: &Record) -> Result<(), String> {
-        let open: Open = record.body().map_err(|e| describe(&e))?;
+        let open: Open = record.body().map_err(|e| causes(&e))?;
         self.need_lead(record, open.epoch)?;
         if self.rounds.contains_key(&open.round) {
             return Err("the round exists already".into());
@@ -421,7 +422,7 @@ impl State {
     }
 
     fn commit(&mut self, record: &Record) -> Result<(), String> {
-        let commit: Commit = record.body().map_err(|e| describe(&e))?;
+        let commit: Commit = record.body().map_err(|e| causes(&e))?;
         self.need_lead(record, commit.epoch)?;
         if !matches!(commit.outcome, Outcome::Complete | Outcome::Partial) {
             return Err(format!("a commit cannot be {}", commit.outcome.as_str()));
@@ -435,7 +436,7 @@ impl State {
     }
 
     fn verified(&mut self, record: &Record) -> Result<(), String> {
-        let body: Verified = record.body().map_err(|e| describe(&e))?;
+        let body: Verified = record.body().map_err(|e| causes(&e))?;
         self.need_lead(record, body.epoch)?;
         let round = self.rounds.get_mut(&body.round).ok_or("it verifies a round that was never opened")?;
         if round.swept {
@@ -452,7 +453,7 @@ impl State {
     }
 
     fn end(&mut self, record: &Record) -> Result<(), String> {
-        let end: End = record.body().map_err(|e| describe(&e))?;
+        let end: End = record.body().map_err(|e| causes(&e))?;
         self.need_lead(record, end.epoch)?;
         if matches!(end.outcome, Outcome::Complete | Outcome::Partial) {
             return Err("only a commit makes a round complete or partial".into());
@@ -466,7 +467,7 @@ impl State {
     }
 
     fn prune(&mut self, record: &Record) -> Result<(), String> {
-        let prune: Prune = record.body().map_err(|e| describe(&e))?;
+        let prune: Prune = record.body().map_err(|e| causes(&e))?;
         self.need_lead(record, prune.epoch)?;
         if prune
             .rounds
@@ -480,7 +481,7 @@ impl State {
     }
 
     fn sweep(&mut self, record: &Record) -> Result<(), String> {
-        let sweep: Sweep = record.body().map_err(|e| describe(&e))?;
+        let sweep: Sweep = record.body().map_err(|e| causes(&e))?;
         if !matches!(self.role(&record.signer), Some(Role::Pruner)) {
             return Err(format!("key {} is no pruner's", record.signer.short()));
         }
@@ -511,7 +512,7 @@ impl State {
     }
 
     fn pruned(&mut self, record: &Record) -> Result<(), String> {
-        let pruned: Pruned = record.body().map_err(|e| describe(&e))?;
+        let pruned: Pruned = record.body().map_err(|e| causes(&e))?;
         if !matches!(self.role(&record.signer), Some(Role::Pruner)) {
             return Err(format!("key {} is no pruner's", record.signer.short()));
         }
@@ -521,16 +522,4 @@ impl State {
         }
         Ok(())
     }
-}
-
-/// An error with its causes in one line: void slots and ineffective records are told, not thrown.
-fn describe(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

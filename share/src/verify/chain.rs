@@ -6,12 +6,13 @@
 use std::collections::BTreeMap;
 
 use muster_protocol::age::{Identity, Recipient};
+use muster_protocol::causes::causes;
 use muster_protocol::document::{Manifest, ManifestSlice, ObjectRef, Receipt};
 use muster_protocol::envelope::{Payload, open_as};
 use muster_protocol::ids::{KeyId, ServiceName};
 use muster_protocol::log::{Member, Role, RoundPhase, RoundState, State};
 
-use super::damage::{Damage, Trouble, causes, read};
+use super::damage::{Damage, Trouble, read};
 use crate::layout::{ObjectPath, SlicePart};
 use crate::lists::{IndexRoot, ListedPack, MAX_CHUNK_INDEX_LEN, MAX_INDEX_LEN, MAX_PACK_LIST_LEN, PackList};
 use crate::sealed::{PackContext, Unlock};

@@ -7,8 +7,9 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use muster_protocol::age::Identity;
+use muster_protocol::causes::causes;
 
-use super::damage::{Damage, Trouble, causes};
+use super::damage::{Damage, Trouble};
 use crate::chunk::ChunkKey;
 use crate::entry::Extent;
 use crate::layout::ObjectPath;

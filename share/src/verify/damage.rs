@@ -175,15 +175,3 @@ pub(super) async fn read(
     let bytes = fetch(store, path, want, most).await?;
     if ObjectId::of(&bytes) == *id { Ok(bytes) } else { Err(Damage::new(path.clone(), Fault::Hash).into()) }
 }
-
-/// An error and what caused it, in one line.
-pub(super) fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
-}

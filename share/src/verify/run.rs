@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use muster_protocol::age::{Identity, Recipient};
+use muster_protocol::causes::causes;
 use muster_protocol::document::Receipt;
 use muster_protocol::ids::{ObjectId, ServiceName};
 use muster_protocol::log::{RoundState, State};
@@ -21,7 +22,7 @@ use super::chain::{
     slice_path, wanted_keys,
 };
 use super::content::{ExtentReader, Opening, trouble};
-use super::damage::{Damage, Fault, Trouble, causes, fetch};
+use super::damage::{Damage, Fault, Trouble, fetch};
 use super::ledger::Ledger;
 use super::report::{Findings, Report, RoundReport, ServiceReport};
 use super::select::{RoundSelector, SelectError};

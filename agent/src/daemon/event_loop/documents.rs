@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use muster_bus::BusError;
+use muster_protocol::causes::causes;
 use muster_protocol::ids::RoundId;
 use muster_protocol::log::{RoundPhase, State};
 use muster_protocol::slice::Event;
@@ -13,7 +14,6 @@ use tokio::time::Instant;
 use super::super::belief::{Arrival, Channel, Ignored, Order, Wish};
 use super::super::capturer::Capturer;
 use super::super::reader::{ReadError, Reader};
-use super::super::said::chain;
 
 use super::{Daemon, Report};
 
@@ -53,8 +53,8 @@ impl<C: Capturer> Daemon<C> {
             Ok(Some(bytes)) => self.document(channel, &bytes),
             Ok(None) | Err(BusError::NoStream { .. }) => {}
             Err(error) => {
-                if self.values.wrong(&chain(&error)) {
-                    tracing::warn!(error = chain(&error), "the current state cannot be read from the bus");
+                if self.values.wrong(&causes(&error)) {
+                    tracing::warn!(error = causes(&error), "the current state cannot be read from the bus");
                 }
                 return;
             }
@@ -95,10 +95,10 @@ impl<C: Capturer> Daemon<C> {
                 self.judge();
             }
             Err(error) => {
-                if self.share.wrong(&chain(&error)) {
+                if self.share.wrong(&causes(&error)) {
                     tracing::error!(
                         share = self.store.describe(),
-                        error = chain(&error),
+                        error = causes(&error),
                         "the log cannot be read; waiting until it can"
                     );
                 }

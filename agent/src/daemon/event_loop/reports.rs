@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use muster_protocol::causes::causes;
 use muster_protocol::ids::RoundId;
 use muster_protocol::message::Verdict;
 use muster_protocol::slice::Event;
 
 use super::super::belief::Channel;
 use super::super::capturer::{Capturer, Failure, Written};
-use super::super::said::chain;
 use super::super::talk::{TalkError, Welcomed};
 
 use super::{Daemon, Report};
@@ -107,7 +107,7 @@ impl<C: Capturer> Daemon<C> {
         if error.is_suspicious() {
             self.passed_over.add(what, error);
         } else {
-            tracing::debug!(what, error = chain(error), "nobody answered; asking again");
+            tracing::debug!(what, error = causes(error), "nobody answered; asking again");
         }
     }
 
