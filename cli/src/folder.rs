@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use muster_agent::config::Config as AgentConfig;
 use muster_coordinator::config::Config as CoordinatorConfig;
 
+use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::lock::Lock;
 use crate::operator::{self, Operator};
@@ -68,6 +69,19 @@ impl FleetFolder {
                     .next("muster init DIR … makes them"));
             }
         }
+        let states = coordinators
+            .iter()
+            .map(|(file, config)| {
+                (file, config.coordinator.state.join(muster_coordinator::daemon::LOCK_FILE))
+            })
+            .chain(
+                agents
+                    .iter()
+                    .map(|(file, config)| (file, config.agent.state.join(muster_agent::daemon::LOCK_FILE))),
+            );
+        for (file, state) in states {
+            not_running(&dir, file, &state)?;
+        }
         Ok(Self { dir, operator, coordinators, agents, _lock: lock })
     }
 
@@ -79,6 +93,20 @@ impl FleetFolder {
                 path.display()
             ));
         }
+    }
+}
+
+/// A daemon on its own holds the lock of its state folder, not that of the fleet's.
+fn not_running(dir: &Path, config: &Path, lock: &Path) -> Result<(), Failure> {
+    let Ok(file) = std::fs::File::open(lock) else { return Ok(()) };
+    match file.try_lock_shared() {
+        Err(std::fs::TryLockError::WouldBlock) => Err(Failure::new(
+            Exit::Refused,
+            format!("{} is in use: {} is locked", dir.display(), lock.display()),
+        )
+        .because(format!("A daemon runs with {}.", config.display()))
+        .next("stop it first, or ask it: muster start --wait")),
+        Ok(()) | Err(std::fs::TryLockError::Error(_)) => Ok(()),
     }
 }
 

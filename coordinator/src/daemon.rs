@@ -28,6 +28,9 @@ use crate::publisher;
 use crate::query::{Answer, Query};
 use crate::scribe::{self, ScribeError};
 
+/// The file in a coordinator's state folder that a running coordinator has locked.
+pub const LOCK_FILE: &str = "coordinator.lock";
+
 /// Why a coordinator ends.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
@@ -154,7 +157,7 @@ pub async fn run_on(
     let state_dir = &config.coordinator.state;
     std::fs::create_dir_all(state_dir)
         .map_err(|source| DaemonError::State { path: state_dir.clone(), source })?;
-    let _lock = lock(state_dir.join("coordinator.lock"))?;
+    let _lock = lock(state_dir.join(LOCK_FILE))?;
     let memory = HeadMemory::at(&state_dir.join("head"));
     let round = &config.round;
     let retry = Retry::new(round.retry_first.0, round.retry_longest.0, Attempts::AtMost(round.attempts))?;

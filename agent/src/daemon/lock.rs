@@ -6,6 +6,9 @@ use std::path::Path;
 
 use super::error::DaemonError;
 
+/// The file in an agent's state folder that a running agent has locked.
+pub const LOCK_FILE: &str = "agent.lock";
+
 /// Holds the folder until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Lock {
@@ -15,7 +18,7 @@ pub(crate) struct Lock {
 impl Lock {
     /// Takes the folder, and makes it when it is not there.
     pub(crate) fn take(folder: &Path) -> Result<Self, DaemonError> {
-        let path = folder.join("agent.lock");
+        let path = folder.join(LOCK_FILE);
         std::fs::create_dir_all(folder)
             .map_err(|source| DaemonError::State { path: folder.to_owned(), source })?;
         let file = File::create(&path).map_err(|source| DaemonError::State { path: path.clone(), source })?;

@@ -53,6 +53,7 @@ use lock::Lock;
 use reader::Reader;
 
 pub use error::DaemonError;
+pub use lock::LOCK_FILE;
 
 /// The file in the state folder that remembers the highest log head.
 const HEAD_FILE: &str = "head";
