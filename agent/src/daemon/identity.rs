@@ -76,7 +76,7 @@ impl Pace {
             progress: secs(1),
             poll: secs(30),
             hello: secs(10),
-            notice: secs(60),
+            notice: secs(15),
             resend: retry(secs(1), secs(30)),
             reread: retry(secs(1), secs(30)),
             wind_down: secs(10),

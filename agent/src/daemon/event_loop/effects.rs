@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use muster_bus::Headers;
 use muster_protocol::ids::RoundId;
-use muster_protocol::slice::{Effect, Reported};
+use muster_protocol::slice::{Effect, Event, Reported};
 use tokio::sync::oneshot;
 use tracing::{Instrument, Span};
 
@@ -57,6 +57,15 @@ impl<C: Capturer> Daemon<C> {
         if let Some((_, former)) = self.talk.replace((ticket, handle)) {
             former.abort();
         }
+    }
+
+    /// What was said over the former connection may be lost with it, and so its answer: it is said again, soon.
+    pub(super) fn ask_again(&mut self) {
+        let Some((_, former)) = self.talk.take() else { return };
+        former.abort();
+        // The machine takes the one that it waits for.
+        self.handle(Event::HelloUnanswered);
+        self.handle(Event::NoticeUnanswered);
     }
 
     pub(super) fn is_current_talk(&mut self, ticket: u64) -> bool {

@@ -279,6 +279,7 @@ impl<C: Capturer> Daemon<C> {
             tracing::info!("connected to the bus again");
             self.connects = link.connects;
             self.fetch();
+            self.ask_again();
         } else if !link.connected {
             tracing::warn!("the connection to the bus is lost; it is made again as soon as a server answers");
         }
