@@ -57,8 +57,18 @@ pub(crate) struct Service {
     next_pack: u64,
     packs: Vec<ObjectRef>,
     chunks: Vec<ObjectRef>,
-    /// Gives the chunks of this many further packs another name than theirs.
-    pub(crate) misname: bool,
+    /// Which chunks get another name than theirs.
+    pub(crate) misname: Misname,
+}
+
+/// Chunks that are named wrongly, as a faulty agent would.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Misname {
+    None,
+    /// Those of files.
+    Files,
+    /// Those of files and of the entry stream.
+    All,
 }
 
 /// Bytes without a pattern, from a seed.
@@ -139,7 +149,7 @@ impl Fixture {
                 next_pack: 1,
                 packs: Vec::new(),
                 chunks: Vec::new(),
-                misname: false,
+                misname: Misname::None,
             };
             (name(service), service_state)
         });
@@ -296,6 +306,9 @@ impl Fixture {
             }
         }
         new.seal(&self.key);
+        if new.agent.misname == Misname::Files {
+            new.agent.misname = Misname::None;
+        }
         let stream = entries.into_inner();
         let extents = new.add(&stream, &self.key);
         new.seal(&self.key);
@@ -375,7 +388,8 @@ impl Packing<'_> {
             let id = self.agent.chunk_key.id(&chunk);
             if !self.agent.known.contains_key(&id) {
                 let mut compressor = Compressor::new(1).expect("zstd");
-                let written = if self.agent.misname { ChunkId::from_bytes([1; 32]) } else { id };
+                let written =
+                    if self.agent.misname != Misname::None { ChunkId::from_bytes([1; 32]) } else { id };
                 let frame = compress(&mut compressor, &[(&chunk, written)]).expect("a frame");
                 let builder = self.builder.get_or_insert_with(|| PackBuilder::new(64 * 1024));
                 let offset = builder.push(frame).expect("pushed");

@@ -12,7 +12,7 @@ use muster_share::entry::{Entry, Gap, Kind};
 use muster_share::layout::{ObjectPath, SlicePart};
 use muster_share::verify::{Fault, Progress, Report, RoundSelector, VerifyError, read_ledger, verify};
 
-use super::fixture::{Fixture, file, folder, found_below, name, noise};
+use super::fixture::{Fixture, Misname, file, folder, found_below, name, noise};
 use super::{Outcome, RecoverError, Request, Watch, recover};
 
 fn request(fixture: &Fixture, into: PathBuf) -> Request {
@@ -214,13 +214,22 @@ async fn a_misnamed_chunk_is_never_written() {
         vec![(name("a"), vec![("files", tree)])]
     };
     fixture.round(tree(None), &["b"]).await;
-    fixture.services.get_mut(&name("a")).expect("a").misname = true;
+    // A file's chunk: that file is left out, the others come.
+    fixture.services.get_mut(&name("a")).expect("a").misname = Misname::Files;
+    fixture.round(tree(Some(file("wrong", noise(3, 50_000)))), &["b"]).await;
+    let into = fixture.target("some");
+    let outcome = run(&request(&fixture, into.clone())).await.expect("what is whole is recovered");
+    assert!(!outcome.damaged.is_empty());
+    let found = found_below(&into);
+    assert_eq!(found.values().collect::<Vec<_>>(), [&noise(1, 50_000)], "{:?}", found.keys());
+
+    fixture.services.get_mut(&name("a")).expect("a").misname = Misname::All;
     fixture.round(tree(Some(file("bad", noise(2, 50_000)))), &["b"]).await;
     let into = fixture.target("into");
     // The entry stream is misnamed, too: nothing of the service can be read.
     let error = run(&request(&fixture, into.clone())).await.expect_err("damaged");
     assert!(
-        matches!(error, RecoverError::Damaged { number: Some(2), newest_intact: Some(1), .. }),
+        matches!(error, RecoverError::Damaged { number: Some(3), newest_intact: Some(2), .. }),
         "{error}"
     );
     assert!(!into.exists());
