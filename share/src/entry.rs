@@ -34,6 +34,8 @@ pub enum Gap {
     Vanished,
     /// A kind that is not kept (a socket).
     Skipped,
+    /// Some of its extended attributes could not be read; the value is the first errno. Everything else is whole.
+    Attributes(i32),
 }
 
 /// A run of a file's content.

@@ -204,12 +204,28 @@ pub(crate) fn seal_parts(
     entropy: &mut dyn Entropy,
 ) -> Result<SealedObject, SealedError> {
     let len = parts.iter().map(|part| part.len()).sum();
-    let mut sealer = Sealer::new(recipients, &[context.stanza()], len, entropy).map_err(SealedError::Seal)?;
+    let mut sealer = sealer(Vec::new(), len, recipients, context, entropy)?;
     for part in parts {
         sealer.write(part);
     }
+    Ok(finish(sealer))
+}
+
+/// Begins an object of about `plain_len` bytes of payload, in the memory of `buffer`.
+pub(crate) fn sealer(
+    buffer: Vec<u8>,
+    plain_len: usize,
+    recipients: &[Recipient],
+    context: &PackContext,
+    entropy: &mut dyn Entropy,
+) -> Result<Sealer, SealedError> {
+    Sealer::within(buffer, recipients, &[context.stanza()], plain_len, entropy).map_err(SealedError::Seal)
+}
+
+/// Encrypts and names it.
+pub(crate) fn finish(sealer: Sealer) -> SealedObject {
     let (bytes, file_key) = sealer.finish();
-    Ok(SealedObject { id: ObjectId::of(&bytes), bytes: Bytes::from(bytes), file_key })
+    SealedObject { id: ObjectId::of(&bytes), bytes: Bytes::from(bytes), file_key }
 }
 
 /// An age file whose header has verified.

@@ -53,9 +53,7 @@ impl Outlet<'_> {
         let permit =
             self.runtime.block_on(self.halt.permits().clone().acquire_owned()).map_err(|_| Stopped)?;
         let sealing = self.runtime.block_on(self.halt.sealing().acquire()).map_err(|_| Stopped)?;
-        let Sealing { recipients, context, .. } = self.sealing;
-        let sealed = open.builder.seal(recipients, context, &mut OsEntropy).map_err(EngineError::Pack);
-        let pack = self.halt.keep(sealed)?;
+        let pack = self.halt.keep(open.builder.seal().map_err(EngineError::Pack))?;
         if self.sealing.self_check {
             let checked = pack.self_check(&self.sealing.key);
             self.halt.keep(checked.map_err(|source| EngineError::SelfCheck { id: pack.id, source }))?;
@@ -93,11 +91,16 @@ impl<'a> Lane<'a> {
             return Ok(places);
         }
         let sealing = self.outlet.sealing;
-        let pack = open.get_or_insert_with(|| Open {
-            number: self.known.take_pack_number(),
-            builder: PackBuilder::new(sealing.target_bytes),
-        });
-        let mut offset = self.outlet.halt.keep(pack.builder.push(frame).map_err(EngineError::Pack))?;
+        let pack = match &mut *open {
+            Some(pack) => pack,
+            none => {
+                let Sealing { target_bytes, recipients, context, .. } = sealing;
+                let begun = PackBuilder::new(*target_bytes, Vec::new(), recipients, context, &mut OsEntropy);
+                let builder = self.outlet.halt.keep(begun.map_err(EngineError::Pack))?;
+                none.insert(Open { number: self.known.take_pack_number(), builder })
+            }
+        };
+        let mut offset = self.outlet.halt.keep(pack.builder.push(&frame).map_err(EngineError::Pack))?;
         let mut places = Vec::with_capacity(chunks.len());
         for (id, length) in chunks {
             let at = u32::try_from(offset).expect("MAX_PACK_PLAIN and one frame are less than 4 GiB");

@@ -120,6 +120,8 @@ fn read(run: &Run, mut feeder: Feeder<'_>) -> Result<Read, Stopped> {
             entries,
             recipe: report.recipe,
             tool_versions: report.tool_versions,
+            skipped: report.sockets,
+            mounts: report.mounts,
         });
     }
     feeder.finish()?;

@@ -294,6 +294,8 @@ impl Fixture {
                 entries: items.len() as u64,
                 recipe: String::new(),
                 tool_versions: BTreeMap::new(),
+                skipped: 0,
+                mounts: 0,
             };
             indexed.push(source);
             for (mut entry, content) in items {
@@ -305,13 +307,13 @@ impl Fixture {
                 entries.write(&entry).expect("written");
             }
         }
-        new.seal(&self.key);
+        new.seal();
         if new.agent.misname == Misname::Files {
             new.agent.misname = Misname::None;
         }
         let stream = entries.into_inner();
         let extents = new.add(&stream, &self.key);
-        new.seal(&self.key);
+        new.seal();
         let packs = new.packs;
         let listed = packs.iter().map(|(pack, ..)| *pack).collect();
         let index = IndexRoot {
@@ -391,23 +393,26 @@ impl Packing<'_> {
                 let written =
                     if self.agent.misname != Misname::None { ChunkId::from_bytes([1; 32]) } else { id };
                 let frame = compress(&mut compressor, &[(&chunk, written)]).expect("a frame");
-                let builder = self.builder.get_or_insert_with(|| PackBuilder::new(64 * 1024));
-                let offset = builder.push(frame).expect("pushed");
+                let builder = self.builder.get_or_insert_with(|| {
+                    PackBuilder::new(64 * 1024, Vec::new(), &[key.recipient()], self.context, &mut OsEntropy)
+                        .expect("usable")
+                });
+                let offset = builder.push(&frame).expect("pushed");
                 let (pack, length) = (self.agent.next_pack, chunk.len() as u64);
                 self.agent.known.insert(id, Extent::Data { pack, offset, length });
                 self.waiting.push(id);
             }
             push_extent(&mut extents, self.agent.known[&id]);
             if self.builder.as_ref().is_some_and(PackBuilder::is_full) {
-                self.seal(key);
+                self.seal();
             }
         }
         extents
     }
 
-    fn seal(&mut self, key: &Identity) {
+    fn seal(&mut self) {
         let Some(builder) = self.builder.take() else { return };
-        let pack = builder.seal(&[key.recipient()], self.context, &mut OsEntropy).expect("sealed");
+        let pack = builder.seal().expect("sealed");
         let listed = ListedPack { number: self.agent.next_pack, id: pack.id, size: pack.bytes.len() as u64 };
         self.agent.next_pack += 1;
         self.packs.push((listed, pack.bytes.to_vec(), pack.chunks));

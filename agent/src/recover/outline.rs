@@ -218,5 +218,9 @@ fn describe(gap: Gap) -> String {
         }
         Gap::Vanished => "it was gone when it was to be captured".to_owned(),
         Gap::Skipped => "its kind is not captured".to_owned(),
+        Gap::Attributes(errno) => {
+            let error = std::io::Error::from_raw_os_error(errno);
+            format!("some of its extended attributes could not be captured: {error}")
+        }
     }
 }

@@ -279,7 +279,8 @@ impl Planner {
                 return Ok(Step::Missing(gap));
             }
             Some(gap @ Gap::Unreadable(_)) if entry.kind != Kind::Directory => return Ok(Step::Missing(gap)),
-            Some(Gap::Vanished | Gap::Skipped | Gap::Unreadable(_) | Gap::Changed) | None => {}
+            Some(Gap::Vanished | Gap::Skipped | Gap::Unreadable(_) | Gap::Changed | Gap::Attributes(_))
+            | None => {}
         }
         let device = |make: fn(u32, u32) -> Step| match entry.device {
             Some((major, minor)) => Ok(make(major, minor)),

@@ -1,6 +1,7 @@
 //! Sealing: a header, then plain text as it comes, encrypted in place in one buffer.
 //!
-//! Never seals to nobody, and never writes a header that a strict reader would refuse.
+//! Plain text is laid out where its cipher text will stand, and is encrypted when the file is finished or taken out: who
+//! writes while others wait only copies. Never seals to nobody, and never writes a header that a strict reader would refuse.
 
 use std::io::{self, Write};
 
@@ -8,7 +9,7 @@ use super::file_key::FileKey;
 use super::header::{MAX_HEADER_BYTES, MAX_STANZAS, header_bytes, write_header};
 use super::keys::Recipient;
 use super::stanza::{Stanza, StanzaFault};
-use super::stream::{CHUNK_BYTES, NONCE_BYTES, PayloadKey, sealed_bytes};
+use super::stream::{CHUNK_BYTES, NONCE_BYTES, PayloadKey, SEALED_CHUNK_BYTES, TAG_BYTES, sealed_bytes};
 use crate::entropy::{Entropy, random};
 
 /// Why nothing was sealed.
@@ -47,8 +48,11 @@ pub enum SealError {
 /// A file being sealed: `write` plain text, then `finish`. One that is dropped unfinished is a truncated file.
 pub struct Sealer {
     sealed: Vec<u8>,
-    /// Where the open chunk, still in plain text, starts in `sealed`.
+    /// Where the first chunk that is still in plain text starts in `sealed`.
+    plain_start: usize,
+    /// Where the open chunk starts. The chunks before it have room for their tags.
     chunk_start: usize,
+    /// Number of the chunk at `plain_start`.
     chunk: u64,
     file_key: FileKey,
     key: PayloadKey,
@@ -68,6 +72,20 @@ impl Sealer {
         plain_bytes: usize,
         entropy: &mut dyn Entropy,
     ) -> Result<Self, SealError> {
+        Self::within(Vec::new(), recipients, extra, plain_bytes, entropy)
+    }
+
+    /// As [`Sealer::new`], in the memory of `buffer`, whose content is dropped.
+    ///
+    /// # Errors
+    /// See `SealError`.
+    pub fn within(
+        buffer: Vec<u8>,
+        recipients: &[Recipient],
+        extra: &[Stanza],
+        plain_bytes: usize,
+        entropy: &mut dyn Entropy,
+    ) -> Result<Self, SealError> {
         if recipients.is_empty() {
             return Err(SealError::NoRecipients);
         }
@@ -80,13 +98,25 @@ impl Sealer {
             return Err(SealError::TooLarge { stanzas, bytes: header_bytes });
         }
         let file_key = FileKey::generate(entropy);
-        let mut sealed = Vec::with_capacity(sealed_bytes(header_bytes, plain_bytes));
+        let mut sealed = buffer;
+        sealed.clear();
+        sealed.reserve_exact(sealed_bytes(header_bytes, plain_bytes));
         write_header(&mut sealed, &file_key, recipients, extra, entropy)
             .map_err(|recipient| SealError::WeakRecipient { recipient: recipient.clone() })?;
         let nonce: [u8; NONCE_BYTES] = random(entropy);
         sealed.extend_from_slice(&nonce);
         let key = PayloadKey::derive(&file_key, &nonce);
-        Ok(Self { chunk_start: sealed.len(), sealed, chunk: 0, file_key, key, header_bytes, plain_bytes: 0 })
+        let start = sealed.len();
+        Ok(Self {
+            plain_start: start,
+            chunk_start: start,
+            sealed,
+            chunk: 0,
+            file_key,
+            key,
+            header_bytes,
+            plain_bytes: 0,
+        })
     }
 
     /// Appends plain text.
@@ -95,7 +125,7 @@ impl Sealer {
         while !plain.is_empty() {
             // A full chunk is closed only when more comes, since the last one is marked.
             if self.sealed.len() - self.chunk_start == CHUNK_BYTES {
-                self.close_chunk(false);
+                self.close_chunk();
             }
             let room = CHUNK_BYTES - (self.sealed.len() - self.chunk_start);
             let (now, later) = plain.split_at(room.min(plain.len()));
@@ -131,23 +161,35 @@ impl Sealer {
     /// Takes out what is sealed so far, the header included, for a file that is sent while it grows. What `finish` gives
     /// is then the rest.
     pub fn take_sealed(&mut self) -> Vec<u8> {
+        self.encrypt(false);
         let open = self.sealed.split_off(self.chunk_start);
-        self.chunk_start = 0;
+        (self.plain_start, self.chunk_start) = (0, 0);
         std::mem::replace(&mut self.sealed, open)
     }
 
     /// Closes the file: its bytes (after those that were taken out) and its key.
     #[must_use]
     pub fn finish(mut self) -> (Vec<u8>, FileKey) {
-        self.close_chunk(true);
+        self.close_chunk();
+        self.encrypt(true);
         (self.sealed, self.file_key)
     }
 
-    fn close_chunk(&mut self, last: bool) {
-        let tag = self.key.seal_chunk(self.chunk, last, &mut self.sealed[self.chunk_start..]);
-        self.sealed.extend_from_slice(&tag);
+    fn close_chunk(&mut self) {
+        self.sealed.extend_from_slice(&[0; TAG_BYTES]);
         self.chunk_start = self.sealed.len();
-        self.chunk += 1;
+    }
+
+    /// Encrypts all closed chunks; `last` says that the file ends with them.
+    fn encrypt(&mut self, last: bool) {
+        let closed = &mut self.sealed[self.plain_start..self.chunk_start];
+        let mut chunks = closed.chunks_mut(SEALED_CHUNK_BYTES).peekable();
+        while let Some(chunk) = chunks.next() {
+            let (plain, tag) = chunk.split_at_mut(chunk.len() - TAG_BYTES);
+            tag.copy_from_slice(&self.key.seal_chunk(self.chunk, last && chunks.peek().is_none(), plain));
+            self.chunk += 1;
+        }
+        self.plain_start = self.chunk_start;
     }
 }
 

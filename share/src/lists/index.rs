@@ -34,6 +34,17 @@ pub struct IndexedSource {
     pub recipe: String,
     /// The native tools that captured it, and their versions.
     pub tool_versions: BTreeMap<String, String>,
+    /// Sockets, and other things that no backup can hold, that were passed over.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub skipped: u64,
+    /// Folders of other file systems that were kept as empty folders.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub mounts: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// The slice index.
@@ -168,6 +179,8 @@ mod tests {
                 entries: 7,
                 recipe: "copy it back".to_owned(),
                 tool_versions: BTreeMap::from([("tar".to_owned(), "1.34".to_owned())]),
+                skipped: 3,
+                mounts: 0,
             }],
             totals: SliceTotals { source_bytes: 5, ..SliceTotals::default() },
             entries: vec![

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use bytes::Bytes;
-use muster_protocol::age::{FileKey, Recipient};
+use muster_protocol::age::{FileKey, Recipient, Sealer};
 use muster_protocol::entropy::Entropy;
 use muster_protocol::ids::{ChunkId, ObjectId};
 
@@ -12,7 +12,7 @@ use super::frame::Frame;
 use super::read::PackReader;
 use super::{PackContext, PackError, Unlock};
 use crate::chunk::ChunkKey;
-use crate::sealed::{SKIPPABLE_HEADER, padding, seal_parts};
+use crate::sealed::{SKIPPABLE_HEADER, finish, padding, sealer};
 
 /// Stored length of a full pack unless configured otherwise, in bytes.
 pub const DEFAULT_TARGET: usize = 16 * 1024 * 1024;
@@ -27,45 +27,42 @@ pub const MAX_PACK_CHUNKS: usize = 128 * 1024;
 const CONTENTS_CHUNK: usize = 40;
 const CONTENTS_FRAME: usize = 36;
 
-/// Gathers frames for one pack.
-#[derive(Debug)]
+/// Gathers frames for one pack. They are laid out where their cipher text will stand, so that a pack is in memory once.
 pub struct PackBuilder {
     target: usize,
-    payload: Vec<u8>,
+    sealer: Sealer,
     contents: Contents,
     plain_len: u64,
     chunks: usize,
 }
 
 impl PackBuilder {
-    /// An empty pack that is full at about `target_stored` bytes.
-    #[must_use]
-    pub fn new(target_stored: usize) -> Self {
-        Self {
-            target: target_stored,
-            payload: Vec::new(),
-            contents: Contents::new(),
-            plain_len: 0,
-            chunks: 0,
-        }
+    /// An empty pack, sealed to the recipients under this context, that is full at about `target_stored` bytes. It is
+    /// built in the memory of `buffer`, such as an earlier pack's, whose content is dropped.
+    ///
+    /// # Errors
+    /// [`PackError::Sealed`] when the recipients are unusable.
+    pub fn new(
+        target_stored: usize,
+        buffer: Vec<u8>,
+        recipients: &[Recipient],
+        context: &PackContext,
+        entropy: &mut dyn Entropy,
+    ) -> Result<Self, PackError> {
+        let room = target_stored + target_stored / 16;
+        let sealer = sealer(buffer, room, recipients, context, entropy)?;
+        Ok(Self { target: target_stored, sealer, contents: Contents::new(), plain_len: 0, chunks: 0 })
     }
 
     /// Adds a frame, and gives the plain offset of its first byte. The pack grows beyond full if it must.
     ///
     /// # Errors
     /// [`PackError::NotAFrame`] for a frame that [`super::compress`] did not make.
-    pub fn push(&mut self, frame: Frame) -> Result<u64, PackError> {
+    pub fn push(&mut self, frame: &Frame) -> Result<u64, PackError> {
         let offset = self.plain_len;
-        if self.payload.is_empty() {
-            self.payload.reserve(self.target + self.target / 16);
-        }
         let (plain_len, chunks) = (frame.plain_len(), frame.chunks.len());
-        let start = self.payload.len();
-        self.payload.extend_from_slice(&frame.compressed);
-        if let Err(error) = self.contents.push(frame) {
-            self.payload.truncate(start);
-            return Err(error);
-        }
+        self.contents.push(frame)?;
+        self.sealer.write(&frame.compressed);
         self.plain_len += plain_len;
         self.chunks += chunks;
         Ok(offset)
@@ -95,30 +92,27 @@ impl PackBuilder {
     /// About how many bytes the pack would have, were it sealed now.
     #[must_use]
     pub fn stored_len(&self) -> usize {
-        self.payload.len() + self.chunks * CONTENTS_CHUNK + self.contents.frames.len() * CONTENTS_FRAME
+        self.sealer.plain_bytes() + self.chunks * CONTENTS_CHUNK + self.contents.frames.len() * CONTENTS_FRAME
     }
 
-    /// Seals it to the recipients under this context.
+    /// Encrypts and names it.
     ///
     /// # Errors
-    /// [`PackError::Sealed`] when the recipients are unusable, [`PackError::NotAFrame`] when it is empty.
-    pub fn seal(
-        self,
-        recipients: &[Recipient],
-        context: &PackContext,
-        entropy: &mut dyn Entropy,
-    ) -> Result<SealedPack, PackError> {
+    /// [`PackError::NotAFrame`] when it is empty.
+    pub fn seal(mut self) -> Result<SealedPack, PackError> {
         if self.is_empty() {
             return Err(PackError::NotAFrame { chunks: 0, plain_bytes: 0 });
         }
         let contents = self.contents.to_frame();
-        let padding = padding(self.payload.len(), contents.len() + TRAILER_LEN);
-        let contents_at = (self.payload.len() + padding.len()) as u64;
+        let padding = padding(self.sealer.plain_bytes(), contents.len() + TRAILER_LEN);
+        let contents_at = (self.sealer.plain_bytes() + padding.len()) as u64;
         let payload_len = contents_at + (contents.len() + TRAILER_LEN) as u64;
         debug_assert!(padding.is_empty() || padding.len() >= SKIPPABLE_HEADER);
         let trailer = Trailer { contents_at, payload_len }.to_frame();
-        let parts = [&self.payload[..], &padding, &contents, &trailer];
-        let sealed = seal_parts(&parts, recipients, context, entropy)?;
+        for part in [&padding, &contents, &trailer] {
+            self.sealer.write(part);
+        }
+        let sealed = finish(self.sealer);
         Ok(SealedPack {
             id: sealed.id,
             bytes: sealed.bytes,
@@ -126,6 +120,16 @@ impl PackBuilder {
             chunks: self.contents.frames.into_iter().flat_map(|frame| frame.chunks).collect(),
             file_key: sealed.file_key,
         })
+    }
+}
+
+impl fmt::Debug for PackBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PackBuilder")
+            .field("target", &self.target)
+            .field("plain_len", &self.plain_len)
+            .field("chunks", &self.chunks)
+            .finish_non_exhaustive()
     }
 }
 
@@ -144,12 +148,13 @@ pub struct SealedPack {
 }
 
 impl SealedPack {
-    /// Opens the pack as a restore would, decompresses it and names every chunk again.
+    /// Opens the pack as a restore would, decompresses it and names every chunk again. The pack's own name is not computed
+    /// again: it was made of these very bytes a moment ago.
     ///
     /// # Errors
     /// The first difference. The pack must not be uploaded then.
     pub fn self_check(&self, key: &ChunkKey) -> Result<(), PackError> {
-        let reader = PackReader::open(&self.bytes, Some(&self.id), Unlock::FileKey(&self.file_key))?;
+        let reader = PackReader::open(&self.bytes, None, Unlock::FileKey(&self.file_key))?;
         let mut expected = self.chunks.iter();
         let mut plain_len = 0;
         reader.for_each_chunk(|offset, id, bytes| {

@@ -50,11 +50,11 @@ impl Contents {
     }
 
     /// Adds a frame that [`super::compress`] made.
-    pub(super) fn push(&mut self, frame: Frame) -> Result<(), PackError> {
+    pub(super) fn push(&mut self, frame: &Frame) -> Result<(), PackError> {
         let too_long =
             PackError::NotAFrame { chunks: frame.chunks.len(), plain_bytes: frame.compressed.len() };
         let compressed_len = u32::try_from(frame.compressed.len()).map_err(|_| too_long)?;
-        self.frames.push(ContentsFrame { compressed_len, chunks: frame.chunks });
+        self.frames.push(ContentsFrame { compressed_len, chunks: frame.chunks.clone() });
         Ok(())
     }
 

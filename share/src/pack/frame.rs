@@ -16,7 +16,7 @@ pub const MAX_FRAME_PLAIN: usize = 8 * 1024 * 1024;
 pub const MAX_FRAME_CHUNKS: usize = 4096;
 
 /// A compressed frame, to be pushed into a [`super::PackBuilder`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Frame {
     /// The zstd frame.
     pub compressed: Vec<u8>,
@@ -35,7 +35,6 @@ impl Frame {
 /// zstd's working memory, kept between frames. One for each thread.
 pub struct Compressor {
     zstd: zstd::bulk::Compressor<'static>,
-    joined: Vec<u8>,
 }
 
 impl Compressor {
@@ -44,7 +43,36 @@ impl Compressor {
     /// # Errors
     /// When zstd gets no memory.
     pub fn new(level: i32) -> io::Result<Self> {
-        Ok(Self { zstd: zstd::bulk::Compressor::new(level)?, joined: Vec::new() })
+        Ok(Self { zstd: zstd::bulk::Compressor::new(level)? })
+    }
+
+    /// Compresses `plain`, which is these chunks joined (names and lengths), into `frame`, whose memory is used again.
+    ///
+    /// # Errors
+    /// [`PackError::NotAFrame`] when there are no chunks or too many, they are too long, one is empty, or their lengths
+    /// are not that of `plain`.
+    pub fn compress_into(
+        &mut self,
+        plain: &[u8],
+        chunks: &[(ChunkId, u32)],
+        frame: &mut Frame,
+    ) -> Result<(), PackError> {
+        let not_a_frame = || PackError::NotAFrame { chunks: chunks.len(), plain_bytes: plain.len() };
+        let total: u64 = chunks.iter().map(|(_, len)| u64::from(*len)).sum();
+        let empty = chunks.is_empty() || chunks.iter().any(|(_, len)| *len == 0);
+        if empty
+            || chunks.len() > MAX_FRAME_CHUNKS
+            || plain.len() > MAX_FRAME_PLAIN
+            || total != plain.len() as u64
+        {
+            return Err(not_a_frame());
+        }
+        frame.compressed.clear();
+        frame.compressed.reserve(zstd::compress_bound(plain.len()));
+        self.zstd.compress_to_buffer(plain, &mut frame.compressed).map_err(|_| not_a_frame())?;
+        frame.chunks.clear();
+        frame.chunks.extend_from_slice(chunks);
+        Ok(())
     }
 }
 
@@ -54,31 +82,17 @@ impl fmt::Debug for Compressor {
     }
 }
 
-/// Compresses these chunks, joined, as one frame. A single chunk is not copied.
+/// Compresses these chunks, joined, as one frame of its own memory.
 ///
 /// # Errors
-/// [`PackError::NotAFrame`] when there are none or too many, they are too long, or one is empty.
+/// As [`Compressor::compress_into`].
 pub fn compress(compressor: &mut Compressor, chunks: &[(&[u8], ChunkId)]) -> Result<Frame, PackError> {
-    let plain_bytes = chunks.iter().map(|(bytes, _)| bytes.len()).sum();
-    let not_a_frame = || PackError::NotAFrame { chunks: chunks.len(), plain_bytes };
-    let empty = chunks.is_empty() || chunks.iter().any(|(bytes, _)| bytes.is_empty());
-    if empty || chunks.len() > MAX_FRAME_CHUNKS || plain_bytes > MAX_FRAME_PLAIN {
-        return Err(not_a_frame());
-    }
-    let Compressor { zstd, joined } = compressor;
-    let plain = match chunks {
-        [(only, _)] => *only,
-        _ => {
-            joined.clear();
-            chunks.iter().for_each(|(bytes, _)| joined.extend_from_slice(bytes));
-            joined.as_slice()
-        }
-    };
-    let compressed = zstd.compress(plain).map_err(|_| not_a_frame())?;
-    let named = |(bytes, id): &(&[u8], ChunkId)| {
-        (*id, u32::try_from(bytes.len()).expect("a frame's length was checked"))
-    };
-    Ok(Frame { compressed, chunks: chunks.iter().map(named).collect() })
+    let plain = chunks.iter().map(|(bytes, _)| *bytes).collect::<Vec<_>>().concat();
+    let len = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+    let named: Vec<_> = chunks.iter().map(|(bytes, id)| (*id, len(bytes))).collect();
+    let mut frame = Frame::default();
+    compressor.compress_into(&plain, &named, &mut frame)?;
+    Ok(frame)
 }
 
 /// Working memory for reading frames.

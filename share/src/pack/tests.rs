@@ -40,17 +40,22 @@ fn frames(count: usize) -> (Vec<u8>, Vec<Frame>) {
     (plain, frames)
 }
 
+fn begun(recipient: &Identity, target: usize) -> PackBuilder {
+    PackBuilder::new(target, Vec::new(), &[recipient.recipient()], &context(), &mut OsEntropy)
+        .expect("usable")
+}
+
 fn pack(recipient: &Identity, count: usize) -> (Vec<u8>, SealedPack) {
     let (plain, frames) = frames(count);
-    let mut builder = PackBuilder::new(DEFAULT_TARGET);
+    let mut builder = begun(recipient, DEFAULT_TARGET);
     let mut offset = 0;
     for frame in frames {
         let len = frame.plain_len();
-        assert_eq!(builder.push(frame).expect("fits"), offset);
+        assert_eq!(builder.push(&frame).expect("fits"), offset);
         offset += len;
     }
     assert_eq!(builder.plain_len(), plain.len() as u64);
-    let sealed = builder.seal(&[recipient.recipient()], &context(), &mut OsEntropy).expect("sealed");
+    let sealed = builder.seal().expect("sealed");
     (plain, sealed)
 }
 
@@ -153,10 +158,10 @@ fn the_self_check_notices_what_was_wrong_before_sealing() {
     let mut mislengthed = good.clone();
     mislengthed.chunks[0].1 += 1;
     for frame in [misnamed, flipped, mislengthed] {
-        let mut builder = PackBuilder::new(DEFAULT_TARGET);
-        builder.push(good.clone()).expect("fits");
-        builder.push(frame).expect("fits");
-        let sealed = builder.seal(&[owner.recipient()], &context(), &mut OsEntropy).expect("sealed");
+        let mut builder = begun(&owner, DEFAULT_TARGET);
+        builder.push(&good).expect("fits");
+        builder.push(&frame).expect("fits");
+        let sealed = builder.seal().expect("sealed");
         assert!(sealed.self_check(&key()).is_err());
     }
     let (_, mut sealed) = pack(&owner, 3);
@@ -171,25 +176,25 @@ fn the_self_check_notices_what_was_wrong_before_sealing() {
 #[test]
 fn nothing_is_sealed_empty_and_full_packs_round_up_to_their_target() {
     let owner = Identity::generate(&mut OsEntropy);
-    let empty = PackBuilder::new(1000);
+    let empty = begun(&owner, 1000);
     assert!(empty.is_empty() && !empty.is_full());
-    assert!(empty.seal(&[owner.recipient()], &context(), &mut OsEntropy).is_err());
+    assert!(empty.seal().is_err());
     let mut compressor = Compressor::new(1).expect("memory");
-    let mut builder = PackBuilder::new(4 * 1024 * 1024);
+    let mut builder = begun(&owner, 4 * 1024 * 1024);
     while !builder.is_full() {
         let bytes = random::<60_000>(&mut OsEntropy);
-        builder.push(compress(&mut compressor, &[(&bytes, key().id(&bytes))]).expect("fits")).expect("fits");
+        builder.push(&compress(&mut compressor, &[(&bytes, key().id(&bytes))]).expect("fits")).expect("fits");
     }
     let stored = builder.stored_len();
-    let sealed = builder.seal(&[owner.recipient()], &context(), &mut OsEntropy).expect("sealed");
+    let sealed = builder.seal().expect("sealed");
     let over = sealed.bytes.len() - stored;
     assert!(over * 100 < stored * 3, "{over} of {stored}");
-    let mut builder = PackBuilder::new(DEFAULT_TARGET);
+    let mut builder = begun(&owner, DEFAULT_TARGET);
     for n in 0..32 {
         assert!(!builder.is_full(), "{n}");
         let zeroes = vec![0; 8 * 1024 * 1024];
         let frame = compress(&mut compressor, &[(&zeroes, key().id(&zeroes))]).expect("fits");
-        builder.push(frame).expect("fits");
+        builder.push(&frame).expect("fits");
     }
     assert!(builder.is_full(), "256 MiB of zeroes are enough");
 }
