@@ -15,6 +15,7 @@ use muster_share::chunk::ChunkSize;
 use muster_share::config_file;
 use serde::{Deserialize, Serialize};
 
+use crate::engine::{IoPriority, Priority};
 use crate::source::config::{SourceConfig, SourceTable};
 
 /// `agents/NAME.toml`. Paths are absolute once it is loaded, but those of sources: [`Config::sources`] resolves them.
@@ -68,7 +69,7 @@ pub struct AgentConfig {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EngineConfig {
-    /// Threads that compress and seal; 0: one for each core.
+    /// Threads that read, compress and seal; 0: one for each core.
     pub workers: u32,
     /// zstd's level.
     pub zstd_level: i32,
@@ -78,8 +79,16 @@ pub struct EngineConfig {
     pub pack: HumanSize,
     /// Whether each pack is opened again and compared before it is uploaded.
     pub self_check: bool,
+    /// Packs on their way to the share at once, each in memory.
+    pub uploads: u32,
     /// Bytes a second that are uploaded at most; 0: no limit.
     pub bandwidth: HumanSize,
+    /// Niceness of the threads, 0 to 19.
+    pub nice: u8,
+    /// Priority of reading and writing.
+    pub io: IoPriority,
+    /// Live bytes of mostly dead packs that one slice uploads again at most; 0: none.
+    pub rewrite: HumanSize,
 }
 
 impl Default for EngineConfig {
@@ -90,7 +99,11 @@ impl Default for EngineConfig {
             chunk: HumanSize(256 << 10),
             pack: HumanSize(16 << 20),
             self_check: true,
+            uploads: 2,
             bandwidth: HumanSize(0),
+            nice: 0,
+            io: IoPriority::Normal,
+            rewrite: HumanSize(64 << 20),
         }
     }
 }
@@ -129,7 +142,9 @@ const COMMENTS: &[(&str, &str)] = &[
     (
         "engine",
         "workers: 0 for one a core. chunk: average length, a power of two. pack: length of the objects on the share.\n\
-         self_check: open each pack again before it is uploaded. bandwidth: bytes a second, \"0B\" for no limit.",
+         self_check: open each pack again before it is uploaded. uploads: packs on their way at once, each in memory.\n\
+         bandwidth: bytes a second, \"0B\" for no limit. nice: 0 to 19. io: \"normal\", \"low\" or \"idle\".\n\
+         rewrite: live bytes of mostly dead packs that one slice uploads again, so that those packs can go.",
     ),
     ("log", "Lines on standard error. format: \"text\" or \"json\"."),
     (
@@ -215,6 +230,8 @@ impl Checked for Config {
             "workers",
             "must be at most 1024; 0 for one a core",
         )?;
+        Invalid::unless((1..=64).contains(&engine.uploads), "engine", "uploads", "must be from 1 to 64")?;
+        Priority::check(engine.nice)?;
         Invalid::unless(
             (1..=19).contains(&engine.zstd_level),
             "engine",

@@ -2,17 +2,21 @@
 //! receipt named. One redb database in the agent's state folder; its lock keeps a second agent out.
 //!
 //! A cache, never the truth: an object that is not on the share is forgotten, and a lost database only costs an upload.
-//! Holds no key. Chunk names are keyed, so they tell nothing without the chunk key.
+//! Every row bears a check, as a flipped bit in the place of a chunk would name other bytes: a damaged database is put
+//! aside and begun anew. Holds no key. Chunk names are keyed, so they tell nothing without the chunk key.
 
 use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{PoisonError, RwLock};
 
 use muster_protocol::document::ObjectRef;
+use muster_protocol::entropy::random;
 use muster_protocol::ids::{ChunkId, ObjectId};
 use muster_protocol::wire;
+use muster_share::entropy::OsEntropy;
 use redb::backends::FileBackend;
 use redb::{
     Builder, Database, DatabaseError, ReadOnlyTable, ReadableDatabase, ReadableTable, TableDefinition,
@@ -28,20 +32,24 @@ const CACHE_BYTES: usize = 12 * 1024 * 1024;
 /// Bytes of a row of `PACK_CHUNKS`: a chunk's name and its length, big-endian.
 const CHUNK_ROW: usize = ChunkId::LEN + 4;
 
-/// Chunk name to pack number, plain offset and plain length.
-const CHUNKS: TableDefinition<'_, &[u8; 32], (u64, u32, u32)> = TableDefinition::new("chunks");
-/// Pack number to its [`PackRow`] in MessagePack.
-const PACKS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("packs");
-/// Pack number to its chunks in order, rows of [`CHUNK_ROW`] bytes.
-const PACK_CHUNKS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("pack-chunks");
-/// Receipt to the [`Slice`] in MessagePack that it may become.
-const SLICES: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("slices");
-/// Everything of which there is one.
-const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
+/// Chunk name to pack number, plain offset, plain length, and a check over all four.
+const CHUNKS: TableDefinition<'_, &[u8; 32], (u64, u32, u32, u32)> = TableDefinition::new("chunks-2");
+/// Pack number to its [`PackRow`] in MessagePack, checked.
+const PACKS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("packs-2");
+/// Pack number to its chunks in order, rows of [`CHUNK_ROW`] bytes, checked.
+const PACK_CHUNKS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("pack-chunks-2");
+/// Receipt to the [`Slice`] in MessagePack that it may become, checked.
+const SLICES: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("slices-2");
+/// Everything of which there is one, checked.
+const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta-2");
 
 const KEPT: &str = "kept";
 const NEXT_PACK: &str = "next-pack";
 const SEALED_FOR: &str = "sealed-for";
+const BINDING: &str = "binding";
+
+/// Length of the check at the end of a checked value: the first bytes of BLAKE3 over key and value.
+const CHECK_LEN: usize = 8;
 
 /// Why the agent's memory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -61,7 +69,7 @@ pub enum StateError {
         source: io::Error,
     },
     /// The database fails.
-    #[error("{} fails; when it is damaged, move it away: the next slice uploads everything again", path.display())]
+    #[error("{} fails", path.display())]
     Database {
         /// The database.
         path: PathBuf,
@@ -69,7 +77,7 @@ pub enum StateError {
         source: Box<redb::Error>,
     },
     /// A row is none.
-    #[error("{} holds a damaged row; move it away: the next slice uploads everything again", path.display())]
+    #[error("{} holds a damaged row", path.display())]
     Row {
         /// The database.
         path: PathBuf,
@@ -94,6 +102,8 @@ pub struct PackRow {
     pub id: ObjectId,
     /// Its length in bytes.
     pub size: u64,
+    /// Plain bytes of its chunks.
+    pub plain_bytes: u64,
 }
 
 /// A pack: its number, the object, and its chunks in order with their plain lengths.
@@ -117,6 +127,8 @@ pub struct Slice {
     pub receipt: ObjectId,
     /// Its lists, oldest first.
     pub lists: Vec<ListPair>,
+    /// Numbers of the packs that its entries lie in, and how many plain bytes of each they name.
+    pub live: Vec<(u64, u64)>,
 }
 
 /// What is remembered when a slice begins.
@@ -130,12 +142,14 @@ pub struct Begun {
     pub kept: Option<Slice>,
     /// The last receipt that counted, whatever its keyset.
     pub previous: Option<ObjectId>,
+    /// Random; another one whenever the numbers of packs may mean other packs.
+    pub binding: [u8; 32],
 }
 
 /// The agent's memory. Calls block on the local disk.
 #[derive(Debug)]
 pub struct State {
-    db: Database,
+    db: RwLock<Database>,
     path: PathBuf,
     /// The first pack number that was never given. Ahead of what is on disk, so that a pack of a capture that was given
     /// up, remembered late, has no other's number.
@@ -149,28 +163,62 @@ impl State {
     /// [`StateError::InUse`] while another process has it; when the file cannot be opened or is no such database.
     pub fn open(folder: &Path) -> Result<Self, StateError> {
         let path = folder.join(FILE_NAME);
-        let opened =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
-        let file = opened.map_err(|source| StateError::File { path: path.clone(), source })?;
-        let opened = FileBackend::new(file)
-            .and_then(|file| Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(file));
-        let db = match opened {
-            Ok(db) => db,
-            Err(DatabaseError::DatabaseAlreadyOpen) => return Err(StateError::InUse { path }),
-            Err(error) => return Err(StateError::Database { path, source: Box::new(error.into()) }),
+        let state = match database(&path) {
+            Ok(db) => Self { db: RwLock::new(db), path, next_pack: AtomicU64::new(1) },
+            Err(StateError::Database { path, source }) => {
+                let source = muster_protocol::causes::causes(&source);
+                tracing::warn!(path = %path.display(), source, "the agent's memory is damaged; begun anew");
+                put_aside(&path)?;
+                Self { db: RwLock::new(database(&path)?), path, next_pack: AtomicU64::new(1) }
+            }
+            Err(error) => return Err(error),
         };
-        let mut state = Self { db, path, next_pack: AtomicU64::new(1) };
-        state.write(|txn| {
+        match state.prepare() {
+            Ok(()) => Ok(state),
+            Err(StateError::Database { .. } | StateError::Row { .. }) => {
+                state.rebuild()?;
+                Ok(state)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes what every memory has, and reads what is kept ahead of it.
+    fn prepare(&self) -> Result<(), StateError> {
+        let fresh = wire::encode(&random::<32>(&mut OsEntropy).to_vec());
+        self.write(|txn| {
             txn.open_table(CHUNKS)?;
             txn.open_table(PACKS)?;
             txn.open_table(PACK_CHUNKS)?;
             txn.open_table(SLICES)?;
-            txn.open_table(META)?;
+            let mut meta = txn.open_table(META)?;
+            let bound = meta.get(BINDING)?.is_some();
+            if !bound {
+                meta.insert(BINDING, checked(BINDING.as_bytes(), &fresh).as_slice())?;
+            }
             Ok(())
         })?;
-        let meta = state.meta()?;
-        state.next_pack = AtomicU64::new(state.one(&meta, NEXT_PACK)?.unwrap_or(1));
-        Ok(state)
+        let next = self.one(&self.meta()?, NEXT_PACK)?.unwrap_or(1);
+        self.next_pack.fetch_max(next, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Puts a damaged database aside and begins anew. What the share holds of it can be learnt again.
+    ///
+    /// # Errors
+    /// When the state folder fails.
+    pub fn rebuild(&self) -> Result<(), StateError> {
+        let mut db = self.db.write().unwrap_or_else(PoisonError::into_inner);
+        put_aside(&self.path)?;
+        *db = database(&self.path)?;
+        drop(db);
+        self.prepare()
+    }
+
+    /// The folder that it lies in.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new("."))
     }
 
     /// A pack number that was never given before.
@@ -184,7 +232,8 @@ impl State {
     /// # Errors
     /// When the database fails.
     pub fn begin(&self, keyset: u64, key_check: ChunkId) -> Result<Begun, StateError> {
-        let wanted = wire::encode(&(keyset, key_check));
+        let wanted = checked(SEALED_FOR.as_bytes(), &wire::encode(&(keyset, key_check)));
+        let fresh = checked(BINDING.as_bytes(), &wire::encode(&random::<32>(&mut OsEntropy).to_vec()));
         self.write(|txn| {
             let mut meta = txn.open_table(META)?;
             let same = meta.get(SEALED_FOR)?.is_some_and(|have| have.value() == wanted.as_slice());
@@ -197,16 +246,21 @@ impl State {
                 txn.open_table(PACKS)?;
                 txn.open_table(PACK_CHUNKS)?;
                 txn.open_table(SLICES)?;
-                let kept = meta.get(KEPT)?.and_then(|kept| parse::<Slice>(kept.value()));
+                let kept = meta.get(KEPT)?.and_then(|kept| parse::<Slice>(KEPT.as_bytes(), kept.value()));
                 if let Some(mut kept) = kept {
                     kept.lists.clear();
-                    meta.insert(KEPT, wire::encode(&kept).as_slice())?;
+                    kept.live.clear();
+                    meta.insert(KEPT, checked(KEPT.as_bytes(), &wire::encode(&kept)).as_slice())?;
                 }
                 meta.insert(SEALED_FOR, wanted.as_slice())?;
+                meta.insert(BINDING, fresh.as_slice())?;
             }
             Ok(())
         })?;
-        let kept: Option<Slice> = self.one(&self.meta()?, KEPT)?;
+        let meta = self.meta()?;
+        let kept: Option<Slice> = self.one(&meta, KEPT)?;
+        let binding: Vec<u8> = self.one(&meta, BINDING)?.ok_or_else(|| self.damaged())?;
+        let binding = binding.try_into().map_err(|_| self.damaged())?;
         let packs = self.packs()?;
         let previous = kept.as_ref().map(|kept| kept.receipt);
         Ok(Begun {
@@ -214,6 +268,7 @@ impl State {
             packs,
             kept: kept.filter(|kept| !kept.lists.is_empty()),
             previous,
+            binding,
         })
     }
 
@@ -242,16 +297,19 @@ impl State {
                 let mut rows = Vec::with_capacity(chunks.len() * CHUNK_ROW);
                 let mut offset = 0u32;
                 for (id, length) in chunks {
-                    places.insert(id.as_bytes(), (*number, offset, *length))?;
+                    let check = place_check(id, *number, offset, *length);
+                    places.insert(id.as_bytes(), (*number, offset, *length, check))?;
                     rows.extend_from_slice(id.as_bytes());
                     rows.extend_from_slice(&length.to_be_bytes());
                     offset = offset.saturating_add(*length);
                 }
-                packs.insert(number, wire::encode(row).as_slice())?;
-                pack_chunks.insert(number, rows.as_slice())?;
-                let next = meta.get(NEXT_PACK)?.and_then(|next| parse::<u64>(next.value())).unwrap_or(1);
-                if *number >= next {
-                    meta.insert(NEXT_PACK, wire::encode(&(*number + 1)).as_slice())?;
+                let key = number.to_be_bytes();
+                packs.insert(number, checked(&key, &wire::encode(row)).as_slice())?;
+                pack_chunks.insert(number, checked(&key, &rows).as_slice())?;
+                let next = NEXT_PACK.as_bytes();
+                let known = meta.get(NEXT_PACK)?.and_then(|known| parse::<u64>(next, known.value()));
+                if *number >= known.unwrap_or(1) {
+                    meta.insert(NEXT_PACK, checked(next, &wire::encode(&(*number + 1))).as_slice())?;
                 }
             }
             Ok(())
@@ -273,7 +331,8 @@ impl State {
             for number in numbers {
                 packs.remove(number)?;
                 let Some(rows) = pack_chunks.remove(number)? else { continue };
-                for row in rows.value().chunks_exact(CHUNK_ROW) {
+                let rows = unchecked(&number.to_be_bytes(), rows.value()).unwrap_or_default().to_vec();
+                for row in rows.chunks_exact(CHUNK_ROW) {
                     let Some(id) = row.first_chunk::<32>() else { continue };
                     // The chunk may have been uploaded again since.
                     let here = places.get(id)?.is_some_and(|place| place.value().0 == *number);
@@ -297,7 +356,8 @@ impl State {
         let mut packs = Vec::new();
         for row in table.iter().map_err(|error| failed(error.into()))? {
             let (number, row) = row.map_err(|error| failed(error.into()))?;
-            packs.push((number.value(), parse(row.value()).ok_or_else(|| self.damaged())?));
+            let number = number.value();
+            packs.push((number, parse(&number.to_be_bytes(), row.value()).ok_or_else(|| self.damaged())?));
         }
         Ok(packs)
     }
@@ -312,13 +372,25 @@ impl State {
         let Some(rows) = table.get(number).map_err(|error| self.database(error.into()))? else {
             return Ok(None);
         };
-        let mut chunks = Vec::with_capacity(rows.value().len() / CHUNK_ROW);
-        for row in rows.value().chunks_exact(CHUNK_ROW) {
+        let rows = unchecked(&number.to_be_bytes(), rows.value()).ok_or_else(|| self.damaged())?;
+        let mut chunks = Vec::with_capacity(rows.len() / CHUNK_ROW);
+        for row in rows.chunks_exact(CHUNK_ROW) {
             let (id, length) = row.split_first_chunk::<32>().ok_or_else(|| self.damaged())?;
             let length = length.try_into().map_err(|_| self.damaged())?;
             chunks.push((ChunkId::from_bytes(*id), u32::from_be_bytes(length)));
         }
         Ok(Some(chunks))
+    }
+
+    /// How many chunks the pack has; `None` when it is unknown.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn pack_chunk_count(&self, number: u64) -> Result<Option<usize>, StateError> {
+        let txn = self.read()?;
+        let table = txn.open_table(PACK_CHUNKS).map_err(|error| self.database(error.into()))?;
+        let rows = table.get(number).map_err(|error| self.database(error.into()))?;
+        Ok(rows.map(|rows| rows.value().len() / CHUNK_ROW))
     }
 
     /// Chunks as they are known now.
@@ -336,10 +408,13 @@ impl State {
     /// When the database fails.
     pub fn find(&self, view: &View, id: &ChunkId) -> Result<Option<Place>, StateError> {
         let found = view.chunks.get(id.as_bytes()).map_err(|error| self.database(error.into()))?;
-        Ok(found.map(|row| {
-            let (pack, offset, length) = row.value();
-            Place { pack, offset, length }
-        }))
+        let Some(row) = found else { return Ok(None) };
+        let (pack, offset, length, check) = row.value();
+        if check == place_check(id, pack, offset, length) {
+            Ok(Some(Place { pack, offset, length }))
+        } else {
+            Err(self.damaged())
+        }
     }
 
     /// Remembers what a receipt names, in case it will count.
@@ -348,7 +423,8 @@ impl State {
     /// When the database fails.
     pub fn add_slice(&self, slice: &Slice) -> Result<(), StateError> {
         self.write(|txn| {
-            txn.open_table(SLICES)?.insert(slice.receipt.as_bytes(), wire::encode(slice).as_slice())?;
+            let key = slice.receipt.as_bytes();
+            txn.open_table(SLICES)?.insert(key, checked(key, &wire::encode(slice)).as_slice())?;
             Ok(())
         })
     }
@@ -361,13 +437,15 @@ impl State {
     pub fn keep(&self, receipt: ObjectId) -> Result<(), StateError> {
         self.write(|txn| {
             let mut slices = txn.open_table(SLICES)?;
-            let known = slices.get(receipt.as_bytes())?.map(|slice| slice.value().to_vec());
+            let key = receipt.as_bytes();
+            let known = slices.get(key)?.and_then(|slice| Some(unchecked(key, slice.value())?.to_vec()));
             let mut meta = txn.open_table(META)?;
-            let again = meta.get(KEPT)?.and_then(|kept| parse::<Slice>(kept.value()));
+            let again = meta.get(KEPT)?.and_then(|kept| parse::<Slice>(KEPT.as_bytes(), kept.value()));
             if known.is_none() && again.is_some_and(|kept| kept.receipt == receipt) {
                 return Ok(());
             }
-            let kept = known.unwrap_or_else(|| wire::encode(&Slice { receipt, lists: Vec::new() }));
+            let alone = || wire::encode(&Slice { receipt, lists: Vec::new(), live: Vec::new() });
+            let kept = checked(KEPT.as_bytes(), &known.unwrap_or_else(alone));
             meta.insert(KEPT, kept.as_slice())?;
             // The others were of attempts that nobody waits for any more.
             slices.retain(|_, _| false)?;
@@ -393,13 +471,14 @@ impl State {
         key: &str,
     ) -> Result<Option<T>, StateError> {
         match meta.get(key).map_err(|error| self.database(error.into()))? {
-            Some(value) => parse(value.value()).map(Some).ok_or_else(|| self.damaged()),
+            Some(value) => parse(key.as_bytes(), value.value()).map(Some).ok_or_else(|| self.damaged()),
             None => Ok(None),
         }
     }
 
     fn read(&self) -> Result<redb::ReadTransaction, StateError> {
-        self.db.begin_read().map_err(|error| self.database(error.into()))
+        let db = self.db.read().unwrap_or_else(PoisonError::into_inner);
+        db.begin_read().map_err(|error| self.database(error.into()))
     }
 
     /// One durable transaction.
@@ -407,8 +486,9 @@ impl State {
         &self,
         change: impl FnOnce(&redb::WriteTransaction) -> Result<(), redb::Error>,
     ) -> Result<(), StateError> {
+        let db = self.db.read().unwrap_or_else(PoisonError::into_inner);
         let done = || {
-            let txn = self.db.begin_write()?;
+            let txn = db.begin_write()?;
             change(&txn)?;
             txn.commit()?;
             Ok(())
@@ -427,7 +507,7 @@ impl State {
 
 /// Chunks as they were known at one moment.
 pub struct View {
-    chunks: ReadOnlyTable<&'static [u8; 32], (u64, u32, u32)>,
+    chunks: ReadOnlyTable<&'static [u8; 32], (u64, u32, u32, u32)>,
 }
 
 impl std::fmt::Debug for View {
@@ -436,8 +516,53 @@ impl std::fmt::Debug for View {
     }
 }
 
-fn parse<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Option<T> {
-    wire::decode(bytes).ok()
+fn database(path: &Path) -> Result<Database, StateError> {
+    let path = path.to_owned();
+    let opened =
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+    let file = opened.map_err(|source| StateError::File { path: path.clone(), source })?;
+    let opened = FileBackend::new(file)
+        .and_then(|file| Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(file));
+    opened.map_err(|error| match error {
+        DatabaseError::DatabaseAlreadyOpen => StateError::InUse { path },
+        error => StateError::Database { path, source: Box::new(error.into()) },
+    })
+}
+
+/// Keeps the last damaged database beside the new one, for whoever wants to know why.
+fn put_aside(path: &Path) -> Result<(), StateError> {
+    let aside = path.with_extension("redb.damaged");
+    std::fs::rename(path, aside).map_err(|source| StateError::File { path: path.to_owned(), source })
+}
+
+fn check(key: &[u8], value: &[u8]) -> [u8; CHECK_LEN] {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&(key.len() as u64).to_be_bytes()).update(key).update(value);
+    *hasher.finalize().as_bytes().first_chunk().expect("32 bytes are more than eight")
+}
+
+/// The value of this key with its check.
+fn checked(key: &[u8], value: &[u8]) -> Vec<u8> {
+    [value, &check(key, value)].concat()
+}
+
+/// What [`checked`] made, if it is undamaged.
+fn unchecked<'a>(key: &[u8], value: &'a [u8]) -> Option<&'a [u8]> {
+    let (value, have) = value.split_last_chunk::<CHECK_LEN>()?;
+    (*have == check(key, value)).then_some(value)
+}
+
+fn place_check(id: &ChunkId, pack: u64, offset: u32, length: u32) -> u32 {
+    let mut bytes = [0; ChunkId::LEN + 16];
+    bytes[..ChunkId::LEN].copy_from_slice(id.as_bytes());
+    bytes[ChunkId::LEN..][..8].copy_from_slice(&pack.to_be_bytes());
+    bytes[ChunkId::LEN + 8..][..4].copy_from_slice(&offset.to_be_bytes());
+    bytes[ChunkId::LEN + 12..].copy_from_slice(&length.to_be_bytes());
+    u32::from_be_bytes(*blake3::hash(&bytes).as_bytes().first_chunk().expect("32 bytes are more than four"))
+}
+
+fn parse<T: serde::de::DeserializeOwned>(key: &[u8], value: &[u8]) -> Option<T> {
+    wire::decode(unchecked(key, value)?).ok()
 }
 
 #[cfg(test)]
@@ -452,7 +577,7 @@ mod tests {
     }
 
     fn row(n: u8) -> PackRow {
-        PackRow { id: ObjectId::of(&[n]), size: u64::from(n) }
+        PackRow { id: ObjectId::of(&[n]), size: u64::from(n), plain_bytes: 0 }
     }
 
     fn find(state: &State, n: u8) -> Option<Place> {
@@ -503,6 +628,7 @@ mod tests {
         let slice = |n: u8| Slice {
             receipt: ObjectId::of(&[n]),
             lists: vec![ListPair { packs: object, chunks: object, numbers: vec![u64::from(n)] }],
+            live: vec![(u64::from(n), 7)],
         };
         state.add_slice(&slice(1)).expect("added");
         state.add_slice(&slice(2)).expect("added");
@@ -517,7 +643,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_agent_is_kept_out_and_damage_says_what_to_do() {
+    fn a_second_agent_is_kept_out_and_a_damaged_memory_is_begun_anew() {
         let dir = tempfile::tempdir().expect("temporary folder");
         let state = State::open(dir.path()).expect("opens");
         assert!(matches!(State::open(dir.path()), Err(StateError::InUse { .. })));
@@ -527,8 +653,59 @@ mod tests {
         assert_eq!(mode & 0o777, 0o600);
         std::fs::write(&path, b"this is no database, but it is long enough to be looked at")
             .expect("written");
-        let error = State::open(dir.path()).expect_err("damaged");
-        assert!(error.to_string().contains("move it away"), "{error}");
+        let state = State::open(dir.path()).expect("begun anew");
+        assert_eq!(state.packs().expect("reads"), vec![]);
+        assert!(dir.path().join("state.redb.damaged").exists());
+        drop(state);
         assert!(matches!(State::open(&path.join("below")), Err(StateError::File { .. })));
+    }
+
+    #[test]
+    fn no_flipped_bit_gives_a_wrong_place() {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        let path = dir.path().join(FILE_NAME);
+        let state = State::open(dir.path()).expect("opens");
+        state.begin(3, id(0)).expect("begins");
+        let chunks: Vec<_> = (0..40).map(|n| (id(n), 1000 + u32::from(n))).collect();
+        state.add_pack(1, row(1), &chunks).expect("added");
+        let right: Vec<_> = (0..40).map(|n| find(&state, n)).collect();
+        drop(state);
+        let whole = std::fs::read(&path).expect("read");
+        // Where the rows are: around each chunk's length, and around the pack's name.
+        let near = |what: &[u8]| whole.windows(what.len()).position(|window| window == what).expect("there");
+        let spots = [near(&1005u32.to_le_bytes()), near(&[5; 32]), near(row(1).id.as_bytes())];
+        let mut noticed = 0;
+        for at in spots.into_iter().flat_map(|at| at - 8..at + 24) {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 4;
+            std::fs::write(&path, &bytes).expect("written");
+            // redb itself may panic on a page that makes no sense.
+            let outcome = std::panic::catch_unwind(|| {
+                let Ok(state) = State::open(dir.path()) else { return 1 };
+                let view = state.view().expect("view");
+                let mut odd = 0;
+                for n in 0..40 {
+                    match state.find(&view, &id(n)) {
+                        Ok(Some(place)) => assert_eq!(Some(place), right[usize::from(n)], "byte {at}"),
+                        Ok(None) | Err(_) => odd += 1,
+                    }
+                }
+                match state.pack_chunks(1) {
+                    Ok(Some(have)) => assert_eq!(have, chunks, "byte {at}"),
+                    Ok(None) | Err(_) => odd += 1,
+                }
+                match state.packs() {
+                    Ok(packs) => assert!(packs.is_empty() || packs == [(1, row(1))], "byte {at}"),
+                    Err(_) => odd += 1,
+                }
+                odd
+            });
+            if let Err(panic) = &outcome {
+                let said = panic.downcast_ref::<String>().cloned().unwrap_or_default();
+                assert!(!said.contains("byte "), "{said}");
+            }
+            noticed += outcome.unwrap_or(1);
+        }
+        assert!(noticed > 50, "{noticed}");
     }
 }

@@ -66,7 +66,7 @@ impl EngineCapturer {
         std::fs::create_dir_all(&spool)
             .map_err(|source| DaemonError::State { path: spool.clone(), source })?;
         let state = State::open(&agent.state).map_err(|error| DaemonError::Engine(error.into()))?;
-        let engine = Arc::new(Engine::new(settings(config), store, Arc::new(state), spool));
+        let engine = Arc::new(Engine::new(EngineConfig::from(&config.engine), store, Arc::new(state), spool));
         Ok(Self { engine, identity, sources, sealing, sealing_key: agent.sealing_key.clone(), chunk_secret })
     }
 }
@@ -84,23 +84,6 @@ impl EngineCapturer {
             Ok(packs) => tracing::info!(packs, "the local state was lost; known again from the share"),
             Err(error) => tracing::warn!(%error, "the former slices were not learnt again"),
         }
-    }
-}
-
-/// What the engine calls its settings: zeros of the file become "all cores" and "no limit".
-fn settings(config: &Config) -> EngineConfig {
-    let file = &config.engine;
-    let defaults = EngineConfig::default();
-    EngineConfig {
-        workers: match usize::try_from(file.workers) {
-            Ok(workers) if workers > 0 => workers,
-            Ok(_) | Err(_) => defaults.workers,
-        },
-        zstd_level: file.zstd_level,
-        chunk: file.chunk_size().unwrap_or(defaults.chunk),
-        pack_bytes: usize::try_from(file.pack.0).unwrap_or(defaults.pack_bytes),
-        self_check: file.self_check,
-        bandwidth_bytes_per_sec: (file.bandwidth.0 > 0).then_some(file.bandwidth.0),
     }
 }
 

@@ -79,8 +79,8 @@ impl EngineError {
             Self::Source(error) => error.is_permanent(),
             Self::Store { source, .. } => !source.is_transient(),
             Self::Pack(_) | Self::List(_) => true,
-            Self::State(StateError::InUse { .. } | StateError::Row { .. }) => true,
-            Self::State(StateError::File { .. } | StateError::Database { .. })
+            Self::State(StateError::InUse { .. }) => true,
+            Self::State(StateError::File { .. } | StateError::Database { .. } | StateError::Row { .. })
             | Self::SelfCheck { .. }
             | Self::Compressor(_)
             | Self::Busy

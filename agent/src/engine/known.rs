@@ -37,6 +37,11 @@ impl Known {
         Self { state, usable, first_new, pending: Mutex::default(), generation: AtomicU64::new(0) }
     }
 
+    /// Whether what lies in this pack may be named: it is on the share, or will be before the receipt.
+    pub(super) fn is_usable(&self, pack: u64) -> bool {
+        pack >= self.first_new || self.usable.contains(&pack)
+    }
+
     pub(super) fn take_pack_number(&self) -> u64 {
         self.state.take_pack_number()
     }
@@ -66,7 +71,7 @@ impl Known {
         for (id, place) in ids.iter().zip(places.iter_mut()) {
             if place.is_none() {
                 let found = self.state.find(&sight.view, id)?;
-                *place = found.filter(|at| at.pack >= self.first_new || self.usable.contains(&at.pack));
+                *place = found.filter(|at| self.is_usable(at.pack));
             }
         }
         Ok(())

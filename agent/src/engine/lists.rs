@@ -2,7 +2,7 @@
 //! and a new pair for what they lack. Small ones are merged into it, so that there are few, and what a round writes
 //! follows what has changed.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::state::ListPair;
 
@@ -21,23 +21,27 @@ pub(super) struct Plan {
     pub(super) write: Vec<u64>,
 }
 
-/// Plans for a slice that needs `referenced`, on top of `old` pairs that are all on the share.
+/// Plans for a slice that needs `referenced` packs, on top of `old` pairs that are all on the share; `size` gives the
+/// stored bytes of a pack.
 ///
-/// A pair of which fewer than half of the packs are needed is written anew without the others. The last pairs are merged
-/// into the new one as long as they are not longer than it: lengths double from pair to pair, so each pack is written
-/// a number of times that is logarithmic in the number of packs.
-pub(super) fn plan(old: Vec<ListPair>, referenced: &HashSet<u64>) -> Plan {
-    let live = |pair: &ListPair| pair.numbers.iter().filter(|number| referenced.contains(number)).count();
+/// What a pair names cannot be pruned: one is written anew when the packs that nobody needs any more are larger than its
+/// lists. The last pairs are merged into the new one as long as they are not longer than it: lengths double from pair to
+/// pair, so each pack is written a number of times that is logarithmic in the number of packs.
+pub(super) fn plan(old: Vec<ListPair>, referenced: &HashMap<u64, u64>, size: impl Fn(u64) -> u64) -> Plan {
+    let needed = |number: &u64| referenced.contains_key(number);
+    let dead = |pair: &ListPair| -> u64 {
+        pair.numbers.iter().filter(|number| !needed(number)).map(|number| size(*number)).sum()
+    };
     let mut keep: Vec<ListPair> =
-        old.into_iter().filter(|pair| live(pair) * 2 >= pair.numbers.len()).collect();
+        old.into_iter().filter(|pair| dead(pair) <= pair.packs.size + pair.chunks.size).collect();
     let covered: HashSet<u64> = keep.iter().flat_map(|pair| pair.numbers.iter().copied()).collect();
-    let mut write: Vec<u64> = referenced.difference(&covered).copied().collect();
+    let mut write: Vec<u64> = referenced.keys().filter(|number| !covered.contains(number)).copied().collect();
     while let Some(last) = keep.last() {
         let merge = !write.is_empty() && (last.numbers.len() <= write.len() || keep.len() >= MAX_PAIRS);
         if !merge {
             break;
         }
-        write.extend(last.numbers.iter().filter(|number| referenced.contains(number)));
+        write.extend(last.numbers.iter().filter(|number| needed(number)));
         keep.pop();
     }
     write.sort_unstable();
@@ -69,11 +73,15 @@ mod tests {
     use super::{ListPair, MAX_PAIR_CHUNKS, MAX_PAIRS, Plan, pairs, plan};
     use muster_protocol::document::ObjectRef;
     use muster_protocol::ids::{ObjectId, RoundId};
-    use std::collections::{BTreeMap, HashSet};
+    use std::collections::{BTreeMap, HashMap};
 
     fn pair(numbers: impl IntoIterator<Item = u64>) -> ListPair {
         let object = ObjectRef { round: RoundId::from_bytes([1; 16]), id: ObjectId::of(b"x"), size: 1 };
         ListPair { packs: object, chunks: object, numbers: numbers.into_iter().collect() }
+    }
+
+    fn all(numbers: impl IntoIterator<Item = u64>) -> HashMap<u64, u64> {
+        numbers.into_iter().map(|number| (number, 1)).collect()
     }
 
     fn after(plan: Plan) -> Vec<ListPair> {
@@ -87,7 +95,7 @@ mod tests {
     #[test]
     fn nothing_new_writes_nothing() {
         let old = vec![pair(1..9), pair(9..11)];
-        assert_eq!(plan(old.clone(), &(1..11).collect()), Plan { keep: old, write: vec![] });
+        assert_eq!(plan(old.clone(), &all(1..11), |_| 9), Plan { keep: old, write: vec![] });
     }
 
     #[test]
@@ -95,24 +103,25 @@ mod tests {
         let (mut lists, mut written) = (vec![pair(1..1001)], 0);
         for round in 0..500u64 {
             let next = 1001 + round * 2;
-            let referenced: HashSet<u64> = (1..next + 2).collect();
-            let planned = plan(lists, &referenced);
+            let referenced = all(1..next + 2);
+            let planned = plan(lists, &referenced, |_| 9);
             written += planned.write.len();
             lists = after(planned);
             assert!(lists.len() <= MAX_PAIRS + 1, "{}", lists.len());
             let named: Vec<u64> = lists.iter().flat_map(|pair| pair.numbers.clone()).collect();
             assert_eq!(named.len(), referenced.len(), "each pack is named once");
-            assert_eq!(named.into_iter().collect::<HashSet<_>>(), referenced);
+            assert!(named.iter().all(|number| referenced.contains_key(number)));
         }
         assert!(written < 500 * 2 * 12, "{written}");
     }
 
     #[test]
     fn pairs_of_dead_packs_are_written_anew_without_them() {
-        let planned = plan(vec![pair(1..11), pair(11..15)], &(7..15).collect());
+        // The lists of a pair are 2 bytes long here.
+        let planned = plan(vec![pair(1..11), pair(11..15)], &all(7..15), |_| 1);
         assert_eq!(planned, Plan { keep: vec![], write: (7..15).collect() });
-        let planned = plan(vec![pair(1..11)], &(5..11).collect());
-        assert_eq!(planned.keep.len(), 1, "a few dead ones may stay");
+        let planned = plan(vec![pair(1..11)], &all(3..11), |_| 1);
+        assert_eq!(planned.keep.len(), 1, "dead ones that are shorter than the lists may stay");
     }
 
     #[test]

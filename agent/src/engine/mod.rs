@@ -1,34 +1,42 @@
 //! The slice engine: turns sources into packs, index, chunk index, pack lists and a receipt on the share.
 //!
 //! ```text
-//! sources ─▶ feeder ─jobs─▶ workers ─────▶ assembler ─▶ entry stream (packed like data)
-//!            chunks         name, find,     completes entries in order
-//!                           compress ─▶ open pack ─▶ seal, check ─▶ upload ─▶ state
+//! sources ─▶ feeder ─jobs─▶ workers ───────▶ assembler ─▶ entry stream (packed like data)
+//! walk       unchanged       read, cut,       completes entries in order
+//!            or to be read   name, find, compress ─▶ open pack ─▶ seal, check ─▶ upload ─▶ state
 //! ```
 //!
-//! A fixed number of jobs and of sealed packs circulates, so memory follows neither the data nor a slow share. Order on
-//! the share: packs, then lists and index, then the receipt; each is durable before the next begins.
+//! Every worker does all of it, so no core waits for another's stage; a large file's parts are shared out while others have
+//! nothing to read. A bounded number of jobs, parts and sealed packs is under way, so memory follows neither the data nor
+//! a slow share. Order on the share: packs, then lists and index, then the receipt; each is durable before the next begins.
 //!
 //! It never overwrites, never deletes, and never names an object that it has not seen on the share or put there.
 
 mod assemble;
 mod error;
 mod feed;
-mod job;
+mod fill;
 mod known;
 mod lists;
 mod pack;
+mod part;
 mod pipeline;
+mod priority;
 mod progress;
+mod queue;
 mod resume;
+mod rewrite;
+mod seen;
 mod shared;
 #[cfg(test)]
 mod tests;
 mod upload;
+mod work;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -45,21 +53,23 @@ use muster_share::pack::{DEFAULT_TARGET, PackContext};
 use muster_share::store::{Listed, Store, StoreError};
 
 use crate::source::Source;
-use crate::state::{Begun, ListPair, PackRow, Slice, State};
+use crate::state::{Begun, ListPair, PackRow, Slice, State, StateError};
 use assemble::Assembled;
 use known::Known;
 use pack::Sealing;
-use pipeline::{Read, Run};
+use pipeline::Run;
+use seen::SeenWriter;
 use shared::{Halt, StopOnDrop};
 use upload::{Uploader, blocking, unless_cancelled};
 
 pub use error::EngineError;
+pub use priority::{IoPriority, Priority};
 pub use progress::{CancelFlag, Progress, Stage};
 
 /// How the engine works.
 #[derive(Debug, Clone)]
 pub struct EngineConfig {
-    /// Threads that name, compress and seal; at least one.
+    /// Threads that read, compress and seal; at least one.
     pub workers: usize,
     /// zstd level.
     pub zstd_level: i32,
@@ -69,8 +79,17 @@ pub struct EngineConfig {
     pub pack_bytes: usize,
     /// Open and compare every pack in memory before it is uploaded.
     pub self_check: bool,
+    /// Packs that are sealed and on their way to the share at most, each in memory.
+    pub uploads: usize,
     /// Bytes a second that go to the share at most.
     pub bandwidth_bytes_per_sec: Option<u64>,
+    /// Priority of its threads.
+    pub priority: Priority,
+    /// How long a file must have been unchanged when it is read, for the next capture to go by its stamp: longer than a
+    /// step of any file system's clock.
+    pub settle: Duration,
+    /// Live bytes of mostly dead packs that one slice uploads again, from the source, at most.
+    pub rewrite_bytes: u64,
 }
 
 impl Default for EngineConfig {
@@ -81,7 +100,11 @@ impl Default for EngineConfig {
             chunk: ChunkSize::default(),
             pack_bytes: DEFAULT_TARGET,
             self_check: true,
+            uploads: 2,
             bandwidth_bytes_per_sec: None,
+            priority: Priority::default(),
+            settle: Duration::from_secs(2),
+            rewrite_bytes: 64 * 1024 * 1024,
         }
     }
 }
@@ -99,7 +122,11 @@ impl From<&crate::config::EngineConfig> for EngineConfig {
             chunk: table.chunk_size().unwrap_or_default(),
             pack_bytes: usize::try_from(table.pack.0).unwrap_or(default.pack_bytes),
             self_check: table.self_check,
+            uploads: usize::try_from(table.uploads).unwrap_or(default.uploads),
             bandwidth_bytes_per_sec: Some(table.bandwidth.0).filter(|rate| *rate > 0),
+            priority: Priority { nice: table.nice, io: table.io },
+            settle: default.settle,
+            rewrite_bytes: table.rewrite.0,
         }
     }
 }
@@ -154,6 +181,8 @@ pub struct Captured {
     pub lists: Vec<ListPair>,
     /// How many of them, from the end, are new.
     pub new_lists: u32,
+    /// Numbers of the packs that the entries lie in, and how many plain bytes of each they name.
+    pub live: Vec<(u64, u64)>,
     /// Whole, or with gaps.
     pub status: SliceStatus,
     /// Totals.
@@ -202,6 +231,25 @@ impl Engine {
         cancel: CancelFlag,
     ) -> Result<Captured, EngineError> {
         let _busy = self.busy.try_lock().map_err(|_| EngineError::Busy)?;
+        let done = self.capture_once(&request, progress, cancel).await;
+        if let Err(
+            EngineError::State(StateError::Database { .. } | StateError::Row { .. }) | EngineError::Crashed,
+        ) = &done
+        {
+            // A damaged memory would fail the next attempt, too; it is a cache, and the share knows all of it.
+            tracing::warn!("the agent's memory is begun anew");
+            let state = Arc::clone(&self.state);
+            blocking(move || Ok(state.rebuild()?)).await?;
+        }
+        done
+    }
+
+    async fn capture_once(
+        &self,
+        request: &CaptureRequest,
+        progress: Arc<Progress>,
+        cancel: CancelFlag,
+    ) -> Result<Captured, EngineError> {
         let uploader = Uploader::new(
             Arc::clone(&self.store),
             request.service.clone(),
@@ -209,11 +257,11 @@ impl Engine {
             self.config.bandwidth_bytes_per_sec,
         );
         progress.enter(Stage::Listing);
-        let base = unless_cancelled(&cancel, self.base(&request)).await?;
+        let base = unless_cancelled(&cancel, self.base(request)).await?;
         progress.enter(Stage::Capturing);
-        let (read, assembled) = self.run(&request, &base, &uploader, &cancel).await?;
+        let captured = self.run(request, &base, &uploader, &cancel).await?;
         progress.enter(Stage::Finishing);
-        let done = unless_cancelled(&cancel, self.finish(&request, base, read, assembled, &uploader)).await?;
+        let done = unless_cancelled(&cancel, self.finish(request, base, captured, &uploader)).await?;
         progress.enter(Stage::Captured);
         Ok(done)
     }
@@ -250,7 +298,7 @@ impl Engine {
         let uploader = Uploader::new(Arc::clone(&self.store), captured.service.clone(), Arc::default(), None);
         let object = uploader.slice_object(captured.round, SlicePart::Receipt, bytes).await?;
         let state = Arc::clone(&self.state);
-        let slice = Slice { receipt: object.id, lists: captured.lists.clone() };
+        let slice = Slice { receipt: object.id, lists: captured.lists.clone(), live: captured.live.clone() };
         blocking(move || Ok(state.add_slice(&slice)?)).await?;
         Ok((object.id, object.size, captured.totals))
     }
@@ -268,7 +316,7 @@ impl Engine {
         let failed = |source| EngineError::Store { doing: "listing the agent's packs", source };
         let state = Arc::clone(&self.state);
         let (keyset, check) = (request.keyset, request.chunk_key.id(b""));
-        let Begun { next_pack, packs, kept, previous } =
+        let Begun { next_pack, packs, kept, previous, binding } =
             blocking(move || Ok(state.begin(keyset, check)?)).await?;
         let mut present = HashMap::new();
         let mut listing = self.store.list(&Prefix::Packs(request.service.clone()));
@@ -283,16 +331,20 @@ impl Engine {
         let state = Arc::clone(&self.state);
         let gone: Vec<u64> = gone.into_iter().map(|(number, _)| number).collect();
         blocking(move || Ok(state.forget(&gone)?)).await?;
-        let packs: HashMap<u64, PackRow> =
+        let mut packs: HashMap<u64, PackRow> =
             here.into_iter().filter(|(_, row)| !request.refused.contains(&row.id)).collect();
+        let (kept_lists, live) = kept.map(|kept| (kept.lists, kept.live)).unwrap_or_default();
+        for number in rewrite::mostly_dead(&packs, &live, self.config.rewrite_bytes) {
+            packs.remove(&number);
+        }
         let mut lists = Vec::new();
-        for pair in kept.map(|kept| kept.lists).unwrap_or_default() {
+        for pair in kept_lists {
             let whole = pair.numbers.iter().all(|number| packs.contains_key(number));
             if whole && self.usable_pair(&pair, request).await? {
                 lists.push(pair);
             }
         }
-        Ok(Base { next_pack, packs, lists, previous })
+        Ok(Base { next_pack, packs, lists, previous, binding })
     }
 
     async fn usable_pair(&self, pair: &ListPair, request: &CaptureRequest) -> Result<bool, EngineError> {
@@ -320,17 +372,22 @@ impl Engine {
         base: &Base,
         uploader: &Uploader,
         cancel: &CancelFlag,
-    ) -> Result<(Read, Assembled), EngineError> {
+    ) -> Result<pipeline::Captured, EngineError> {
         let config = &self.config;
         let workers = config.workers.max(1);
-        let halt = Arc::new(Halt::new(workers));
+        let uploads = config.uploads.max(1);
+        let halt = Arc::new(Halt::new(uploads));
         let _stop = StopOnDrop(Arc::clone(&halt));
         let run = Arc::new(Run {
             sources: request.sources.clone(),
             spool: self.spool.clone(),
+            seen: self.state.folder().join(SEEN),
+            binding: base.binding,
             workers,
             zstd_level: config.zstd_level,
             chunk: config.chunk,
+            settle: config.settle,
+            priority: config.priority,
             sealing: Sealing {
                 target_bytes: config.pack_bytes,
                 recipients: request.recipients.clone(),
@@ -344,7 +401,7 @@ impl Engine {
             halt: Arc::clone(&halt),
             progress: Arc::clone(&uploader.progress),
         });
-        let (sender, receiver) = tokio::sync::mpsc::channel(workers);
+        let (sender, receiver) = tokio::sync::mpsc::channel(uploads);
         let threads = {
             let (run, runtime) = (Arc::clone(&run), tokio::runtime::Handle::current());
             tokio::task::spawn_blocking(move || pipeline::run(&run, sender, runtime))
@@ -364,51 +421,34 @@ impl Engine {
         &self,
         request: &CaptureRequest,
         base: Base,
-        read: Read,
-        assembled: Assembled,
+        captured: pipeline::Captured,
         uploader: &Uploader,
     ) -> Result<Captured, EngineError> {
+        let Assembled { entries, entries_bytes, referenced, seen, .. } = captured.assembled;
         let state = Arc::clone(&self.state);
-        let lists::Plan { keep, write } = lists::plan(base.lists, &assembled.referenced);
-        let (rows, mut chunks) = blocking(move || {
+        let (rows, pairs, mut lists, live) = blocking(move || {
             let rows: HashMap<u64, PackRow> = state.packs()?.into_iter().collect();
-            let mut chunks = BTreeMap::new();
-            for number in write {
-                chunks.insert(number, state.pack_chunks(number)?.unwrap_or_default());
+            let size = |number| rows.get(&number).map_or(0, |row| row.size);
+            let lists::Plan { keep, write } = lists::plan(base.lists, &referenced, size);
+            let mut counts = BTreeMap::new();
+            for number in &write {
+                counts.insert(*number, state.pack_chunk_count(*number)?.unwrap_or(0));
             }
-            Ok((rows, chunks))
+            let live: Vec<(u64, u64)> = referenced.into_iter().collect();
+            Ok((rows, lists::pairs(&write, &counts), keep, live))
         })
         .await?;
-        let write: Vec<u64> = chunks.keys().copied().collect();
-        let counts = chunks.iter().map(|(number, chunks)| (*number, chunks.len())).collect();
-        let row = |number: &u64| rows.get(number).copied().ok_or(EngineError::Crashed);
-        let (mut lists, mut new_lists) = (keep, 0);
-        for numbers in lists::pairs(&write, &counts) {
-            let mut packs = Vec::with_capacity(numbers.len());
-            let mut indexed = Vec::with_capacity(numbers.len());
-            for number in &numbers {
-                let PackRow { id, size } = row(number)?;
-                packs.push(ListedPack { number: *number, id, size });
-                indexed
-                    .push(IndexedPack { number: *number, chunks: chunks.remove(number).unwrap_or_default() });
-            }
-            let packs = Self::pack_list(request.round, packs, uploader).await?;
-            let recipients: Vec<Recipient> =
-                request.recipients.iter().chain([&request.agent]).cloned().collect();
-            let context = request.context();
-            let sealed =
-                blocking(move || Ok(ChunkIndex::new(indexed).seal(&recipients, &context, &mut OsEntropy)?))
-                    .await?;
-            let chunks = uploader.slice_object(request.round, SlicePart::Chunks, sealed.bytes).await?;
-            lists.push(ListPair { packs, chunks, numbers });
-            new_lists += 1;
+        let new_lists = u32::try_from(pairs.len()).unwrap_or(u32::MAX);
+        for numbers in pairs {
+            lists.push(self.pair(request, &rows, numbers, uploader).await?);
         }
+        let row = |number: &u64| rows.get(number).copied().ok_or(EngineError::Crashed);
         let mut totals = SliceTotals {
-            source_bytes: read.source_bytes,
+            source_bytes: captured.source_bytes,
             stored_bytes: 0,
             added_bytes: uploader.progress.added_bytes(),
-            entries: read.entries,
-            gaps: read.gaps,
+            entries: captured.entries,
+            gaps: captured.gaps,
         };
         for number in lists.iter().flat_map(|pair| &pair.numbers) {
             totals.stored_bytes += row(number)?.size;
@@ -417,14 +457,19 @@ impl Engine {
             service: request.service.clone(),
             round: request.round,
             chunk_key: request.chunk_key.clone(),
-            sources: read.sources,
+            sources: captured.sources,
             totals,
-            entries: assembled.entries,
-            entries_bytes: assembled.entries_bytes,
+            entries,
+            entries_bytes,
         };
         let sealed = root.seal(&request.recipients, &request.context(), &mut OsEntropy)?;
         let index = uploader.slice_object(request.round, SlicePart::Index, sealed.bytes).await?;
         totals.added_bytes = uploader.progress.added_bytes();
+        blocking(move || {
+            seen.into_iter().for_each(SeenWriter::finish);
+            Ok(())
+        })
+        .await?;
         Ok(Captured {
             fleet: request.fleet,
             service: request.service.clone(),
@@ -433,10 +478,41 @@ impl Engine {
             index,
             lists,
             new_lists,
-            status: if read.gaps == 0 { SliceStatus::Whole } else { SliceStatus::Gaps },
+            live,
+            status: if captured.gaps == 0 { SliceStatus::Whole } else { SliceStatus::Gaps },
             totals,
             previous: base.previous,
         })
+    }
+
+    /// Writes the pack list and the chunk index of these packs. One pair at a time is in memory.
+    async fn pair(
+        &self,
+        request: &CaptureRequest,
+        rows: &HashMap<u64, PackRow>,
+        numbers: Vec<u64>,
+        uploader: &Uploader,
+    ) -> Result<ListPair, EngineError> {
+        let mut packs = Vec::with_capacity(numbers.len());
+        for number in &numbers {
+            let PackRow { id, size, .. } = rows.get(number).copied().ok_or(EngineError::Crashed)?;
+            packs.push(ListedPack { number: *number, id, size });
+        }
+        let packs = Self::pack_list(request.round, packs, uploader).await?;
+        let state = Arc::clone(&self.state);
+        let recipients: Vec<Recipient> = request.recipients.iter().chain([&request.agent]).cloned().collect();
+        let context = request.context();
+        let (sealed, numbers) = blocking(move || {
+            let mut indexed = Vec::with_capacity(numbers.len());
+            for number in &numbers {
+                let chunks = state.pack_chunks(*number)?.unwrap_or_default();
+                indexed.push(IndexedPack { number: *number, chunks });
+            }
+            Ok((ChunkIndex::new(indexed).seal(&recipients, &context, &mut OsEntropy)?, numbers))
+        })
+        .await?;
+        let chunks = uploader.slice_object(request.round, SlicePart::Chunks, sealed.bytes).await?;
+        Ok(ListPair { packs, chunks, numbers })
     }
 
     /// Writes a pack list.
@@ -458,7 +534,12 @@ struct Base {
     /// Pairs of which everything is on the share and may be named.
     lists: Vec<ListPair>,
     previous: Option<ObjectId>,
+    /// Binds what was seen of files to these packs.
+    binding: [u8; 32],
 }
+
+/// Folder within the agent's state folder for what was seen of the sources.
+const SEEN: &str = "seen";
 
 impl CaptureRequest {
     fn context(&self) -> PackContext {

@@ -8,7 +8,7 @@ use muster_protocol::age::Recipient;
 use muster_protocol::ids::ChunkId;
 use muster_share::chunk::ChunkKey;
 use muster_share::entropy::OsEntropy;
-use muster_share::pack::{Compressor, Frame, PackBuilder, PackContext, SealedPack, compress};
+use muster_share::pack::{Compressor, Frame, PackBuilder, PackContext, SealedPack};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
@@ -17,6 +17,10 @@ use super::known::{Known, Sight};
 use super::shared::Halt;
 use crate::source::Stopped;
 use crate::state::Place;
+
+/// Plain bytes at which a frame is closed. Longer ones compress a little better and slower; a reader who wants one file
+/// decompresses whole frames.
+const FRAME_BYTES: usize = 256 * 1024;
 
 /// A sealed pack on its way to the share.
 #[derive(Debug)]
@@ -49,16 +53,14 @@ pub(super) struct Outlet<'a> {
 
 impl Outlet<'_> {
     fn seal(&self, open: Open) -> Result<(), Stopped> {
-        // Fewer sealed packs than workers may wait, or memory would grow while the share is slow.
+        // Few sealed packs may wait, or memory would grow while the share is slow.
         let permit =
             self.runtime.block_on(self.halt.permits().clone().acquire_owned()).map_err(|_| Stopped)?;
-        let sealing = self.runtime.block_on(self.halt.sealing().acquire()).map_err(|_| Stopped)?;
         let pack = self.halt.keep(open.builder.seal().map_err(EngineError::Pack))?;
         if self.sealing.self_check {
             let checked = pack.self_check(&self.sealing.key);
             self.halt.keep(checked.map_err(|source| EngineError::SelfCheck { id: pack.id, source }))?;
         }
-        drop(sealing);
         let upload = Upload { number: open.number, pack, permit };
         self.runtime.block_on(self.uploads.send(upload)).map_err(|_| Stopped)
     }
@@ -81,28 +83,31 @@ impl<'a> Lane<'a> {
         Self { outlet, known, open: Mutex::default() }
     }
 
-    /// Adds a frame of these chunks (names and lengths): where each lies. A frame of which another thread has just
-    /// packed everything is dropped.
-    fn append(&self, frame: Frame, chunks: &[(ChunkId, u32)]) -> Result<Vec<Place>, Stopped> {
+    fn begin(&self) -> Result<Open, Stopped> {
+        let Sealing { target_bytes, recipients, context, .. } = self.outlet.sealing;
+        let memory = self.outlet.halt.memory();
+        let begun = PackBuilder::new(*target_bytes, memory, recipients, context, &mut OsEntropy);
+        let builder = self.outlet.halt.keep(begun.map_err(EngineError::Pack))?;
+        Ok(Open { number: self.known.take_pack_number(), builder })
+    }
+
+    /// Adds a frame: where each of its chunks lies. A frame of which another thread has just packed everything is
+    /// dropped.
+    fn append(&self, frame: &Frame, places: &mut Vec<Place>) -> Result<(), Stopped> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let mut pending = self.known.pending();
-        let already: Option<Vec<Place>> = chunks.iter().map(|(id, _)| pending.get(id).copied()).collect();
-        if let Some(places) = already {
-            return Ok(places);
+        let before = places.len();
+        places.extend(frame.chunks.iter().map_while(|(id, _)| pending.get(id).copied()));
+        if places.len() - before == frame.chunks.len() {
+            return Ok(());
         }
-        let sealing = self.outlet.sealing;
+        places.truncate(before);
         let pack = match &mut *open {
             Some(pack) => pack,
-            none => {
-                let Sealing { target_bytes, recipients, context, .. } = sealing;
-                let begun = PackBuilder::new(*target_bytes, Vec::new(), recipients, context, &mut OsEntropy);
-                let builder = self.outlet.halt.keep(begun.map_err(EngineError::Pack))?;
-                none.insert(Open { number: self.known.take_pack_number(), builder })
-            }
+            none => none.insert(self.begin()?),
         };
-        let mut offset = self.outlet.halt.keep(pack.builder.push(&frame).map_err(EngineError::Pack))?;
-        let mut places = Vec::with_capacity(chunks.len());
-        for (id, length) in chunks {
+        let mut offset = self.outlet.halt.keep(pack.builder.push(frame).map_err(EngineError::Pack))?;
+        for (id, length) in &frame.chunks {
             let at = u32::try_from(offset).expect("MAX_PACK_PLAIN and one frame are less than 4 GiB");
             let place = Place { pack: pack.number, offset: at, length: *length };
             places.push(place);
@@ -112,10 +117,7 @@ impl<'a> Lane<'a> {
         drop(pending);
         let full = if pack.builder.is_full() { open.take() } else { None };
         drop(open);
-        if let Some(full) = full {
-            self.outlet.seal(full)?;
-        }
-        Ok(places)
+        full.map_or(Ok(()), |full| self.outlet.seal(full))
     }
 
     /// Seals what is left.
@@ -132,10 +134,15 @@ pub(super) struct Packer<'a> {
     sight: Sight,
     ids: Vec<ChunkId>,
     found: Vec<Option<Place>>,
-    /// New chunks of the job at hand, each once: name, start, length.
-    fresh: Vec<(ChunkId, usize, u32)>,
+    /// New chunks at hand, each once: name and length, and where each starts.
+    fresh: Vec<(ChunkId, u32)>,
+    starts: Vec<usize>,
     /// Which of `fresh` has this name.
     seen: HashMap<ChunkId, usize>,
+    /// Where the fresh ones lie.
+    packed: Vec<Place>,
+    frame: Frame,
+    joined: Vec<u8>,
 }
 
 impl<'a> Packer<'a> {
@@ -147,17 +154,24 @@ impl<'a> Packer<'a> {
             ids: Vec::new(),
             found: Vec::new(),
             fresh: Vec::new(),
+            starts: Vec::new(),
             seen: HashMap::new(),
+            packed: Vec::new(),
+            frame: Frame::default(),
+            joined: Vec::new(),
         })
     }
 
-    /// Packs the chunks that `bytes` is joined of; `places` gets one for each.
+    /// Packs the chunks that the start of `bytes` is joined of; `places` gets one for each.
     pub(super) fn pack(
         &mut self,
         bytes: &[u8],
         lengths: &[usize],
         places: &mut Vec<Place>,
     ) -> Result<(), Stopped> {
+        if lengths.is_empty() {
+            return Ok(());
+        }
         let Lane { outlet, known, .. } = self.lane;
         let (halt, key) = (outlet.halt, &outlet.sealing.key);
         self.ids.clear();
@@ -169,37 +183,55 @@ impl<'a> Packer<'a> {
         }
         halt.keep(known.find(&mut self.sight, &self.ids, &mut self.found).map_err(EngineError::State))?;
         self.fresh.clear();
+        self.starts.clear();
         self.seen.clear();
         let mut start = 0;
         for ((id, place), length) in self.ids.iter().zip(&self.found).zip(lengths) {
             if place.is_none() && !self.seen.contains_key(id) {
                 self.seen.insert(*id, self.fresh.len());
                 let length = u32::try_from(*length).expect("chunks are at most 8 MiB");
-                self.fresh.push((*id, start, length));
+                self.fresh.push((*id, length));
+                self.starts.push(start);
             }
             start += length;
         }
-        let mut packed = Vec::new();
-        if !self.fresh.is_empty() {
-            let parts: Vec<(&[u8], ChunkId)> = self
-                .fresh
-                .iter()
-                .map(|(id, start, length)| (&bytes[*start..*start + *length as usize], *id))
-                .collect();
-            let frame = compress(&mut self.compressor, &parts).map_err(EngineError::Pack);
-            #[cfg_attr(not(test), expect(unused_mut, reason = "only tests change frames"))]
-            let mut frame = halt.keep(frame)?;
-            #[cfg(test)]
-            if let Some(tamper) = outlet.sealing.tamper {
-                tamper(&mut frame);
-            }
-            let chunks: Vec<(ChunkId, u32)> =
-                self.fresh.iter().map(|(id, _, length)| (*id, *length)).collect();
-            packed = self.lane.append(frame, &chunks)?;
-        }
+        self.compress_and_append(bytes)?;
         for (id, place) in self.ids.iter().zip(&self.found) {
-            let place = place.or_else(|| self.seen.get(id).and_then(|fresh| packed.get(*fresh).copied()));
-            places.push(place.expect("a chunk is found or fresh"));
+            let fresh = || self.seen.get(id).and_then(|fresh| self.packed.get(*fresh).copied());
+            places.push(place.or_else(fresh).expect("a chunk is found or fresh"));
+        }
+        Ok(())
+    }
+
+    /// Packs the fresh chunks in frames.
+    fn compress_and_append(&mut self, bytes: &[u8]) -> Result<(), Stopped> {
+        let Self { lane, compressor, fresh, starts, packed, frame, joined, .. } = self;
+        packed.clear();
+        let mut at = 0;
+        while at < fresh.len() {
+            let (mut end, mut len) = (at, 0);
+            while end < fresh.len() && (len == 0 || len + fresh[end].1 as usize <= FRAME_BYTES) {
+                len += fresh[end].1 as usize;
+                end += 1;
+            }
+            let span = starts[at]..starts[end - 1] + fresh[end - 1].1 as usize;
+            let plain = if span.len() == len {
+                &bytes[span]
+            } else {
+                joined.clear();
+                for ((_, length), start) in fresh[at..end].iter().zip(&starts[at..end]) {
+                    joined.extend_from_slice(&bytes[*start..*start + *length as usize]);
+                }
+                joined.as_slice()
+            };
+            let halt = lane.outlet.halt;
+            halt.keep(compressor.compress_into(plain, &fresh[at..end], frame).map_err(EngineError::Pack))?;
+            #[cfg(test)]
+            if let Some(tamper) = lane.outlet.sealing.tamper {
+                tamper(frame);
+            }
+            lane.append(frame, packed)?;
+            at = end;
         }
         Ok(())
     }

@@ -1,32 +1,46 @@
-//! The threads of one capture: the caller's reads the sources, the workers pack, one assembles.
+//! The threads of one capture: the caller's walks the sources, the workers read and pack, one assembles.
 
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
 use std::thread;
+use std::time::Duration;
 
 use muster_share::chunk::ChunkSize;
 use muster_share::lists::IndexedSource;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
-use super::assemble::{Assembled, Assembler};
+use super::assemble::{Assembled, Assembler, Seeing};
 use super::error::EngineError;
-use super::feed::{Fed, Feeder};
-use super::job::Job;
+use super::feed::Feeder;
+use super::fill;
 use super::known::Known;
 use super::pack::{Lane, Outlet, Packer, Sealing, Upload};
+use super::part::Packed;
+use super::priority::Priority;
 use super::progress::Progress;
+use super::queue::Queue;
+use super::seen::{Binding, SeenReader};
 use super::shared::Halt;
-use crate::source::{CaptureContext, Cause, Source, Stopped};
+use super::work;
+use crate::source::{CaptureContext, Cause, Source, SourceReport, Stopped};
+
+/// The way to the assembler. Never blocks: what may be on its way is bounded by the queue.
+pub(super) type Results = Sender<Packed>;
 
 /// Everything that one capture's threads read.
 pub(super) struct Run {
     pub(super) sources: Vec<Arc<dyn Source>>,
     pub(super) spool: PathBuf,
+    /// Where what was seen of files is kept.
+    pub(super) seen: PathBuf,
+    pub(super) binding: Binding,
     pub(super) workers: usize,
     pub(super) zstd_level: i32,
     pub(super) chunk: ChunkSize,
+    pub(super) settle: Duration,
+    pub(super) priority: Priority,
     pub(super) sealing: Sealing,
     pub(super) known: Known,
     pub(super) halt: Arc<Halt>,
@@ -35,51 +49,45 @@ pub(super) struct Run {
 
 /// What the sources gave.
 #[derive(Debug, Default)]
-pub(super) struct Read {
+pub(super) struct Captured {
     pub(super) sources: Vec<IndexedSource>,
     pub(super) source_bytes: u64,
     pub(super) entries: u64,
     pub(super) gaps: u64,
+    pub(super) assembled: Assembled,
 }
 
 /// Reads, packs and assembles. Blocks; `None` when the capture has been halted. All packs have been handed to `uploads`
 /// when it returns.
-pub(super) fn run(run: &Run, uploads: mpsc::Sender<Upload>, runtime: Handle) -> Option<(Read, Assembled)> {
+pub(super) fn run(run: &Run, uploads: mpsc::Sender<Upload>, runtime: Handle) -> Option<Captured> {
     let outlet = Outlet { sealing: &run.sealing, halt: &run.halt, uploads, runtime };
     let (data, entries) = (Lane::new(&outlet, &run.known), Lane::new(&outlet, &run.known));
-    // Each worker has one job at hand and one waiting; reading and assembling go on meanwhile. No send on a channel
-    // ever blocks, as each holds every job.
-    let circulating = run.workers * 2 + 2;
-    let (job_sender, job_receiver) = sync_channel(circulating);
-    let (packed_sender, packed_receiver) = sync_channel(circulating);
-    let (pool_sender, pool_receiver) = sync_channel(circulating);
-    for _ in 1..circulating {
-        pool_sender.send(Job::default()).expect("the channel holds every job");
-    }
-    let job_receiver = Mutex::new(job_receiver);
-    let (job_receiver, data, entries) = (&job_receiver, &data, &entries);
+    let queue = Queue::new(run.workers, fill::buffer_len(run.chunk));
+    let (results, packed) = channel();
+    let (data, entries, queue) = (&data, &entries, &queue);
     thread::scope(|scope| {
-        let mut workers = Vec::new();
-        for _ in 0..run.workers {
-            let packed = packed_sender.clone();
-            workers.push(scope.spawn(move || guarded(run, || work(run, data, job_receiver, &packed))));
-        }
-        drop(packed_sender);
+        let workers: Vec<_> = (0..run.workers)
+            .map(|_| {
+                let results = results.clone();
+                scope.spawn(move || guarded(run, || work::work(run, data, queue, &results)))
+            })
+            .collect();
         let assembler = scope.spawn(move || {
             guarded(run, || {
                 let packer = run.halt.keep(Packer::new(entries, run.zstd_level))?;
-                let assembled = Assembler::new(packer, &run.halt).run(&packed_receiver, &pool_sender)?;
+                let names = run.sources.iter().map(|source| source.name().clone()).collect();
+                let seeing = Seeing { folder: &run.seen, binding: &run.binding, sources: names };
+                let assembled = Assembler::new(packer, &run.halt, seeing).run(&packed, queue)?;
                 entries.finish()?;
                 Ok(assembled)
             })
         });
-        let feeder = Feeder::new(run.chunk, job_sender, pool_receiver, &run.halt, &run.progress);
-        let read = guarded(run, || read(run, feeder));
-        let packed =
-            workers.into_iter().map(|worker| worker.join().ok().flatten()).collect::<Option<Vec<()>>>();
-        let finished = packed.and_then(|_| guarded(run, || data.finish()));
+        let reports = guarded(run, || walk(run, Feeder::new(run, queue, results)));
+        queue.end();
+        let worked = workers.into_iter().map(|worker| worker.join().ok().flatten());
+        let finished = worked.collect::<Option<Vec<()>>>().and_then(|_| guarded(run, || data.finish()));
         let assembled = assembler.join().ok().flatten();
-        finished.and(read).zip(assembled)
+        finished.and(reports).zip(assembled).map(|(reports, assembled)| captured(run, reports, assembled))
     })
 }
 
@@ -94,13 +102,15 @@ fn guarded<T>(run: &Run, part: impl FnOnce() -> Result<T, Stopped>) -> Option<T>
         }
     }
     let _fuse = Fuse(&run.halt);
+    run.priority.apply();
     part().ok()
 }
 
-fn read(run: &Run, mut feeder: Feeder<'_>) -> Result<Read, Stopped> {
+fn walk(run: &Run, mut feeder: Feeder<'_>) -> Result<Vec<SourceReport>, Stopped> {
     let context = CaptureContext { spool: &run.spool, cancel: run.halt.flag() };
-    let mut all = Read::default();
+    let mut reports = Vec::new();
     for source in &run.sources {
+        feeder.start_source(SeenReader::open(&run.seen, source.name(), &run.binding));
         let report = match source.capture(&mut feeder, &context) {
             Ok(report) => report,
             Err(error) => {
@@ -110,37 +120,28 @@ fn read(run: &Run, mut feeder: Feeder<'_>) -> Result<Read, Stopped> {
                 return Err(Stopped);
             }
         };
-        let Fed { entries, gaps } = feeder.end_source();
-        all.source_bytes += report.source_bytes;
-        all.entries += entries;
-        all.gaps += gaps;
+        feeder.end_source()?;
+        reports.push(report);
+    }
+    feeder.finish()?;
+    Ok(reports)
+}
+
+fn captured(run: &Run, reports: Vec<SourceReport>, assembled: Assembled) -> Captured {
+    let mut all = Captured::default();
+    for ((source, report), tally) in run.sources.iter().zip(reports).zip(&assembled.tallies) {
+        all.source_bytes += tally.source_bytes;
+        all.entries += tally.entries;
+        all.gaps += tally.gaps;
         all.sources.push(IndexedSource {
             name: source.name().clone(),
             kind: source.kind().to_owned(),
-            entries,
+            entries: tally.entries,
             recipe: report.recipe,
             tool_versions: report.tool_versions,
             skipped: report.sockets,
             mounts: report.mounts,
         });
     }
-    feeder.finish()?;
-    Ok(all)
-}
-
-fn work(
-    run: &Run,
-    lane: &Lane<'_>,
-    jobs: &Mutex<Receiver<Job>>,
-    packed: &SyncSender<Job>,
-) -> Result<(), Stopped> {
-    let mut packer = run.halt.keep(Packer::new(lane, run.zstd_level))?;
-    loop {
-        let next = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(mut job) = next else { return Ok(()) };
-        run.halt.check()?;
-        let Job { bytes, lengths, places, .. } = &mut job;
-        packer.pack(bytes, lengths, places)?;
-        packed.send(job).map_err(|_| Stopped)?;
-    }
+    Captured { assembled, ..all }
 }

@@ -110,7 +110,8 @@ impl Engine {
                 chunks.packs.into_iter().map(|pack| (pack.number, pack.chunks)).collect();
             for pack in packs.packs {
                 let Some(chunks) = indexed.remove(&pack.number) else { return Ok(None) };
-                found.push((pack.number, PackRow { id: pack.id, size: pack.size }, chunks));
+                let plain_bytes = chunks.iter().map(|(_, length)| u64::from(*length)).sum();
+                found.push((pack.number, PackRow { id: pack.id, size: pack.size, plain_bytes }, chunks));
             }
         }
         Ok(Some(found))

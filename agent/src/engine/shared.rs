@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::Semaphore;
 
 use super::error::EngineError;
@@ -19,20 +20,18 @@ pub(super) struct Halt {
     failure: Mutex<Option<EngineError>>,
     /// One permit for each sealed pack that is not uploaded yet.
     permits: Arc<Semaphore>,
-    /// One permit for each pack that is being sealed and so in memory twice.
-    sealing: Semaphore,
+    /// Memory of packs that have been uploaded.
+    memory: Mutex<Vec<Vec<u8>>>,
 }
 
 impl Halt {
-    /// For so many workers. Sealing and checking a pack takes less than a third of the time that one worker needs to
-    /// fill it.
-    pub(super) fn new(workers: usize) -> Self {
-        let sealing = workers.div_ceil(3);
+    /// With so many packs that are sealed and not uploaded yet.
+    pub(super) fn new(packs: usize) -> Self {
         Self {
             stop: AtomicBool::new(false),
             failure: Mutex::default(),
-            permits: Arc::new(Semaphore::new(sealing + 1)),
-            sealing: Semaphore::new(sealing),
+            permits: Arc::new(Semaphore::new(packs)),
+            memory: Mutex::default(),
         }
     }
 
@@ -45,7 +44,6 @@ impl Halt {
     pub(super) fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
         self.permits.close();
-        self.sealing.close();
     }
 
     pub(super) fn flag(&self) -> &AtomicBool {
@@ -56,8 +54,16 @@ impl Halt {
         &self.permits
     }
 
-    pub(super) fn sealing(&self) -> &Semaphore {
-        &self.sealing
+    /// Memory for a pack, used before if there is some: fresh memory costs the kernel a page at a time.
+    pub(super) fn memory(&self) -> Vec<u8> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    }
+
+    /// Keeps the memory of a pack that is uploaded, if nobody else holds it.
+    pub(super) fn give_back(&self, bytes: Bytes) {
+        if let Ok(memory) = bytes.try_into_mut() {
+            self.memory.lock().unwrap_or_else(PoisonError::into_inner).push(memory.into());
+        }
     }
 
     pub(super) fn check(&self) -> Result<(), Stopped> {

@@ -199,7 +199,7 @@ impl Fleet {
         for (source, indexed) in self.sources.iter().zip(&slice.root.sources) {
             let mut want = Memory::default();
             let report = capture_in_memory(&**source, &mut want, self.dir.path()).expect("captures");
-            source_bytes += report.source_bytes;
+            source_bytes += want.source_bytes();
             assert_eq!((source.name(), source.kind()), (&indexed.name, indexed.kind.as_str()));
             assert_eq!((indexed.entries, &indexed.recipe), (want.entries.len() as u64, &report.recipe));
             for mut entry in want.entries {
@@ -603,7 +603,7 @@ async fn discarded_content_does_not_count() {
         sink.begin(file("twice"))?;
         sink.data(&noise(3, 100_000))?;
         sink.hole(5000)?;
-        sink.end(Some(Gap::Changed))?;
+        sink.end(Some(Gap::Changed), None)?;
         sink.begin(file("gone"))?;
         sink.data(b"x")?;
         sink.discard();

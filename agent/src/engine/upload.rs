@@ -63,10 +63,11 @@ impl Uploader {
 
     async fn pack(&self, run: &Arc<Run>, upload: Upload) -> Result<(), EngineError> {
         let Upload { number, pack, permit } = upload;
-        let row = PackRow { id: pack.id, size: pack.bytes.len() as u64 };
+        let row = PackRow { id: pack.id, size: pack.bytes.len() as u64, plain_bytes: pack.plain_len };
         let path = ObjectPath::Pack { service: self.service.clone(), id: pack.id };
         let chunks = pack.chunks;
-        self.put(&path, pack.bytes, "uploading a pack").await?;
+        self.put(&path, pack.bytes.clone(), "uploading a pack").await?;
+        run.halt.give_back(pack.bytes);
         drop(permit);
         let run = Arc::clone(run);
         blocking(move || run.known.uploaded(number, row, &chunks).map_err(EngineError::State)).await

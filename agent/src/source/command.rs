@@ -113,15 +113,14 @@ impl CommandSource {
     fn run(&self, sink: &mut dyn Sink, context: &CaptureContext<'_>) -> Result<SourceReport, Cause> {
         context.check()?;
         let mut group = self.start()?;
-        let mut report = SourceReport {
+        let report = SourceReport {
             recipe: format!("give the file to the counterpart of {:?}", self.table.argv[0]),
             ..SourceReport::default()
         };
-        dump::begin(sink, self.entry(), &mut report)?;
+        dump::begin(sink, self.entry())?;
         match self.follow(&mut group, sink, context) {
-            Ok(written) => {
-                sink.end(None)?;
-                report.source_bytes = written;
+            Ok(()) => {
+                sink.end(None, None)?;
                 Ok(report)
             }
             Err(cause) => {
@@ -143,13 +142,13 @@ impl CommandSource {
         entry
     }
 
-    /// Streams until the program's end and the end of its output; returns how many bytes came.
+    /// Streams until the program's end and the end of its output; enough bytes must have come.
     fn follow(
         &self,
         group: &mut Group,
         sink: &mut dyn Sink,
         context: &CaptureContext<'_>,
-    ) -> Result<u64, Cause> {
+    ) -> Result<(), Cause> {
         let limit = self.table.timeout.0;
         let deadline = Instant::now() + limit;
         let mut stdout = group.child.stdout.take();
@@ -207,7 +206,7 @@ impl CommandSource {
         if written < want {
             return Err(Cause::Short { program, have: written, want, stderr });
         }
-        Ok(written)
+        Ok(())
     }
 }
 

@@ -47,6 +47,9 @@ pub struct FilesTable {
     /// Whether folders of other file systems are kept empty rather than entered.
     #[serde(default = "yes")]
     pub one_file_system: bool,
+    /// Whether of a folder with a valid `CACHEDIR.TAG` only that file is kept.
+    #[serde(default)]
+    pub skip_caches: bool,
 }
 
 /// `kind = "sqlite"`
@@ -118,6 +121,7 @@ impl FilesTable {
             include: Vec::new(),
             exclude: Vec::new(),
             one_file_system: true,
+            skip_caches: false,
         }
     }
 }
@@ -375,6 +379,7 @@ fn check(position: usize, name: SourceName, table: &SourceTable) -> Result<Check
                 globs("include", &table.include)?,
                 globs("exclude", &table.exclude)?,
                 table.one_file_system,
+                table.skip_caches,
             ))
         }
         SourceTable::Sqlite(table) => {
@@ -467,6 +472,7 @@ mod tests {
             "include = []",
             "exclude = []",
             "one_file_system = true",
+            "skip_caches = false",
             "file = \"c.db\"",
             "busy_timeout = \"30s\"",
             "file = \"output\"",
@@ -497,7 +503,7 @@ mod tests {
     fn tables_are_written_back_as_they_were_read() {
         let text = "[[source]]\nkind = \"command\"\nargv = [\"dump\"]\nfile = \"all.sql\"\ntimeout = \"5m\"\nmin_bytes = 9\n\
                     env = [\"HOME\"]\n\n[[source]]\nkind = \"files\"\nname = \"etc\"\npath = \"/etc\"\n\
-                    include = []\nexclude = [\"*.bak\"]\none_file_system = true\n";
+                    include = []\nexclude = [\"*.bak\"]\none_file_system = true\nskip_caches = false\n";
         assert_eq!(toml::to_string(&File { source: parse(text) }).expect("writes"), text);
     }
 

@@ -2,14 +2,12 @@
 
 use muster_share::entry::{Entry, Kind};
 
-use super::{Sink, SourceReport, Stopped};
+use super::{Sink, Stopped};
 
 /// Pushes the root folder and begins the file; both take owner and time from `file`, whose path is the dump's name.
-pub(crate) fn begin(sink: &mut dyn Sink, file: Entry, report: &mut SourceReport) -> Result<(), Stopped> {
+pub(crate) fn begin(sink: &mut dyn Sink, file: Entry) -> Result<(), Stopped> {
     sink.entry(root(&file))?;
-    sink.begin(file)?;
-    report.entries += 2;
-    Ok(())
+    sink.begin(file)
 }
 
 /// A root folder for a source that has none of its own.

@@ -79,30 +79,32 @@ pub(crate) enum Attributes<'a> {
 }
 
 impl Attributes<'_> {
-    /// All extended attributes, sorted by name, and how many could not be read.
-    pub(crate) fn read(&self) -> (Vec<(ByteBuf, ByteBuf)>, u64) {
+    /// Puts all extended attributes into the entry, sorted by name; gives the first reason for which one is missing.
+    pub(crate) fn read_into(&self, entry: &mut Entry) -> Option<Errno> {
         use xattr::FileExt;
         let list = match self {
             Self::Handle(file) => file.list_xattr(),
             Self::Path(path) => xattr::list(path),
         };
+        let errno = |error: &io::Error| Errno::from_io_error(error).unwrap_or(Errno::IO);
         let names = match list {
             Ok(names) => names,
-            Err(error) => return (Vec::new(), u64::from(!is_absent(&error))),
+            Err(error) => return Some(errno(&error)).filter(|_| !is_absent(&error)),
         };
-        let mut unread = 0;
-        let mut found = Vec::new();
+        let mut unread = None;
         for name in names {
             match self.one(&name) {
-                Ok(Some(value)) => found.push((ByteBuf::from(name.as_bytes()), ByteBuf::from(value))),
+                Ok(Some(value)) => {
+                    entry.xattrs.push((ByteBuf::from(name.as_bytes()), ByteBuf::from(value)));
+                }
                 // Gone between the listing and now.
                 Ok(None) => {}
                 Err(error) if is_absent(&error) => {}
-                Err(_) => unread += 1,
+                Err(error) => unread = unread.or(Some(errno(&error))),
             }
         }
-        found.sort();
-        (found, unread)
+        entry.xattrs.sort();
+        unread
     }
 
     fn one(&self, name: &OsStr) -> io::Result<Option<Vec<u8>>> {

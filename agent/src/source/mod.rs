@@ -10,6 +10,7 @@ mod globs;
 mod metadata;
 mod spec;
 pub mod sqlite;
+mod stamp;
 #[cfg(test)]
 pub(crate) mod testing;
 
@@ -24,6 +25,7 @@ use muster_share::entry::{Entry, Gap};
 pub use config::{SourceConfig, SourceConfigError, SourceTable};
 pub use error::{Cause, SourceError};
 pub use spec::SpecError;
+pub use stamp::Stamp;
 
 /// Size of the buffer that sources read with, in bytes.
 pub(crate) const BUFFER_BYTES: usize = 1 << 20;
@@ -73,21 +75,13 @@ impl CaptureContext<'_> {
     }
 }
 
-/// What a capture saw.
+/// What a capture has to say besides its entries.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SourceReport {
-    /// Content of files in bytes, holes included.
-    pub source_bytes: u64,
-    /// Entries pushed, the source's root and those with gaps included.
-    pub entries: u64,
-    /// Entries with a gap.
-    pub gaps: u64,
     /// Sockets (and other kinds that no backup can hold) that were passed over.
     pub sockets: u64,
     /// Folders of other file systems that were kept as empty folders.
     pub mounts: u64,
-    /// Extended attributes that could not be read.
-    pub unread_xattrs: u64,
     /// How to put it back by hand, in a sentence.
     pub recipe: String,
     /// Versions of the tools that took part.
@@ -99,25 +93,46 @@ pub struct SourceReport {
 #[error("the slice engine has stopped")]
 pub struct Stopped;
 
-/// Where a source puts what it captures. Entries come parents first, siblings in byte order of their names.
-pub trait Sink {
+/// Entries and their content, in the order in which they shall be kept.
+pub trait Content {
     /// An entry without content of its own: folder, link, device, a hard link, a gap.
     ///
     /// # Errors
     /// When the engine has stopped.
     fn entry(&mut self, entry: Entry) -> Result<(), Stopped>;
 
-    /// Begins a file's content; `entry` has no extents yet. `data` and `hole` follow, then `end` or `discard`.
+    /// Begins a file's content; `entry` has no extents yet. Data and holes follow, then `end` or `discard`.
     ///
     /// # Errors
     /// When the engine has stopped.
     fn begin(&mut self, entry: Entry) -> Result<(), Stopped>;
 
-    /// The next bytes of the file.
+    /// Memory to read the file's next bytes into: never empty. `filled` says how many came.
     ///
     /// # Errors
     /// When the engine has stopped.
-    fn data(&mut self, bytes: &[u8]) -> Result<(), Stopped>;
+    fn space(&mut self) -> Result<&mut [u8], Stopped>;
+
+    /// So many bytes were read into the space.
+    ///
+    /// # Errors
+    /// When the engine has stopped.
+    fn filled(&mut self, count: usize) -> Result<(), Stopped>;
+
+    /// The next bytes of the file, from elsewhere.
+    ///
+    /// # Errors
+    /// When the engine has stopped.
+    fn data(&mut self, mut bytes: &[u8]) -> Result<(), Stopped> {
+        while !bytes.is_empty() {
+            let space = self.space()?;
+            let (now, later) = bytes.split_at(bytes.len().min(space.len()));
+            space[..now.len()].copy_from_slice(now);
+            self.filled(now.len())?;
+            bytes = later;
+        }
+        Ok(())
+    }
 
     /// A hole of `length` bytes.
     ///
@@ -125,12 +140,42 @@ pub trait Sink {
     /// When the engine has stopped.
     fn hole(&mut self, length: u64) -> Result<(), Stopped>;
 
-    /// The file is complete. The engine sets the entry's size to what came.
+    /// The file is complete. The engine sets the entry's size to what came. With a stamp, the next capture may go by it
+    /// instead of reading the file again.
     ///
     /// # Errors
     /// When the engine has stopped.
-    fn end(&mut self, gap: Option<Gap>) -> Result<(), Stopped>;
+    fn end(&mut self, gap: Option<Gap>, stamp: Option<Stamp>) -> Result<(), Stopped>;
 
     /// Forgets the file that was begun, as it will be begun again or replaced by a gap.
     fn discard(&mut self);
+}
+
+/// Where a source puts what it captures. Entries come in ascending order: paths compared part by part, bytewise, a
+/// folder before what lies in it.
+pub trait Sink: Content {
+    /// Whether the engine has this file's content from an earlier capture, and takes the entry with it. `entry` has no
+    /// content and no attributes yet; it is complete when this gives true, and nothing more is to be done.
+    ///
+    /// # Errors
+    /// When the engine has stopped.
+    fn known(&mut self, entry: &Entry, stamp: &Stamp) -> Result<bool, Stopped>;
+
+    /// A file that some thread of the engine will read.
+    ///
+    /// # Errors
+    /// When the engine has stopped.
+    fn file(&mut self, file: Box<dyn Unread>) -> Result<(), Stopped>;
+}
+
+/// A file that is to be read, on any thread.
+pub trait Unread: Send {
+    /// About how many bytes it has.
+    fn size(&self) -> u64;
+
+    /// Reads it into `content`: one entry, whatever happens to the file meanwhile. Returns soon after `cancel` is set.
+    ///
+    /// # Errors
+    /// When the engine has stopped.
+    fn read(self: Box<Self>, content: &mut dyn Content, cancel: &AtomicBool) -> Result<(), Stopped>;
 }

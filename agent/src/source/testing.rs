@@ -6,7 +6,9 @@ use std::sync::atomic::AtomicBool;
 
 use muster_share::entry::{Entry, Extent, Gap, push_extent};
 
-use super::{CaptureContext, Sink, Source, SourceError, SourceReport, Stopped};
+use super::{
+    BUFFER_BYTES, CaptureContext, Content, Sink, Source, SourceError, SourceReport, Stamp, Stopped, Unread,
+};
 
 /// Called with each piece of data.
 type Tap<'a> = Box<dyn FnMut(&Entry, &[u8]) + 'a>;
@@ -21,6 +23,9 @@ pub(crate) struct Memory<'a> {
     /// Called with each piece of data before it is kept.
     pub(crate) on_data: Option<Tap<'a>>,
     pub(crate) open: Option<(Entry, Vec<u8>)>,
+    pub(crate) space: Vec<u8>,
+    /// Files that came with a stamp.
+    pub(crate) stamped: usize,
 }
 
 impl Memory<'_> {
@@ -35,9 +40,17 @@ impl Memory<'_> {
     pub(crate) fn paths(&self) -> Vec<String> {
         self.entries.iter().map(|entry| String::from_utf8_lossy(&entry.path).into_owned()).collect()
     }
+
+    pub(crate) fn gaps(&self) -> usize {
+        self.entries.iter().filter(|entry| entry.gap.is_some()).count()
+    }
+
+    pub(crate) fn source_bytes(&self) -> u64 {
+        self.entries.iter().map(|entry| entry.size).sum()
+    }
 }
 
-impl Sink for Memory<'_> {
+impl Content for Memory<'_> {
     fn entry(&mut self, entry: Entry) -> Result<(), Stopped> {
         assert!(self.open.is_none(), "an entry within a file");
         self.entries.push(entry);
@@ -50,8 +63,14 @@ impl Sink for Memory<'_> {
         Ok(())
     }
 
-    fn data(&mut self, bytes: &[u8]) -> Result<(), Stopped> {
+    fn space(&mut self) -> Result<&mut [u8], Stopped> {
+        self.space.resize(BUFFER_BYTES, 0);
+        Ok(&mut self.space)
+    }
+
+    fn filled(&mut self, count: usize) -> Result<(), Stopped> {
         let (entry, content) = self.open.as_mut().expect("data outside a file");
+        let bytes = &self.space[..count];
         if let Some(tap) = &mut self.on_data {
             tap(entry, bytes);
         }
@@ -67,9 +86,10 @@ impl Sink for Memory<'_> {
         Ok(())
     }
 
-    fn end(&mut self, gap: Option<Gap>) -> Result<(), Stopped> {
+    fn end(&mut self, gap: Option<Gap>, stamp: Option<Stamp>) -> Result<(), Stopped> {
         let (mut entry, content) = self.open.take().expect("an end outside a file");
         entry.gap = gap;
+        self.stamped += usize::from(stamp.is_some());
         entry.size = entry.extents.iter().map(Extent::length).sum();
         self.content.insert(entry.path.clone(), content);
         self.entries.push(entry);
@@ -79,6 +99,16 @@ impl Sink for Memory<'_> {
     fn discard(&mut self) {
         self.open.take().expect("a discard outside a file");
         self.discarded += 1;
+    }
+}
+
+impl Sink for Memory<'_> {
+    fn known(&mut self, _: &Entry, _: &Stamp) -> Result<bool, Stopped> {
+        Ok(false)
+    }
+
+    fn file(&mut self, file: Box<dyn Unread>) -> Result<(), Stopped> {
+        file.read(self, &AtomicBool::new(false))
     }
 }
 

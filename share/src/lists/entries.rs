@@ -1,7 +1,7 @@
 //! The entry stream: each entry is its length (4 bytes, big-endian) and its MessagePack. Sources follow one another
 //! without a mark; the slice index counts the entries of each.
 
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
 
 use muster_protocol::wire;
 
@@ -30,7 +30,14 @@ impl<W: Write> EntryWriter<W> {
     /// # Errors
     /// [`ListError::EntryTooLong`], with nothing written; [`ListError::Io`].
     pub fn write(&mut self, entry: &Entry) -> Result<(), ListError> {
-        let bytes = entry.encode();
+        self.write_encoded(&entry.encode())
+    }
+
+    /// Appends one entry that is encoded already.
+    ///
+    /// # Errors
+    /// As [`EntryWriter::write`].
+    pub fn write_encoded(&mut self, bytes: &[u8]) -> Result<(), ListError> {
         let too_long = ListError::EntryTooLong { have: bytes.len(), most: MAX_ENTRY_LEN };
         let Ok(len) = u32::try_from(bytes.len()) else { return Err(too_long) };
         if bytes.len() > MAX_ENTRY_LEN {
@@ -38,7 +45,7 @@ impl<W: Write> EntryWriter<W> {
         }
         self.to
             .write_all(&len.to_be_bytes())
-            .and_then(|()| self.to.write_all(&bytes))
+            .and_then(|()| self.to.write_all(bytes))
             .map_err(ListError::Io)?;
         self.entries += 1;
         self.bytes += 4 + u64::from(len);
@@ -91,14 +98,12 @@ impl<R: Read> EntryReader<R> {
         if len > MAX_ENTRY_LEN {
             return Err(ListError::EntryTooLong { have: len, most: MAX_ENTRY_LEN });
         }
-        self.buffer.resize(len, 0);
-        self.from.read_exact(&mut self.buffer).map_err(|error| {
-            if error.kind() == io::ErrorKind::UnexpectedEof {
-                ListError::EntriesEnd
-            } else {
-                ListError::Io(error)
-            }
-        })?;
+        // Memory follows what is there, not what the length claims.
+        self.buffer.clear();
+        self.from.by_ref().take(len as u64).read_to_end(&mut self.buffer).map_err(ListError::Io)?;
+        if self.buffer.len() < len {
+            return Err(ListError::EntriesEnd);
+        }
         Ok(Some(wire::decode(&self.buffer)?))
     }
 
