@@ -708,4 +708,49 @@ mod tests {
         }
         assert!(noticed > 50, "{noticed}");
     }
+
+    /// The most memory that this process has had, in MiB (VmHWM of proc(5)).
+    fn peak_mib() -> u64 {
+        let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("there");
+        line.split_whitespace().nth(1).expect("a number").parse::<u64>().expect("a number") / 1024
+    }
+
+    /// Remembers so many chunks of 256 KiB, in packs of 160, opens the memory again, and looks up known and unknown ones.
+    fn remember(chunks: u64) {
+        let name = |n: u64| ChunkId::from_bytes(*blake3::hash(&n.to_be_bytes()).as_bytes());
+        let dir = tempfile::tempdir().expect("temporary folder");
+        let state = State::open(dir.path()).expect("opens");
+        state.begin(3, id(0)).expect("begins");
+        for pack in 0..chunks / 160 {
+            let chunks: Vec<_> = (0..160).map(|n| (name(pack * 160 + n), 262_144)).collect();
+            state.add_pack(pack + 1, PackRow { plain_bytes: 160 << 18, ..row(1) }, &chunks).expect("added");
+        }
+        drop(state);
+        let state = State::open(dir.path()).expect("opens again");
+        assert_eq!(state.begin(3, id(0)).expect("begins").packs.len() as u64, chunks / 160);
+        let view = state.view().expect("view");
+        for n in (0..chunks / 160 * 160).step_by(97) {
+            let place = state.find(&view, &name(n)).expect("reads").expect("known");
+            assert_eq!(place.pack, n / 160 + 1);
+            assert_eq!(state.find(&view, &name(n + chunks)).expect("reads"), None);
+        }
+    }
+
+    #[test]
+    fn memory_does_not_grow_with_the_index() {
+        remember(20_000);
+        let small = peak_mib();
+        remember(200_000);
+        let grown = peak_mib() - small;
+        assert!(grown < 24, "{grown} MiB more for ten times as many chunks");
+    }
+
+    /// The index of a tebibyte: minutes long, so only when asked for (`--run-ignored only`).
+    #[test]
+    #[ignore = "takes minutes"]
+    fn the_index_of_a_tebibyte_stays_on_the_disk() {
+        remember(4_194_304);
+        assert!(peak_mib() < 128, "{} MiB", peak_mib());
+    }
 }

@@ -19,8 +19,8 @@ use crate::leader::Leader;
 use crate::round_view::RoundView;
 use crate::screen;
 
-/// How often the leader is asked.
-const ASK: Duration = Duration::from_millis(400);
+/// How often the log is looked at without a leader to ask.
+const LOOK: Duration = Duration::from_millis(400);
 /// How often the log is read on.
 const READ: Duration = Duration::from_secs(1);
 /// Services that fit a screen.
@@ -67,6 +67,7 @@ pub(crate) async fn follow(
     let began = Instant::now();
     let mut display = Display::new(show);
     let mut read: Option<Instant> = None;
+    let pause = leader.map_or(LOOK, |leader| leader.again * 2);
     loop {
         let page = match leader {
             Some(leader) => leader.round(round).await.ok().flatten(),
@@ -109,7 +110,7 @@ pub(crate) async fn follow(
             .because("It goes on; only the waiting is over.")
             .next(format!("muster watch {round}")));
         }
-        tokio::time::sleep(ASK).await;
+        tokio::time::sleep(pause).await;
     }
 }
 

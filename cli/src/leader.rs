@@ -23,8 +23,9 @@ const TRIGGER: Duration = Duration::from_secs(60);
 const TRIGGER_AGAIN: Duration = Duration::from_secs(5);
 /// Longest wait for a coordinator that is just starting or taking over.
 const NOBODY: Duration = Duration::from_secs(10);
-/// Pause before nobody is asked again.
+/// Pause before anything is asked again over NATS, and within a process, where asking costs nothing.
 const ASK_AGAIN: Duration = Duration::from_millis(200);
+const ASK_AGAIN_HERE: Duration = Duration::from_millis(5);
 /// Most pages of one list; a leader that never ends a list is not followed forever.
 const PAGES: usize = 10_000;
 
@@ -32,6 +33,8 @@ const PAGES: usize = 10_000;
 pub(crate) struct Leader {
     bus: Arc<dyn Bus>,
     subjects: Subjects,
+    /// Pause before anything is asked again.
+    pub(crate) again: Duration,
 }
 
 /// The bus as a fleet of this name uses it.
@@ -46,12 +49,12 @@ impl Leader {
         let streams = streams(&subjects, operator.fleet.name.as_str())?;
         let name = format!("muster {}", operator.operator.name);
         let bus = NatsBus::connect(NatsConfig::new(operator.nats.url.as_str(), name, streams)).await?;
-        Ok(Self { bus: Arc::new(bus), subjects })
+        Ok(Self { bus: Arc::new(bus), subjects, again: ASK_AGAIN })
     }
 
-    /// Over a bus that is there already.
-    pub(crate) fn on(bus: Arc<dyn Bus>, subjects: Subjects) -> Self {
-        Self { bus, subjects }
+    /// Over the bus of this process.
+    pub(crate) fn here(bus: Arc<dyn Bus>, subjects: Subjects) -> Self {
+        Self { bus, subjects, again: ASK_AGAIN_HERE }
     }
 
     /// Asks for a round.
@@ -65,7 +68,7 @@ impl Leader {
         // A coordinator that starts or takes over is not there for a moment; the request id makes asking again safe.
         let answer = loop {
             match self.bus.request(&subject, headers.clone(), payload.clone(), TRIGGER_AGAIN).await {
-                Err(BusError::NoResponders { .. }) if began.elapsed() < NOBODY => sleep(ASK_AGAIN).await,
+                Err(BusError::NoResponders { .. }) if began.elapsed() < NOBODY => sleep(self.again).await,
                 Err(BusError::Timeout { .. }) if began.elapsed() < TRIGGER => again = true,
                 answered => break answered?,
             }

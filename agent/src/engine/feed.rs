@@ -162,6 +162,7 @@ impl Sink for Feeder<'_> {
             return Ok(false);
         }
         self.run.progress.entry();
+        self.run.progress.unchanged_file();
         self.run.progress.read(stamp.size);
         self.item(Item::Seen(Box::new(record)), 0)?;
         Ok(true)

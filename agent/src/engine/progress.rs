@@ -26,6 +26,7 @@ pub struct Progress {
     source_bytes: AtomicU64,
     added_bytes: AtomicU64,
     entries: AtomicU64,
+    unchanged: AtomicU64,
     stage: AtomicU8,
 }
 
@@ -48,6 +49,12 @@ impl Progress {
         self.entries.load(Ordering::Relaxed)
     }
 
+    /// Files of these that were as the last capture saw them, and were not opened.
+    #[must_use]
+    pub fn unchanged(&self) -> u64 {
+        self.unchanged.load(Ordering::Relaxed)
+    }
+
     /// The stage.
     #[must_use]
     pub fn stage(&self) -> Stage {
@@ -65,6 +72,10 @@ impl Progress {
 
     pub(super) fn added(&self, bytes: u64) {
         self.added_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn unchanged_file(&self) {
+        self.unchanged.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn entry(&self) {

@@ -1,6 +1,8 @@
 //! The engine on a real folder: what it stores reads back, what is stored already is not stored again, and no fault loses a byte.
 
 mod reader;
+mod rewrite;
+mod seen;
 
 use std::collections::HashSet;
 use std::fs;
@@ -62,6 +64,8 @@ struct Fleet {
     config: EngineConfig,
     tamper: Option<fn(&mut Frame)>,
     rounds: u8,
+    /// Of the last capture.
+    progress: Arc<Progress>,
 }
 
 impl Fleet {
@@ -88,6 +92,7 @@ impl Fleet {
             },
             tamper: None,
             rounds: 0,
+            progress: Arc::default(),
             dir,
         }
     }
@@ -165,7 +170,8 @@ impl Fleet {
     /// One capture in a new process.
     async fn capture(&mut self) -> Result<Captured, EngineError> {
         let request = self.request();
-        self.engine().capture(request, Arc::default(), CancelFlag::default()).await
+        self.progress = Arc::default();
+        self.engine().capture(request, Arc::clone(&self.progress), CancelFlag::default()).await
     }
 
     /// One slice that counts, read back and compared with the sources.

@@ -99,7 +99,7 @@ async fn round(
             daemons.spawn(async move { running.await.map_err(daemon::agent) });
         }
     }
-    let leader = Leader::on(bus, subjects);
+    let leader = Leader::here(bus, subjects);
     let work = async {
         let trigger = Trigger {
             services: args.services.clone(),
@@ -204,7 +204,7 @@ async fn ask(
             }
             // Nobody leads yet.
             Err(failure) if failure.exit() == Exit::Unreachable && began.elapsed() < limit => {
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                tokio::time::sleep(leader.again).await;
             }
             Err(failure) => return Err(failure),
         }

@@ -204,3 +204,82 @@ fn a_cancelled_capture_ends() {
         build(FilesTable::new(root.path())).capture(&mut Memory::default(), &context).expect_err("cancelled");
     assert!(matches!(*error.cause, Cause::Cancelled));
 }
+
+#[test]
+fn paths_may_be_longer_than_any_system_call_takes() {
+    use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
+    let root = tempfile::tempdir().expect("folder");
+    let mut folder =
+        openat(CWD, root.path(), OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).expect("opens");
+    let name = "a-folder-with-a-name-of-some-length";
+    let levels = 300;
+    for _ in 0..levels {
+        // One that comes after what lies below, so that the walk needs the handle again.
+        for file in ["z", "before"] {
+            let made = openat(&folder, file, OFlags::CREATE | OFlags::WRONLY, Mode::RUSR).expect("file");
+            std::fs::File::from(made).write_all(file.as_bytes()).expect("writes");
+        }
+        mkdirat(&folder, name, Mode::RWXU).expect("folder");
+        folder = openat(&folder, name, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).expect("opens");
+    }
+    drop(folder);
+    let mut sink = Memory::default();
+    capture(&*build(FilesTable::new(root.path())), &mut sink, root.path()).expect("captures");
+    assert_eq!((sink.gaps(), sink.entries.len()), (0, 1 + levels * 3));
+    assert!(sink.entries.iter().any(|entry| entry.path.len() > 10_000));
+    assert!(sink.content.iter().all(|(path, content)| path.ends_with(content)));
+}
+
+#[test]
+fn of_a_marked_cache_only_the_mark_is_kept() {
+    let root = tempfile::tempdir().expect("folder");
+    for path in ["real/data", "real/CACHEDIR.TAG", "false/data", "false/CACHEDIR.TAG"] {
+        write(root.path(), path);
+    }
+    let signature = b"Signature: 8a477f597d28d172789f06886806bc55\n# more";
+    fs::write(root.path().join("real/CACHEDIR.TAG"), signature).expect("written");
+    for (skip_caches, count) in [(true, 6), (false, 7)] {
+        let mut sink = Memory::default();
+        let table = FilesTable { skip_caches, ..FilesTable::new(root.path()) };
+        capture(&*build(table), &mut sink, root.path()).expect("captures");
+        assert_eq!(sink.entries.len(), count, "{:?}", sink.paths());
+        assert!(sink.paths().contains(&"real/CACHEDIR.TAG".to_owned()));
+        assert!(sink.paths().contains(&"false/data".to_owned()));
+    }
+}
+
+#[test]
+fn a_folder_mounted_beneath_itself_is_entered_once() {
+    let root = tempfile::tempdir().expect("folder");
+    write(root.path(), "a/file");
+    fs::create_dir(root.path().join("a/loop")).expect("folder");
+    let mount = |program: &str, paths: &[&Path]| {
+        let done = std::process::Command::new(program).args(paths).output();
+        done.is_ok_and(|done| done.status.success())
+    };
+    let (folder, inside) = (root.path().join("a"), root.path().join("a/loop"));
+    if !mount("mount", &[Path::new("--bind"), &folder, &inside]) {
+        // Only root may mount; whoever may not meets no such loop of his own making.
+        assert!(!rustix::process::geteuid().is_root() || !Path::new("/proc/self/ns/mnt").exists());
+        return;
+    }
+    let mut sink = Memory::default();
+    let captured = capture(&*build(FilesTable::new(root.path())), &mut sink, root.path());
+    assert!(mount("umount", &[&inside]));
+    captured.expect("captures");
+    assert_eq!(sink.paths(), ["", "a", "a/file", "a/loop"]);
+    assert_eq!(sink.get("a/loop").gap, Some(Gap::Unreadable(40)));
+}
+
+#[test]
+fn complete_files_come_with_a_stamp() {
+    let root = tempfile::tempdir().expect("folder");
+    for path in ["a", "b"] {
+        write(root.path(), path);
+    }
+    let mut sink = Memory::default();
+    capture(&*build(FilesTable::new(root.path())), &mut sink, root.path()).expect("captures");
+    assert_eq!(sink.stamped, 2);
+    let (sink, _) = captured_while_growing(u32::MAX);
+    assert_eq!(sink.stamped, 0, "what changed meanwhile is read again the next time");
+}
