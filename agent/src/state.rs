@@ -523,9 +523,12 @@ fn database(path: &Path) -> Result<Database, StateError> {
     let file = opened.map_err(|source| StateError::File { path: path.clone(), source })?;
     let opened = FileBackend::new(file)
         .and_then(|file| Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(file));
-    opened.map_err(|error| match error {
-        DatabaseError::DatabaseAlreadyOpen => StateError::InUse { path },
-        error => StateError::Database { path, source: Box::new(error.into()) },
+    opened.map_err(|error| {
+        if matches!(error, DatabaseError::DatabaseAlreadyOpen) {
+            StateError::InUse { path }
+        } else {
+            StateError::Database { path, source: Box::new(error.into()) }
+        }
     })
 }
 

@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use muster_agent::recover::Existing;
 use muster_protocol::ids::{FleetName, ServiceName};
-use muster_protocol::units::HumanDuration;
+use muster_protocol::units::{HumanDuration, HumanSize};
 
 use crate::round_name::RoundName;
 
@@ -43,6 +44,12 @@ pub(crate) enum Command {
     Verify(Verify),
     /// A round from share and kit into a folder, with everything else dead
     Recover(Recover),
+    /// What a round holds: services, sources, and entries as ls -l shows them
+    Ls(Ls),
+    /// Entries of a round by name or path, kind, size and time
+    Find(Find),
+    /// The bytes of one file of a round
+    Dump(Dump),
     /// The agents, and whether they are there
     Agents(Contact),
     /// Keys
@@ -199,6 +206,16 @@ pub(crate) struct Verify {
     pub(crate) reading: Reading,
 }
 
+/// `refuse`, `keep`, `replace`
+fn existing(text: &str) -> Result<Existing, String> {
+    match text {
+        "refuse" => Ok(Existing::Refuse),
+        "keep" => Ok(Existing::Keep),
+        "replace" => Ok(Existing::Replace),
+        _ => Err("it is refuse, keep or replace".to_owned()),
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Recover {
     /// The share: a path or file:///path
@@ -219,12 +236,90 @@ pub(crate) struct Recover {
     /// A log head that was seen: an older or other share is refused
     #[arg(long, value_name = "N:HASH")]
     pub(crate) expect_head: Option<String>,
-    /// The new folder: absent or empty; gets DIR/SERVICE/SOURCE/…
+    /// The folder to write to: absent or empty, unless --existing or --resume; gets DIR/SERVICE/SOURCE/…
     #[arg(long, value_name = "DIR")]
     pub(crate) into: PathBuf,
+    /// What becomes of what is there: refuse to begin, keep it, or replace it (folders are never removed)
+    #[arg(long, value_name = "HOW", default_value = "refuse", value_parser = existing)]
+    pub(crate) existing: Existing,
+    /// Go on with an interrupted recovery of the same round in DIR
+    #[arg(long, conflicts_with = "existing")]
+    pub(crate) resume: bool,
+    /// Restore owners by number, even where this machine knows their names
+    #[arg(long)]
+    pub(crate) numeric_owner: bool,
     /// Print the result as JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Looking {
+    /// latest, a number, or a unique id prefix
+    pub(crate) round: RoundName,
+    /// The kit's folder: recovery.key and root.pub
+    #[arg(long, value_name = "PATH")]
+    pub(crate) kit: PathBuf,
+    #[command(flatten)]
+    pub(crate) reading: Reading,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Ls {
+    #[command(flatten)]
+    pub(crate) looking: Looking,
+    /// SERVICE, SERVICE/SOURCE or SERVICE/SOURCE/PATH; default the round's services
+    #[arg(value_name = "PATH")]
+    pub(crate) path: Option<std::ffi::OsString>,
+    /// Everything below, not one level
+    #[arg(short = 'R', long)]
+    pub(crate) recursive: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Find {
+    #[command(flatten)]
+    pub(crate) looking: Looking,
+    /// A glob: with a slash for the path (SERVICE/SOURCE/PATH, or PATH within any source), else for the name
+    pub(crate) pattern: Option<String>,
+    /// Only in this service; may repeat
+    #[arg(long, value_name = "NAME")]
+    pub(crate) service: Vec<ServiceName>,
+    /// Only these kinds: f(ile), d(irectory), l(ink), p(ipe), c(haracter device), b(lock device)
+    #[arg(long = "type", value_name = "KIND", value_enum, value_delimiter = ',')]
+    pub(crate) kinds: Vec<EntryKind>,
+    /// Only files of more bytes than this
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) larger: Option<HumanSize>,
+    /// Only what was changed after this: 24h, 2026-11-22, 2026-11-22T03:00 or RFC 3339
+    #[arg(long, value_name = "WHEN")]
+    pub(crate) newer: Option<String>,
+}
+
+/// What an entry is, as `find` has been told for fifty years.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum EntryKind {
+    F,
+    D,
+    L,
+    P,
+    C,
+    B,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Dump {
+    #[command(flatten)]
+    pub(crate) looking: Looking,
+    /// SERVICE/SOURCE/PATH of a file
+    #[arg(value_name = "PATH")]
+    pub(crate) path: std::ffi::OsString,
+    /// Into this new file instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Write to standard output even where it is a terminal
+    #[arg(long, conflicts_with = "output")]
+    pub(crate) force: bool,
 }
 
 #[derive(Debug, Subcommand)]

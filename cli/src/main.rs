@@ -6,6 +6,7 @@ mod alerts;
 mod args;
 mod command;
 mod coverage;
+mod entry_view;
 mod exit;
 mod failure;
 mod fleet;
@@ -14,6 +15,7 @@ mod follow;
 mod kit;
 mod leader;
 mod lock;
+mod looking;
 mod nats_server;
 mod operator;
 mod reading_back;
@@ -59,6 +61,7 @@ async fn run(command: Command) -> Outcome {
             | Command::Daemon(_)
             | Command::Verify(_)
             | Command::Recover(_)
+            | Command::Dump(_)
             | Command::Start(_)
             | Command::Watch(_)
     );
@@ -94,6 +97,9 @@ async fn dispatch(command: Command) -> Outcome {
         Command::Demo(args) => command::demo::run(args).await,
         Command::Verify(args) => command::verify::run(args).await,
         Command::Recover(args) => command::recover::run(args).await,
+        Command::Ls(args) => command::ls::run(args).await,
+        Command::Find(args) => command::find::run(args).await,
+        Command::Dump(args) => command::dump::run(args).await,
         Command::Daemon(args) => command::daemon::run(args).await,
     }
 }

@@ -4,7 +4,9 @@
 
 #![expect(clippy::print_stderr, reason = "tests tell what they skip, and show the logs of a failure")]
 
+pub mod bench;
 pub mod fleet;
+pub mod fuzz;
 pub mod nats;
 pub mod process;
 pub mod tree;

@@ -51,11 +51,13 @@ impl Known {
         Ok(Sight { view: self.state.view()?, generation })
     }
 
-    /// Where each chunk lies, as far as it is known.
+    /// Where each chunk lies, as far as it is known. A place of another length than the chunk's is none: what was learnt
+    /// from the share may be wrong.
     pub(super) fn find(
         &self,
         sight: &mut Sight,
         ids: &[ChunkId],
+        lengths: &[usize],
         places: &mut Vec<Option<Place>>,
     ) -> Result<(), StateError> {
         places.clear();
@@ -68,10 +70,10 @@ impl Known {
         if sight.generation != generation {
             *sight = Sight { view: self.state.view()?, generation };
         }
-        for (id, place) in ids.iter().zip(places.iter_mut()) {
+        for ((id, length), place) in ids.iter().zip(lengths).zip(places.iter_mut()) {
             if place.is_none() {
                 let found = self.state.find(&sight.view, id)?;
-                *place = found.filter(|at| self.is_usable(at.pack));
+                *place = found.filter(|at| self.is_usable(at.pack) && at.length as usize == *length);
             }
         }
         Ok(())

@@ -181,7 +181,9 @@ impl<'a> Packer<'a> {
             self.ids.push(key.id(chunk));
             rest = after;
         }
-        halt.keep(known.find(&mut self.sight, &self.ids, &mut self.found).map_err(EngineError::State))?;
+        halt.keep(
+            known.find(&mut self.sight, &self.ids, lengths, &mut self.found).map_err(EngineError::State),
+        )?;
         self.fresh.clear();
         self.starts.clear();
         self.seen.clear();

@@ -1,325 +1,406 @@
-//! Packs into files: each pack is fetched once, its hash compared, and every chunk that a file needs is named again
-//! before it is written. Several packs at once; each holds its sealed bytes and one frame.
+//! Packs into files: every pack that a batch needs is fetched once, its hash compared, and every chunk that a file
+//! needs is named again before it is written. All workers do the same, each with one pack at a time; as many more are
+//! on their way. Frames that nobody needs are neither decrypted nor decompressed.
 
-use std::collections::{BTreeMap, HashSet};
-use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use futures::{StreamExt, stream};
 use muster_protocol::causes::causes;
-use muster_share::entry::Entry;
 use muster_share::layout::ObjectPath;
-use muster_share::pack::{PackError, PackReader, Unlock};
-use muster_share::verify::{Damage, Fault, Trouble};
+use muster_share::pack::{FrameMemory, PackError, PackReader, PlainFrame, Unlock};
+use muster_share::verify::{Damage, Fault, Progress, Trouble};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinHandle;
 
-use super::outline::{FIRST, Outline, Piece, shown};
-use super::plan::{Planned, SafePath};
+use super::batch::{Batch, FileState, FileTask, Piece, Slot};
 use super::slice::{Prepared, fetch};
-use super::survey::Survey;
-use super::write::{FileHandle, WriteError, Writer};
-use super::{RecoverError, Request, ServiceOutcome, Watch};
+use super::spans::Spans;
+use super::stop::{Halt, Stop};
+use super::write::{OpenFolders, Place, Published, WriteError, Writer, lock};
 
-/// A file that is being recovered.
+/// Bytes of sealed packs that are in memory at a time, unless a single one is larger.
+pub(super) const SEALED_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// How many files are open at a time.
+const OPEN_FILES_MAX: usize = 128;
+/// How many files without content a worker takes at once.
+const LOOSE_AT_ONCE: usize = 64;
+const NO_FILE: u32 = u32::MAX;
+
+/// What a slice's batches are filled with.
 #[derive(Debug)]
-pub(super) struct File {
-    pub(super) source: usize,
-    pub(super) planned: Planned,
-    /// Without its extents.
-    pub(super) entry: Entry,
-    pub(super) state: Mutex<FileState>,
+pub(super) struct Filler<'a> {
+    pub(super) slice: &'a Arc<Prepared>,
+    pub(super) writer: &'a Writer,
+    pub(super) progress: &'a Progress,
+    pub(super) stop: &'a Stop,
+    pub(super) workers: usize,
+    /// KiB of sealed packs that may still come into memory.
+    pub(super) budget: Arc<Semaphore>,
 }
 
-/// How far it is.
-#[derive(Debug)]
-pub(super) struct FileState {
-    /// Runs that are not written yet.
-    left: usize,
-    handle: Option<FileHandle>,
-    lost: bool,
+/// A pack on its way; the permit is given back when its bytes are no longer needed.
+type Coming = JoinHandle<Result<(ObjectPath, Bytes, Option<OwnedSemaphorePermit>), Trouble>>;
+
+/// One batch under way.
+struct Filling<'a> {
+    with: &'a Filler<'a>,
+    batch: &'a Batch,
+    next_loose: AtomicUsize,
+    coming: Mutex<Queue>,
+    /// Files that are open, oldest overwritten first.
+    ring: [AtomicU32; OPEN_FILES_MAX],
+    ring_at: AtomicUsize,
+    damaged: Mutex<BTreeMap<ObjectPath, Damage>>,
+    failed: Mutex<Option<Halt>>,
 }
 
-impl FileState {
-    pub(super) fn waiting(pieces: usize) -> Self {
-        Self { left: pieces, handle: None, lost: false }
-    }
-
-    pub(super) fn lost() -> Self {
-        Self { left: 0, handle: None, lost: true }
-    }
+struct Queue {
+    left: std::vec::IntoIter<u64>,
+    coming: VecDeque<(u64, Coming)>,
 }
 
-impl File {
-    fn state(&self) -> MutexGuard<'_, FileState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn write(&self, writer: &Writer, at: u64, bytes: &[u8]) -> Result<(), WriteError> {
-        let mut state = self.state();
-        if state.lost {
-            return Ok(());
-        }
-        if state.handle.is_none() {
-            state.handle = writer.make(&self.planned, &self.entry)?;
-        }
-        match &state.handle {
-            Some(handle) => writer.write_at(handle, at, bytes),
-            None => Ok(()),
-        }
-    }
-
-    /// One run is written whole.
-    fn done(&self, writer: &Writer) -> Result<(), WriteError> {
-        let mut state = self.state();
-        state.left = state.left.saturating_sub(1);
-        let last = state.left == 0;
-        match state.handle.take_if(|_| last) {
-            Some(handle) => writer.finish(handle, &self.entry),
-            None => Ok(()),
-        }
-    }
-
-    /// One run cannot be had: the file is left out.
-    fn lose(&self, writer: &Writer) -> Result<(), WriteError> {
-        let mut state = self.state();
-        state.lost = true;
-        match state.handle.take() {
-            Some(handle) => writer.abandon(handle),
-            None => Ok(()),
-        }
-    }
+/// What one thread keeps.
+struct Hands {
+    folders: OpenFolders,
+    memory: FrameMemory,
 }
 
-/// Recovers one slice below `folder`, and tells what is damaged.
-pub(super) async fn slice(
-    request: &Request,
-    watch: &Watch,
-    slice: Arc<Prepared>,
-    survey: Survey,
-    folder: &Path,
-    report: &mut ServiceOutcome,
-) -> Result<Vec<Damage>, RecoverError> {
-    let (drawn, counted) = {
-        let (slice, folder) = (Arc::clone(&slice), folder.to_owned());
-        let mut counted = report.clone();
-        let task = tokio::task::spawn_blocking(move || {
-            let drawn = Outline::draw(&slice, &survey, &folder, &mut counted);
-            (drawn, counted)
-        });
-        joined(task.await)
-    };
-    *report = counted;
-    let outline = match drawn? {
-        Ok(outline) => Arc::new(outline),
-        Err(damage) => return Ok(vec![damage]),
-    };
-    let filled = packs(request, watch, &slice, &outline).await;
-    let task = tokio::task::spawn_blocking({
-        let (outline, slice) = (Arc::clone(&outline), Arc::clone(&slice));
-        let (mut counted, whole) = (report.clone(), filled.is_ok());
-        move || {
-            let done = finish(&slice, &outline, whole, &mut counted);
-            (done, counted)
-        }
-    });
-    let (finished, counted) = joined(task.await);
-    *report = counted;
-    let mut damaged = outline.damaged.clone();
-    damaged.extend(filled?);
-    finished?;
-    Ok(damaged.into_values().collect())
-}
-
-fn joined<T>(task: Result<T, tokio::task::JoinError>) -> T {
-    match task {
-        Ok(value) => value,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
-    }
-}
-
-/// Goes through all packs; an error is the share's or the target's and ends it.
-async fn packs(
-    request: &Request,
-    watch: &Watch,
-    slice: &Arc<Prepared>,
-    outline: &Arc<Outline>,
-) -> Result<BTreeMap<ObjectPath, Damage>, RecoverError> {
-    let mut damaged = BTreeMap::new();
-    let numbers: Vec<u64> = outline.packs.keys().copied().collect();
-    let mut running = stream::iter(numbers)
-        .map(|number| {
-            let (slice, outline) = (Arc::clone(slice), Arc::clone(outline));
-            async move {
-                let pieces = outline.packs[&number].iter().map(|piece| piece.length).sum::<u64>();
-                (pieces, one_pack(slice, outline, number).await)
-            }
-        })
-        .buffer_unordered(request.workers.max(1));
-    while let Some((bytes, done)) = running.next().await {
-        watch.progress.advance(bytes);
-        if let Some(damage) = done? {
-            damaged.insert(damage.object.clone(), damage);
-        }
-    }
-    Ok(damaged)
-}
-
-async fn one_pack(
-    slice: Arc<Prepared>,
-    outline: Arc<Outline>,
-    number: u64,
-) -> Result<Option<Damage>, RecoverError> {
-    let fetched = match slice.pack(number) {
-        Ok((path, pack)) => fetch(slice.store.as_ref(), &path, &pack.id, pack.size).await.map(|b| (path, b)),
-        Err(damage) => Err(damage.into()),
-    };
-    let fetched = match fetched {
-        Ok(fetched) => Ok(fetched),
-        Err(Trouble::Damaged(damage)) => Err(damage),
-        Err(Trouble::Store(error)) => return Err(error.into()),
-    };
-    let task = tokio::task::spawn_blocking(move || {
-        let pieces = &outline.packs[&number];
-        match fetched {
-            Ok((path, bytes)) => fill(&slice, &outline, pieces, &path, &bytes),
-            Err(damage) => {
-                pieces.iter().try_for_each(|piece| lose(&outline, piece))?;
-                Ok(Some(damage))
-            }
-        }
-    });
-    joined(task.await).map_err(RecoverError::from)
-}
-
-fn lose(outline: &Outline, piece: &Piece) -> Result<(), WriteError> {
-    let file = &outline.files[piece.file as usize];
-    file.lose(&outline.writers[&file.source])
-}
-
-/// Why a pack's chunks are not gone through to the end.
-enum Stop {
+/// Why a pack is not gone through to the end.
+enum Fail {
+    Pack(PackError),
     Write(WriteError),
-    /// A chunk that is needed does not have its name.
-    Chunk(PackError),
+    Stopped,
 }
 
-/// Writes the runs that lie in one pack. Whatever cannot be had loses its file.
-fn fill(
-    slice: &Prepared,
-    outline: &Outline,
-    pieces: &[Piece],
-    path: &ObjectPath,
-    bytes: &Bytes,
-) -> Result<Option<Damage>, WriteError> {
-    let opening = slice.opening();
-    let mut left: Vec<u64> = pieces.iter().map(|piece| piece.length).collect();
-    let mut stop = None;
-    let read = PackReader::open(bytes, None, Unlock::Identities(opening.keys)).and_then(|pack| {
-        if pack.context() != opening.context {
-            return Err(PackError::Contents { what: "it is sealed for another service or keyset" });
+impl From<PackError> for Fail {
+    fn from(error: PackError) -> Self {
+        Self::Pack(error)
+    }
+}
+
+impl Filler<'_> {
+    /// Writes all files of a batch, and tells what is damaged. Every file has its state afterwards. Blocks.
+    ///
+    /// # Errors
+    /// The share's or the target's first; what was begun and not finished is removed.
+    pub(super) fn fill(&self, batch: &mut Batch) -> Result<BTreeMap<ObjectPath, Damage>, Halt> {
+        for pieces in batch.packs.values_mut() {
+            pieces.sort_unstable_by_key(|piece| piece.offset);
         }
-        // Runs that begin before the chunk's end and are not whole yet; runs may overlap, where content came twice.
-        let (mut next, mut active) = (0, Vec::<usize>::new());
-        pack.for_each_chunk(|start, id, chunk| {
-            let end = start + chunk.len() as u64;
-            while next < pieces.len() && pieces[next].offset < end {
-                active.push(next);
-                next += 1;
+        let batch = &*batch;
+        let packs: Vec<u64> = batch.packs.keys().copied().collect();
+        let threads = self.workers.min(packs.len() + batch.loose.len() / LOOSE_AT_ONCE);
+        let filling = Filling {
+            with: self,
+            batch,
+            next_loose: AtomicUsize::new(0),
+            coming: Mutex::new(Queue { left: packs.into_iter(), coming: VecDeque::new() }),
+            ring: [const { AtomicU32::new(NO_FILE) }; OPEN_FILES_MAX],
+            ring_at: AtomicUsize::new(0),
+            damaged: Mutex::default(),
+            failed: Mutex::new(None),
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..threads {
+                scope.spawn(|| filling.work());
             }
-            if active.is_empty() {
-                return Ok(());
+            filling.work();
+        });
+        let mut folders = OpenFolders::default();
+        for task in &batch.files {
+            let begun = !matches!(*lock(&task.slot), Slot::New);
+            if begun && matches!(task.state(), FileState::Waiting | FileState::Lost) {
+                self.writer.abandon(&mut folders, &task.folder, &task.name);
             }
-            if opening.chunk_key.id(chunk) != id {
-                stop = Some(Stop::Chunk(PackError::Chunk { id }));
-                return Err(PackError::Chunk { id });
-            }
-            for at in std::mem::take(&mut active) {
-                let piece = &pieces[at];
-                let (from, to) = (piece.offset.max(start), (piece.offset + piece.length).min(end));
-                let within = |place: u64| usize::try_from(place - start).expect("it lies within the chunk");
-                let file = &outline.files[piece.file as usize];
-                let writer = &outline.writers[&file.source];
-                left[at] -= to - from;
-                let written = file
-                    .write(writer, piece.at + (from - piece.offset), &chunk[within(from)..within(to)])
-                    .and_then(|()| if left[at] == 0 { file.done(writer) } else { Ok(()) });
-                if let Err(error) = written {
-                    stop = Some(Stop::Write(error));
-                    return Err(PackError::Chunk { id });
-                }
-                if left[at] > 0 {
-                    active.push(at);
-                }
+        }
+        match lock(&filling.failed).take() {
+            Some(halt) => Err(halt),
+            None => Ok(std::mem::take(&mut *lock(&filling.damaged))),
+        }
+    }
+}
+
+impl Filling<'_> {
+    fn work(&self) {
+        let done = FrameMemory::new().map_err(|error| {
+            let doing = "decompressing for";
+            let error = std::io::Error::other(causes(&error));
+            Halt::Write(WriteError::System { path: std::path::PathBuf::new(), doing, error })
+        });
+        let done = done.and_then(|memory| {
+            let mut hands = Hands { folders: OpenFolders::default(), memory };
+            self.loose(&mut hands)?;
+            while let Some((number, coming)) = self.next_pack() {
+                self.with.stop.check()?;
+                self.pack(&mut hands, number, coming)?;
             }
             Ok(())
-        })
-    });
-    let fault = match (stop, read) {
-        (Some(Stop::Write(error)), _) => return Err(error),
-        (Some(Stop::Chunk(error)), _) | (None, Err(error)) => Some(causes(&error)),
-        (None, Ok(())) => None,
-    };
-    let mut short = false;
-    for (piece, _) in pieces.iter().zip(&left).filter(|(_, left)| **left > 0) {
-        short = true;
-        lose(outline, piece)?;
+        });
+        if let Err(halt) = done {
+            self.fail(halt);
+        }
     }
-    let of_pack = |why| Damage::new(path.clone(), Fault::Content { why });
-    Ok(match fault {
-        Some(why) => Some(of_pack(why)),
-        None if short => Some(slice.damage(format!("a file needs more of {path} than it has"))),
-        None => None,
-    })
+
+    /// The first failure counts, and ends all threads.
+    fn fail(&self, halt: Halt) {
+        lock(&self.failed).get_or_insert(halt);
+        self.with.stop.set();
+    }
+
+    /// Files without content: empty ones, and those that are one hole.
+    fn loose(&self, hands: &mut Hands) -> Result<(), Halt> {
+        loop {
+            let from = self.next_loose.fetch_add(LOOSE_AT_ONCE, Ordering::Relaxed);
+            let Some(some) = self.batch.loose.get(from..) else { return Ok(()) };
+            if some.is_empty() {
+                return Ok(());
+            }
+            self.with.stop.check()?;
+            for number in some.iter().take(LOOSE_AT_ONCE) {
+                let task = &self.batch.files[*number as usize];
+                if task.state() == FileState::Waiting {
+                    let file = self.with.writer.create_file(&mut hands.folders, &task.folder, &task.name)?;
+                    *lock(&task.slot) = Slot::Closed;
+                    self.finish(hands, task, &file)?;
+                }
+            }
+        }
+    }
+
+    /// The next pack; keeps as many more on their way as there are workers and the budget has room for. Whoever finds
+    /// none on its way waits for room: all of it is held by packs that are being gone through.
+    fn next_pack(&self) -> Option<(u64, Coming)> {
+        let mut queue = lock(&self.coming);
+        while queue.coming.len() <= self.with.workers
+            && let Some(number) = queue.left.as_slice().first().copied()
+        {
+            let budget = Arc::clone(&self.with.budget);
+            let kib = self.kib(number);
+            let permit = if queue.coming.is_empty() {
+                // The budget is never closed.
+                self.with.slice.handle.block_on(budget.acquire_many_owned(kib)).ok()
+            } else {
+                match budget.try_acquire_many_owned(kib) {
+                    Ok(permit) => Some(permit),
+                    Err(_) => break,
+                }
+            };
+            queue.left.next();
+            let coming = self.order(number, permit);
+            queue.coming.push_back((number, coming));
+        }
+        queue.coming.pop_front()
+    }
+
+    /// What a pack takes of the budget.
+    fn kib(&self, number: u64) -> u32 {
+        let size = self.with.slice.pack(number).map_or(0, |(_, pack)| pack.size);
+        u32::try_from((size / 1024).min(SEALED_BYTES_MAX / 1024)).unwrap_or(0)
+    }
+
+    fn order(&self, number: u64, permit: Option<OwnedSemaphorePermit>) -> Coming {
+        let slice = Arc::clone(self.with.slice);
+        self.with.slice.handle.spawn(async move {
+            let (path, pack) = slice.pack(number)?;
+            let bytes = fetch(slice.store.as_ref(), &path, &pack.id, pack.size).await?;
+            Ok((path, bytes, permit))
+        })
+    }
+
+    fn pack(&self, hands: &mut Hands, number: u64, coming: Coming) -> Result<(), Halt> {
+        let come = match self.with.slice.handle.block_on(coming) {
+            Ok(come) => come,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => return Err(Halt::Stopped),
+        };
+        let pieces = &self.batch.packs[&number];
+        let damage = match come {
+            Ok((path, bytes, _permit)) => self.go_through(hands, pieces, &path, &bytes)?,
+            Err(Trouble::Damaged(damage)) => {
+                pieces.iter().for_each(|piece| self.lose(piece));
+                Some(damage)
+            }
+            Err(Trouble::Store(error)) => return Err(Trouble::Store(error).into()),
+        };
+        if let Some(damage) = damage {
+            lock(&self.damaged).insert(damage.object.clone(), damage);
+        }
+        Ok(())
+    }
+
+    /// Writes the runs that lie in one pack. Whatever cannot be had loses its file.
+    fn go_through(
+        &self,
+        hands: &mut Hands,
+        pieces: &[Piece],
+        path: &ObjectPath,
+        bytes: &Bytes,
+    ) -> Result<Option<Damage>, Halt> {
+        let opening = self.with.slice.opening();
+        let mut runs = Runs {
+            pieces,
+            left: pieces.iter().map(|piece| piece.length).collect(),
+            next: 0,
+            active: Vec::new(),
+        };
+        let mut misnamed = None;
+        let Hands { folders, memory } = hands;
+        let read = PackReader::open(bytes, None, Unlock::Identities(opening.keys)).map_err(Fail::from);
+        let read = read.and_then(|pack| {
+            if pack.context() != opening.context {
+                return Err(PackError::Contents { what: "it is sealed for another service or keyset" }.into());
+            }
+            let mut spans = Spans::of(pieces.iter().map(|piece| (piece.offset, piece.length)));
+            pack.for_each_frame(
+                memory,
+                |range| spans.touches(&range),
+                |frame: PlainFrame<'_>| {
+                    self.with.stop.check().map_err(|_| Fail::Stopped)?;
+                    let mut written = 0;
+                    for (start, id, chunk) in frame.chunks() {
+                        let active = runs.reach(start + chunk.len() as u64);
+                        if active.is_empty() {
+                            continue;
+                        }
+                        if opening.chunk_key.id(chunk) != id {
+                            misnamed.get_or_insert(PackError::Chunk { id });
+                            active.iter().for_each(|at| self.lose(&pieces[*at]));
+                            continue;
+                        }
+                        for at in active {
+                            written +=
+                                self.write(folders, &mut runs, at, start, chunk).map_err(Fail::Write)?;
+                        }
+                    }
+                    self.with.progress.advance(written);
+                    Ok(())
+                },
+            )
+        });
+        let fault = match (read, misnamed) {
+            (Err(Fail::Write(error)), _) => return Err(error.into()),
+            (Err(Fail::Stopped), _) => return Err(Halt::Stopped),
+            (Err(Fail::Pack(error)), _) | (Ok(()), Some(error)) => Some(causes(&error)),
+            (Ok(()), None) => None,
+        };
+        let mut short = false;
+        for (piece, left) in pieces.iter().zip(&runs.left).filter(|(_, left)| **left > 0) {
+            short = true;
+            self.lose(piece);
+            self.with.progress.advance(*left);
+        }
+        Ok(match fault {
+            Some(why) => Some(Damage::new(path.clone(), Fault::Content { why })),
+            None if short => Some(self.with.slice.damage(format!("a file needs more of {path} than it has"))),
+            None => None,
+        })
+    }
+
+    /// Writes what of a chunk at `start` belongs to a run, and finishes the file with its last one. Gives the bytes.
+    fn write(
+        &self,
+        folders: &mut OpenFolders,
+        runs: &mut Runs<'_>,
+        at: usize,
+        start: u64,
+        chunk: &[u8],
+    ) -> Result<u64, WriteError> {
+        let piece = &runs.pieces[at];
+        let end = start + chunk.len() as u64;
+        let (from, to) = (piece.offset.max(start), (piece.offset + piece.length).min(end));
+        let within = |place: u64| usize::try_from(place - start).expect("it lies within the chunk");
+        let task = &self.batch.files[piece.file as usize];
+        let last = runs.wrote(at, to - from);
+        if task.state() != FileState::Waiting {
+            return Ok(to - from);
+        }
+        let place = Place { folder: &task.folder, name: &task.name };
+        let file = self.open(folders, piece.file)?;
+        file.write_all_at(&chunk[within(from)..within(to)], piece.at + (from - piece.offset))
+            .map_err(place.io("writing"))?;
+        if last && task.left.fetch_sub(1, Ordering::AcqRel) == 1 && task.state() == FileState::Waiting {
+            *lock(&task.slot) = Slot::Closed;
+            let published =
+                self.with.writer.finish_file(folders, &task.folder, &task.name, &file, &task.entry)?;
+            task.set(state_of(published));
+        }
+        Ok(to - from)
+    }
+
+    fn finish(&self, hands: &mut Hands, task: &FileTask, file: &File) -> Result<(), WriteError> {
+        let published =
+            self.with.writer.finish_file(&mut hands.folders, &task.folder, &task.name, file, &task.entry)?;
+        task.set(state_of(published));
+        Ok(())
+    }
+
+    /// The file, created or opened again. Files that stay open for long make room for others.
+    fn open(&self, folders: &mut OpenFolders, number: u32) -> Result<Arc<File>, WriteError> {
+        let task = &self.batch.files[number as usize];
+        let file = {
+            let mut slot = lock(&task.slot);
+            let (folder, name) = (&task.folder, &task.name);
+            let file = match &*slot {
+                Slot::Open(file) => return Ok(Arc::clone(file)),
+                Slot::New => self.with.writer.create_file(folders, folder, name)?,
+                Slot::Closed => self.with.writer.reopen_file(folders, folder, name)?,
+            };
+            let file = Arc::new(file);
+            *slot = Slot::Open(Arc::clone(&file));
+            file
+        };
+        let at = self.ring_at.fetch_add(1, Ordering::Relaxed) % OPEN_FILES_MAX;
+        let oldest = self.ring[at].swap(number, Ordering::AcqRel);
+        if oldest != NO_FILE && oldest != number {
+            let mut slot = lock(&self.batch.files[oldest as usize].slot);
+            if matches!(*slot, Slot::Open(_)) {
+                *slot = Slot::Closed;
+            }
+        }
+        Ok(file)
+    }
+
+    fn lose(&self, piece: &Piece) {
+        self.batch.files[piece.file as usize].set(FileState::Lost);
+    }
 }
 
-/// Hard links, then folders, and the count. After an error, only what was begun is removed.
-fn finish(
-    slice: &Prepared,
-    outline: &Outline,
-    whole: bool,
-    report: &mut ServiceOutcome,
-) -> Result<(), WriteError> {
-    let name = |source: usize| slice.index.sources[source].name.as_str();
-    let mut lost: HashSet<(usize, Vec<u8>)> = HashSet::new();
-    let mut lose = |source: usize, path: &SafePath, report: &mut ServiceOutcome| {
-        report.lost += 1;
-        if report.first_lost.len() < FIRST {
-            report.first_lost.push(shown(name(source), path.as_bytes()));
-        }
-        lost.insert((source, path.as_bytes().to_vec()));
-    };
-    for file in &outline.files {
-        let mut state = file.state();
-        if let Some(handle) = state.handle.take() {
-            outline.writers[&file.source].abandon(handle)?;
-            state.lost = true;
-        }
-        if state.lost || state.left > 0 {
-            lose(file.source, &file.planned.path, report);
-        } else {
-            report.files += 1;
-            report.bytes += file.entry.size;
-        }
+fn state_of(published: Published) -> FileState {
+    match published {
+        Published::Done => FileState::Done,
+        Published::Stays => FileState::Stays,
+        Published::InTheWay => FileState::InTheWay,
     }
-    if !whole {
-        return Ok(());
-    }
-    for (source, planned, target) in &outline.links {
-        if lost.contains(&(*source, target.clone())) {
-            report.lost += 1;
-            lost.insert((*source, planned.path.as_bytes().to_vec()));
-            continue;
+}
+
+/// How far the runs of a pack are. They may overlap, where content came twice.
+struct Runs<'a> {
+    /// Sorted by offset.
+    pieces: &'a [Piece],
+    left: Vec<u64>,
+    next: usize,
+    /// Runs that have begun and are not whole.
+    active: Vec<usize>,
+}
+
+impl Runs<'_> {
+    /// The runs that a chunk with this end belongs to; chunks come in order.
+    fn reach(&mut self, end: u64) -> Vec<usize> {
+        self.active.retain(|at| self.left[*at] > 0);
+        while self.next < self.pieces.len() && self.pieces[self.next].offset < end {
+            self.active.push(self.next);
+            self.next += 1;
         }
-        let target = SafePath::parse(target).expect("it is the path of an entry that was planned");
-        outline.writers[source].hard_link(&planned.path, &target)?;
-        report.files += 1;
+        self.active.clone()
     }
-    for (source, writer) in &outline.writers {
-        writer.finish_directories()?;
-        let (warnings, more) = writer.warnings();
-        let told = warnings.into_iter().map(|w| (shown(name(*source), w.path.as_bytes()), w.what));
-        report.warnings.extend(told);
-        report.more_warnings += more;
+
+    /// Whether the run is whole now.
+    fn wrote(&mut self, at: usize, bytes: u64) -> bool {
+        self.left[at] -= bytes;
+        self.left[at] == 0
     }
-    Ok(())
 }

@@ -47,7 +47,12 @@ pub(crate) struct Fixture {
     coordinator: Signer,
     keyset: u64,
     pub(crate) services: BTreeMap<ServiceName, Service>,
+    /// Entries that come behind those of every slice's last source: how many, and what the n-th is.
+    pub(crate) generated: Option<Generated>,
 }
+
+/// How many entries, and what the n-th is.
+pub(crate) type Generated = (u64, fn(u64) -> Entry);
 
 /// An agent's memory.
 pub(crate) struct Service {
@@ -70,6 +75,9 @@ pub(crate) enum Misname {
     /// Those of files and of the entry stream.
     All,
 }
+
+/// A pack number that no slice has.
+pub(crate) const FORGED: u64 = u64::MAX;
 
 /// Bytes without a pattern, from a seed.
 pub(crate) fn noise(seed: u64, len: usize) -> Vec<u8> {
@@ -153,7 +161,7 @@ impl Fixture {
             };
             (name(service), service_state)
         });
-        Self { dir, store, log, root, key, coordinator, keyset, services: services.into() }
+        Self { dir, store, log, root, key, coordinator, keyset, services: services.into(), generated: None }
     }
 
     /// Two rounds of both services; the second has one file more, and gives it the content it had before and some.
@@ -174,18 +182,18 @@ impl Fixture {
             folder(""),
             folder("etc"),
             file("etc/big", noise(seed, 150_000)),
-            file("etc/small", noise(seed + 1, 10)),
-            file("etc/twin", noise(seed, 150_000)),
             file("etc/empty", Vec::new()),
             hard_link("etc/link", "etc/big"),
+            file("etc/small", noise(seed + 1, 10)),
             symlink("etc/symbolic", "../../nowhere"),
+            file("etc/twin", noise(seed, 150_000)),
             folder("var"),
-            file("var/other", noise(seed + 2, 60_000)),
         ];
         if round > 1 {
             items.push(file("var/new", noise(seed + 3, 40_000)));
             items.push(hard_link("var/new-link", "var/new"));
         }
+        items.push(file("var/other", noise(seed + 2, 60_000)));
         items
     }
 
@@ -287,11 +295,13 @@ impl Fixture {
         };
         let mut entries = EntryWriter::new(Vec::new());
         let (mut indexed, mut totals) = (Vec::new(), SliceTotals::default());
-        for (name, items) in sources {
+        let last = sources.len().saturating_sub(1);
+        for (at, (name, items)) in sources.into_iter().enumerate() {
+            let (more, nth) = self.generated.filter(|_| at == last).unwrap_or((0, |_| unreachable!()));
             let source = IndexedSource {
                 name: name.parse().expect("source name"),
                 kind: "files".to_owned(),
-                entries: items.len() as u64,
+                entries: items.len() as u64 + more,
                 recipe: String::new(),
                 tool_versions: BTreeMap::new(),
                 skipped: 0,
@@ -299,13 +309,18 @@ impl Fixture {
             };
             indexed.push(source);
             for (mut entry, content) in items {
-                entry.size = content.len() as u64;
-                entry.extents = new.add(&content, &self.key);
+                if entry.extents.is_empty() {
+                    entry.size = content.len() as u64;
+                    entry.extents = new.add(&content, &self.key);
+                } else {
+                    entry.extents = new.add_runs(&entry.extents, &content, &self.key);
+                }
                 totals.source_bytes += entry.size;
                 totals.entries += 1;
                 totals.gaps += u64::from(entry.gap.is_some());
                 entries.write(&entry).expect("written");
             }
+            (0..more).for_each(|number| entries.write(&nth(number)).expect("written"));
         }
         new.seal();
         if new.agent.misname == Misname::Files {
@@ -377,6 +392,23 @@ struct Packing<'a> {
 }
 
 impl Packing<'_> {
+    /// Content with holes: `extents` tell where in `content` its runs lie. Runs of pack [`FORGED`] are left as they are.
+    fn add_runs(&mut self, extents: &[Extent], content: &[u8], key: &Identity) -> Vec<Extent> {
+        let mut stored = Vec::new();
+        for extent in extents {
+            match *extent {
+                Extent::Data { pack, offset, length } if pack != FORGED => {
+                    let from = usize::try_from(offset).expect("small");
+                    let run = &content[from..from + usize::try_from(length).expect("small")];
+                    self.add(run, key).into_iter().for_each(|next| push_extent(&mut stored, next));
+                }
+                // As it is: a forged one may not even be looked at.
+                Extent::Data { .. } | Extent::Hole { .. } => stored.push(*extent),
+            }
+        }
+        stored
+    }
+
     fn add(&mut self, content: &[u8], key: &Identity) -> Vec<Extent> {
         let mut cut = Vec::new();
         let mut chunker = Chunker::new(ChunkSize::new(4096).expect("valid"));

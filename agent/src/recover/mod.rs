@@ -2,227 +2,70 @@
 //!
 //! ```text
 //! log ─▶ manifest ─▶ receipts ─▶ pack lists, index ─▶ entries: surveyed whole, nothing written yet
-//!                                                        └─▶ folders, links ─▶ packs ─▶ files ─▶ hard links ─▶ times
+//!                                                        └─▶ again, in batches: folders ─▶ packs ─▶ files ─▶ links ─▶ times
 //! ```
 //!
 //! Decrypts nothing that the chain from the root key does not name, writes no byte whose chunk does not have its name,
-//! and takes no older round silently. What is damaged is left out and named; everything else still comes back.
+//! and takes no older round silently. What is damaged is left out and named; everything else still comes back. Memory
+//! does not grow with the slice.
 
+mod batch;
+mod conduct;
+mod error;
+mod existing;
 mod fill;
+mod filter;
 #[cfg(test)]
 mod fixture;
-mod outline;
+pub mod look;
+pub mod path;
 pub mod plan;
+mod request;
 mod slice;
+mod spans;
+mod stop;
 mod survey;
+mod target;
 #[cfg(test)]
 mod tests;
-pub mod write;
+mod write;
 
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use muster_protocol::age::{Identity, Recipient};
-use muster_protocol::document::Absentee;
-use muster_protocol::ids::{FleetName, RoundId, ServiceName};
-use muster_protocol::log::{self, Head, Pin, RoundState};
-use muster_protocol::time::UnixMillis;
-use muster_share::store::{Store, StoreError};
+use muster_protocol::document::ManifestSlice;
+use muster_protocol::ids::ServiceName;
+use muster_protocol::log::RoundState;
 use muster_share::verify::chain::{read_manifest, wanted_keys};
 use muster_share::verify::{
-    Damage, Ledger, LedgerError, Progress, RoundSelector, SelectError, Trouble, newest_intact, read_ledger,
+    Damage, Ledger, LedgerError, RoundSelector, SelectError, Trouble, newest_intact, read_ledger,
 };
+use tokio::sync::Semaphore;
 
+pub use error::RecoverError;
+pub use existing::Existing;
+pub use request::{Begun, Outcome, Request, ServiceOutcome, Watch};
+pub use write::WriteError;
+
+use conduct::Conductor;
+use fill::{Filler, SEALED_BYTES_MAX};
+use filter::Filter;
 use slice::Prepared;
-use survey::{Filter, Survey};
-use write::WriteError;
-
-/// What to recover, from where, to where.
-#[derive(Debug, Clone)]
-pub struct Request {
-    /// The share.
-    pub store: Arc<dyn Store>,
-    /// What is known of the fleet beforehand: the kit's root key, a head that was seen.
-    pub pin: Pin,
-    /// The kit's recovery keys.
-    pub keys: Arc<Vec<Identity>>,
-    /// Which round.
-    pub round: RoundSelector,
-    /// Which services; all of the round's when empty.
-    pub services: Vec<ServiceName>,
-    /// Only what lies at or below this path: `<source>/<path>`, or a path within the sources.
-    pub path: Option<Vec<u8>>,
-    /// The folder to write to: it must not exist or be empty.
-    pub into: PathBuf,
-    /// Packs that are read and opened at once; memory is that many packs.
-    pub workers: usize,
-}
-
-/// What a recovery is about to do, known before its first file.
-#[derive(Debug, Clone)]
-pub struct Begun {
-    /// The fleet's name.
-    pub fleet: Option<FleetName>,
-    /// The log's head.
-    pub head: Head,
-    /// The round's id.
-    pub round: RoundId,
-    /// The round's number.
-    pub number: u64,
-    /// Complete or partial.
-    pub outcome: log::Outcome,
-    /// When it was committed.
-    pub committed: UnixMillis,
-    /// Services that are recovered.
-    pub services: usize,
-    /// Bytes that their files have.
-    pub bytes: u64,
-}
-
-/// What whoever shows a recovery looks at now and then.
-#[derive(Debug, Default)]
-pub struct Watch {
-    /// Bytes of files.
-    pub progress: Progress,
-    /// Set before the first file is written.
-    pub begun: OnceLock<Begun>,
-}
-
-/// What became of one service.
-#[derive(Debug, Clone, Default)]
-pub struct ServiceOutcome {
-    /// Files and hard links that were written and compared.
-    pub files: u64,
-    /// Folders, links, pipes and devices.
-    pub others: u64,
-    /// Bytes of the files.
-    pub bytes: u64,
-    /// Entries that the slice itself does not hold whole.
-    pub gaps: u64,
-    /// The first few of them: path and what is missing.
-    pub first_gaps: Vec<(Vec<u8>, String)>,
-    /// Files that are left out because what they need is damaged.
-    pub lost: u64,
-    /// The paths of the first few.
-    pub first_lost: Vec<Vec<u8>>,
-    /// What could not be restored of files that are there: path and what.
-    pub warnings: Vec<(Vec<u8>, String)>,
-    /// Further warnings that were not kept.
-    pub more_warnings: u64,
-    /// Something of it is damaged.
-    pub damaged: bool,
-}
-
-/// What a recovery did.
-#[derive(Debug, Clone)]
-pub struct Outcome {
-    /// What it began with.
-    pub begun: Begun,
-    /// Services, as the manifest has them; one that could not even be begun has no files.
-    pub services: Vec<(ServiceName, ServiceOutcome)>,
-    /// Services that were asked for and that the round does not hold.
-    pub absent: Vec<Absentee>,
-    /// What is damaged.
-    pub damaged: Vec<Damage>,
-    /// If something is: the newest older round that has everything, by presence and length.
-    pub newest_intact: Option<u64>,
-}
-
-/// Why nothing, or not all, was recovered.
-#[derive(Debug, thiserror::Error)]
-pub enum RecoverError {
-    /// The target is something already.
-    #[error("{} exists and is not an empty folder: recovery writes into a new one", path.display())]
-    Target {
-        /// The target.
-        path: PathBuf,
-    },
-    /// The target cannot be looked at or made.
-    #[error("{} cannot be made", path.display())]
-    MakeTarget {
-        /// The target.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The round that was asked for.
-    #[error(transparent)]
-    Select(#[from] SelectError),
-    /// A service that the round knows nothing of.
-    #[error("round {number} has no service {service}; it has {known}")]
-    Service {
-        /// The round.
-        number: u64,
-        /// What was asked for.
-        service: ServiceName,
-        /// What there is.
-        known: String,
-    },
-    /// Nothing has the path.
-    #[error("round {number} has nothing at or below {}", path.escape_ascii())]
-    Path {
-        /// The round.
-        number: u64,
-        /// What was asked for, raw.
-        path: Vec<u8>,
-    },
-    /// None of the keys opens the round. Nothing was written.
-    #[error("no key of the kit opens round {number}")]
-    Key {
-        /// The round.
-        number: u64,
-        /// The recovery keys that do.
-        wanted: Vec<Recipient>,
-    },
-    /// Neither the kit's root key nor its recovery keys are this fleet's. Nothing was written.
-    #[error("the kit belongs to another fleet")]
-    OtherFleet(#[source] LedgerError),
-    /// The log names the kit's recovery key, but was founded by another root key. Nothing was written.
-    #[error("the share is forged, or the kit's root.pub is another fleet's")]
-    Forged(#[source] LedgerError),
-    /// The round, or the log that leads to it, is damaged. Nothing was written.
-    #[error("{}", match number {
-        Some(number) => format!("round {number} is damaged"),
-        None => "the log is damaged: which round is the newest cannot be told".to_owned(),
-    })]
-    Damaged {
-        /// The round, where the log leads to one.
-        number: Option<u64>,
-        /// What is damaged.
-        damaged: Vec<Damage>,
-        /// The newest round that has everything, by presence and length.
-        newest_intact: Option<u64>,
-    },
-    /// The log tells nothing.
-    #[error(transparent)]
-    Ledger(LedgerError),
-    /// The share fails. What was begun is not finished.
-    #[error("the share cannot be read")]
-    Store(#[source] StoreError),
-    /// The target cannot be written. What was begun is not finished.
-    #[error("the target cannot be written")]
-    Write(#[source] WriteError),
-}
-
-impl From<StoreError> for RecoverError {
-    fn from(error: StoreError) -> Self {
-        Self::Store(error)
-    }
-}
-
-impl From<WriteError> for RecoverError {
-    fn from(error: WriteError) -> Self {
-        Self::Write(error)
-    }
-}
+use stop::{Halt, Stop, StopOnDrop};
+use survey::Survey;
+use target::Target;
+use write::Writer;
+use write::owner::Owners;
 
 /// Recovers one round, or part of it.
 ///
 /// # Errors
 /// See [`RecoverError`]. Damage of single services or files is no error: it is in the outcome.
 pub async fn recover(request: &Request, watch: &Watch) -> Result<Outcome, RecoverError> {
-    check_target(&request.into)?;
+    let unfinished = target::check(request)?;
+    let stop = Stop::default();
+    // Threads that write must not outlive whoever asked.
+    let _stop = StopOnDrop(stop.clone());
     let ledger = trusted_log(request).await?;
     let round = select(request, &ledger).await?;
     let (state, store) = (&ledger.state, request.store.as_ref());
@@ -255,7 +98,7 @@ pub async fn recover(request: &Request, watch: &Watch) -> Result<Outcome, Recove
     let mut ready = Vec::new();
     for slice in manifest.slices.iter().filter(|slice| asked(&slice.service)) {
         let mut outcome = ServiceOutcome::default();
-        match begin(request, &ledger, round, slice).await? {
+        match begin(request, &ledger, round, slice, &stop).await? {
             Ok((prepared, survey)) => {
                 outcome.damaged = !prepared.damaged.is_empty();
                 damaged.extend(prepared.damaged.iter().cloned());
@@ -291,16 +134,16 @@ pub async fn recover(request: &Request, watch: &Watch) -> Result<Outcome, Recove
     drop(watch.begun.set(begun.clone()));
 
     if !ready.is_empty() {
-        make_folder(&request.into)?;
-    }
-    for (at, prepared, survey) in ready {
-        let folder = request.into.join(prepared.receipt.service.as_str());
-        make_folder(&folder)?;
-        let (service, outcome) = &mut services[at];
-        let found = fill::slice(request, watch, Arc::new(prepared), survey, &folder, outcome).await?;
-        outcome.damaged |= !found.is_empty();
-        tracing::info!(%service, files = outcome.files, lost = outcome.lost, "service recovered");
-        damaged.extend(found);
+        let names = ready.iter().map(|(_, prepared, _)| prepared.receipt.service.clone()).collect::<Vec<_>>();
+        let target = Arc::new(target::open(request, unfinished, &begun, &names)?);
+        for (at, prepared, survey) in ready {
+            let (service, outcome) = &mut services[at];
+            let found = write_slice(request, watch, &target, &stop, prepared, survey, outcome).await?;
+            outcome.damaged |= !found.is_empty();
+            tracing::info!(%service, files = outcome.files, lost = outcome.lost, "service recovered");
+            damaged.extend(found);
+        }
+        target.finish()?;
     }
     let mut seen = HashSet::new();
     damaged.retain(|damage| seen.insert(damage.object.clone()));
@@ -315,22 +158,80 @@ async fn begin(
     request: &Request,
     ledger: &Ledger,
     round: &RoundState,
-    slice: &muster_protocol::document::ManifestSlice,
-) -> Result<Result<(Prepared, Survey), Vec<Damage>>, StoreError> {
+    slice: &ManifestSlice,
+    stop: &Stop,
+) -> Result<Result<(Arc<Prepared>, Survey), Vec<Damage>>, RecoverError> {
     let prepared = match Prepared::read(request, ledger, round, slice).await? {
         Ok(prepared) => prepared,
         Err(damaged) => return Ok(Err(damaged)),
     };
-    let filter = Filter::new(request.path.clone());
-    let (prepared, survey) = slice::blocking(prepared, move |prepared| Survey::take(prepared, filter)).await;
+    let (prepared, filter) = (Arc::new(prepared), Filter::new(request.path.clone()));
+    let (surveyed, stop) = (Arc::clone(&prepared), stop.clone());
+    let survey = blocking(move || Survey::take(&surveyed, filter, &stop)).await;
     match survey {
         Ok(survey) => Ok(Ok((prepared, survey))),
-        Err(Trouble::Store(error)) => Err(error),
-        Err(Trouble::Damaged(damage)) => {
-            let mut damaged = prepared.damaged;
-            damaged.push(damage);
-            Ok(Err(damaged))
+        Err(Halt::Trouble(Trouble::Damaged(damage))) => {
+            Ok(Err([prepared.damaged.clone(), vec![damage]].concat()))
         }
+        Err(halt) => Err(failure(halt, &prepared)),
+    }
+}
+
+/// Recovers one slice, and tells what is damaged.
+async fn write_slice(
+    request: &Request,
+    watch: &Watch,
+    target: &Arc<Target>,
+    stop: &Stop,
+    slice: Arc<Prepared>,
+    survey: Survey,
+    report: &mut ServiceOutcome,
+) -> Result<Vec<Damage>, RecoverError> {
+    let owners = if request.numeric_owner { Owners::by_number() } else { Owners::load() };
+    let workers = request.workers.max(1);
+    let (progress, target, stop, prepared) =
+        (Arc::clone(&watch.progress), Arc::clone(target), stop.clone(), Arc::clone(&slice));
+    let mut counted = std::mem::take(report);
+    let (done, counted) = blocking(move || {
+        let done = target.service(prepared.receipt.service.as_str()).map_err(Halt::from).and_then(
+            |(handle, path)| {
+                let writer = Writer::new(target.meeting, *prepared.receipt.round.as_bytes());
+                let filler = Filler {
+                    slice: &prepared,
+                    writer: &writer,
+                    progress: &progress,
+                    stop: &stop,
+                    workers,
+                    budget: Arc::new(Semaphore::new(usize::try_from(SEALED_BYTES_MAX / 1024).unwrap_or(1))),
+                };
+                Conductor::new(filler, &survey, &owners, (&handle, &path), &mut counted).run()
+            },
+        );
+        (done, counted)
+    })
+    .await;
+    *report = counted;
+    done.map_err(|halt| failure(halt, &slice))
+}
+
+fn failure(halt: Halt, slice: &Prepared) -> RecoverError {
+    match halt {
+        Halt::Trouble(Trouble::Store(error)) => RecoverError::Store(error),
+        Halt::Write(error) => RecoverError::Write(error),
+        Halt::CutLinks => RecoverError::CutLinks { service: slice.receipt.service.clone() },
+        Halt::Trouble(Trouble::Damaged(damage)) => {
+            RecoverError::Damaged { number: None, damaged: vec![damage], newest_intact: None }
+        }
+        // Only whoever dropped this very future stops it without a reason.
+        Halt::Stopped => RecoverError::Stopped,
+    }
+}
+
+/// Runs what computes or waits for files beside the tasks that wait for the share.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
 }
 
@@ -380,25 +281,4 @@ async fn damaged_round(
     let before = number.unwrap_or(u64::MAX);
     let newest_intact = newest_intact(request.store.as_ref(), &ledger.state, before, &objects).await?;
     Ok(RecoverError::Damaged { number, damaged, newest_intact })
-}
-
-fn check_target(into: &Path) -> Result<(), RecoverError> {
-    let taken = || RecoverError::Target { path: into.to_owned() };
-    let failed = |source| RecoverError::MakeTarget { path: into.to_owned(), source };
-    match std::fs::symlink_metadata(into) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(failed(error)),
-        Ok(_) if !into.is_dir() => Err(taken()),
-        Ok(_) => match std::fs::read_dir(into).map_err(failed)?.next() {
-            None => Ok(()),
-            Some(_) => Err(taken()),
-        },
-    }
-}
-
-/// A folder that only its owner may look into: what is recovered may be secret.
-fn make_folder(path: &Path) -> Result<(), RecoverError> {
-    use std::os::unix::fs::DirBuilderExt;
-    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.map_err(|source| RecoverError::MakeTarget { path: path.to_owned(), source })
 }

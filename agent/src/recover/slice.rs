@@ -35,7 +35,8 @@ pub(super) struct Prepared {
     pub(super) context: PackContext,
     /// Pack lists that could not be read: files that need what they had are left out.
     pub(super) damaged: Vec<Damage>,
-    handle: Handle,
+    /// What the share is read with.
+    pub(super) handle: Handle,
 }
 
 impl Prepared {
@@ -130,20 +131,4 @@ pub(super) async fn fetch(
     size: u64,
 ) -> Result<Bytes, Trouble> {
     read_object(store, path, id, size).await
-}
-
-/// Runs what computes for long beside the tasks that wait, and gives back what it worked with.
-pub(super) async fn blocking<S, T>(subject: S, work: impl FnOnce(&S) -> T + Send + 'static) -> (S, T)
-where
-    S: Send + 'static,
-    T: Send + 'static,
-{
-    let task = tokio::task::spawn_blocking(move || {
-        let done = work(&subject);
-        (subject, done)
-    });
-    match task.await {
-        Ok(done) => done,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
-    }
 }

@@ -1,5 +1,12 @@
 //! Recovery and verification of small shares: round trips, damage of every kind, and hostile indexes.
 
+mod child;
+mod existing;
+mod fidelity;
+mod hostile;
+mod large;
+mod unprivileged;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,9 +20,9 @@ use muster_share::layout::{ObjectPath, SlicePart};
 use muster_share::verify::{Fault, Progress, Report, RoundSelector, VerifyError, read_ledger, verify};
 
 use super::fixture::{Fixture, Misname, file, folder, found_below, name, noise};
-use super::{Outcome, RecoverError, Request, Watch, recover};
+use super::{Existing, Outcome, RecoverError, Request, Watch, recover};
 
-fn request(fixture: &Fixture, into: PathBuf) -> Request {
+pub(super) fn request(fixture: &Fixture, into: PathBuf) -> Request {
     Request {
         store: Arc::clone(&fixture.store),
         pin: fixture.pin(),
@@ -24,6 +31,10 @@ fn request(fixture: &Fixture, into: PathBuf) -> Request {
         services: Vec::new(),
         path: None,
         into,
+        existing: Existing::Refuse,
+        resume: false,
+        numeric_owner: false,
+        apart_from: vec![fixture.share()],
         workers: 2,
     }
 }
@@ -33,7 +44,7 @@ fn keys(fixture: &Fixture) -> Arc<Vec<Identity>> {
     Arc::new(Identity::parse_file(&text).expect("an identity"))
 }
 
-async fn run(request: &Request) -> Result<Outcome, RecoverError> {
+pub(super) async fn run(request: &Request) -> Result<Outcome, RecoverError> {
     recover(request, &Watch::default()).await
 }
 
@@ -181,10 +192,11 @@ async fn a_partial_round_names_its_absentees_and_gaps() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hostile_index_writes_nothing_of_its_service() {
-    for bad in ["../escape", "/etc/escape", "link/escape", "etc"] {
+    for bad in ["../escape", "/etc/escape", "link/escape", "link", "etc", "a/late"] {
         let mut fixture = Fixture::new().await;
         let tree = vec![
             folder(""),
+            folder("a"),
             folder("etc"),
             super::fixture::symlink("link", "/tmp"),
             file(bad, b"evil".to_vec()),

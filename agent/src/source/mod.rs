@@ -6,7 +6,7 @@ pub mod config;
 mod dump;
 pub mod error;
 pub mod files;
-mod globs;
+pub(crate) mod globs;
 mod metadata;
 mod spec;
 pub mod sqlite;

@@ -3,8 +3,11 @@
 pub(crate) mod agents;
 pub(crate) mod daemon;
 pub(crate) mod demo;
+pub(crate) mod dump;
+pub(crate) mod find;
 pub(crate) mod init;
 pub(crate) mod key;
+pub(crate) mod ls;
 pub(crate) mod once;
 pub(crate) mod recover;
 pub(crate) mod rounds;

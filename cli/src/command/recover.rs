@@ -1,10 +1,11 @@
 //! `muster recover`: a round from share and kit into a folder, with everything else dead.
 
 use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use muster_agent::recover::{
-    Begun, Outcome as Recovered, RecoverError, Request, ServiceOutcome, Watch, recover,
+    Begun, Existing, Outcome as Recovered, RecoverError, Request, ServiceOutcome, Watch, recover,
 };
 use muster_protocol::ids::ServiceName;
 use muster_protocol::log::Pin;
@@ -76,16 +77,22 @@ struct ServiceLine {
     gaps: u64,
     lost: u64,
     first_lost: Vec<String>,
+    /// What was there already and stays.
+    kept: u64,
+    /// What something else has the place of.
+    blocked: u64,
+    /// Things whose owner is not the one that was captured.
+    owners_left: u64,
     warnings: u64,
 }
 
 /// Recovers.
 pub(crate) async fn run(args: Recover) -> Outcome {
-    let into = args.into.clone();
+    let (into, existing) = (args.into.clone(), args.existing);
     tokio::select! {
         outcome = recover_share(args) => outcome,
         _ = tokio::signal::ctrl_c() => {
-            screen::aside(format!("interrupted: {} is not complete", into.display()));
+            screen::aside(format!("interrupted: {} is not complete; {}", into.display(), go_on(existing)));
             Ok(Exit::Interrupted)
         }
     }
@@ -110,6 +117,10 @@ async fn recover_share(args: Recover) -> Outcome {
         services: args.service.clone(),
         path: args.path.as_ref().map(|path| path.as_bytes().to_vec()),
         into: args.into.clone(),
+        existing: args.existing,
+        resume: args.resume,
+        numeric_owner: args.numeric_owner,
+        apart_from: share_folder(&args.share).into_iter().chain([args.kit.clone()]).collect(),
         workers: std::thread::available_parallelism().map_or(2, usize::from).min(WORKERS_MOST),
     };
     let watch = Watch::default();
@@ -140,7 +151,8 @@ async fn recover_share(args: Recover) -> Outcome {
     };
     // Whoever names a round knows that it is not the fleet; `latest` promises all that there is.
     let short = args.round == RoundName::Latest && !missing.is_empty();
-    let exit = match (recovered.damaged.is_empty(), recovered.absent.is_empty() && !short) {
+    let blocked = recovered.services.iter().any(|(_, outcome)| outcome.blocked > 0);
+    let exit = match (recovered.damaged.is_empty(), recovered.absent.is_empty() && !short && !blocked) {
         (false, _) => Exit::Damaged,
         (true, false) => Exit::Partial,
         (true, true) => Exit::Done,
@@ -157,6 +169,12 @@ async fn recover_share(args: Recover) -> Outcome {
         return Err(shortened);
     }
     Ok(exit)
+}
+
+/// The share's folder, where it is one.
+fn share_folder(share: &str) -> Option<PathBuf> {
+    let path = share.strip_prefix("file://").unwrap_or(share);
+    (!path.contains("://")).then(|| PathBuf::from(path))
 }
 
 /// What should have come out and did not: of the services asked for, or else of the roster.
@@ -235,6 +253,10 @@ async fn explain(error: RecoverError, args: &Recover, request: &Request) -> Fail
             }
         }
         RecoverError::Target { .. }
+        | RecoverError::Inside { .. }
+        | RecoverError::Resume { .. }
+        | RecoverError::CutLinks { .. }
+        | RecoverError::Stopped
         | RecoverError::MakeTarget { .. }
         | RecoverError::Select(_)
         | RecoverError::Path { .. }
@@ -304,6 +326,9 @@ fn view(request: &Request, recovered: &Recovered, missing: &[Missing], exit: Exi
         gaps: outcome.gaps,
         lost: outcome.lost,
         first_lost: outcome.first_lost.iter().map(|path| path_text(path)).collect(),
+        kept: outcome.kept,
+        blocked: outcome.blocked,
+        owners_left: outcome.owners_left,
         warnings: outcome.warnings.len() as u64 + outcome.more_warnings,
     });
     let absent = recovered.absent.iter().map(|absentee| ServiceLine {
@@ -316,6 +341,9 @@ fn view(request: &Request, recovered: &Recovered, missing: &[Missing], exit: Exi
         gaps: 0,
         lost: 0,
         first_lost: Vec::new(),
+        kept: 0,
+        blocked: 0,
+        owners_left: 0,
         warnings: 0,
     });
     View {
@@ -375,7 +403,8 @@ fn print(request: &Request, recovered: &Recovered, missing: &[Missing], took: Du
     for damage in &recovered.damaged {
         screen::line(damage_line(damage));
     }
-    let done = recovered.services.iter().filter(|(_, outcome)| outcome.files + outcome.others > 0);
+    let any = |outcome: &ServiceOutcome| outcome.files + outcome.others + outcome.kept > 0;
+    let done = recovered.services.iter().filter(|(_, outcome)| any(outcome));
     let (mut services, mut files, mut bytes) = (0, 0, 0);
     for (_, outcome) in done {
         (services, files, bytes) = (services + 1, files + outcome.files, bytes + outcome.bytes);
@@ -409,10 +438,23 @@ fn tell(service: &str, outcome: &ServiceOutcome) {
     if outcome.gaps > 0 {
         let first: Vec<_> =
             outcome.first_gaps.iter().map(|(path, what)| format!("{}: {what}", path_text(path))).collect();
-        let entries = if outcome.gaps == 1 { "1 entry" } else { &format!("{} entries", outcome.gaps) };
         screen::line(format!(
-            "gaps     {service}   {entries} that the backup does not hold whole: {}",
+            "gaps     {service}   {} that the backup does not hold whole: {}",
+            entries(outcome.gaps),
             first.join("; ")
+        ));
+    }
+    if outcome.kept > 0 {
+        screen::line(format!("kept     {service}   {} that were there already", entries(outcome.kept)));
+    }
+    if outcome.blocked > 0 {
+        let blocked = entries(outcome.blocked);
+        screen::line(format!("left out {service}   {blocked}: something else is in the place, and stays"));
+    }
+    if outcome.owners_left > 0 {
+        screen::line(format!(
+            "owners   {service}   {} belong to whoever runs this: only root restores owners",
+            entries(outcome.owners_left)
         ));
     }
     for (path, what) in outcome.warnings.iter().take(WARNINGS_SHOWN) {
@@ -424,6 +466,10 @@ fn tell(service: &str, outcome: &ServiceOutcome) {
     }
 }
 
+fn entries(number: u64) -> String {
+    if number == 1 { "1 entry".to_owned() } else { format!("{number} entries") }
+}
+
 fn intact(number: Option<u64>) -> String {
     match number {
         Some(number) => format!(
@@ -433,17 +479,42 @@ fn intact(number: Option<u64>) -> String {
     }
 }
 
+/// What goes on with a recovery that was begun.
+fn go_on(existing: Existing) -> &'static str {
+    match existing {
+        Existing::Refuse => "the same command with --resume goes on with it",
+        Existing::Keep | Existing::Replace => "the same command goes on with it",
+    }
+}
+
+/// Whether something may have been written.
+fn begun_in(request: &Request) -> bool {
+    request.existing == Existing::Refuse
+        && request.into.read_dir().is_ok_and(|mut items| items.next().is_some())
+}
+
 fn failure(error: RecoverError, request: &Request) -> Failure {
     let because = |exit: Exit, error: &RecoverError| Failure::new(exit, error.to_string()).caused_by(error);
     match error {
-        RecoverError::Store(error) => error.into(),
+        RecoverError::Store(error) => {
+            let failure: Failure = error.into();
+            if begun_in(request) { failure.next(go_on(request.existing)) } else { failure }
+        }
         RecoverError::Ledger(LedgerError::Store(error)) => error.into(),
         RecoverError::Ledger(error) => ledger_failure(error),
         RecoverError::Select(error) => select_failure(&error),
         RecoverError::Key { number, wanted } => wrong_key(number, &wanted, &request.keys),
-        RecoverError::Target { .. } => {
-            because(Exit::Usage, &error).next("give a folder that does not exist yet: --into")
+        RecoverError::Target { .. } => because(Exit::Usage, &error)
+            .next("give a folder that does not exist yet: --into")
+            .next("or say what becomes of what is there: --resume, --existing keep, --existing replace"),
+        RecoverError::Inside { .. } => {
+            because(Exit::Usage, &error).next("give a folder outside of the share and the kit: --into")
         }
+        RecoverError::Resume { .. } => because(Exit::Usage, &error)
+            .next("give the round it was begun with: --round; or a folder that does not exist yet: --into"),
+        RecoverError::CutLinks { .. } => because(Exit::Failed, &error)
+            .next("recover the folder that holds the files, too: a shorter --path"),
+        RecoverError::Stopped => because(Exit::Interrupted, &error),
         RecoverError::MakeTarget { .. } => because(Exit::Usage, &error),
         RecoverError::Service { .. } | RecoverError::Path { .. } => because(Exit::Usage, &error),
         RecoverError::OtherFleet(_) => because(Exit::Key, &error)
@@ -451,8 +522,9 @@ fn failure(error: RecoverError, request: &Request) -> Failure {
         RecoverError::Forged(_) => because(Exit::Damaged, &error)
             .next("compare root.pub with the kit's printed page, then the share with another copy of it"),
         RecoverError::Write(_) => because(Exit::Failed, &error).next(format!(
-            "{} is not complete: make room, remove it, and recover again",
-            request.into.display()
+            "{} is not complete: make room, then {}",
+            request.into.display(),
+            go_on(request.existing)
         )),
         RecoverError::Damaged { ref damaged, newest_intact, .. } => {
             let mut failure = Failure::new(Exit::Damaged, format!("VERIFY-01: {error}; nothing was written"));
@@ -472,7 +544,7 @@ mod tests {
     use super::{missing, missing_lines, shortened};
     use crate::args::Recover;
     use crate::exit::Exit;
-    use muster_agent::recover::Request;
+    use muster_agent::recover::{Existing, Request};
     use muster_protocol::entropy::random;
     use muster_protocol::envelope::Signer;
     use muster_protocol::ids::Nonce;
@@ -493,6 +565,9 @@ mod tests {
             path: None,
             expect_head: None,
             into: "out".into(),
+            existing: Existing::Refuse,
+            resume: false,
+            numeric_owner: false,
             json: false,
         }
     }
@@ -530,6 +605,10 @@ mod tests {
             services: Vec::new(),
             path: None,
             into: folder.path().join("out"),
+            existing: Existing::Refuse,
+            resume: false,
+            numeric_owner: false,
+            apart_from: Vec::new(),
             workers: 1,
         };
         let failure = shortened(&request(Head { number: head.number + 1, ..head })).await.expect("short");

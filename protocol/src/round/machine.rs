@@ -427,9 +427,10 @@ impl Machine {
 
     fn enter(&mut self, phase: Phase) {
         let leaving_capture = self.phase == Phase::Capturing;
+        let over = matches!(phase, Phase::Ended { .. });
         self.phase = phase;
         self.stage_failures = 0;
-        if leaving_capture {
+        if leaving_capture || over {
             self.timers.clear();
         }
         self.timers.disarm(&Deadline::Stage);

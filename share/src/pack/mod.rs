@@ -33,7 +33,7 @@ pub use crate::sealed::{PackContext, Unlock};
 pub use build::{DEFAULT_TARGET, MAX_PACK_CHUNKS, MAX_PACK_PLAIN, PackBuilder, SealedPack};
 pub use contents::{Contents, ContentsFrame};
 pub use frame::{Compressor, Frame, MAX_FRAME_CHUNKS, MAX_FRAME_PLAIN, compress};
-pub use read::PackReader;
+pub use read::{FrameMemory, PackReader, PlainFrame};
 
 /// Why a pack was not made or does not read.
 #[derive(Debug, thiserror::Error)]

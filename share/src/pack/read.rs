@@ -1,11 +1,11 @@
 //! Reading a pack that lies in memory.
 
-use std::io::Read;
+use std::ops::Range;
 
-use muster_protocol::age::{CHUNK_BYTES, OpenError};
+use muster_protocol::age::{CHUNK_BYTES, PayloadReader};
 use muster_protocol::ids::{ChunkId, ObjectId};
 
-use super::contents::{Contents, TRAILER_LEN, Trailer};
+use super::contents::{Contents, ContentsFrame, TRAILER_LEN, Trailer};
 use super::frame::Decompressor;
 use super::{PackContext, PackError, Unlock};
 use crate::sealed::{Opened, PADDING_MAGIC, SKIPPABLE_HEADER, SealedError};
@@ -63,22 +63,42 @@ impl<'a> PackReader<'a> {
         &self,
         mut each: impl FnMut(u64, ChunkId, &[u8]) -> Result<(), PackError>,
     ) -> Result<(), PackError> {
-        let mut payload = self.opened.payload()?;
-        let mut decompressor = Decompressor::new()?;
-        let mut compressed = Vec::new();
-        let mut offset = 0;
+        let mut memory = FrameMemory::new()?;
+        self.for_each_frame(
+            &mut memory,
+            |_| true,
+            |frame| frame.chunks().try_for_each(|(at, id, chunk)| each(at, id, chunk)),
+        )?;
+        self.check_rest(&mut memory)
+    }
+
+    /// Hands out the frames whose plain bytes, as a range of plain offsets, are `wanted`, in order. Only what they need
+    /// is decrypted and decompressed, in `memory`, so nothing is proved of the rest of the pack: for packs whose name
+    /// was compared.
+    ///
+    /// # Errors
+    /// The first of the pack's frames or of `each`.
+    pub fn for_each_frame<E: From<PackError>>(
+        &self,
+        memory: &mut FrameMemory,
+        mut wanted: impl FnMut(Range<u64>) -> bool,
+        mut each: impl FnMut(PlainFrame<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let FrameMemory { decompressor, window } = memory;
+        let payload = self.opened.payload().map_err(PackError::from)?;
+        window.reset();
+        let (mut plain_at, mut compressed_at) = (0_u64, 0_usize);
         for (number, frame) in self.contents.frames.iter().enumerate() {
-            compressed.resize(frame.compressed_len as usize, 0);
-            payload.read_exact(&mut compressed).map_err(sealed)?;
-            let mut plain = decompressor.decompress(number, &compressed, frame.plain_len())?;
-            for (id, len) in &frame.chunks {
-                let (chunk, rest) = plain.split_at(*len as usize);
-                each(offset, *id, chunk)?;
-                offset += u64::from(*len);
-                plain = rest;
+            let plain_end = plain_at + frame.plain_len() as u64;
+            let compressed_end = compressed_at + frame.compressed_len as usize;
+            if wanted(plain_at..plain_end) {
+                let compressed = window.bytes(&payload, compressed_at..compressed_end)?;
+                let plain = decompressor.decompress(number, compressed, frame.plain_len())?;
+                each(PlainFrame { start: plain_at, plain, contents: frame })?;
             }
+            (plain_at, compressed_at) = (plain_end, compressed_end);
         }
-        self.check_rest(payload)
+        Ok(())
     }
 
     /// The bytes of the chunk range `[start, end)` of plain offsets, reading only the frames and age chunks it needs.
@@ -105,22 +125,119 @@ impl<'a> PackReader<'a> {
         if start > end || end > plain_at { Err(beyond) } else { Ok(out) }
     }
 
-    /// Between frames and contents lies one padding frame or nothing, so that `zstd -d` passes over it; and the rest authenticates.
-    fn check_rest(&self, mut payload: impl Read) -> Result<(), PackError> {
+    /// Between frames and contents lies one padding frame or nothing, so that `zstd -d` passes over it; and the rest
+    /// authenticates.
+    fn check_rest(&self, memory: &mut FrameMemory) -> Result<(), PackError> {
         let damaged = PackError::Contents { what: "the padding is none" };
+        let beyond = |_| PackError::Contents { what: "the payload is cut short" };
+        let payload = self.opened.payload()?;
+        let window = &mut memory.window;
+        let mut at = usize::try_from(self.contents.frames_len()).map_err(beyond)?;
         let padding_len = self.trailer.contents_at - self.contents.frames_len();
         if padding_len > 0 {
             let Some(len) = padding_len.checked_sub(SKIPPABLE_HEADER as u64) else { return Err(damaged) };
-            let mut header = [0; SKIPPABLE_HEADER];
-            payload.read_exact(&mut header).map_err(sealed)?;
             let mut want = PADDING_MAGIC.to_le_bytes().to_vec();
             want.extend_from_slice(&u32::try_from(len).unwrap_or(0).to_le_bytes());
-            if header[..] != want[..] {
+            if window.bytes(&payload, at..at + SKIPPABLE_HEADER)? != want {
                 return Err(damaged);
             }
         }
-        std::io::copy(&mut payload, &mut std::io::sink()).map_err(sealed)?;
+        let end = self.opened.payload_len()?;
+        while at < end {
+            let to = ((at / CHUNK_BYTES + 1) * CHUNK_BYTES).min(end);
+            window.bytes(&payload, at..to)?;
+            at = to;
+        }
         Ok(())
+    }
+}
+
+/// One decompressed frame.
+#[derive(Debug, Clone, Copy)]
+pub struct PlainFrame<'a> {
+    /// Plain offset of its first byte in the pack.
+    pub start: u64,
+    plain: &'a [u8],
+    contents: &'a ContentsFrame,
+}
+
+impl<'a> PlainFrame<'a> {
+    /// Its chunks in order: plain offset in the pack, name, bytes.
+    pub fn chunks(self) -> impl Iterator<Item = (u64, ChunkId, &'a [u8])> {
+        let mut rest = self.plain;
+        let mut at = self.start;
+        self.contents.chunks.iter().map(move |(id, len)| {
+            let (chunk, after) = rest.split_at(*len as usize);
+            let start = at;
+            rest = after;
+            at += u64::from(*len);
+            (start, *id, chunk)
+        })
+    }
+}
+
+/// Working memory for reading frames: one decompressed frame, and what of the payload lies around its sealed bytes.
+/// Kept between packs; one for each thread.
+pub struct FrameMemory {
+    decompressor: Decompressor,
+    window: Window,
+}
+
+impl FrameMemory {
+    /// Memory that grows as it is needed.
+    ///
+    /// # Errors
+    /// [`PackError::Frame`] when zstd gets none.
+    pub fn new() -> Result<Self, PackError> {
+        Ok(Self { decompressor: Decompressor::new()?, window: Window::default() })
+    }
+}
+
+impl std::fmt::Debug for FrameMemory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("FrameMemory")
+    }
+}
+
+/// Decrypted payload bytes that move forward.
+#[derive(Default)]
+struct Window {
+    /// Payload offset of the first byte of `plain`.
+    start: usize,
+    plain: Vec<u8>,
+    /// One age chunk.
+    chunk: Vec<u8>,
+}
+
+impl Window {
+    fn reset(&mut self) {
+        self.start = 0;
+        self.plain.clear();
+    }
+
+    /// The payload bytes of this range, opening the age chunks they lie in that are not open yet.
+    fn bytes(&mut self, payload: &PayloadReader<'_>, range: Range<usize>) -> Result<&[u8], PackError> {
+        let have = self.start..self.start + self.plain.len();
+        // What is held always ends where an age chunk ends.
+        let mut next = if have.contains(&range.start) {
+            self.plain.drain(..range.start - self.start);
+            self.start = range.start;
+            have.end.div_ceil(CHUNK_BYTES)
+        } else {
+            self.plain.clear();
+            self.start = range.start / CHUNK_BYTES * CHUNK_BYTES;
+            range.start / CHUNK_BYTES
+        };
+        while self.start + self.plain.len() < range.end {
+            payload.chunk(next as u64, &mut self.chunk).map_err(SealedError::from)?;
+            if self.chunk.is_empty() {
+                return Err(PackError::Contents { what: "the payload is cut short" });
+            }
+            self.plain.extend_from_slice(&self.chunk);
+            next += 1;
+        }
+        let part = self.plain.get(range.start - self.start..range.end - self.start);
+        part.ok_or(PackError::Contents { what: "the payload is cut short" })
     }
 }
 
@@ -140,12 +257,4 @@ fn span(opened: &Opened<'_>, start: usize, end: usize) -> Result<Vec<u8>, PackEr
         at += part.len();
     }
     Ok(out)
-}
-
-/// The age error inside an `io::Error` of the payload reader.
-fn sealed(error: std::io::Error) -> PackError {
-    match error.downcast::<OpenError>() {
-        Ok(open) => SealedError::from(open).into(),
-        Err(_) => PackError::Contents { what: "the payload is cut short" },
-    }
 }

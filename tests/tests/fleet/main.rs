@@ -2,9 +2,14 @@
 //! in the fault list.
 
 mod bad_input;
+mod bench;
 mod damage;
+mod emergency;
 mod faults;
 mod golden;
+mod hostile;
+mod look;
+mod properties;
 mod round_trip;
 mod stock_tools;
 mod triggers;

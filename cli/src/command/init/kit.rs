@@ -40,7 +40,16 @@ pub(super) fn readme(plan: &Plan, keys: &Keys, created: &str) -> String {
          \n\
          ## Without Muster\n\
          \n\
-         Stock tools read the share: `sha256sum`, `age`, `zstd`, `openssl`.\n\
+         `emergency.py` of this kit recovers from the share, given as a path, on any Linux with Python 3.9 and the\n\
+         programs `age`, `zstd` and `openssl` 3. It checks every signature and hash from the root key on:\n\
+         \n\
+         ```text\n\
+         python3 KIT/emergency.py --share SHARE --kit KIT --list         what the newest round holds; writes nothing\n\
+         python3 KIT/emergency.py --share SHARE --kit KIT --into DIR     recovers it; as root with owners and devices\n\
+         ```\n\
+         \n\
+         `--service`, `--round`, `--path` and `--expect-head` choose as with `muster recover`; what is damaged is named and\n\
+         left out. By hand, stock tools read the share, too: `sha256sum`, `age`, `zstd`, `openssl`.\n\
          \n\
          - Every object outside `log/` and `FORMAT` is named by its SHA-256: `sha256sum FILE` must give the file's name.\n\
          - A pack is an age file of zstd frames: `age -d -i recovery.key FILE.age | zstd -d` gives the plain bytes of its\n  \

@@ -122,6 +122,10 @@ async fn a_fleet_is_founded_with_everything_that_it_needs() {
         secret_file::read_identities(&kit.join("recovery.key")).expect("an identity")[0].recipient();
     let page = fs::read_to_string(kit.join("README.md")).expect("the page");
     assert!(page.contains(&recovery.to_string()) && !page.contains("AGE-SECRET-KEY"));
+    assert!(page.contains("emergency.py --share SHARE --kit KIT --into DIR"), "{page}");
+    let script = kit.join("emergency.py");
+    assert_eq!(fs::metadata(&script).expect("there").permissions().mode() & 0o7777, 0o700);
+    assert!(fs::read_to_string(script).expect("text").starts_with("#!/usr/bin/env python3\n"));
     assert_eq!(operator.reachable_keys().len(), 2);
 
     let share = store::open(&operator.share.url).await.expect("opens");

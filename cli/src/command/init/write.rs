@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use muster_agent::config::{AgentConfig, Config as AgentFile, EngineConfig};
@@ -27,6 +27,9 @@ use crate::lock;
 use crate::operator::{self, OfflineConfig, Operator, OperatorConfig};
 use crate::screen;
 
+/// Reads a share with this kit when Muster's own programs are lost.
+const EMERGENCY: &str = include_str!("../../../kit/emergency.py");
+
 /// Writes them all.
 pub(super) fn folders(plan: &Plan, keys: &Keys, undo: &mut Undo) -> Result<(), Failure> {
     let mut writer = Writer { undo };
@@ -47,6 +50,7 @@ pub(super) fn folders(plan: &Plan, keys: &Keys, undo: &mut Undo) -> Result<(), F
     writer.secret(&plan.kit.join("recovery.key"), keys.recovery.to_file_text(&created).as_bytes())?;
     writer.public(&plan.kit.join("root.pub"), &pem::public_key_to_pem(&keys.root.key_id()))?;
     writer.public(&plan.kit.join("README.md"), &kit::readme(plan, keys, &created))?;
+    writer.program(&plan.kit.join("emergency.py"), EMERGENCY)?;
     writer.folder(&plan.root)?;
     writer.signing_key(&plan.root.join("root.key"), &keys.root)
 }
@@ -166,6 +170,15 @@ impl Writer<'_> {
 
     fn signing_key(&mut self, path: &Path, key: &Signer) -> Result<(), Failure> {
         self.secret(path, pem::signing_key_to_pem(key).as_bytes())
+    }
+
+    /// A program that its owner may run.
+    fn program(&mut self, path: &Path, text: &str) -> Result<(), Failure> {
+        self.secret(path, text.as_bytes())?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(|error| {
+            Failure::new(Exit::Usage, format!("{} cannot be made a program", path.display()))
+                .because(error.to_string())
+        })
     }
 
     fn public(&mut self, path: &Path, text: &str) -> Result<(), Failure> {
