@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 pub const FILE_NAME: &str = "state.redb";
 
 /// Memory that redb may use for pages, in bytes.
-const CACHE_BYTES: usize = 12 * 1024 * 1024;
+const CACHE_BYTES: usize = 4 * 1024 * 1024;
 
 /// Bytes of a row of `PACK_CHUNKS`: a chunk's name and its length, big-endian.
 const CHUNK_ROW: usize = ChunkId::LEN + 4;

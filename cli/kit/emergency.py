@@ -13,7 +13,6 @@ NODES = {"fifo": stat.S_IFIFO, "char-device": stat.S_IFCHR, "block-device": stat
 HINTS = {4: "; look for another copy of the share", 5: "; take this fleet's kit", 6: "; mend the access to the share"}
 MALFORMED = ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError
 MIB, join, codes, job = 1 << 20, os.path.join, {0}, argparse.Namespace(met=False)   # codes: of all that was told
-
 class Trouble(Exception): pass                           # an exit code, and the object with the cause
 def tell(code, text):
     codes.add(code)
@@ -195,7 +194,7 @@ def recover(log, rnd, part):                           # the service that this p
         packs[number] = pack if packs.get(number, pack) == pack else ()    # one that stands for two stands for neither
     index = decode(unseal(get(receipt["index"], ".index"), context).read(64 * MIB))
     check((index["version"], index["service"], index["round"]) == (1, service, rnd["round"]), "of something else")
-    @functools.lru_cache(maxsize=32)                     # so many decrypted packs lie in the work home at a time
+    @functools.lru_cache(maxsize=32)                     # so many decrypted packs lie in the work folder at a time
     def open_pack(number):
         digest, size = packs[number]
         return unseal(read(f"{home}/packs/{digest.hex()[:2]}/{digest.hex()}.age", digest, size), context)
@@ -240,11 +239,12 @@ if __name__ == "__main__":
     parser.parse_args(namespace=job)
     if not (job.share and job.kit and (job.into or job.list)): parser.error("--share, --kit and --into are needed")
     job.share, job.kit, job.into = (os.path.realpath(path or "") for path in (job.share, job.kit, job.into))
-    if not job.list and os.path.exists(job.into) and (not os.path.isdir(job.into) or os.listdir(job.into)):
-        parser.error(f"--into {job.into}: is there and not empty; name a new folder")
+    if not job.list and join(job.into, "").startswith(join(job.share, "")): parser.error("--into lies in the share")
     for number in (signal.SIGINT, signal.SIGTERM): signal.signal(number, lambda *_: sys.exit(130))
     os.umask(0o077)
-    with telling(code=6):
+    with telling("--into: ", 2):
         if not job.list: os.makedirs(job.into, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".emergency-", dir=None if job.list else job.into) as job.work: run()
+        if not job.list and os.listdir(job.into): raise Trouble(2, f"{job.into} is not empty; name a new folder")
+        work = tempfile.TemporaryDirectory(prefix=".emergency-", dir=None if job.list else job.into)
+        with telling(code=6), work as job.work: run()
     sys.exit(max(codes, key=[0, 3, 1, 2, 4, 5, 6].index))

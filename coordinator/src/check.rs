@@ -72,6 +72,35 @@ pub(crate) async fn read_object(
     Ok(bytes)
 }
 
+/// Reads an object of any length and compares it with its name, a piece at a time: neither memory nor whoever else runs here
+/// waits for a whole pack.
+pub(crate) async fn compare_object(
+    store: &dyn Store,
+    path: &ObjectPath,
+    id: &ObjectId,
+    size: u64,
+) -> Result<(), CheckFailure> {
+    let have = store.head(path).await.map_err(|e| unread(&e))?.size;
+    if have != size {
+        return Err(damaged(format!("{path} has {have} bytes, want {size}")));
+    }
+    let (mut hasher, mut at) = (ObjectId::pieces(), 0);
+    while at < size {
+        let to = size.min(at + PIECE_BYTES);
+        let piece = store.get_range(path, at..to).await.map_err(|e| unread(&e))?;
+        let hashed = tokio::task::spawn_blocking(move || hasher.and(&piece)).await;
+        hasher = hashed.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+        at = to;
+    }
+    if hasher.finish() != *id {
+        return Err(damaged(format!("{path} does not have the hash that it is named by")));
+    }
+    Ok(())
+}
+
+/// Bytes that are read again at once.
+const PIECE_BYTES: u64 = 1024 * 1024;
+
 /// Where a slice's object lies.
 pub(crate) fn slice_path(service: &ServiceName, object: &ObjectRef, part: SlicePart) -> ObjectPath {
     ObjectPath::Slice { service: service.clone(), round: object.round, id: object.id, part }

@@ -12,10 +12,10 @@ use muster_protocol::round::CheckFailure;
 use muster_share::layout::{ObjectPath, SlicePart};
 use muster_share::store::Store;
 
-use crate::check::{packs_of, read_object, slice_path};
+use crate::check::{compare_object, packs_of, read_object, slice_path};
 
 /// Objects that are fetched at once: few, so that verifying never crowds out capturing.
-const AT_ONCE: usize = 2;
+const AT_ONCE: usize = 4;
 
 /// Objects and bytes that were read and found whole.
 pub(crate) async fn reread(
@@ -40,7 +40,7 @@ pub(crate) async fn reread(
         let sizes: Vec<u64> = stream::iter(new)
             .map(|(path, (id, size))| {
                 let store = store.clone();
-                async move { read_object(store.as_ref(), &path, &id, size).await.map(|_| size) }
+                async move { compare_object(store.as_ref(), &path, &id, size).await.map(|()| size) }
             })
             .buffer_unordered(AT_ONCE)
             .try_collect()

@@ -215,6 +215,12 @@ impl ObjectId {
     pub fn of(content: &[u8]) -> Self {
         Self(Sha256::digest(content).into())
     }
+
+    /// Names content that comes in pieces.
+    #[must_use]
+    pub fn pieces() -> ObjectHasher {
+        ObjectHasher(Sha256::new())
+    }
 }
 
 impl Nonce {
@@ -299,6 +305,24 @@ name!(
 name!(
     /// The name of a coordinator, operator or enroller, for people only: identity is the [`KeyId`].
     MemberName, "member name");
+
+/// Names an object whose content comes in pieces; see [`ObjectId::pieces`].
+#[derive(Debug, Clone)]
+pub struct ObjectHasher(Sha256);
+
+impl ObjectHasher {
+    /// The next piece.
+    #[must_use]
+    pub fn and(self, piece: &[u8]) -> Self {
+        Self(self.0.chain_update(piece))
+    }
+
+    /// The name of all pieces.
+    #[must_use]
+    pub fn finish(self) -> ObjectId {
+        ObjectId(self.0.finalize().into())
+    }
+}
 
 #[cfg(test)]
 mod tests {

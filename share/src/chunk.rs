@@ -172,6 +172,7 @@ fn roll(hash: &mut u64, mut data: &[u8], zero_bits: u32) -> Option<usize> {
             }
         });
         let mut found = [None; LANES];
+        #[expect(clippy::needless_range_loop, reason = "the lanes go on byte by byte together")]
         for byte in 0..LANE_BYTES {
             for lane in 0..LANES {
                 rolling[lane] = add(rolling[lane], lanes[lane][byte]);

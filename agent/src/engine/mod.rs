@@ -96,11 +96,11 @@ impl Default for EngineConfig {
     fn default() -> Self {
         Self {
             workers: std::thread::available_parallelism().map_or(1, usize::from),
-            zstd_level: 3,
+            zstd_level: 1,
             chunk: ChunkSize::default(),
             pack_bytes: DEFAULT_TARGET,
             self_check: true,
-            uploads: 2,
+            uploads: 3,
             bandwidth_bytes_per_sec: None,
             priority: Priority::default(),
             settle: Duration::from_secs(2),

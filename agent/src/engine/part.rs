@@ -15,10 +15,10 @@ use crate::source::{Stamp, Unread};
 use crate::state::Place;
 
 /// Plain bytes of chunks that make a part whole.
-pub(super) const PART_BYTES: usize = 512 * 1024;
+pub(super) const PART_BYTES: usize = 256 * 1024;
 
 /// Most bytes that are read at once.
-pub(super) const READ_BYTES: usize = 512 * 1024;
+pub(super) const READ_BYTES: usize = 256 * 1024;
 
 /// Most items of a job, and steps of a part: entries without content need memory, too.
 pub(super) const JOB_ITEMS: usize = 512;

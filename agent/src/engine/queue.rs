@@ -47,8 +47,8 @@ struct Inner {
 impl Queue {
     /// For so many workers, whose parts have this many bytes of memory each.
     pub(super) fn new(workers: usize, buffer_len: usize) -> Self {
-        // One part at hand and one waiting for each worker, besides those that are being filled.
-        let buffers = vec![Vec::new(); workers * 2];
+        // One part for each worker, at hand or waiting, besides those that are being filled.
+        let buffers = vec![Vec::new(); workers];
         let inner = Mutex::new(Inner { buffers, ..Inner::default() });
         Self { inner, work: Condvar::new(), room: Condvar::new(), max_jobs: workers * 2, buffer_len }
     }

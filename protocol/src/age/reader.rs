@@ -68,7 +68,10 @@ impl<'a> PayloadReader<'a> {
     }
 
     /// As `chunk`, but keeps what `plain` holds already, also on an error.
-    pub(super) fn append_chunk(&self, chunk: u64, plain: &mut Vec<u8>) -> Result<(), OpenError> {
+    ///
+    /// # Errors
+    /// `Payload`.
+    pub fn append_chunk(&self, chunk: u64, plain: &mut Vec<u8>) -> Result<(), OpenError> {
         let start = plain.len();
         let absent = PayloadDamage { chunk, fault: PayloadFault::Absent };
         let (sealed, last) = self.sealed_chunk(chunk).ok_or(absent)?;

@@ -11,7 +11,7 @@ use super::{ListError, VERSION, bounded, known};
 use crate::sealed::{PackContext, SealedObject, Unlock, open_object, seal_object};
 
 /// Longest chunk index, decompressed, in bytes: about 6 million chunks, or 1.5 TiB of plain bytes. Write several.
-pub const MAX_CHUNK_INDEX_LEN: usize = 256 * 1024 * 1024;
+pub const MAX_CHUNK_INDEX_LEN: usize = 64 * 1024 * 1024;
 
 /// The chunks of one pack.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -205,8 +205,6 @@ struct Window {
     /// Payload offset of the first byte of `plain`.
     start: usize,
     plain: Vec<u8>,
-    /// One age chunk.
-    chunk: Vec<u8>,
 }
 
 impl Window {
@@ -229,11 +227,11 @@ impl Window {
             range.start / CHUNK_BYTES
         };
         while self.start + self.plain.len() < range.end {
-            payload.chunk(next as u64, &mut self.chunk).map_err(SealedError::from)?;
-            if self.chunk.is_empty() {
+            let before = self.plain.len();
+            payload.append_chunk(next as u64, &mut self.plain).map_err(SealedError::from)?;
+            if self.plain.len() == before {
                 return Err(PackError::Contents { what: "the payload is cut short" });
             }
-            self.plain.extend_from_slice(&self.chunk);
             next += 1;
         }
         let part = self.plain.get(range.start - self.start..range.end - self.start);

@@ -329,6 +329,7 @@ fn keys_and_arguments_that_do_not_fit_are_told_apart() {
     let run = |more: &[&str]| emergency(&fleet.share(), &fleet.kit(), &[&["--into", &out()], more].concat());
     fs::write(fleet.path("taken"), "").expect("written");
     let taken = text(&fleet.path("taken"));
+    let inside = text(&fleet.share().join("out"));
     for (said, code, part) in [
         (wrong_key, 5, "recovery.key: does not open "),
         (wrong_root, 5, "root.pub: not the root key of this share"),
@@ -339,11 +340,12 @@ fn keys_and_arguments_that_do_not_fit_are_told_apart() {
             6,
             "/nowhere/FORMAT; mend the access to the share",
         ),
-        (run(&["--round", "7"]), 2, "--round 7: not one of [1]"),
+        (run(&["--round", "next"]), 2, "--round next: not one of [1]"),
         (run(&["--service", "nobody"]), 2, "--service nobody: not one of ['config']"),
         (run(&["--path", "no/such"]), 2, "--path no/such: nothing lies there"),
         (run(&["--expect-head", "99:00"]), 4, "does not reach --expect-head"),
-        (emergency(&fleet.share(), &fleet.kit(), &["--into", &taken]), 2, "is there and not empty"),
+        (emergency(&fleet.share(), &fleet.kit(), &["--into", &taken]), 2, "--into: File exists"),
+        (emergency(&fleet.share(), &fleet.kit(), &["--into", &inside]), 2, "--into lies in the share"),
         (emergency(&fleet.share(), &fleet.kit(), &[]), 2, "--share, --kit and --into are needed"),
     ] {
         assert!(
@@ -355,11 +357,12 @@ fn keys_and_arguments_that_do_not_fit_are_told_apart() {
         );
         assert!(!said.err.contains("Traceback") && said.err.trim_end().lines().count() <= 4, "{}", said.err);
     }
-    let unread = fleet.path("full");
-    fs::create_dir(&unread).expect("folder");
-    fs::write(unread.join("mine"), "mine").expect("written");
-    let _ = emergency(&fleet.share(), &fleet.kit(), &["--into", &text(&unread)]).with_code(2);
-    assert_eq!(objects(&unread, "").len(), 1);
+    let full = fleet.path("full");
+    fs::create_dir(&full).expect("folder");
+    fs::write(full.join("mine"), "mine").expect("written");
+    let said = emergency(&fleet.share(), &fleet.kit(), &["--into", &text(&full)]).with_code(2);
+    assert!(said.err.contains("is not empty; name a new folder"), "{}", said.err);
+    assert_eq!(objects(&full, "").len(), 1);
 }
 
 #[test]
