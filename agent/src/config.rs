@@ -95,11 +95,11 @@ impl Default for EngineConfig {
     fn default() -> Self {
         Self {
             workers: 0,
-            zstd_level: 1,
+            zstd_level: 2,
             chunk: HumanSize(256 << 10),
             pack: HumanSize(16 << 20),
             self_check: true,
-            uploads: 3,
+            uploads: 2,
             bandwidth: HumanSize(0),
             nice: 0,
             io: IoPriority::Normal,

@@ -96,11 +96,11 @@ impl Default for EngineConfig {
     fn default() -> Self {
         Self {
             workers: std::thread::available_parallelism().map_or(1, usize::from),
-            zstd_level: 1,
+            zstd_level: 2,
             chunk: ChunkSize::default(),
             pack_bytes: DEFAULT_TARGET,
             self_check: true,
-            uploads: 3,
+            uploads: 2,
             bandwidth_bytes_per_sec: None,
             priority: Priority::default(),
             settle: Duration::from_secs(2),
