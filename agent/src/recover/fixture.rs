@@ -451,7 +451,8 @@ impl Packing<'_> {
     }
 }
 
-/// Every file below a folder with its content; folders and links by what they are.
+/// Every file below a folder with its content; folders and links by what they are. What goes away while it is listed, as
+/// the temporary names of a recovery that still runs do, is not there.
 pub(crate) fn found_below(root: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut all = BTreeMap::new();
     let mut folders = vec![root.to_owned()];
@@ -459,16 +460,24 @@ pub(crate) fn found_below(root: &Path) -> BTreeMap<String, Vec<u8>> {
         let Ok(entries) = std::fs::read_dir(&folder) else { continue };
         for entry in entries {
             let path = entry.expect("an entry").path();
-            let meta = path.symlink_metadata().expect("metadata");
+            let Some(meta) = unless_gone(path.symlink_metadata()) else { continue };
             let name = path.strip_prefix(root).expect("below").to_str().expect("UTF-8").to_owned();
             if meta.is_dir() {
                 folders.push(path);
             } else if meta.is_file() {
-                all.insert(name, std::fs::read(&path).expect("read"));
+                all.extend(unless_gone(std::fs::read(&path)).map(|bytes| (name, bytes)));
             } else {
                 all.insert(name, b"link".to_vec());
             }
         }
     }
     all
+}
+
+fn unless_gone<T>(found: std::io::Result<T>) -> Option<T> {
+    match found {
+        Ok(found) => Some(found),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => panic!("cannot be looked at: {error}"),
+    }
 }
