@@ -1,5 +1,6 @@
 //! The engine on a real folder: what it stores reads back, what is stored already is not stored again, and no fault loses a byte.
 
+mod lost;
 mod reader;
 mod rewrite;
 mod seen;
