@@ -1,6 +1,7 @@
 //! The engine on a real folder: what it stores reads back, what is stored already is not stored again, and no fault loses a byte.
 
 mod fleet;
+mod lost;
 mod reader;
 mod rewrite;
 mod seen;
