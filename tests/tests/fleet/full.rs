@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use muster_tests::fleet::{Fleet, text};
+use muster_tests::process::skip;
 use muster_tests::tree;
 
 /// Room on the share: the first round fits, the second does not.
@@ -49,8 +50,7 @@ fn elsewhere(test: &str) -> bool {
             within(&text(&exe)).args(["--exact", test, "--nocapture"]).status().expect("unshare runs");
         assert!(status.success(), "it failed within a namespace");
     } else {
-        assert!(std::env::var_os("CI").is_none(), "a file system of its own is needed in CI");
-        eprintln!("skipped: neither root nor user namespaces may mount here");
+        skip("neither root nor user namespaces may mount here");
     }
     true
 }
