@@ -281,7 +281,7 @@ impl Engine {
             let (run, runtime) = (Arc::clone(&run), tokio::runtime::Handle::current());
             tokio::task::spawn_blocking(move || pipeline::run(&run, sender, runtime))
         };
-        if let Err(error) = unless_cancelled(cancel, uploader.packs(&run, receiver)).await {
+        if let Err(error) = unless_cancelled(cancel, uploader.packs(&run, receiver, uploads)).await {
             halt.fail(error);
         }
         let done = threads.await.map_err(|_| EngineError::Crashed)?;

@@ -13,7 +13,7 @@ use crate::fleet::{absolute_url, open_store};
 use crate::kit::Kit;
 use crate::reading_back::selector;
 
-/// Packs that are opened at once at most: each takes up to 16 MiB sealed, and a frame.
+/// Packs that are opened at once at most: each takes about 12 MiB sealed, and a frame.
 const WORKERS_MOST: usize = 8;
 
 /// Reads the arguments and the kit, and opens the share.
