@@ -15,7 +15,7 @@ use serde::Serialize;
 use crate::args::Looking;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::fleet::{absolute_url, open_store, operator};
+use crate::fleet::{absolute_url, hold_to, open_store, operator};
 use crate::kit::{Kit, wrong_key};
 use crate::reading_back::{damage_line, ledger_failure, path_text, select_failure, selector};
 use crate::screen;
@@ -37,6 +37,7 @@ impl Looked {
         let kit = Kit::open(&args.kit)?;
         let (share, pin) = place(args, &kit)?;
         let store = open_store(&share).await?;
+        hold_to(&store, Pin { head: None, ..pin }, &args.reading.expect).await?;
         let keys = kit.keys;
         let request = Request { store, pin, keys: Arc::clone(&keys), round: selector(&args.round) };
         match Round::open(request).await {

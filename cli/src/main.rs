@@ -17,10 +17,12 @@ mod leader;
 mod lock;
 mod looking;
 mod nats_server;
+mod new_kit;
 mod operator;
 mod reading_back;
 mod round_name;
 mod round_view;
+mod saying;
 mod screen;
 
 use std::process::ExitCode;
@@ -68,7 +70,10 @@ async fn run(command: Command) -> Outcome {
     if ends_itself {
         return dispatch(command).await;
     }
-    let founding = matches!(command, Command::Init(_));
+    let founding = matches!(
+        command,
+        Command::Init(_) | Command::Enroll(_) | Command::Revoke(_) | Command::Adopt(_) | Command::Key(_)
+    );
     let work = dispatch(command);
     tokio::pin!(work);
     tokio::select! {
@@ -91,7 +96,10 @@ async fn dispatch(command: Command) -> Outcome {
         Command::Rounds(args) => command::rounds::run(args).await,
         Command::Show(args) => command::show::run(args).await,
         Command::Agents(args) => command::agents::run(args).await,
-        Command::Key(args) => command::key::run(&args),
+        Command::Enroll(args) => command::enroll::run(args).await,
+        Command::Revoke(args) => command::revoke::run(args).await,
+        Command::Adopt(args) => command::adopt::run(args).await,
+        Command::Key(args) => command::key::run(args).await,
         Command::Up(args) => command::up::run(args).await,
         Command::Once(args) => command::once::run(args).await,
         Command::Demo(args) => command::demo::run(args).await,

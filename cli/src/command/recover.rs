@@ -8,10 +8,9 @@ use muster_agent::recover::{
     Begun, Existing, Outcome as Recovered, RecoverError, Request, ServiceOutcome, Watch, recover,
 };
 use muster_protocol::ids::ServiceName;
-use muster_protocol::log::Pin;
+use muster_protocol::log::{Pin, Seen};
 use muster_protocol::units::{format_duration, format_size};
 use muster_share::layout::ObjectPath;
-use muster_share::log::parse_head;
 use muster_share::verify::{Damage, Fault, Ledger, LedgerError, read_ledger};
 use serde::Serialize;
 
@@ -100,13 +99,7 @@ pub(crate) async fn run(args: Recover) -> Outcome {
 
 async fn recover_share(args: Recover) -> Outcome {
     let begun = Instant::now();
-    let head = match &args.expect_head {
-        Some(text) => Some(parse_head(text).ok_or_else(|| {
-            Failure::usage(format!("--expect-head {text} is no log head"))
-                .next("write it as `muster show` prints it: NUMBER:HASH, the hash with 64 characters")
-        })?),
-        None => None,
-    };
+    let head = args.expect.expect_head.map(Seen::exactly);
     let kit = Kit::open(&args.kit)?;
     let store = open_store(&absolute_url(&args.share)?).await?;
     let request = Request {
@@ -271,13 +264,13 @@ async fn explain(error: RecoverError, args: &Recover, request: &Request) -> Fail
 
 /// Whether something else is damaged than the log's end before the head that was noted.
 fn damaged_within<'a>(request: &Request, recovered: &'a Recovered) -> Option<&'a Damage> {
-    let slot = request.pin.head.map(|head| ObjectPath::LogRecord(head.number));
+    let slot = request.pin.head.map(|seen| ObjectPath::LogRecord(seen.head.number));
     recovered.damaged.iter().find(|damage| Some(&damage.object) != slot.as_ref())
 }
 
 /// The failure of a share that is whole as far as it goes, and ends before the head that was noted.
 async fn shortened(request: &Request) -> Option<Failure> {
-    let seen = request.pin.head?;
+    let seen = request.pin.head?.head;
     let ledger = read_ledger(&request.store, request.pin, false).await.ok()?;
     let slot = ObjectPath::LogRecord(seen.number);
     let only = ledger.damaged.iter().all(|damage| damage.object == slot && damage.fault == Fault::Missing);
@@ -295,7 +288,7 @@ fn announce(begun: &Begun, request: &Request) -> String {
         begun.head.number
     );
     if let Some(known) = request.pin.head {
-        text.push_str(&format!(" (known: {})", known.number));
+        text.push_str(&format!(" (known: {})", known.head.number));
     }
     text
 }
@@ -542,13 +535,13 @@ fn failure(error: RecoverError, request: &Request) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::{missing, missing_lines, shortened};
-    use crate::args::Recover;
+    use crate::args::{ExpectHead, Recover};
     use crate::exit::Exit;
     use muster_agent::recover::{Existing, Request};
     use muster_protocol::entropy::random;
     use muster_protocol::envelope::Signer;
     use muster_protocol::ids::Nonce;
-    use muster_protocol::log::{Genesis, Head, Pin};
+    use muster_protocol::log::{Genesis, Head, Pin, Seen};
     use muster_protocol::time::UnixMillis;
     use muster_share::entropy::OsEntropy;
     use muster_share::log;
@@ -563,7 +556,7 @@ mod tests {
             round: "latest".parse().expect("a name"),
             service: Vec::new(),
             path: None,
-            expect_head: None,
+            expect: ExpectHead::default(),
             into: "out".into(),
             existing: Existing::Refuse,
             resume: false,
@@ -599,7 +592,7 @@ mod tests {
         let head = log.head();
         let request = |head: Head| Request {
             store: Arc::clone(&store),
-            pin: Pin { root: Some(root.key_id()), fleet: None, head: Some(head) },
+            pin: Pin { root: Some(root.key_id()), fleet: None, head: Some(Seen::exactly(head)) },
             keys: Arc::new(Vec::new()),
             round: RoundSelector::Latest,
             services: Vec::new(),

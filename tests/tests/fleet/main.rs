@@ -1,6 +1,7 @@
 //! The main job end to end, each part real, with the faults that a fleet meets. Invariants are named by their numbers
 //! in the fault list.
 
+mod adoption;
 mod bad_input;
 mod bench;
 mod damage;
@@ -10,6 +11,8 @@ mod golden;
 mod hostile;
 mod look;
 mod properties;
+mod roster;
+mod rotation;
 mod round_trip;
 mod stock_tools;
 mod triggers;

@@ -126,7 +126,7 @@ async fn a_fleet_is_founded_with_everything_that_it_needs() {
     let script = kit.join("emergency.py");
     assert_eq!(fs::metadata(&script).expect("there").permissions().mode() & 0o7777, 0o700);
     assert!(fs::read_to_string(script).expect("text").starts_with("#!/usr/bin/env python3\n"));
-    assert_eq!(operator.reachable_keys().len(), 2);
+    assert_eq!(operator.reachable_keys(&dir).len(), 2);
 
     let share = store::open(&operator.share.url).await.expect("opens");
     let pin = Pin { root: Some(root), fleet: Some(operator.fleet.id), head: None };
