@@ -98,8 +98,12 @@ fn an_enrolled_agent_runs_from_the_folder_that_was_copied() {
     let mut command = Command::new(binaries().join("muster-agent"));
     command.arg("--config").arg(there.join("agent.toml"));
     let agent = Running::start(command, &fleet.path("agent-dns.log"));
-    let said = fleet.run(&["start", "--wait", "--json"]).with_code(0).json();
-    assert_eq!((&said["outcome"], said["services"].as_array().map(Vec::len)), (&"complete".into(), Some(3)));
+    wait_for("the leader has read of it", || {
+        fleet.run(&["agents", "--json"]).out.contains("\"dns\"").then_some(())
+    });
+    let _ = fleet.run(&["start", "--wait"]).with_code(0);
+    let show = fleet.run(&["show", "1", "--json"]).with_code(0).json();
+    assert_eq!((&show["outcome"], show["services"].as_array().map(Vec::len)), (&"complete".into(), Some(3)));
     let out = fleet.path("out");
     let _ = fleet.recover(&out).with_code(0);
     tree::assert_same(&tree, &out.join("dns/files"));
@@ -142,7 +146,7 @@ fn a_revoked_agent_is_ignored_and_its_round_ends_without_it() {
     let show = fleet.run(&["show", "2", "--json"]).with_code(0).json();
     assert_eq!(show["services"].as_array().map(Vec::len), Some(1), "{show}");
     let said = fleet.run(&["start", "--services", "slow"]).with_code(7);
-    assert!(said.err.contains("slow"), "{}", said.err);
+    assert!(format!("{}{}", said.out, said.err).contains("slow"), "{} {}", said.out, said.err);
     let _ = fleet.run(&["verify", "--kit", &text(&fleet.kit())]).with_code(0);
     assert!(
         fleet.dir().join("agents/slow.toml.revoked").exists()
