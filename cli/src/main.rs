@@ -70,15 +70,20 @@ async fn run(command: Command) -> Outcome {
     if ends_itself {
         return dispatch(command).await;
     }
+    // Half a fleet, or a member whose files are gone while the roster has it, is worse than a moment's wait.
     let founding = matches!(
         command,
-        Command::Init(_) | Command::Enroll(_) | Command::Revoke(_) | Command::Adopt(_) | Command::Key(_)
+        Command::Init(_)
+            | Command::Enroll(_)
+            | Command::Revoke(_)
+            | Command::Adopt(_)
+            | Command::Key(args::Key::Rotate(_))
     );
     let work = dispatch(command);
     tokio::pin!(work);
     tokio::select! {
         outcome = &mut work => outcome,
-        // Half a fleet is worse than a moment's wait, and every step of it has a limit.
+        // Every step of it has a limit.
         _ = tokio::signal::ctrl_c(), if founding => work.await,
         _ = tokio::signal::ctrl_c(), if !founding => {
             screen::aside("interrupted");

@@ -4,6 +4,9 @@
 //! is no failure: the scribe looks whether it still leads and tries the next one. Every change of the log's state is
 //! told on a watch channel.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -299,6 +299,35 @@ fn other_members_get_a_configuration_of_their_own() {
     assert_eq!(log(&fleet).next, before);
 }
 
+#[test]
+fn an_agent_is_enrolled_and_given_new_keys_in_the_fleets_own_folder() {
+    let data = tempfile::TempDir::new().expect("folder");
+    tree::small(&data.path().join("a"), 3);
+    tree::small(&data.path().join("b"), 4);
+    let fleet = Fleet::init(&[format!("dns=files:{}", text(&data.path().join("a")))]);
+    let (root, source) = (text(&fleet.root()), format!("files:{}", text(&data.path().join("b"))));
+    let once = || fleet.run(&["once", &text(&fleet.dir()), "--json"]).with_code(0).json();
+    let _ = fleet.run(&["enroll", "web", "--here", "--source", &source, "--root", &root]).with_code(0);
+    assert_eq!(once()["services"].as_array().map(Vec::len), Some(2));
+    let key = |fleet: &Fleet| {
+        let agent =
+            muster_agent::config::Config::load(&fleet.dir().join("agents/web.toml")).expect("loads").agent;
+        muster_share::secret_file::read_signing_key(&agent.key).expect("a key").key_id()
+    };
+    let before = key(&fleet);
+    let said = fleet.run(&["enroll", "web", "--here", "--replace", "--root", &root]).with_code(0);
+    assert!(said.err.contains("web.toml.replaced"), "{}", said.err);
+    assert_ne!(key(&fleet), before);
+    assert!(log(&fleet).members[&before].revoked.is_some());
+    // The sources are those of the agent before it.
+    assert_eq!(once()["services"].as_array().map(Vec::len), Some(2));
+    let out = fleet.path("out");
+    let _ = fleet.recover(&out).with_code(0);
+    tree::assert_same(&data.path().join("b"), &out.join("web/files"));
+    // The whole folder is locked up as before: every key for its owner alone.
+    modes_are_tight(&fleet.dir().join("keys"));
+}
+
 /// KEY-02: private keys that this machine can read, wherever they lie and whatever they are called.
 #[test]
 fn private_keys_within_reach_are_named() {
