@@ -10,13 +10,13 @@ use zeroize::Zeroizing;
 use super::{Facts, qr};
 
 const STYLE: &str = "\
-@page { size: A4; margin: 16mm }
-body { font: 11pt/1.4 sans-serif; color: #000; background: #fff; max-width: 178mm; margin: 0 auto; padding: 4mm }
-h1 { font-size: 18pt; margin: 0 0 1mm } h2 { font-size: 13pt; margin: 5mm 0 1mm }
+@page { size: A4; margin: 12mm }
+body { font: 10pt/1.35 sans-serif; color: #000; background: #fff; max-width: 178mm; margin: 0 auto; padding: 2mm }
+h1 { font-size: 16pt; margin: 0 0 1mm } h2 { font-size: 12pt; margin: 3mm 0 1mm } p { margin: 1mm 0 }
 code, pre { font: 9pt/1.35 monospace; overflow-wrap: anywhere; white-space: pre-wrap }
 pre { border-left: 1mm solid #000; padding-left: 3mm; margin: 1mm 0 }
-.facts { display: grid; grid-template-columns: 30mm 1fr; gap: 3mm 4mm; align-items: center; break-inside: avoid }
-.facts svg { width: 30mm; height: 30mm } .facts b { display: block }
+.facts { display: grid; grid-template-columns: 25mm 1fr; gap: 1mm 4mm; align-items: center; break-inside: avoid }
+.facts svg { width: 25mm; height: 25mm } .facts b { display: block }
 .warning { border: 1mm solid #000; padding: 3mm; font-size: 12pt } .private svg { width: 70mm; height: 70mm }
 ol { padding-left: 6mm; margin: 1mm 0 } li { margin: 1mm 0 }";
 
