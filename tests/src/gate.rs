@@ -36,6 +36,14 @@ impl Gate {
         wait_for("the gated capture has begun", || waiting.exists().then_some(()));
     }
 
+    /// The next capture is waited for as the first was.
+    ///
+    /// # Panics
+    /// When none has begun yet.
+    pub fn forget_captures(&self) {
+        std::fs::remove_file(format!("{}.waiting", text(&self.0))).expect("a capture has begun");
+    }
+
     /// Lets captures through.
     ///
     /// # Panics

@@ -30,7 +30,7 @@ fn a_rotation_is_for_the_rounds_after_it() {
         format!("slow={}", gate.source(&data.path().join("file"))),
     ]);
     fleet.up();
-    let _ = fleet.run(&["start"]).with_code(0);
+    let _ = fleet.run(&["start", "--services", "slow"]).with_code(0);
     gate.wait_for_capture();
     let (old, new, root) = (fleet.kit(), fleet.path("kit-2"), text(&fleet.root()));
     // The escrow key of the new keyset is one that the stock tool made.
@@ -70,32 +70,35 @@ fn a_rotation_is_for_the_rounds_after_it() {
         page.contains(said["head"]["hash"].as_str().expect("a hash")) && !page.contains("AGE-SECRET-KEY")
     );
 
-    // One slice was sealed before the rotation, the other begins its capture only after the gate: both of the round's keyset.
-    gate.open();
-    let _ = fleet.wait_for_round(1, &["verified"]);
-    let said = prove(&fleet, &new).with_code(5);
-    assert!(said.err.contains("does not open round 1"), "{}", said.err);
-    assert_eq!(prove(&fleet, &old).with_code(0).json()["proven"], true);
-
-    let _ = fleet.run(&["start", "--wait"]).with_code(0);
+    // A round that is opened now: leader and agent have read of the rotation.
+    let _ = fleet.run(&["start", "--services", "steady", "--wait"]).with_code(0);
     let proven = prove(&fleet, &new).with_code(0).json();
     assert_eq!((&proven["number"], &proven["proven"]), (&2.into(), &true.into()));
-    assert!(
-        proven["services"].as_array().is_some_and(|all| all.iter().all(|s| s["state"] == "opened")),
-        "{proven}"
-    );
+    assert_eq!(proven["services"][0]["state"], "opened", "{proven}");
     let said = prove(&fleet, &old).with_code(5);
     assert!(said.err.contains("does not open round 2"), "{}", said.err);
 
-    for (kit, round, code) in [(&old, "1", 0), (&new, "1", 5), (&old, "2", 5), (&new, "2", 0)] {
-        let into = format!("out-{round}-{code}-{}", kit == &new);
+    // The round that was open before: its agent dies and captures anew, with the new keyset in the log that it reads.
+    fleet.kill_agent("slow");
+    gate.forget_captures();
+    fleet.start_agent("slow");
+    gate.wait_for_capture();
+    gate.open();
+    let round = fleet.wait_for_round(1, &["verified"]);
+    assert_eq!(round["outcome"], "complete");
+    let _ = fleet.run(&["start", "--wait"]).with_code(0);
+
+    for (kit, round, code) in
+        [(&old, "1", 0), (&new, "1", 5), (&old, "2", 5), (&new, "2", 0), (&old, "3", 5), (&new, "3", 0)]
+    {
+        let into = format!("out-{round}-{}", kit == &new);
         let _ = recover(&fleet, kit, round, &into).with_code(code);
         assert_eq!(fleet.path(&into).exists(), code == 0);
-        if code == 0 {
-            assert_eq!(fs::read(fleet.path(&into).join("slow/command/output")).expect("the dump"), bytes);
-            tree::assert_same(&data.path().join("tree"), &fleet.path(&into).join("steady/files"));
-        }
     }
+    for round in ["out-1-false", "out-3-true"] {
+        assert_eq!(fs::read(fleet.path(round).join("slow/command/output")).expect("the dump"), bytes);
+    }
+    tree::assert_same(&data.path().join("tree"), &fleet.path("out-3-true/steady/files"));
 
     // An identity file of the stock tool is a kit, with comments and beside an identity of something else.
     let stock = fleet.path("stock");
@@ -106,7 +109,7 @@ fn a_rotation_is_for_the_rounds_after_it() {
     muster_share::secret_file::create(&stock.join("recovery.key"), &both).expect("written");
     let proven = prove(&fleet, &stock).with_code(0).json();
     assert_eq!(proven["opens_with"], serde_json::json!([escrow]));
-    let _ = recover(&fleet, &stock, "2", "out-stock").with_code(0);
+    let _ = recover(&fleet, &stock, "3", "out-stock").with_code(0);
 
     let again = fleet.run(&["key", "rotate", "--root", &root, "--recipient", escrow]).with_code(0);
     assert!(again.out.contains("no more"), "{}", again.out);
