@@ -3,6 +3,9 @@
 //! Must never hand out a state whose head was not remembered first: an agent that acted on a record must notice when the
 //! share goes back behind it.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use muster_protocol::log::{Pin, Seen, State};

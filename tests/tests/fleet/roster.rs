@@ -159,6 +159,21 @@ fn a_revoked_agent_is_ignored_and_its_round_ends_without_it() {
 }
 
 #[test]
+fn a_leader_that_takes_a_round_up_again_names_who_was_revoked_meanwhile() {
+    let case = case();
+    let mut fleet = case.fleet;
+    fleet.up();
+    let _ = fleet.run(&["start"]).with_code(0);
+    case.gate.wait_for_capture();
+    fleet.kill_coordinator();
+    let _ = fleet.run(&["revoke", "slow", "--root", &text(&fleet.root())]).with_code(0);
+    fleet.start_coordinator();
+    let round = fleet.wait_for_round(1, &["verified"]);
+    assert_eq!(round["outcome"], "partial");
+    assert!(reason(&fleet, "1", "slow").contains("revoked by log record"));
+}
+
+#[test]
 fn a_revoked_coordinator_stops_and_another_ends_its_round() {
     let case = case();
     let mut fleet = case.fleet;
