@@ -4,20 +4,21 @@ use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
-use muster_agent::recover::look::{LookError, Request, Round};
+use muster_agent::recover::look::LookError;
+use muster_agent::recover::{Origin, Round};
 use muster_protocol::age::Identity;
 use muster_protocol::ids::{ServiceName, SourceName};
 use muster_protocol::log::Pin;
 use muster_share::log::HeadMemory;
-use muster_share::verify::{Damage, LedgerError};
+use muster_share::verify::Damage;
 use serde::Serialize;
 
 use crate::args::Looking;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::fleet::{absolute_url, hold_to, open_store, operator};
-use crate::kit::{Kit, wrong_key};
-use crate::reading_back::{damage_line, ledger_failure, path_text, select_failure, selector};
+use crate::kit::Kit;
+use crate::reading_back::{damage_line, path_text, round_failure, selector};
 use crate::screen;
 
 /// A round that was opened with the kit.
@@ -39,10 +40,10 @@ impl Looked {
         let store = open_store(&share).await?;
         hold_to(&store, Pin { head: None, ..pin }, &args.reading.expect).await?;
         let keys = kit.keys;
-        let request = Request { store, pin, keys: Arc::clone(&keys), round: selector(&args.round) };
-        match Round::open(request).await {
+        let origin = Origin { store, pin, keys: Arc::clone(&keys), round: selector(&args.round) };
+        match Round::open(origin).await {
             Ok(round) => Ok(Self { round, keys }),
-            Err(error) => Err(failure(error, &keys)),
+            Err(error) => Err(round_failure(error, &keys)),
         }
     }
 
@@ -84,35 +85,14 @@ fn place(args: &Looking, kit: &Kit) -> Result<(String, Pin), Failure> {
 }
 
 fn failure(error: LookError, keys: &[Identity]) -> Failure {
-    let because = |exit: Exit, error: &LookError| Failure::new(exit, error.to_string()).caused_by(error);
     match error {
-        LookError::Store(error) | LookError::Ledger(LedgerError::Store(error)) => error.into(),
-        LookError::Ledger(error) => ledger_failure(error),
-        LookError::Select(error) => select_failure(&error),
-        LookError::Key { number, wanted } => wrong_key(number, &wanted, keys),
-        LookError::Service { .. } => because(Exit::Usage, &error).next("muster rounds lists the rounds"),
-        LookError::OtherFleet(_) => because(Exit::Key, &error)
-            .next("take the kit of this share's fleet; its page names fleet and root key"),
-        LookError::Forged(_) => because(Exit::Damaged, &error)
-            .next("compare root.pub with the kit's printed page, then the share with another copy of it"),
-        LookError::Round { ref damaged, newest_intact, .. } => {
-            let mut failure = Failure::new(Exit::Damaged, format!("VERIFY-01: {error}"));
-            for damage in damaged {
-                failure = failure.because(damage_line(damage));
-            }
-            failure.next(match newest_intact {
-                Some(number) => {
-                    format!("newest intact round by presence and length: {number}; give it instead")
-                }
-                None => "muster verify --share URL --kit PATH names everything".to_owned(),
-            })
-        }
+        LookError::Round(error) => round_failure(error, keys),
         LookError::Damaged(damage) => {
             Failure::new(Exit::Damaged, "VERIFY-01: what the round needs is damaged")
                 .because(damage_line(&damage))
                 .next("another round may hold it whole: muster rounds lists them")
         }
-        LookError::Output(_) => because(Exit::Failed, &error),
+        LookError::Output(_) => Failure::new(Exit::Failed, error.to_string()).caused_by(&error),
     }
 }
 

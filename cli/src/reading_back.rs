@@ -1,16 +1,19 @@
-//! What `verify` and `recover` share: how damage is told, and how far a long reading is.
+//! What all share that read a round back: why it does not open, how damage is told, and how far a long reading is.
 
 use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use muster_agent::recover::RoundError;
+use muster_protocol::age::Identity;
 use muster_protocol::units::{format_duration, format_size};
 use muster_share::verify::{Damage, LedgerError, Progress, RoundSelector, SelectError};
 use serde::Serialize;
 
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::kit::wrong_key;
 use crate::round_name::RoundName;
 use crate::screen;
 
@@ -163,6 +166,38 @@ pub(crate) fn ledger_failure(error: LedgerError) -> Failure {
         | Exit::Interrupted => "take the version of muster that wrote it, or a later one",
     };
     Failure::new(exit, error.to_string()).caused_by(&error).next(next)
+}
+
+/// A round that does not open.
+pub(crate) fn round_failure(error: RoundError, keys: &[Identity]) -> Failure {
+    let because = |exit: Exit, error: &RoundError| Failure::new(exit, error.to_string()).caused_by(error);
+    match error {
+        RoundError::Store(error) => error.into(),
+        RoundError::Ledger(error) => ledger_failure(error),
+        RoundError::Select(error) => select_failure(&error),
+        RoundError::Key { number, wanted } => wrong_key(number, &wanted, keys),
+        RoundError::Service { .. } => because(Exit::Usage, &error).next("muster rounds lists the rounds"),
+        RoundError::OtherFleet(_) => because(Exit::Key, &error)
+            .next("take the kit of this share's fleet; its page names fleet and root key"),
+        RoundError::Forged(_) => because(Exit::Damaged, &error)
+            .next("compare root.pub with the kit's printed page, then the share with another copy of it"),
+        RoundError::Damaged { ref damaged, newest_intact, .. } => {
+            let failure = Failure::new(Exit::Damaged, format!("VERIFY-01: {error}"));
+            damaged
+                .iter()
+                .fold(failure, |failure, damage| failure.because(damage_line(damage)))
+                .next(intact(newest_intact))
+                .next("muster verify --share URL --kit PATH names everything")
+        }
+    }
+}
+
+/// Which round to take where one is damaged.
+pub(crate) fn intact(number: Option<u64>) -> String {
+    match number {
+        Some(number) => format!("newest intact round by presence and length: {number}; give it instead"),
+        None => "no other round is intact; another copy of the share may have these objects".to_owned(),
+    }
 }
 
 /// A round that cannot be meant.

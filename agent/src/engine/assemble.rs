@@ -7,7 +7,7 @@ use std::sync::mpsc::Receiver;
 
 use muster_protocol::ids::SourceName;
 use muster_share::chunk::{ChunkSize, Chunker};
-use muster_share::entry::{Entry, Extent, push_extent};
+use muster_share::entry::{Entry, Extent, Gap, push_extent};
 use muster_share::lists::EntryWriter;
 
 use super::error::EngineError;
@@ -67,6 +67,8 @@ pub(super) struct Assembler<'a> {
     encoded: Vec<u8>,
     /// Extents of the open file.
     extents: Vec<Extent>,
+    /// Files with several names that are gaps, by the path that links lead to.
+    lost: HashMap<Vec<u8>, Gap>,
     tally: Tally,
     out: Assembled,
 }
@@ -90,6 +92,7 @@ impl<'a> Assembler<'a> {
             batch: Batch::default(),
             encoded: Vec::new(),
             extents: Vec::new(),
+            lost: HashMap::new(),
             tally: Tally::default(),
             out: Assembled::default(),
         };
@@ -134,7 +137,14 @@ impl<'a> Assembler<'a> {
                     self.extents.clear();
                     continue;
                 }
-                Step::Entry(entry) => self.entry(&entry, None)?,
+                Step::Entry(mut entry) => {
+                    self.follow(&mut entry);
+                    self.entry(&entry, None)?;
+                }
+                Step::Lost(entry) => {
+                    self.entry(&entry, None)?;
+                    self.lost.extend(entry.gap.map(|gap| (entry.path, gap)));
+                }
                 Step::File { mut entry, gap, stamp } => {
                     entry.extents.append(&mut self.extents);
                     entry.gap = gap;
@@ -146,6 +156,14 @@ impl<'a> Assembler<'a> {
             items += 1;
         }
         Ok(items)
+    }
+
+    /// A link to what could not be captured is the same gap: the walk had made it before the file was read.
+    fn follow(&self, entry: &mut Entry) {
+        let gap = entry.hard_link.as_ref().and_then(|target| self.lost.get(target.as_slice()));
+        if let Some(gap) = gap {
+            (entry.hard_link, entry.gap) = (None, Some(*gap));
+        }
     }
 
     fn entry(&mut self, entry: &Entry, stamp: Option<Stamp>) -> Result<(), Stopped> {
@@ -201,6 +219,7 @@ impl<'a> Assembler<'a> {
     }
 
     fn end_source(&mut self) {
+        self.lost.clear();
         self.out.tallies.push(std::mem::take(&mut self.tally));
         self.out.seen.extend(self.writer.take());
         self.begin_source();

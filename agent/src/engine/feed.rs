@@ -112,6 +112,11 @@ impl Content for Feeder<'_> {
         self.item(Item::Entry(Box::new(entry)), 0)
     }
 
+    fn lost(&mut self, entry: Entry) -> Result<(), Stopped> {
+        // Only workers read what other names may lead to.
+        self.entry(entry)
+    }
+
     fn begin(&mut self, entry: Entry) -> Result<(), Stopped> {
         self.send()?;
         let (run, queue) = (self.run, self.queue);

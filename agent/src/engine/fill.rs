@@ -120,6 +120,11 @@ impl<S: Ship> Content for Filler<'_, S> {
         self.step(Step::Entry(Box::new(entry)))
     }
 
+    fn lost(&mut self, entry: Entry) -> Result<(), Stopped> {
+        self.progress.entry();
+        self.step(Step::Lost(Box::new(entry)))
+    }
+
     fn begin(&mut self, entry: Entry) -> Result<(), Stopped> {
         self.open = Some((Box::new(entry), 0));
         self.halt.check()

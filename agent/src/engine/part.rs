@@ -50,6 +50,8 @@ pub(super) enum Step {
     Hole(u64),
     /// An entry without content.
     Entry(Box<Entry>),
+    /// A gap that hard links may lead to.
+    Lost(Box<Entry>),
     /// The open file is complete.
     File {
         entry: Box<Entry>,

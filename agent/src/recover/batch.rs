@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use muster_share::entry::Entry;
 
 use super::path::SafePath;
-use super::write::Folder;
+use super::write::{Folder, Place};
 
 /// About how many bytes of memory a batch takes before it is recovered.
 pub(super) const BATCH_BYTES: usize = 40 * 1024 * 1024;
@@ -74,6 +74,10 @@ impl FileTask {
     pub(super) fn new(folder: Arc<Folder>, name: Vec<u8>, entry: Entry) -> Self {
         let (left, state) = (AtomicU32::new(0), AtomicU8::new(FileState::Waiting as u8));
         Self { folder, name, entry, left, data_bytes: 0, state, slot: Mutex::new(Slot::New) }
+    }
+
+    pub(super) fn place(&self) -> Place<'_> {
+        self.folder.place(&self.name)
     }
 
     pub(super) fn state(&self) -> FileState {

@@ -23,7 +23,7 @@ use super::plan::{Planned, Planner, Step};
 use super::stop::Halt;
 use super::survey::{CUT_LINKS_BYTES_MAX, Survey};
 use super::write::owner::Owners;
-use super::write::{Folder, FolderMade, Linked, OpenFolders, Place, Published, Root};
+use super::write::{Folder, FolderMade, Linked, OpenFolders, Published, Root};
 
 /// How many paths of a kind are kept for the report.
 const FIRST: usize = 5;
@@ -213,7 +213,7 @@ impl<'a> Conductor<'a> {
         let made = if parent.blocked {
             FolderMade::Blocked
         } else {
-            self.filler.writer.make_folder(&mut self.open, parent, name)?
+            self.filler.writer.make_folder(&mut self.open, parent.place(name))?
         };
         let blocked = made == FolderMade::Blocked;
         match made {
@@ -227,7 +227,7 @@ impl<'a> Conductor<'a> {
     }
 
     fn take_file(&mut self, folder: Arc<Folder>, name: Vec<u8>, mut entry: Entry) -> Result<(), Halt> {
-        match self.filler.writer.verdict(&mut self.open, &folder, &name, &entry)? {
+        match self.filler.writer.verdict(&mut self.open, folder.place(&name), &entry)? {
             Verdict::Make => {}
             Verdict::Stays => {
                 self.report.kept += 1;
@@ -262,8 +262,8 @@ impl<'a> Conductor<'a> {
         entry: &Entry,
     ) -> Result<(), Halt> {
         let writer = self.filler.writer;
-        match writer.verdict(&mut self.open, folder, name, entry)? {
-            Verdict::Make => match writer.make_node(&mut self.open, folder, name, step, entry)? {
+        match writer.verdict(&mut self.open, folder.place(name), entry)? {
+            Verdict::Make => match writer.make_node(&mut self.open, folder.place(name), step, entry)? {
                 Some(Published::Done) => self.report.others += 1,
                 Some(Published::Stays) => self.report.kept += 1,
                 Some(Published::InTheWay) => self.report.blocked += 1,
@@ -347,7 +347,7 @@ impl<'a> Conductor<'a> {
 
     fn link(&mut self, link: &LinkTask) -> Result<(), Halt> {
         let LinkTask { folder, name, target } = link;
-        match self.filler.writer.hard_link(&mut self.open, folder, name, target)? {
+        match self.filler.writer.hard_link(&mut self.open, folder.place(name), target)? {
             Linked::Done(Published::Done) => self.report.files += 1,
             Linked::Done(Published::Stays) => self.report.kept += 1,
             Linked::Done(Published::InTheWay) => self.report.blocked += 1,
@@ -362,10 +362,9 @@ impl<'a> Conductor<'a> {
                     let damage = self.filler.slice.damage(why);
                     self.damaged.insert(damage.object.clone(), damage);
                 }
-                self.filler.writer.warn(
-                    Place { folder, name },
-                    "left out: the file it is linked to is not there".to_owned(),
-                );
+                self.filler
+                    .writer
+                    .warn(folder.place(name), "left out: the file it is linked to is not there".to_owned());
                 self.lose(folder, name);
             }
         }

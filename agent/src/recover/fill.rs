@@ -17,10 +17,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 
 use super::batch::{Batch, FileState, FileTask, Piece, Slot};
-use super::slice::{Prepared, fetch};
+use super::slice::Slice;
 use super::spans::Spans;
 use super::stop::{Halt, Stop};
-use super::write::{OpenFolders, Place, Published, WriteError, Writer, lock};
+use super::write::{OpenFolders, Published, WriteError, Writer, lock};
 
 /// Bytes of sealed packs that are in memory at a time, unless a single one is larger.
 pub(super) const SEALED_BYTES_MAX: u64 = 64 * 1024 * 1024;
@@ -33,7 +33,7 @@ const NO_FILE: u32 = u32::MAX;
 /// What a slice's batches are filled with.
 #[derive(Debug)]
 pub(super) struct Filler<'a> {
-    pub(super) slice: &'a Arc<Prepared>,
+    pub(super) slice: &'a Arc<Slice>,
     pub(super) writer: &'a Writer,
     pub(super) progress: &'a Progress,
     pub(super) stop: &'a Stop,
@@ -114,7 +114,7 @@ impl Filler<'_> {
         for task in &batch.files {
             let begun = !matches!(*lock(&task.slot), Slot::New);
             if begun && matches!(task.state(), FileState::Waiting | FileState::Lost) {
-                self.writer.abandon(&mut folders, &task.folder, &task.name);
+                self.writer.abandon(&mut folders, task.place());
             }
         }
         match lock(&filling.failed).take() {
@@ -163,7 +163,7 @@ impl Filling<'_> {
             for number in some.iter().take(LOOSE_AT_ONCE) {
                 let task = &self.batch.files[*number as usize];
                 if task.state() == FileState::Waiting {
-                    let file = self.with.writer.create_file(&mut hands.folders, &task.folder, &task.name)?;
+                    let file = self.with.writer.create_file(&mut hands.folders, task.place())?;
                     *lock(&task.slot) = Slot::Closed;
                     self.finish(hands, task, &file)?;
                 }
@@ -205,8 +205,7 @@ impl Filling<'_> {
     fn order(&self, number: u64, permit: Option<OwnedSemaphorePermit>) -> Coming {
         let slice = Arc::clone(self.with.slice);
         self.with.slice.handle.spawn(async move {
-            let (path, pack) = slice.pack(number)?;
-            let bytes = fetch(slice.store.as_ref(), &path, &pack.id, pack.size).await?;
+            let (path, bytes) = slice.fetch(number).await?;
             Ok((path, bytes, permit))
         })
     }
@@ -318,22 +317,20 @@ impl Filling<'_> {
         if task.state() != FileState::Waiting {
             return Ok(to - from);
         }
-        let place = Place { folder: &task.folder, name: &task.name };
+        let place = task.place();
         let file = self.open(folders, piece.file)?;
         file.write_all_at(&chunk[within(from)..within(to)], piece.at + (from - piece.offset))
             .map_err(place.io("writing"))?;
         if last && task.left.fetch_sub(1, Ordering::AcqRel) == 1 && task.state() == FileState::Waiting {
             *lock(&task.slot) = Slot::Closed;
-            let published =
-                self.with.writer.finish_file(folders, &task.folder, &task.name, &file, &task.entry)?;
+            let published = self.with.writer.finish_file(folders, task.place(), &file, &task.entry)?;
             task.set(state_of(published));
         }
         Ok(to - from)
     }
 
     fn finish(&self, hands: &mut Hands, task: &FileTask, file: &File) -> Result<(), WriteError> {
-        let published =
-            self.with.writer.finish_file(&mut hands.folders, &task.folder, &task.name, file, &task.entry)?;
+        let published = self.with.writer.finish_file(&mut hands.folders, task.place(), file, &task.entry)?;
         task.set(state_of(published));
         Ok(())
     }
@@ -343,11 +340,10 @@ impl Filling<'_> {
         let task = &self.batch.files[number as usize];
         let file = {
             let mut slot = lock(&task.slot);
-            let (folder, name) = (&task.folder, &task.name);
             let file = match &*slot {
                 Slot::Open(file) => return Ok(Arc::clone(file)),
-                Slot::New => self.with.writer.create_file(folders, folder, name)?,
-                Slot::Closed => self.with.writer.reopen_file(folders, folder, name)?,
+                Slot::New => self.with.writer.create_file(folders, task.place())?,
+                Slot::Closed => self.with.writer.reopen_file(folders, task.place())?,
             };
             let file = Arc::new(file);
             *slot = Slot::Open(Arc::clone(&file));

@@ -1,91 +1,36 @@
 //! Looking into the slices of a round with the kit: which entries they hold, and the bytes of single files.
 //!
-//! Goes the same chain from the root key as a recovery and believes nothing else. Writes nothing anywhere. Entries are
-//! read as a stream: memory is one pack and one frame of it, whatever the slice holds.
+//! Opens the same round that a recovery does and believes nothing else. Writes nothing anywhere. Entries are read as a
+//! stream: memory is one pack and one frame of it, whatever the slice holds.
 
 mod pattern;
-mod slice;
 
-use std::sync::Arc;
+use std::io::Read;
+use std::ops::ControlFlow;
 
-use muster_protocol::age::{Identity, Recipient};
-use muster_protocol::document::{Manifest, ManifestSlice};
-use muster_protocol::ids::ServiceName;
-use muster_protocol::log::{Pin, RoundState};
-use muster_share::store::{Store, StoreError};
-use muster_share::verify::chain::{read_manifest, wanted_keys};
-use muster_share::verify::{
-    Damage, Ledger, LedgerError, RoundSelector, SelectError, Trouble, newest_intact, read_ledger,
-};
+use muster_protocol::ids::{ServiceName, SourceName};
+use muster_share::entry::{Entry, Extent};
+use muster_share::lists::{IndexedSource, ListError};
+use muster_share::verify::content::trouble;
+use muster_share::verify::{Damage, Trouble};
+
+use super::round::{Round, RoundError};
+use super::slice::Slice;
 
 pub use pattern::{Pattern, PatternError};
-pub use slice::{Piece, Slice};
 
-/// Where to look.
-#[derive(Debug, Clone)]
-pub struct Request {
-    /// The share.
-    pub store: Arc<dyn Store>,
-    /// What is known of the fleet beforehand: the kit's root key, a head that was seen.
-    pub pin: Pin,
-    /// The kit's recovery keys.
-    pub keys: Arc<Vec<Identity>>,
-    /// Which round.
-    pub round: RoundSelector,
-}
+/// Bytes of content that are handed out at once.
+const PIECE: usize = 256 * 1024;
 
 /// Why nothing, or not all, can be seen.
 #[derive(Debug, thiserror::Error)]
 pub enum LookError {
-    /// The round that was asked for.
+    /// The round does not open, or the share fails.
     #[error(transparent)]
-    Select(#[from] SelectError),
-    /// A service of which the round holds no slice.
-    #[error("round {number} holds no slice of {service}; it has {known}")]
-    Service {
-        /// The round.
-        number: u64,
-        /// What was asked for.
-        service: ServiceName,
-        /// What there is.
-        known: String,
-    },
-    /// None of the keys opens the round.
-    #[error("no key of the kit opens round {number}")]
-    Key {
-        /// The round.
-        number: u64,
-        /// The recovery keys that do.
-        wanted: Vec<Recipient>,
-    },
-    /// Neither the kit's root key nor its recovery keys are this fleet's.
-    #[error("the kit belongs to another fleet")]
-    OtherFleet(#[source] LedgerError),
-    /// The log names the kit's recovery key, but was founded by another root key.
-    #[error("the share is forged, or the kit's root.pub is another fleet's")]
-    Forged(#[source] LedgerError),
-    /// What leads to the round is damaged.
-    #[error("{}", match number {
-        Some(number) => format!("round {number} is damaged"),
-        None => "the log is damaged: which round is meant cannot be told".to_owned(),
-    })]
-    Round {
-        /// The round, where the log leads to one.
-        number: Option<u64>,
-        /// What is damaged.
-        damaged: Vec<Damage>,
-        /// The newest older round that has everything, by presence and length.
-        newest_intact: Option<u64>,
-    },
+    Round(#[from] RoundError),
     /// Something that one slice needs is damaged. Other slices may be whole.
     #[error("{0}")]
     Damaged(Damage),
-    /// The log tells nothing.
-    #[error(transparent)]
-    Ledger(LedgerError),
-    /// The share fails.
-    #[error("the share cannot be read")]
-    Store(#[source] StoreError),
     /// Whoever takes a file's bytes does not.
     #[error("the content cannot be handed out")]
     Output(#[source] std::io::Error),
@@ -95,122 +40,138 @@ impl From<Trouble> for LookError {
     fn from(trouble: Trouble) -> Self {
         match trouble {
             Trouble::Damaged(damage) => Self::Damaged(damage),
-            Trouble::Store(error) => Self::Store(error),
+            Trouble::Store(error) => Self::Round(error.into()),
         }
     }
 }
 
-impl From<StoreError> for LookError {
-    fn from(error: StoreError) -> Self {
-        Self::Store(error)
-    }
+/// A piece of a file's content, in its order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Piece<'a> {
+    /// Bytes, each compared with the name of the chunk that it lies in.
+    Bytes(&'a [u8]),
+    /// That many zeroes, which the source did not store.
+    Hole(u64),
 }
 
-/// A round whose manifest is believed and whose slices the kit opens.
-#[derive(Debug)]
-pub struct Round {
-    request: Request,
-    ledger: Ledger,
-    state: RoundState,
-    manifest: Manifest,
+/// Why a look through the entries ends.
+enum End {
+    /// Whoever looks has seen enough.
+    Enough,
+    Trouble(Trouble),
+}
+
+impl From<Trouble> for End {
+    fn from(trouble: Trouble) -> Self {
+        Self::Trouble(trouble)
+    }
 }
 
 impl Round {
-    /// Follows the log to the round.
-    ///
-    /// # Errors
-    /// See [`LookError`].
-    pub async fn open(request: Request) -> Result<Self, LookError> {
-        let ledger = read_ledger(&request.store, request.pin, false)
-            .await
-            .map_err(|error| untrusted(error, &request.keys))?;
-        let latest = matches!(request.round, RoundSelector::Latest);
-        // Behind a damaged log, the newest round is not known: it has to be named.
-        let selected = if latest && ledger.broken {
-            Err(SelectError::None)
-        } else {
-            request.round.select(&ledger.state).cloned()
-        };
-        let state = match selected {
-            Ok(state) => state,
-            // What is not there may be what the damage took.
-            Err(SelectError::None | SelectError::Unknown { .. } | SelectError::NotCommitted { .. })
-                if ledger.broken || !ledger.damaged.is_empty() =>
-            {
-                return Err(damaged_round(&request, &ledger, None, None).await?);
-            }
-            Err(error) => return Err(error.into()),
-        };
-        let number = state.open.number;
-        let manifest = match read_manifest(request.store.as_ref(), &ledger.state, &state).await {
-            Ok(manifest) => manifest,
-            Err(Trouble::Store(error)) => return Err(error.into()),
-            Err(Trouble::Damaged(damage)) => {
-                return Err(damaged_round(&request, &ledger, Some(number), Some(damage)).await?);
-            }
-        };
-        if let Some(wanted) = wanted_keys(&ledger.state, manifest.keyset, &request.keys) {
-            return Err(LookError::Key { number, wanted });
-        }
-        Ok(Self { request, ledger, state, manifest })
-    }
-
-    /// The signed account of the round.
-    #[must_use]
-    pub fn manifest(&self) -> &Manifest {
-        &self.manifest
-    }
-
-    /// What of the log is damaged, though it led here.
-    #[must_use]
-    pub fn damaged(&self) -> &[Damage] {
-        &self.ledger.damaged
-    }
-
     /// The slice of this service.
     ///
     /// # Errors
-    /// [`LookError::Service`] when the round holds none, [`LookError::Damaged`] when it cannot be opened.
+    /// [`RoundError::Service`] when the round holds none, [`LookError::Damaged`] when it cannot be opened.
     pub async fn slice(&self, service: &ServiceName) -> Result<Slice, LookError> {
-        let slice = self.listed(service)?;
-        Slice::open(&self.request, &self.ledger.state, &self.state, slice).await
-    }
-
-    fn listed(&self, service: &ServiceName) -> Result<&ManifestSlice, LookError> {
-        let slices = &self.manifest.slices;
-        slices.iter().find(|slice| slice.service == *service).ok_or_else(|| LookError::Service {
-            number: self.manifest.number,
-            service: service.clone(),
-            known: slices.iter().map(|slice| slice.service.as_str()).collect::<Vec<_>>().join(", "),
+        let listed = self.manifest().slices.iter().find(|slice| slice.service == *service);
+        let listed = listed.ok_or_else(|| self.holds_no(service))?;
+        let opened = self.open_slice(listed).await.map_err(RoundError::from)?;
+        opened.map_err(|damaged| {
+            LookError::Damaged(damaged.into_iter().next().expect("what does not open is damaged"))
         })
     }
 }
 
-fn untrusted(error: LedgerError, keys: &[Identity]) -> LookError {
-    match error {
-        LedgerError::Store(error) => LookError::Store(error),
-        LedgerError::OtherRoot { found, want, recipients } => {
-            let known = keys.iter().any(|key| recipients.contains(&key.recipient()));
-            let error = LedgerError::OtherRoot { found, want, recipients };
-            if known { LookError::Forged(error) } else { LookError::OtherFleet(error) }
+impl Slice {
+    /// Whose slice it is.
+    #[must_use]
+    pub fn service(&self) -> &ServiceName {
+        &self.receipt.service
+    }
+
+    /// Its sources, in the order of their entries.
+    #[must_use]
+    pub fn sources(&self) -> &[IndexedSource] {
+        &self.index.sources
+    }
+
+    /// Hands out the entries of all sources, in order, until `each` breaks off. Every entry has passed the same checks
+    /// that a recovery makes of it.
+    ///
+    /// # Errors
+    /// [`LookError::Damaged`], or that the share fails; entries before that place were handed out.
+    pub fn look(
+        &self,
+        mut each: impl FnMut(&IndexedSource, Entry) -> ControlFlow<()>,
+    ) -> Result<(), LookError> {
+        let looked = self.each_planned(|_, source, entry| match each(source, entry) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(End::Enough),
+        });
+        match looked {
+            Ok(()) | Err(End::Enough) => Ok(()),
+            Err(End::Trouble(trouble)) => Err(trouble.into()),
         }
-        LedgerError::NotAShare { .. } | LedgerError::Version { .. } | LedgerError::UnknownKind(_) => {
-            LookError::Ledger(error)
+    }
+
+    /// The entry of this path, if the source has it.
+    ///
+    /// # Errors
+    /// As [`Self::look`].
+    pub fn entry(&self, source: &SourceName, path: &[u8]) -> Result<Option<Entry>, LookError> {
+        let mut found = None;
+        self.look(|here, entry| {
+            if here.name != *source || entry.path != path {
+                return ControlFlow::Continue(());
+            }
+            found = Some(entry);
+            ControlFlow::Break(())
+        })?;
+        Ok(found)
+    }
+
+    /// Hands out the content of a regular file, from its first byte to its last. A hard link is followed to its file.
+    ///
+    /// # Errors
+    /// [`LookError::Damaged`], or that the share fails, or [`LookError::Output`] for an error of `each`. Pieces before
+    /// that place were handed out.
+    pub fn content(
+        &self,
+        source: &SourceName,
+        mut file: Entry,
+        mut each: impl FnMut(Piece<'_>) -> std::io::Result<()>,
+    ) -> Result<(), LookError> {
+        let damaged = |why: &str| LookError::Damaged(self.damage(why.to_owned()));
+        // Each leads to an earlier entry, as the planner has made sure, so this ends.
+        while let Some(target) = file.hard_link.take() {
+            file = self.entry(source, &target)?.ok_or_else(|| damaged("a hard link leads to no file"))?;
         }
+        let mut reader = self.reader(file.extents.iter().copied().filter(is_data).collect());
+        let mut buffer = vec![0; PIECE];
+        for extent in file.extents {
+            if let Extent::Hole { length } = extent {
+                each(Piece::Hole(length)).map_err(LookError::Output)?;
+                continue;
+            }
+            let mut left = extent.length();
+            while left > 0 {
+                let most = usize::try_from(left).map_or(PIECE, |left| left.min(PIECE));
+                let got = reader
+                    .read(&mut buffer[..most])
+                    .map_err(|error| LookError::from(trouble(&self.index_path, ListError::Io(error))))?;
+                if got == 0 {
+                    return Err(damaged("a file's content ends before its length"));
+                }
+                each(Piece::Bytes(&buffer[..got])).map_err(LookError::Output)?;
+                left -= got as u64;
+            }
+        }
+        Ok(())
     }
 }
 
-async fn damaged_round(
-    request: &Request,
-    ledger: &Ledger,
-    number: Option<u64>,
-    damage: Option<Damage>,
-) -> Result<LookError, LookError> {
-    let damaged: Vec<_> = ledger.damaged.iter().cloned().chain(damage).collect();
-    let objects = damaged.iter().map(|damage| damage.object.clone()).collect();
-    let before = number.unwrap_or(u64::MAX);
-    let newest_intact = newest_intact(request.store.as_ref(), &ledger.state, before, &objects).await?;
-    Ok(LookError::Round { number, damaged, newest_intact })
+fn is_data(extent: &Extent) -> bool {
+    matches!(extent, Extent::Data { .. })
 }
 
 #[cfg(test)]

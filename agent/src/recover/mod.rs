@@ -21,6 +21,7 @@ pub mod look;
 pub mod path;
 pub mod plan;
 mod request;
+mod round;
 mod slice;
 mod spans;
 mod stop;
@@ -35,22 +36,19 @@ use std::sync::Arc;
 
 use muster_protocol::document::ManifestSlice;
 use muster_protocol::ids::ServiceName;
-use muster_protocol::log::RoundState;
-use muster_share::verify::chain::{read_manifest, wanted_keys};
-use muster_share::verify::{
-    Damage, Ledger, LedgerError, RoundSelector, SelectError, Trouble, newest_intact, read_ledger,
-};
+use muster_share::verify::{Damage, Trouble};
 use tokio::sync::Semaphore;
 
 pub use error::RecoverError;
 pub use existing::Existing;
 pub use request::{Begun, Outcome, Request, ServiceOutcome, Watch};
+pub use round::{Origin, Round, RoundError};
+pub use slice::Slice;
 pub use write::WriteError;
 
 use conduct::Conductor;
 use fill::{Filler, SEALED_BYTES_MAX};
 use filter::Filter;
-use slice::Prepared;
 use stop::{Halt, Stop, StopOnDrop};
 use survey::Survey;
 use target::Target;
@@ -66,39 +64,23 @@ pub async fn recover(request: &Request, watch: &Watch) -> Result<Outcome, Recove
     let stop = Stop::default();
     // Threads that write must not outlive whoever asked.
     let _stop = StopOnDrop(stop.clone());
-    let ledger = trusted_log(request).await?;
-    let round = select(request, &ledger).await?;
-    let (state, store) = (&ledger.state, request.store.as_ref());
-    let number = round.open.number;
-    let manifest = match read_manifest(store, state, round).await {
-        Ok(manifest) => manifest,
-        Err(Trouble::Store(error)) => return Err(error.into()),
-        Err(Trouble::Damaged(damage)) => {
-            let damaged = [ledger.damaged.clone(), vec![damage]].concat();
-            return Err(damaged_round(request, &ledger, Some(number), damaged).await?);
-        }
+    let round = Round::open(request.from.clone()).await?;
+    let (manifest, number) = (round.manifest(), round.state.open.number);
+    let held = |service: &ServiceName| {
+        manifest.slices.iter().any(|slice| slice.service == *service)
+            || manifest.absent.iter().any(|absentee| absentee.service == *service)
     };
-    if let Some(wanted) = wanted_keys(state, manifest.keyset, &request.keys) {
-        return Err(RecoverError::Key { number, wanted });
+    if let Some(service) = request.services.iter().find(|service| !held(service)) {
+        return Err(round.holds_no(service).into());
     }
     let asked = |service: &ServiceName| request.services.is_empty() || request.services.contains(service);
-    let names: Vec<_> = manifest
-        .slices
-        .iter()
-        .map(|s| &s.service)
-        .chain(manifest.absent.iter().map(|a| &a.service))
-        .collect();
-    if let Some(service) = request.services.iter().find(|service| !names.contains(service)) {
-        let known: Vec<_> = names.iter().map(|name| name.as_str()).collect();
-        return Err(RecoverError::Service { number, service: service.clone(), known: known.join(", ") });
-    }
 
-    let mut damaged = ledger.damaged.clone();
+    let mut damaged = round.damaged().to_vec();
     let mut services = Vec::new();
     let mut ready = Vec::new();
     for slice in manifest.slices.iter().filter(|slice| asked(&slice.service)) {
         let mut outcome = ServiceOutcome::default();
-        match begin(request, &ledger, round, slice, &stop).await? {
+        match begin(request, &round, slice, &stop).await? {
             Ok((prepared, survey)) => {
                 outcome.damaged = !prepared.damaged.is_empty();
                 damaged.extend(prepared.damaged.iter().cloned());
@@ -112,7 +94,8 @@ pub async fn recover(request: &Request, watch: &Watch) -> Result<Outcome, Recove
         services.push((slice.service.clone(), outcome));
     }
     if ready.is_empty() && !services.is_empty() {
-        return Err(damaged_round(request, &ledger, Some(number), damaged).await?);
+        let newest_intact = round.newest_intact(&damaged).await?;
+        return Err(RoundError::Damaged { number: Some(number), damaged, newest_intact }.into());
     }
     if let Some(path) = &request.path {
         ready.retain(|(.., survey)| survey.has_any());
@@ -121,12 +104,12 @@ pub async fn recover(request: &Request, watch: &Watch) -> Result<Outcome, Recove
         }
     }
     let begun = Begun {
-        fleet: state.name.clone(),
-        head: state.head,
-        round: round.open.round,
+        fleet: round.ledger.state.name.clone(),
+        head: round.ledger.state.head,
+        round: round.state.open.round,
         number,
         outcome: manifest.outcome,
-        committed: round.commit().map_or(manifest.assembled, |commit| commit.at),
+        committed: round.state.commit().map_or(manifest.assembled, |commit| commit.at),
         services: ready.len(),
         bytes: ready.iter().map(|(.., survey)| survey.bytes).sum(),
     };
@@ -147,21 +130,19 @@ pub async fn recover(request: &Request, watch: &Watch) -> Result<Outcome, Recove
     }
     let mut seen = HashSet::new();
     damaged.retain(|damage| seen.insert(damage.object.clone()));
-    let newest_intact =
-        if damaged.is_empty() { None } else { newest_intact(store, state, number, &seen).await? };
-    let absent = manifest.absent.into_iter().filter(|absentee| asked(&absentee.service)).collect();
+    let newest_intact = if damaged.is_empty() { None } else { round.newest_intact(&damaged).await? };
+    let absent = manifest.absent.iter().filter(|absentee| asked(&absentee.service)).cloned().collect();
     Ok(Outcome { begun, services, absent, damaged, newest_intact })
 }
 
 /// Everything of a slice that can be known before a file is written; or what is damaged.
 async fn begin(
     request: &Request,
-    ledger: &Ledger,
-    round: &RoundState,
+    round: &Round,
     slice: &ManifestSlice,
     stop: &Stop,
-) -> Result<Result<(Arc<Prepared>, Survey), Vec<Damage>>, RecoverError> {
-    let prepared = match Prepared::read(request, ledger, round, slice).await? {
+) -> Result<Result<(Arc<Slice>, Survey), Vec<Damage>>, RecoverError> {
+    let prepared = match round.open_slice(slice).await? {
         Ok(prepared) => prepared,
         Err(damaged) => return Ok(Err(damaged)),
     };
@@ -183,7 +164,7 @@ async fn write_slice(
     watch: &Watch,
     target: &Arc<Target>,
     stop: &Stop,
-    slice: Arc<Prepared>,
+    slice: Arc<Slice>,
     survey: Survey,
     report: &mut ServiceOutcome,
 ) -> Result<Vec<Damage>, RecoverError> {
@@ -214,13 +195,13 @@ async fn write_slice(
     done.map_err(|halt| failure(halt, &slice))
 }
 
-fn failure(halt: Halt, slice: &Prepared) -> RecoverError {
+fn failure(halt: Halt, slice: &Slice) -> RecoverError {
     match halt {
-        Halt::Trouble(Trouble::Store(error)) => RecoverError::Store(error),
+        Halt::Trouble(Trouble::Store(error)) => error.into(),
         Halt::Write(error) => RecoverError::Write(error),
         Halt::CutLinks => RecoverError::CutLinks { service: slice.receipt.service.clone() },
         Halt::Trouble(Trouble::Damaged(damage)) => {
-            RecoverError::Damaged { number: None, damaged: vec![damage], newest_intact: None }
+            RoundError::Damaged { number: None, damaged: vec![damage], newest_intact: None }.into()
         }
         // Only whoever dropped this very future stops it without a reason.
         Halt::Stopped => RecoverError::Stopped,
@@ -233,52 +214,4 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
         Ok(done) => done,
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
-}
-
-async fn trusted_log(request: &Request) -> Result<Ledger, RecoverError> {
-    match read_ledger(&request.store, request.pin, false).await {
-        Ok(ledger) => Ok(ledger),
-        Err(LedgerError::Store(error)) => Err(RecoverError::Store(error)),
-        Err(LedgerError::OtherRoot { found, want, recipients }) => {
-            let known = request.keys.iter().any(|key| recipients.contains(&key.recipient()));
-            let error = LedgerError::OtherRoot { found, want, recipients };
-            Err(if known { RecoverError::Forged(error) } else { RecoverError::OtherFleet(error) })
-        }
-        Err(
-            error @ (LedgerError::NotAShare { .. }
-            | LedgerError::Version { .. }
-            | LedgerError::UnknownKind(_)),
-        ) => Err(RecoverError::Ledger(error)),
-    }
-}
-
-/// The round that is meant. Behind a damaged log, the newest one is not known: it has to be named.
-async fn select<'a>(request: &Request, ledger: &'a Ledger) -> Result<&'a RoundState, RecoverError> {
-    let selected = match (&request.round, ledger.broken) {
-        (RoundSelector::Latest, true) => Err(SelectError::None),
-        (RoundSelector::Latest | RoundSelector::Number(_) | RoundSelector::Prefix(_), _) => {
-            request.round.select(&ledger.state)
-        }
-    };
-    match selected {
-        // What is not there may be what the damage took.
-        Err(SelectError::None | SelectError::Unknown { .. } | SelectError::NotCommitted { .. })
-            if ledger.broken || !ledger.damaged.is_empty() =>
-        {
-            Err(damaged_round(request, ledger, None, ledger.damaged.clone()).await?)
-        }
-        selected => Ok(selected?),
-    }
-}
-
-async fn damaged_round(
-    request: &Request,
-    ledger: &Ledger,
-    number: Option<u64>,
-    damaged: Vec<Damage>,
-) -> Result<RecoverError, RecoverError> {
-    let objects = damaged.iter().map(|damage| damage.object.clone()).collect();
-    let before = number.unwrap_or(u64::MAX);
-    let newest_intact = newest_intact(request.store.as_ref(), &ledger.state, before, &objects).await?;
-    Ok(RecoverError::Damaged { number, damaged, newest_intact })
 }

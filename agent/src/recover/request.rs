@@ -3,27 +3,20 @@
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
-use muster_protocol::age::Identity;
 use muster_protocol::document::Absentee;
 use muster_protocol::ids::{FleetName, RoundId, ServiceName};
-use muster_protocol::log::{self, Head, Pin};
+use muster_protocol::log::{self, Head};
 use muster_protocol::time::UnixMillis;
-use muster_share::store::Store;
-use muster_share::verify::{Damage, Progress, RoundSelector};
+use muster_share::verify::{Damage, Progress};
 
 use super::existing::Existing;
+use super::round::Origin;
 
 /// What to recover, from where, to where.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// The share.
-    pub store: Arc<dyn Store>,
-    /// What is known of the fleet beforehand: the kit's root key, a head that was seen.
-    pub pin: Pin,
-    /// The kit's recovery keys.
-    pub keys: Arc<Vec<Identity>>,
-    /// Which round.
-    pub round: RoundSelector,
+    /// Which round, and where it is to be had.
+    pub from: Origin,
     /// Which services; all of the round's when empty.
     pub services: Vec<ServiceName>,
     /// Only what lies at or below this path: `<source>/<path>`, or a path within the sources.

@@ -1,15 +1,17 @@
-//! A slice that is ready to be recovered: receipt, packs by number, and the opened index.
+//! A slice that was opened with the kit: receipt, packs by number, index, and the stream of its entries.
+//!
+//! Its reading methods block: they are called off the event loop. Believes nothing that the chain from the root key does
+//! not name; holds none of its entries.
 
 use std::collections::BTreeMap;
-use std::io::BufReader;
+use std::io::{BufReader, Read};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use muster_protocol::age::Identity;
 use muster_protocol::document::{ManifestSlice, Receipt};
-use muster_protocol::ids::ObjectId;
-use muster_protocol::log::RoundState;
-use muster_share::entry::Entry;
+use muster_protocol::log::{RoundState, State};
+use muster_share::entry::{Entry, Extent};
 use muster_share::layout::{ObjectPath, SlicePart};
 use muster_share::lists::{EntryReader, IndexRoot, IndexedSource, ListedPack};
 use muster_share::pack::PackContext;
@@ -18,40 +20,49 @@ use muster_share::verify::chain::{
     context_of, packs_by_number, read_index, read_pack_lists, read_receipt, slice_path,
 };
 use muster_share::verify::content::{ExtentReader, Opening, trouble};
-use muster_share::verify::{Damage, Fault, Ledger, Trouble, read_object};
+use muster_share::verify::{Damage, Fault, Trouble, read_object};
 use tokio::runtime::Handle;
 
-use super::Request;
+use super::plan::Planner;
+use super::round::Origin;
 
-/// A slice whose documents are whole, or whole enough.
+/// Bytes of entries that are read at once.
+const ENTRIES_AT_ONCE: usize = 256 * 1024;
+
+/// A slice whose documents are whole, or whole enough: pack lists may be missing. Its reading methods block: call them
+/// where that is allowed, off the event loop.
 #[derive(Debug)]
-pub(super) struct Prepared {
-    pub(super) store: Arc<dyn Store>,
-    pub(super) keys: Arc<Vec<Identity>>,
+pub struct Slice {
+    store: Arc<dyn Store>,
+    keys: Arc<Vec<Identity>>,
     pub(super) receipt: Receipt,
-    pub(super) packs: BTreeMap<u64, ListedPack>,
+    packs: BTreeMap<u64, ListedPack>,
     pub(super) index: IndexRoot,
     pub(super) index_path: ObjectPath,
-    pub(super) context: PackContext,
-    /// Pack lists that could not be read: files that need what they had are left out.
+    context: PackContext,
+    /// Pack lists that could not be read: whatever needs what they had cannot be had.
     pub(super) damaged: Vec<Damage>,
     /// What the share is read with.
     pub(super) handle: Handle,
 }
 
-impl Prepared {
-    pub(super) async fn read(
-        request: &Request,
-        ledger: &Ledger,
+impl Slice {
+    /// Opens it, or tells everything that is damaged, what it cannot do without first.
+    ///
+    /// # Errors
+    /// When the share fails.
+    pub(super) async fn open(
+        origin: &Origin,
+        state: &State,
         round: &RoundState,
         slice: &ManifestSlice,
     ) -> Result<Result<Self, Vec<Damage>>, StoreError> {
-        let (store, state) = (request.store.as_ref(), &ledger.state);
-        let receipt = match read_receipt(store, state, round, slice).await {
+        let store = origin.store.as_ref();
+        let receipt = match or_damage(read_receipt(store, state, round, slice).await)? {
             Ok(receipt) => receipt,
-            Err(Trouble::Damaged(damage)) => return Ok(Err(vec![damage])),
-            Err(Trouble::Store(error)) => return Err(error),
+            Err(damage) => return Ok(Err(vec![damage])),
         };
+        let index = or_damage(read_index(store, state, &receipt, &origin.keys).await)?;
         let (mut lists, mut damaged) = (Vec::new(), Vec::new());
         for list in read_pack_lists(store, &receipt).await? {
             match list {
@@ -59,17 +70,16 @@ impl Prepared {
                 Err(damage) => damaged.push(damage),
             }
         }
-        let index = match read_index(store, state, &receipt, &request.keys).await {
+        let index = match index {
             Ok(index) => index,
-            Err(Trouble::Damaged(damage)) => {
-                damaged.push(damage);
+            Err(damage) => {
+                damaged.insert(0, damage);
                 return Ok(Err(damaged));
             }
-            Err(Trouble::Store(error)) => return Err(error),
         };
         Ok(Ok(Self {
-            store: Arc::clone(&request.store),
-            keys: Arc::clone(&request.keys),
+            store: Arc::clone(&origin.store),
+            keys: Arc::clone(&origin.keys),
             packs: packs_by_number(&lists),
             index_path: slice_path(&receipt.service, &receipt.index, SlicePart::Index),
             context: context_of(state, &receipt),
@@ -96,22 +106,30 @@ impl Prepared {
         Ok((ObjectPath::Pack { service: self.receipt.service.clone(), id: pack.id }, *pack))
     }
 
+    /// The bytes of the pack of this number: their length and hash are as the chain names them.
+    pub(super) async fn fetch(&self, number: u64) -> Result<(ObjectPath, Bytes), Trouble> {
+        let (path, pack) = self.pack(number)?;
+        let bytes = read_object(self.store.as_ref(), &path, &pack.id, pack.size).await?;
+        Ok((path, bytes))
+    }
+
     /// Damage of the index's content.
     pub(super) fn damage(&self, why: String) -> Damage {
         Damage::new(self.index_path.clone(), Fault::Content { why })
     }
 
-    /// Hands out every entry of every source in order. Blocks; for a thread that may.
+    /// Reads what extents hold, one after the other. Blocks.
+    pub(super) fn reader(&self, extents: Vec<Extent>) -> impl Read {
+        ExtentReader::new(self.opening(), extents, |number| self.handle.block_on(self.fetch(number)))
+    }
+
+    /// Hands out every entry of every source in order, with the number of its source. Blocks.
     pub(super) fn each_entry<E: From<Trouble>>(
         &self,
         mut each: impl FnMut(usize, &IndexedSource, Entry) -> Result<(), E>,
     ) -> Result<(), E> {
-        let stream = ExtentReader::new(self.opening(), self.index.entries.clone(), |number| {
-            let (path, pack) = self.pack(number)?;
-            let bytes = self.handle.block_on(fetch(self.store.as_ref(), &path, &pack.id, pack.size))?;
-            Ok((path, bytes))
-        });
-        let mut entries = EntryReader::new(BufReader::with_capacity(256 * 1024, stream));
+        let stream = self.reader(self.index.entries.clone());
+        let mut entries = EntryReader::new(BufReader::with_capacity(ENTRIES_AT_ONCE, stream));
         for (at, source) in self.index.sources.iter().enumerate() {
             for _ in 0..source.entries {
                 let entry = entries.next_entry().map_err(|e| E::from(trouble(&self.index_path, e)))?;
@@ -121,14 +139,27 @@ impl Prepared {
         }
         entries.finish().map_err(|e| E::from(trouble(&self.index_path, e)))
     }
+
+    /// The same, once each has passed the checks of whoever makes it on a disk.
+    pub(super) fn each_planned<E: From<Trouble>>(
+        &self,
+        mut each: impl FnMut(usize, &IndexedSource, Entry) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut planner = (usize::MAX, Planner::new());
+        self.each_entry::<E>(|at, source, entry| {
+            if planner.0 != at {
+                planner = (at, Planner::new());
+            }
+            planner.1.admit(&entry).map_err(|error| Trouble::from(self.damage(error.to_string())))?;
+            each(at, source, entry)
+        })
+    }
 }
 
-/// A pack whose length and hash are as the chain names them.
-pub(super) async fn fetch(
-    store: &dyn Store,
-    path: &ObjectPath,
-    id: &ObjectId,
-    size: u64,
-) -> Result<Bytes, Trouble> {
-    read_object(store, path, id, size).await
+fn or_damage<T>(read: Result<T, Trouble>) -> Result<Result<T, Damage>, StoreError> {
+    match read {
+        Ok(read) => Ok(Ok(read)),
+        Err(Trouble::Damaged(damage)) => Ok(Err(damage)),
+        Err(Trouble::Store(error)) => Err(error),
+    }
 }

@@ -7,8 +7,7 @@ use muster_share::entry::Entry;
 use muster_share::verify::Trouble;
 
 use super::filter::Filter;
-use super::plan::Planner;
-use super::slice::Prepared;
+use super::slice::Slice;
 use super::stop::{Halt, Stop};
 
 /// Most bytes of paths of files that a selected hard link needs and that are not selected themselves.
@@ -29,7 +28,7 @@ pub(super) struct Survey {
 
 impl Survey {
     /// Reads all entries once.
-    pub(super) fn take(slice: &Prepared, filter: Filter, stop: &Stop) -> Result<Self, Halt> {
+    pub(super) fn take(slice: &Slice, filter: Filter, stop: &Stop) -> Result<Self, Halt> {
         let here = Self::of(slice, filter.clone(), stop)?;
         if here.has_any() { Ok(here) } else { Self::of(slice, filter.within_sources(), stop) }
     }
@@ -39,7 +38,7 @@ impl Survey {
         self.filter.is_open() || !self.sources.is_empty()
     }
 
-    fn of(slice: &Prepared, filter: Filter, stop: &Stop) -> Result<Self, Halt> {
+    fn of(slice: &Slice, filter: Filter, stop: &Stop) -> Result<Self, Halt> {
         let mut here =
             Self { filter, sources: BTreeSet::new(), bytes: 0, needed: HashSet::new(), needed_bytes: 0 };
         let mut names = HashSet::new();
@@ -48,13 +47,8 @@ impl Survey {
                 Trouble::from(slice.damage(format!("it has two sources named {}", twice.name))).into()
             );
         }
-        let mut planner = (usize::MAX, Planner::new());
-        slice.each_entry::<Halt>(|source, indexed, entry| {
+        slice.each_planned::<Halt>(|source, indexed, entry| {
             stop.check()?;
-            if planner.0 != source {
-                planner = (source, Planner::new());
-            }
-            planner.1.admit(&entry).map_err(|error| Trouble::from(slice.damage(error.to_string())))?;
             here.note(source, indexed.name.as_str(), &entry)
         })?;
         Ok(here)

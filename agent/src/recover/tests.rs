@@ -20,14 +20,11 @@ use muster_share::layout::{ObjectPath, SlicePart};
 use muster_share::verify::{Fault, Progress, Report, RoundSelector, VerifyError, read_ledger, verify};
 
 use super::fixture::{Fixture, Misname, file, folder, found_below, name, noise};
-use super::{Existing, Outcome, RecoverError, Request, Watch, recover};
+use super::{Existing, Origin, Outcome, RecoverError, Request, RoundError, Watch, recover};
 
 pub(super) fn request(fixture: &Fixture, into: PathBuf) -> Request {
     Request {
-        store: Arc::clone(&fixture.store),
-        pin: fixture.pin(),
-        keys: keys(fixture),
-        round: RoundSelector::Latest,
+        from: origin(fixture),
         services: Vec::new(),
         path: None,
         into,
@@ -36,6 +33,15 @@ pub(super) fn request(fixture: &Fixture, into: PathBuf) -> Request {
         numeric_owner: false,
         apart_from: vec![fixture.share()],
         workers: 2,
+    }
+}
+
+pub(super) fn origin(fixture: &Fixture) -> Origin {
+    Origin {
+        store: Arc::clone(&fixture.store),
+        pin: fixture.pin(),
+        keys: keys(fixture),
+        round: RoundSelector::Latest,
     }
 }
 
@@ -94,7 +100,10 @@ async fn a_round_comes_back_whole_and_verifies() {
     }
     for (round, number) in [(RoundSelector::Latest, 2), (RoundSelector::Number(1), 1)] {
         let into = fixture.target(&format!("round-{number}"));
-        let outcome = run(&Request { round, ..request(&fixture, into.clone()) }).await.expect("recovered");
+        let outcome =
+            run(&Request { from: Origin { round, ..origin(&fixture) }, ..request(&fixture, into.clone()) })
+                .await
+                .expect("recovered");
         assert!(outcome.damaged.is_empty() && outcome.absent.is_empty());
         assert_eq!(found_below(&into), expected(number));
         let files: u64 = outcome.services.iter().map(|(_, service)| service.files).sum();
@@ -118,17 +127,17 @@ async fn a_wrong_kit_writes_nothing() {
     let into = fixture.target("into");
     let base = request(&fixture, into.clone());
     let wrong = Arc::new(vec![Identity::generate(&mut OsEntropy)]);
-    let error = run(&Request { keys: Arc::clone(&wrong), ..base.clone() }).await.expect_err("wrong key");
-    assert!(
-        matches!(&error, RecoverError::Key { wanted, .. } if *wanted == [fixture.key.recipient()]),
-        "{error}"
-    );
+    let from = |origin: Origin| Request { from: origin, ..base.clone() };
+    let keys = Arc::clone(&wrong);
+    let error = run(&from(Origin { keys, ..origin(&fixture) })).await.expect_err("wrong key");
+    let RecoverError::Round(RoundError::Key { wanted, .. }) = error else { panic!("{error}") };
+    assert_eq!(wanted, [fixture.key.recipient()]);
     let other = Pin { root: Some(Signer::from_seed(&[99; 32]).key_id()), ..Pin::default() };
-    let error =
-        run(&Request { keys: wrong.clone(), pin: other, ..base.clone() }).await.expect_err("other fleet");
-    assert!(matches!(error, RecoverError::OtherFleet(_)), "{error}");
-    let error = run(&Request { pin: other, ..base }).await.expect_err("other root");
-    assert!(matches!(error, RecoverError::Forged(_)), "{error}");
+    let both = Origin { keys: Arc::clone(&wrong), pin: other, ..origin(&fixture) };
+    let error = run(&from(both)).await.expect_err("other fleet");
+    assert!(matches!(error, RecoverError::Round(RoundError::OtherFleet(_))), "{error}");
+    let error = run(&from(Origin { pin: other, ..origin(&fixture) })).await.expect_err("other root");
+    assert!(matches!(error, RecoverError::Round(RoundError::Forged(_))), "{error}");
     assert!(!into.exists());
     let ledger = read_ledger(&fixture.store, fixture.pin(), true).await.expect("a log");
     let error = verify(&fixture.store, &ledger, None, Some(wrong), &Progress::default()).await;
@@ -158,7 +167,7 @@ async fn services_and_paths_are_selected() {
     assert!(found_below(&base.into).keys().all(|path| path.starts_with("b/")));
     base.services = vec![name("zz")];
     base.into = fixture.target("none");
-    assert!(matches!(run(&base).await, Err(RecoverError::Service { number: 2, .. })));
+    assert!(matches!(run(&base).await, Err(RecoverError::Round(RoundError::Service { number: 2, .. }))));
     base.services = Vec::new();
     base.path = Some(b"etc/absent".to_vec());
     assert!(matches!(run(&base).await, Err(RecoverError::Path { number: 2, .. })));
@@ -241,7 +250,10 @@ async fn a_misnamed_chunk_is_never_written() {
     // The entry stream is misnamed, too: nothing of the service can be read.
     let error = run(&request(&fixture, into.clone())).await.expect_err("damaged");
     assert!(
-        matches!(error, RecoverError::Damaged { number: Some(3), newest_intact: Some(2), .. }),
+        matches!(
+            error,
+            RecoverError::Round(RoundError::Damaged { number: Some(3), newest_intact: Some(2), .. })
+        ),
         "{error}"
     );
     assert!(!into.exists());
@@ -384,7 +396,9 @@ async fn every_damage_is_named_and_no_wrong_byte_is_written() {
             }
 
             let into = fixture.target(&format!("into-{case}-{action:?}"));
-            let result = run(&Request { pin, ..request(&fixture, into.clone()) }).await;
+            let result =
+                run(&Request { from: Origin { pin, ..origin(&fixture) }, ..request(&fixture, into.clone()) })
+                    .await;
             nothing_wrong(&into, 2);
             let b_is_whole = || {
                 let found = found_below(&into).into_iter().filter(|(path, _)| path.starts_with("b/")).count();
@@ -409,7 +423,7 @@ async fn every_damage_is_named_and_no_wrong_byte_is_written() {
                     assert!(*kind != "FORMAT" || (all && outcome.damaged.len() == 1), "{context}");
                     assert!(!kind.starts_with("log"), "{context}");
                 }
-                Err(RecoverError::Damaged { damaged, newest_intact, .. }) => {
+                Err(RecoverError::Round(RoundError::Damaged { damaged, newest_intact, .. })) => {
                     assert_eq!(damaged[0].object.to_string(), object, "{context}");
                     assert!(!into.exists(), "{context}");
                     assert!(matches!(*kind, "manifest" | "log-middle" | "log-last"), "{context}");
@@ -431,8 +445,17 @@ async fn behind_a_damaged_log_a_round_has_to_be_named() {
     let into = fixture.target("into");
     let base = request(&fixture, into.clone());
     let error = run(&base).await.expect_err("which is the newest?");
-    assert!(matches!(error, RecoverError::Damaged { number: None, newest_intact: Some(2), .. }), "{error}");
-    let outcome = run(&Request { round: RoundSelector::Number(2), ..base }).await.expect("recovered");
+    assert!(
+        matches!(
+            error,
+            RecoverError::Round(RoundError::Damaged { number: None, newest_intact: Some(2), .. })
+        ),
+        "{error}"
+    );
+    let outcome =
+        run(&Request { from: Origin { round: RoundSelector::Number(2), ..base.from.clone() }, ..base })
+            .await
+            .expect("recovered");
     assert_eq!(outcome.damaged.len(), 1);
     assert_eq!(found_below(&into), expected(2));
 }

@@ -101,6 +101,12 @@ pub trait Content {
     /// When the engine has stopped.
     fn entry(&mut self, entry: Entry) -> Result<(), Stopped>;
 
+    /// A file that is a gap for good, though other names may follow that lead to it: they are the same gap.
+    ///
+    /// # Errors
+    /// When the engine has stopped.
+    fn lost(&mut self, entry: Entry) -> Result<(), Stopped>;
+
     /// Begins a file's content; `entry` has no extents yet. Data and holes follow, then `end` or `discard`.
     ///
     /// # Errors

@@ -20,6 +20,8 @@ pub(crate) struct Memory<'a> {
     pub(crate) entries: Vec<Entry>,
     pub(crate) content: BTreeMap<Vec<u8>, Vec<u8>>,
     pub(crate) discarded: usize,
+    /// Files that others may lead to, and that are gaps.
+    pub(crate) lost: Vec<Vec<u8>>,
     /// Called with each piece of data before it is kept.
     pub(crate) on_data: Option<Tap<'a>>,
     pub(crate) open: Option<(Entry, Vec<u8>)>,
@@ -55,6 +57,11 @@ impl Content for Memory<'_> {
         assert!(self.open.is_none(), "an entry within a file");
         self.entries.push(entry);
         Ok(())
+    }
+
+    fn lost(&mut self, entry: Entry) -> Result<(), Stopped> {
+        self.lost.push(entry.path.clone());
+        self.entry(entry)
     }
 
     fn begin(&mut self, entry: Entry) -> Result<(), Stopped> {

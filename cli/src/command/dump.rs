@@ -7,7 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use muster_agent::recover::look::{LookError, Piece, Slice};
+use muster_agent::recover::{
+    Slice,
+    look::{LookError, Piece},
+};
 use muster_protocol::ids::SourceName;
 use muster_protocol::units::format_size;
 use muster_share::entry::{Entry, Gap, Kind};

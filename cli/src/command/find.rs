@@ -6,7 +6,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
-use muster_agent::recover::look::{LookError, Pattern, Slice};
+use muster_agent::recover::{
+    Slice,
+    look::{LookError, Pattern},
+};
 use muster_protocol::units::parse_duration;
 use muster_share::entry::{Entry, Kind};
 
@@ -49,7 +52,7 @@ pub(crate) async fn run(args: Find) -> Outcome {
 async fn search(slice: Slice, wanted: Wanted, json: bool) -> Result<(), LookError> {
     blocking(move || {
         let mut lines = Lines::new();
-        let searched = slice.each_entry(|source, entry| {
+        let searched = slice.look(|source, entry| {
             let below = format!("{}/{}", slice.service(), source.name);
             if !wanted.fits(&below, &entry) {
                 ControlFlow::Continue(())

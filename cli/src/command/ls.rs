@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use muster_agent::recover::look::{LookError, Slice};
+use muster_agent::recover::{Slice, look::LookError};
 use muster_protocol::units::format_size;
 use muster_share::entry::{Entry, Kind};
 use muster_share::lists::IndexedSource;
@@ -162,7 +162,7 @@ async fn list(slice: Slice, place: Place, recursive: bool, json: bool) -> (Resul
     blocking(move || {
         let mut lines = Lines::new();
         let mut seen = false;
-        let listed = slice.each_entry(|source, entry| {
+        let listed = slice.look(|source, entry| {
             if place.source.as_ref().is_some_and(|wanted| *wanted != source.name) {
                 return if seen { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
             }

@@ -11,21 +11,13 @@ use muster_share::entry::{Entry, Extent, Kind};
 use muster_share::layout::ObjectPath;
 use muster_share::verify::{Fault, RoundSelector};
 
-use super::{LookError, Piece, Request, Round, Slice};
+use super::{LookError, Piece, Round, RoundError, Slice};
+use crate::recover::Origin;
 use crate::recover::fixture::{Fixture, Misname, file, folder, name, noise};
-
-fn request(fixture: &Fixture) -> Request {
-    let keys = Identity::parse_file(&fixture.key.to_file_text("now")).expect("an identity");
-    Request {
-        store: Arc::clone(&fixture.store),
-        pin: fixture.pin(),
-        keys: Arc::new(keys),
-        round: RoundSelector::Latest,
-    }
-}
+use crate::recover::tests::origin;
 
 async fn slice(fixture: &Fixture, service: &str) -> Result<Slice, LookError> {
-    Round::open(request(fixture)).await?.slice(&name(service)).await
+    Round::open(origin(fixture)).await?.slice(&name(service)).await
 }
 
 /// Runs what blocks where it may.
@@ -35,7 +27,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 
 fn paths(slice: &Slice) -> Result<Vec<Vec<u8>>, LookError> {
     let mut paths = Vec::new();
-    slice.each_entry(|_, entry| {
+    slice.look(|_, entry| {
         paths.push(entry.path);
         ControlFlow::Continue(())
     })?;
@@ -88,7 +80,7 @@ async fn a_look_can_be_broken_off_and_holes_come_as_zeroes() {
     let slice = slice(&fixture, "b").await.expect("opened");
     blocking(move || {
         let mut seen = 0;
-        let broken_off = slice.each_entry(|_, _| {
+        let broken_off = slice.look(|_, _| {
             seen += 1;
             if seen == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
@@ -138,24 +130,24 @@ async fn an_entry_that_no_recovery_would_make_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_services_and_roots_that_do_not_fit_are_told_apart() {
     let fixture = Fixture::with_two_rounds().await;
-    let open = |change: &dyn Fn(&mut Request)| {
-        let mut request = request(&fixture);
-        change(&mut request);
-        Round::open(request)
+    let open = |change: &dyn Fn(&mut Origin)| {
+        let mut origin = origin(&fixture);
+        change(&mut origin);
+        Round::open(origin)
     };
     let stranger = Arc::new(vec![Identity::generate(&mut OsEntropy)]);
     let error = open(&|r| r.keys = Arc::clone(&stranger)).await.expect_err("another key");
-    assert!(matches!(error, LookError::Key { number: 2, .. }), "{error:?}");
+    assert!(matches!(error, RoundError::Key { number: 2, .. }), "{error:?}");
     let other = Pin { root: Some(Signer::from_seed(&[99; 32]).key_id()), ..Pin::default() };
     let error = open(&|r| r.pin = other).await.expect_err("another root");
-    assert!(matches!(error, LookError::Forged(_)), "{error:?}");
+    assert!(matches!(error, RoundError::Forged(_)), "{error:?}");
     let error = open(&|r| {
         r.pin = other;
         r.keys = Arc::clone(&stranger);
     });
-    assert!(matches!(error.await.expect_err("another fleet"), LookError::OtherFleet(_)));
+    assert!(matches!(error.await.expect_err("another fleet"), RoundError::OtherFleet(_)));
     let error = open(&|r| r.round = RoundSelector::Number(7)).await.expect_err("no such round");
-    assert!(matches!(error, LookError::Select(_)), "{error:?}");
+    assert!(matches!(error, RoundError::Select(_)), "{error:?}");
     let error = slice(&fixture, "dns").await.expect_err("no such service").to_string();
     assert_eq!(error, "round 2 holds no slice of dns; it has a, b");
 }

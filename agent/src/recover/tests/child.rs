@@ -12,7 +12,7 @@ use muster_share::store::{self, Store};
 use muster_share::verify::RoundSelector;
 
 use super::super::fixture::{Fixture, file, folder, found_below, name, noise};
-use super::super::{Existing, Request};
+use super::super::{Existing, Origin, Request};
 use super::{request, run};
 
 const SHARE: &str = "MUSTER_TEST_SHARE";
@@ -60,10 +60,12 @@ async fn recovers() {
     };
     let store: Arc<dyn Store> = if delay.is_zero() { inner } else { Arc::new(Faulty::new(inner, slow)) };
     let request = Request {
-        store,
-        pin: Pin::default(),
-        keys: Arc::new(Identity::parse_file(&text(KEY)).expect("a key")),
-        round: RoundSelector::Latest,
+        from: Origin {
+            store,
+            pin: Pin::default(),
+            keys: Arc::new(Identity::parse_file(&text(KEY)).expect("a key")),
+            round: RoundSelector::Latest,
+        },
         services: Vec::new(),
         path: None,
         into: into.clone(),

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use muster_share::store::faults::{Call, Fault, Faulty};
 
 use super::super::fixture::{Fixture, Item, file, folder, found_below, hard_link, name, noise};
-use super::super::{Existing, RecoverError, Request};
+use super::super::{Existing, Origin, RecoverError, Request, RoundError};
 use super::{expected, request, run};
 
 /// Many files in several packs.
@@ -41,8 +41,8 @@ fn until(request: &Request, packs: u64) -> (Request, Arc<AtomicU64>) {
         let gone = pack && counted.fetch_add(1, Ordering::Relaxed) >= packs;
         if gone { Fault::Unreachable } else { Fault::None }
     };
-    let store = Arc::new(Faulty::new(Arc::clone(&request.store), rule));
-    (Request { store, ..request.clone() }, read)
+    let store = Arc::new(Faulty::new(Arc::clone(&request.from.store), rule));
+    (Request { from: Origin { store, ..request.from.clone() }, ..request.clone() }, read)
 }
 
 fn all(fixture: &Fixture) -> std::collections::BTreeMap<String, Vec<u8>> {
@@ -59,7 +59,7 @@ async fn an_interrupted_recovery_goes_on() {
     let all_packs = all_packs.load(Ordering::Relaxed);
     let (failing, _) = until(&base, all_packs / 2);
     let error = run(&failing).await.expect_err("the share is gone");
-    assert!(matches!(error, RecoverError::Store(_)), "{error}");
+    assert!(matches!(error, RecoverError::Round(RoundError::Store(_))), "{error}");
     let some = found_below(&base.into);
     assert!(some.len() > 1 && some.len() < all(&fixture).len(), "{} files", some.len());
     assert!(!some.keys().any(|path| path.contains("part-")), "what was not finished is removed");

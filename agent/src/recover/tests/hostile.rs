@@ -7,7 +7,7 @@ use muster_share::entry::{Entry, Extent, Kind};
 use muster_share::layout::{ObjectPath, SlicePart};
 
 use super::super::fixture::{FORGED, Fixture, Item, file, folder, found_below, hard_link, name};
-use super::super::{Existing, Outcome, RecoverError, Request};
+use super::super::{Existing, Outcome, RecoverError, Request, RoundError};
 use super::{request, run};
 
 async fn with(items: Vec<Item>) -> Fixture {
@@ -43,7 +43,7 @@ async fn what_cannot_be_planned_is_refused_whole() {
     ] {
         let fixture = with([vec![folder("")], bad].concat()).await;
         let refused = run(&request(&fixture, fixture.target("into"))).await;
-        assert!(matches!(refused, Err(RecoverError::Damaged { .. })), "{why}");
+        assert!(matches!(refused, Err(RecoverError::Round(RoundError::Damaged { .. }))), "{why}");
         assert!(!fixture.target("into").exists(), "{why}");
     }
 }

@@ -10,6 +10,7 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use super::super::path::CALL_BYTES_MAX;
+use super::{Place, WriteError};
 
 /// How many folders a thread keeps open.
 const OPEN_FOLDERS_MAX: usize = 16;
@@ -42,6 +43,11 @@ pub(crate) struct Folder {
 }
 
 impl Folder {
+    /// The place of this name in it; its own without a name.
+    pub(crate) fn place<'a>(self: &'a Arc<Self>, name: &'a [u8]) -> Place<'a> {
+        Place { folder: self, name }
+    }
+
     /// The path of what has this name in it; of itself without a name.
     pub(crate) fn join(&self, name: &[u8]) -> Vec<u8> {
         match (self.path.as_slice(), name) {
@@ -102,6 +108,14 @@ fn cut(path: &[u8], most: usize) -> (&[u8], &[u8]) {
 pub(crate) struct OpenFolders(VecDeque<(Arc<Folder>, Arc<OwnedFd>)>);
 
 impl OpenFolders {
+    /// The folder that a name is in.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub(super) fn at(&mut self, place: Place<'_>) -> Result<Arc<OwnedFd>, WriteError> {
+        self.get(place.folder).map_err(place.error("opening the folder of"))
+    }
+
     pub(super) fn get(&mut self, folder: &Arc<Folder>) -> Result<Arc<OwnedFd>, Errno> {
         if let Some((_, handle)) = self.0.iter().find(|(known, _)| Arc::ptr_eq(known, folder)) {
             return Ok(Arc::clone(handle));

@@ -58,7 +58,7 @@ pub enum WriteError {
 /// A name in a folder; the folder itself where the name is empty.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place<'a> {
-    pub(super) folder: &'a Folder,
+    pub(super) folder: &'a Arc<Folder>,
     pub(super) name: &'a [u8],
 }
 
@@ -144,11 +144,9 @@ impl Writer {
     pub(super) fn make_folder(
         &self,
         open: &mut OpenFolders,
-        parent: &Arc<Folder>,
-        name: &[u8],
+        place: Place<'_>,
     ) -> Result<FolderMade, WriteError> {
-        let place = Place { folder: parent, name };
-        let handle = open.get(parent).map_err(place.error("opening the folder of"))?;
+        let (handle, name) = (open.at(place)?, place.name);
         let make = || rustix::fs::mkdirat(&*handle, name, Mode::RWXU);
         match make() {
             Err(Errno::EXIST) if self.meeting != Meeting::Fresh => {}
@@ -185,8 +183,8 @@ impl Writer {
     ///
     /// # Errors
     /// When the system refuses mode or times; attributes and owners only cause warnings.
-    pub(super) fn finish_folder(&self, folder: &Folder, entry: &Entry) -> Result<(), WriteError> {
-        let place = Place { folder, name: b"" };
+    pub(super) fn finish_folder(&self, folder: &Arc<Folder>, entry: &Entry) -> Result<(), WriteError> {
+        let place = folder.place(b"");
         let handle = folder.root.open(&folder.path).map_err(place.error("opening"))?;
         self.dress(place, &File::from(handle), entry)
     }
@@ -198,15 +196,13 @@ impl Writer {
     pub(super) fn verdict(
         &self,
         open: &mut OpenFolders,
-        folder: &Arc<Folder>,
-        name: &[u8],
+        place: Place<'_>,
         entry: &Entry,
     ) -> Result<Verdict, WriteError> {
         if self.meeting == Meeting::Fresh {
             return Ok(Verdict::Make);
         }
-        let place = Place { folder, name };
-        let handle = open.get(folder).map_err(place.error("opening the folder of"))?;
+        let (handle, name) = (open.at(place)?, place.name);
         let there = match rustix::fs::statat(&*handle, name, AtFlags::SYMLINK_NOFOLLOW) {
             Err(Errno::NOENT) => return Ok(Verdict::Make),
             there => there.map_err(place.error("reading"))?,
@@ -226,42 +222,20 @@ impl Writer {
     ///
     /// # Errors
     /// When the system refuses.
-    pub(super) fn create_file(
-        &self,
-        open: &mut OpenFolders,
-        folder: &Arc<Folder>,
-        name: &[u8],
-    ) -> Result<File, WriteError> {
-        let place = Place { folder, name };
-        let handle = open.get(folder).map_err(place.error("opening the folder of"))?;
-        let temporary = self.temporary(name);
+    pub(super) fn create_file(&self, open: &mut OpenFolders, place: Place<'_>) -> Result<File, WriteError> {
+        let handle = open.at(place)?;
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let create = || rustix::fs::openat(&*handle, &temporary, flags, Mode::RUSR | Mode::WUSR);
-        let created = match create() {
-            Err(Errno::EXIST) => {
-                rustix::fs::unlinkat(&*handle, &temporary, AtFlags::empty())
-                    .map_err(place.error("removing what is left of"))?;
-                create()
-            }
-            created => created,
-        };
-        created.map(File::from).map_err(place.error("creating"))
+        let create = |name: &str| rustix::fs::openat(&*handle, name, flags, Mode::RUSR | Mode::WUSR);
+        self.make_temporary(place, &handle, create).map(File::from).map_err(place.error("creating"))
     }
 
     /// Opens a file again that [`Self::create_file`] created and that is not finished.
     ///
     /// # Errors
     /// When the system refuses.
-    pub(super) fn reopen_file(
-        &self,
-        open: &mut OpenFolders,
-        folder: &Arc<Folder>,
-        name: &[u8],
-    ) -> Result<File, WriteError> {
-        let place = Place { folder, name };
-        let handle = open.get(folder).map_err(place.error("opening the folder of"))?;
+    pub(super) fn reopen_file(&self, open: &mut OpenFolders, place: Place<'_>) -> Result<File, WriteError> {
         let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(&*handle, self.temporary(name), flags, Mode::empty());
+        let file = rustix::fs::openat(&*open.at(place)?, self.temporary(place.name), flags, Mode::empty());
         file.map(File::from).map_err(place.error("opening"))
     }
 
@@ -272,26 +246,23 @@ impl Writer {
     pub(super) fn finish_file(
         &self,
         open: &mut OpenFolders,
-        folder: &Arc<Folder>,
-        name: &[u8],
+        place: Place<'_>,
         file: &File,
         entry: &Entry,
     ) -> Result<Published, WriteError> {
-        let place = Place { folder, name };
         let have = file.metadata().map_err(place.io("reading"))?.len();
         if have != entry.size {
             file.set_len(entry.size).map_err(place.io("setting the length of"))?;
         }
         self.dress(place, file, entry)?;
-        let handle = open.get(folder).map_err(place.error("opening the folder of"))?;
-        self.publish(place, &handle)
+        self.publish(place, &*open.at(place)?)
     }
 
     /// Removes what there is of a file that will not be finished.
-    pub(super) fn abandon(&self, open: &mut OpenFolders, folder: &Arc<Folder>, name: &[u8]) {
+    pub(super) fn abandon(&self, open: &mut OpenFolders, place: Place<'_>) {
         // What cannot be removed is under a temporary name, and goes when it is recovered after all.
-        if let Ok(handle) = open.get(folder) {
-            let _ = rustix::fs::unlinkat(&*handle, self.temporary(name), AtFlags::empty());
+        if let Ok(handle) = open.at(place) {
+            let _ = rustix::fs::unlinkat(&*handle, self.temporary(place.name), AtFlags::empty());
         }
     }
 

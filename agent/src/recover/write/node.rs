@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 use super::super::path::SafePath;
 use super::super::plan::Step;
-use super::{Folder, OpenFolders, Place, Published, WriteError, Writer};
+use super::{OpenFolders, Place, Published, WriteError, Writer};
 
 /// What became of a hard link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,14 +28,11 @@ impl Writer {
     pub(crate) fn make_node(
         &self,
         open: &mut OpenFolders,
-        folder: &Arc<Folder>,
-        name: &[u8],
+        place: Place<'_>,
         step: &Step,
         entry: &Entry,
     ) -> Result<Option<Published>, WriteError> {
-        let place = Place { folder, name };
-        let handle = open.get(folder).map_err(place.error("opening the folder of"))?;
-        let temporary = self.temporary(name);
+        let handle = open.at(place)?;
         let (kind, device) = match step {
             Step::Symlink { .. } => (FileType::Symlink, 0),
             Step::Fifo => (FileType::Fifo, 0),
@@ -47,8 +44,8 @@ impl Writer {
             }
             Step::Directory | Step::File | Step::HardLink { .. } | Step::Missing(_) => return Ok(None),
         };
-        let make = || match step {
-            Step::Symlink { target } => rustix::fs::symlinkat(target.as_slice(), &*handle, &temporary),
+        let make = |temporary: &str| match step {
+            Step::Symlink { target } => rustix::fs::symlinkat(target.as_slice(), &*handle, temporary),
             Step::Directory
             | Step::File
             | Step::HardLink { .. }
@@ -56,18 +53,10 @@ impl Writer {
             | Step::CharDevice { .. }
             | Step::BlockDevice { .. }
             | Step::Missing(_) => {
-                rustix::fs::mknodat(&*handle, &temporary, kind, Mode::RUSR | Mode::WUSR, device)
+                rustix::fs::mknodat(&*handle, temporary, kind, Mode::RUSR | Mode::WUSR, device)
             }
         };
-        let made = match make() {
-            Err(Errno::EXIST) => {
-                rustix::fs::unlinkat(&*handle, &temporary, AtFlags::empty())
-                    .map_err(place.error("removing what is left of"))?;
-                make()
-            }
-            made => made,
-        };
-        match made {
+        match self.make_temporary(place, &handle, make) {
             Err(Errno::PERM) if matches!(kind, FileType::CharacterDevice | FileType::BlockDevice) => {
                 let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
                 self.warn(place, format!("device {major}:{minor} left out: only root may create devices"));
@@ -75,7 +64,7 @@ impl Writer {
             }
             made => made.map_err(place.error("creating"))?,
         }
-        let node = self.own(&handle, &temporary, kind).map_err(place.error("opening"))?;
+        let node = self.own(&handle, &self.temporary(place.name), kind).map_err(place.error("opening"))?;
         self.dress_node(place, &node, entry)?;
         self.publish(place, &handle).map(Some)
     }
@@ -87,11 +76,10 @@ impl Writer {
     pub(crate) fn hard_link(
         &self,
         open: &mut OpenFolders,
-        folder: &Arc<Folder>,
-        name: &[u8],
+        place: Place<'_>,
         target: &SafePath,
     ) -> Result<Linked, WriteError> {
-        let place = Place { folder, name };
+        let (folder, name) = (place.folder, place.name);
         let Some((parent, target_name)) = target.split() else { return Ok(Linked::NoTarget) };
         let from =
             if parent == folder.path { open.get(folder) } else { folder.root.open(parent).map(Arc::new) };
@@ -106,23 +94,14 @@ impl Writer {
         if FileType::from_raw_mode(file.st_mode) != FileType::RegularFile {
             return Ok(Linked::NoTarget);
         }
-        let to = open.get(folder).map_err(place.error("opening the folder of"))?;
+        let to = open.at(place)?;
         // A rename between two names of one file does nothing.
         let there = rustix::fs::statat(&*to, name, AtFlags::SYMLINK_NOFOLLOW);
         if there.is_ok_and(|there| same(&there, &file)) {
             return Ok(Linked::Done(Published::Done));
         }
-        let temporary = self.temporary(name);
-        let link = || rustix::fs::linkat(&*from, target_name, &*to, &temporary, AtFlags::empty());
-        let linked = match link() {
-            Err(Errno::EXIST) => {
-                rustix::fs::unlinkat(&*to, &temporary, AtFlags::empty())
-                    .map_err(place.error("removing what is left of"))?;
-                link()
-            }
-            linked => linked,
-        };
-        linked.map_err(place.error("linking"))?;
+        let link = |name: &str| rustix::fs::linkat(&*from, target_name, &*to, name, AtFlags::empty());
+        self.make_temporary(place, &to, link).map_err(place.error("linking"))?;
         self.publish(place, &to).map(Linked::Done)
     }
 

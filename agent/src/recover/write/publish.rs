@@ -27,6 +27,23 @@ impl Writer {
         format!(".muster-part-{}", &hash[..24])
     }
 
+    /// Makes something under the temporary name of a place. What an interrupted run left there is removed.
+    pub(super) fn make_temporary<T>(
+        &self,
+        place: Place<'_>,
+        folder: &OwnedFd,
+        make: impl Fn(&str) -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        let temporary = self.temporary(place.name);
+        match make(&temporary) {
+            Err(Errno::EXIST) => {
+                rustix::fs::unlinkat(folder, &temporary, AtFlags::empty())?;
+                make(&temporary)
+            }
+            made => made,
+        }
+    }
+
     /// Gives what is finished under its temporary name its own.
     pub(super) fn publish(&self, place: Place<'_>, folder: &OwnedFd) -> Result<Published, WriteError> {
         let temporary = self.temporary(place.name);

@@ -44,21 +44,23 @@ fn links_are_never_followed() {
         let (open, top) = (&mut OpenFolders::default(), at(&root, b""));
         for (name, to) in [(&b"link"[..], &b"../outside"[..]), (b"file-link", b"../outside/file")] {
             let step = Step::Symlink { target: to.to_vec() };
-            let made = writer.make_node(open, &top, name, &step, &entry(Kind::Symlink)).expect("link");
+            let made = writer.make_node(open, top.place(name), &step, &entry(Kind::Symlink)).expect("link");
             assert_eq!(made, Some(Published::Done));
         }
         let through = at(&root, b"link");
         let deeper = at(&root, b"link/deep");
-        writer.create_file(open, &through, b"new").expect_err("through a link");
-        writer.create_file(open, &deeper, b"new").expect_err("through a link further up");
-        writer.make_folder(open, &through, b"x").expect_err("through a link");
+        writer.create_file(open, through.place(b"new")).expect_err("through a link");
+        writer.create_file(open, deeper.place(b"new")).expect_err("through a link further up");
+        writer.make_folder(open, through.place(b"x")).expect_err("through a link");
         writer.finish_folder(&through, &entry(Kind::Directory)).expect_err("through a link");
         for target in [&b"file-link"[..], b"link/file", b"absent", b"link"] {
             let target = SafePath::parse(target).expect("safe");
-            assert_eq!(writer.hard_link(open, &top, b"hard", &target).expect("tells"), Linked::NoTarget);
+            assert_eq!(writer.hard_link(open, top.place(b"hard"), &target).expect("tells"), Linked::NoTarget);
         }
-        let file = writer.create_file(open, &top, b"file-link").expect("a temporary name");
-        writer.finish_file(open, &top, b"file-link", &file, &entry(Kind::File)).expect_err("onto a link");
+        let file = writer.create_file(open, top.place(b"file-link")).expect("a temporary name");
+        writer
+            .finish_file(open, top.place(b"file-link"), &file, &entry(Kind::File))
+            .expect_err("onto a link");
         assert_eq!(fs::read(outside.join("file")).expect("reads"), b"untouched");
         assert_eq!(fs::read_dir(&outside).expect("lists").count(), 2);
         assert_eq!(fs::read_dir(outside.join("deep")).expect("lists").count(), 0);
@@ -72,7 +74,7 @@ fn files_are_closed_and_nameless_until_finished() {
     let writer = writer(Meeting::Fresh);
     let root = root(&writer, folder.path());
     let (open, top) = (&mut OpenFolders::default(), at(&root, b""));
-    let mut file = writer.create_file(open, &top, b"secret").expect("creates");
+    let mut file = writer.create_file(open, top.place(b"secret")).expect("creates");
     std::io::Write::write_all(&mut file, b"half").expect("writes");
     let only = || {
         let mut names = fs::read_dir(&target).expect("lists").map(|item| item.expect("item").path());
@@ -83,13 +85,13 @@ fn files_are_closed_and_nameless_until_finished() {
     let mode = |path: &Path| fs::metadata(path).expect("stat").mode() & 0o7777;
     assert_eq!((mode(&target), mode(&only())), (0o700, 0o600));
     assert_ne!(only(), target.join("secret"));
-    let again = writer.create_file(open, &top, b"secret").expect("what is left is removed");
+    let again = writer.create_file(open, top.place(b"secret")).expect("what is left is removed");
     assert_eq!(again.metadata().expect("stat").len(), 0);
-    let named = writer.finish_file(open, &top, b"secret", &again, &entry(Kind::File)).expect("finishes");
+    let named = writer.finish_file(open, top.place(b"secret"), &again, &entry(Kind::File)).expect("finishes");
     assert_eq!((named, only()), (Published::Done, target.join("secret")));
     assert_eq!(mode(&target.join("secret")), 0o644);
-    drop(writer.create_file(open, &top, b"other").expect("creates"));
-    writer.abandon(open, &top, b"other");
+    drop(writer.create_file(open, top.place(b"other")).expect("creates"));
+    writer.abandon(open, top.place(b"other"));
     assert_eq!(only(), target.join("secret"));
 }
 
@@ -103,10 +105,10 @@ fn folders_are_never_replaced_and_links_in_their_place_are() {
         let writer = writer(meeting);
         let root = root(&writer, folder.path());
         let (open, top) = (&mut OpenFolders::default(), at(&root, b""));
-        let file = writer.create_file(open, &top, b"folder").expect("creates");
-        let named = writer.finish_file(open, &top, b"folder", &file, &entry(Kind::File)).expect("tells");
+        let file = writer.create_file(open, top.place(b"folder")).expect("creates");
+        let named = writer.finish_file(open, top.place(b"folder"), &file, &entry(Kind::File)).expect("tells");
         assert!(target.join("folder/kept").is_dir(), "{meeting:?}");
-        let made = writer.make_folder(open, &top, b"link").expect("tells");
+        let made = writer.make_folder(open, top.place(b"link")).expect("tells");
         let is_link = target.join("link").is_symlink();
         if meeting == Meeting::Keep {
             assert_eq!((named, made, is_link), (Published::Stays, FolderMade::Blocked, true));
@@ -123,10 +125,10 @@ fn what_the_file_system_refuses_of_attributes_is_a_warning() {
     let writer = writer(Meeting::Fresh);
     let root = root(&writer, folder.path());
     let (open, top) = (&mut OpenFolders::default(), at(&root, b""));
-    let file = writer.create_file(open, &top, b"file").expect("creates");
+    let file = writer.create_file(open, top.place(b"file")).expect("creates");
     let bytes = |bytes: &[u8]| serde_bytes::ByteBuf::from(bytes);
     let entry = Entry { xattrs: vec![(bytes(b"nonsense"), bytes(b"x"))], ..entry(Kind::File) };
-    writer.finish_file(open, &top, b"file", &file, &entry).expect("finishes all the same");
+    writer.finish_file(open, top.place(b"file"), &file, &entry).expect("finishes all the same");
     let (warnings, more) = writer.warnings();
     assert_eq!((warnings.len(), more), (1, 0));
     assert!(warnings[0].0 == b"target/file" && warnings[0].1.contains("nonsense"), "{warnings:?}");
@@ -144,13 +146,13 @@ fn deep_folders_are_found_again() {
         let name = [b'n'; 200];
         let mut current = at(&root, b"");
         for _ in 0..60 {
-            writer.make_folder(open, &current, &name).expect("makes");
+            writer.make_folder(open, current.place(&name)).expect("makes");
             current = at(&root, &current.join(&name));
         }
         assert!(current.path.len() > 10_000);
         let fresh = &mut OpenFolders::default();
-        let file = writer.create_file(fresh, &current, b"file").expect("creates");
-        writer.finish_file(fresh, &current, b"file", &file, &entry(Kind::File)).expect("finishes");
+        let file = writer.create_file(fresh, current.place(b"file")).expect("creates");
+        writer.finish_file(fresh, current.place(b"file"), &file, &entry(Kind::File)).expect("finishes");
         let closed = Entry { mode: 0o500, ..entry(Kind::Directory) };
         writer.finish_folder(&current, &closed).expect("finishes");
         let there = fs::File::from(root.open(&current.path).expect("opens"));

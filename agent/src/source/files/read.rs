@@ -27,7 +27,8 @@ pub(super) struct Listed {
     pub(super) path: Vec<u8>,
     /// About its length in bytes.
     pub(super) size: u64,
-    /// The file, where it had to be opened at once.
+    /// The file, where it has several names: it was opened at once, and is read from this handle only, so that it is the
+    /// file that those names lead to, whatever becomes of this one.
     pub(super) opened: Option<File>,
     pub(super) names: Arc<Names>,
 }
@@ -44,37 +45,40 @@ impl Unread for Listed {
         self.size
     }
 
-    fn read(mut self: Box<Self>, content: &mut dyn Content, cancel: &AtomicBool) -> Result<(), Stopped> {
+    fn read(self: Box<Self>, content: &mut dyn Content, cancel: &AtomicBool) -> Result<(), Stopped> {
         let mut tries = 0;
         loop {
-            let file = match self.opened.take().map_or_else(|| open(&*self.folder, &self.name), Ok) {
-                Ok(file) => file,
-                // It has just become a link or a socket: as it was listed, it is gone.
-                Err(Errno::LOOP | Errno::NXIO) => {
-                    return gap(content, Entry::new(self.path, Kind::File, 0), Errno::NOENT);
-                }
-                Err(errno) => {
-                    // Owner and times are still worth keeping.
-                    let entry = match rustix::fs::statat(&self.folder, &self.name, AtFlags::SYMLINK_NOFOLLOW)
-                    {
-                        Ok(stat) => metadata::entry(self.path, Kind::File, &stat, &self.names),
-                        Err(_) => Entry::new(self.path, Kind::File, 0),
-                    };
-                    return gap(content, entry, errno);
+            let named;
+            let file = if let Some(file) = &self.opened {
+                file
+            } else {
+                match open(&*self.folder, &self.name) {
+                    Ok(file) => {
+                        named = file;
+                        &named
+                    }
+                    // It has just become a link or a socket: as it was listed, it is gone.
+                    Err(Errno::LOOP | Errno::NXIO) => return self.gap(content, self.bare(), Errno::NOENT),
+                    Err(errno) => {
+                        // Owner and times are still worth keeping.
+                        let stat = rustix::fs::statat(&self.folder, &self.name, AtFlags::SYMLINK_NOFOLLOW);
+                        let entry = stat.map_or_else(|_| self.bare(), |stat| self.entry(&stat));
+                        return self.gap(content, entry, errno);
+                    }
                 }
             };
-            let before = match rustix::fs::fstat(&file) {
+            let before = match rustix::fs::fstat(file) {
                 Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile => stat,
-                Ok(_) => return gap(content, Entry::new(self.path, Kind::File, 0), Errno::NOENT),
-                Err(errno) => return gap(content, Entry::new(self.path, Kind::File, 0), errno),
+                Ok(_) => return self.gap(content, self.bare(), Errno::NOENT),
+                Err(errno) => return self.gap(content, self.bare(), errno),
             };
-            let mut entry = metadata::entry(self.path.clone(), Kind::File, &before, &self.names);
-            let unread = Attributes::Handle(&file).read_into(&mut entry);
+            let mut entry = self.entry(&before);
+            let unread = Attributes::Handle(file).read_into(&mut entry);
             content.begin(entry.clone())?;
             let size = u64::try_from(before.st_size).unwrap_or(0);
-            let mut read = whole(&file, &before, size, content, cancel)?;
+            let mut read = whole(file, &before, size, content, cancel)?;
             if matches!(read, Read::Complete) {
-                read = match rustix::fs::fstat(&file) {
+                read = match rustix::fs::fstat(file) {
                     Ok(after) if Stamp::of(&before) == Stamp::of(&after) => Read::Complete,
                     Ok(_) => Read::Changed,
                     Err(errno) => Read::Failed(errno),
@@ -83,7 +87,7 @@ impl Unread for Listed {
             match read {
                 Read::Failed(errno) => {
                     content.discard();
-                    return gap(content, entry, errno);
+                    return self.gap(content, entry, errno);
                 }
                 Read::Changed if tries < RETRIES => {
                     content.discard();
@@ -101,10 +105,21 @@ impl Unread for Listed {
     }
 }
 
-/// An entry without content.
-fn gap(content: &mut dyn Content, mut entry: Entry, errno: Errno) -> Result<(), Stopped> {
-    entry.gap = Some(super::walk::missing(errno));
-    content.entry(entry)
+impl Listed {
+    fn entry(&self, stat: &Stat) -> Entry {
+        metadata::entry(self.path.clone(), Kind::File, stat, &self.names)
+    }
+
+    /// An entry of which only the path is known.
+    fn bare(&self) -> Entry {
+        Entry::new(self.path.clone(), Kind::File, 0)
+    }
+
+    /// An entry without content. Other names may have been listed as links to it.
+    fn gap(&self, content: &mut dyn Content, mut entry: Entry, errno: Errno) -> Result<(), Stopped> {
+        entry.gap = Some(super::walk::missing(errno));
+        if self.opened.is_some() { content.lost(entry) } else { content.entry(entry) }
+    }
 }
 
 /// Pushes `size` bytes of the file, its holes as holes.
@@ -167,5 +182,52 @@ fn data_run(file: &File, at: u64, size: u64) -> (u64, u64) {
         }
         Ok(_) | Err(Errno::NXIO) => (size, size),
         Err(_) => (at, size),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Listed;
+    use crate::source::Unread;
+    use crate::source::metadata::Names;
+    use crate::source::testing::Memory;
+    use muster_share::entry::Gap;
+    use std::fs::{self, File};
+    use std::path::Path;
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
+
+    /// `a`, which has another name, read by way of `opened`.
+    fn read(root: &Path, opened: File, sink: &mut Memory<'_>) {
+        let folder = Arc::new(File::open(root).expect("a folder"));
+        let (name, path, names) = (b"a".to_vec(), b"a".to_vec(), Arc::new(Names::load()));
+        let listed = Listed { folder, name, path, size: 1, opened: Some(opened), names };
+        Box::new(listed).read(sink, &AtomicBool::new(false)).expect("not stopped");
+    }
+
+    #[test]
+    fn a_file_with_several_names_does_not_need_its_first() {
+        let root = tempfile::tempdir().expect("folder");
+        let (a, b) = (root.path().join("a"), root.path().join("b"));
+        fs::write(&a, "kept").expect("file");
+        fs::hard_link(&a, &b).expect("link");
+        let opened = File::open(&a).expect("opens");
+        // Its first name goes while it is read, which changes it: it is read once more. From the second time on this fails.
+        let remove = |_: &_, _: &[u8]| drop(fs::remove_file(&a));
+        let mut sink = Memory { on_data: Some(Box::new(remove)), ..Memory::default() };
+        read(root.path(), opened, &mut sink);
+        assert_eq!((sink.gaps(), sink.discarded), (0, 1));
+        assert_eq!(sink.content[&b"a"[..]], b"kept");
+    }
+
+    #[test]
+    fn a_file_with_several_names_that_breaks_is_told_so_that_they_break_with_it() {
+        let root = tempfile::tempdir().expect("folder");
+        fs::write(root.path().join("a"), "x").expect("file");
+        let unreadable = File::options().write(true).open(root.path().join("a")).expect("opens");
+        let mut sink = Memory::default();
+        read(root.path(), unreadable, &mut sink);
+        assert_eq!(sink.lost, [b"a"]);
+        assert!(matches!(sink.get("a").gap, Some(Gap::Unreadable(_))), "{:?}", sink.get("a"));
     }
 }

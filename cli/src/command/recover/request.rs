@@ -1,0 +1,48 @@
+//! From arguments to what the recovery is asked for.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use muster_agent::recover::{Origin, Request};
+use muster_protocol::log::{Pin, Seen};
+
+use crate::args::Recover;
+use crate::failure::Failure;
+use crate::fleet::{absolute_url, open_store};
+use crate::kit::Kit;
+use crate::reading_back::selector;
+
+/// Packs that are opened at once at most: each takes up to 16 MiB sealed, and a frame.
+const WORKERS_MOST: usize = 8;
+
+/// Reads the arguments and the kit, and opens the share.
+///
+/// # Errors
+/// When an argument, the kit or the share cannot be used.
+pub(super) async fn request(args: &Recover) -> Result<Request, Failure> {
+    let head = args.expect.expect_head.map(Seen::exactly);
+    let kit = Kit::open(&args.kit)?;
+    let store = open_store(&absolute_url(&args.share)?).await?;
+    Ok(Request {
+        from: Origin {
+            store,
+            pin: Pin { root: Some(kit.root), fleet: None, head },
+            keys: kit.keys,
+            round: selector(&args.round),
+        },
+        services: args.service.clone(),
+        path: args.path.as_ref().map(|path| path.as_bytes().to_vec()),
+        into: args.into.clone(),
+        existing: args.existing,
+        resume: args.resume,
+        numeric_owner: args.numeric_owner,
+        apart_from: share_folder(&args.share).into_iter().chain([args.kit.clone()]).collect(),
+        workers: std::thread::available_parallelism().map_or(2, usize::from).min(WORKERS_MOST),
+    })
+}
+
+/// The share's folder, where it is one.
+fn share_folder(share: &str) -> Option<PathBuf> {
+    let path = share.strip_prefix("file://").unwrap_or(share);
+    (!path.contains("://")).then(|| PathBuf::from(path))
+}
