@@ -173,6 +173,20 @@ impl Fleet {
         self.coordinator = None;
     }
 
+    /// Waits until the coordinator ends by itself; its exit code.
+    ///
+    /// # Panics
+    /// When it does not run, or goes on.
+    pub fn coordinator_ends(&mut self) -> Option<i32> {
+        self.coordinator.as_mut().expect("it runs").wait().code()
+    }
+
+    /// The folder of the private root key.
+    #[must_use]
+    pub fn root(&self) -> PathBuf {
+        self.folder.path().join("kit-root")
+    }
+
     /// Starts a service's agent.
     pub fn start_agent(&mut self, service: &str) {
         let mut command = self.command("muster-agent");
