@@ -41,10 +41,10 @@ pub(crate) fn operator(config: Option<&Path>) -> Result<Operator, Failure> {
     operator_at(config).map(|(_, operator)| operator)
 }
 
-/// The operator's configuration as [`operator`] finds it, and the folder that it lies in.
+/// The operator's configuration as [`operator()`] finds it, and the folder that it lies in.
 ///
 /// # Errors
-/// As [`operator`].
+/// As [`operator()`].
 pub(crate) fn operator_at(config: Option<&Path>) -> Result<(PathBuf, Operator), Failure> {
     match find_config(config) {
         Some(path) => {
