@@ -105,6 +105,7 @@ impl DaemonError {
             Self::Locked { .. } => 7,
             Self::Key(_) | Self::KeyFormat { .. } | Self::Retry(_) | Self::Share(_) | Self::Bus(_) => 2,
             Self::NotCoordinator { .. } => 5,
+            Self::Connect(error) if error.is_configuration() => 2,
             Self::Connect(_) | Self::Lead { .. } => 6,
             Self::Log(_) => 4,
             Self::State { .. } | Self::Memory(_) => 1,
