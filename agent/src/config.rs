@@ -138,7 +138,10 @@ const COMMENTS: &[(&str, &str)] = &[
          chunk_key names chunks, so that equal ones are stored once.",
     ),
     ("share", "Where backups go: an absolute path or file:///path."),
-    ("nats", "Where coordinator and agents talk."),
+    (
+        "nats",
+        "Where coordinator and agents talk. nkey: file with the seed that the server knows this client by. ca: file with\nthe certificates that alone are trusted; with it TLS is required.",
+    ),
     (
         "engine",
         "workers: 0 for one a core. chunk: average length, a power of two. pack: length of the objects on the share.\n\
@@ -165,6 +168,7 @@ impl Config {
         for file in [&mut agent.key, &mut agent.sealing_key, &mut agent.chunk_key, &mut agent.state] {
             *file = folder.join(&*file);
         }
+        config.nats.resolve(&folder);
         config.share.url = config_file::share_url(&config.share.url, &folder);
         config.base = folder;
         // Checked in full only here: the base is known now.

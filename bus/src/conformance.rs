@@ -439,3 +439,38 @@ async fn an_absent_or_silent_server_is_given_up() {
     let malformed = NatsBus::connect(NatsConfig { urls: vec!["::".to_owned()], ..config }).await;
     assert!(matches!(malformed.err(), Some(ConnectError::Address { number: 1, .. })));
 }
+
+#[tokio::test]
+async fn a_server_takes_the_right_nkey_and_refuses_others() {
+    let dir = tempfile::tempdir().expect("temporary folder");
+    let written = |name: &str, seed: u8| {
+        let (path, key) = (dir.path().join(name), crate::UserKey::from_random(&[seed; 32]));
+        std::fs::write(&path, format!("{}\n", key.seed().as_str())).expect("written");
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600))
+            .expect("changed");
+        (path, key.public())
+    };
+    let ((right, public), (wrong, _)) = (written("right.nk", 1), written("wrong.nk", 2));
+    let text = format!("authorization {{ users: [ {{ nkey: {public} }} ] }}\n");
+    let Some(server) = TestServer::start_with(&text).await else { return };
+    let with = |path: &std::path::Path| config(&server).with_files(path, "".as_ref(), "agents");
+    let bus = NatsBus::connect(with(&right).expect("a key")).await.expect("let in");
+    assert!(bus.link().borrow().connected);
+    let refused = NatsBus::connect(with(&wrong).expect("a key")).await.err().expect("kept out");
+    assert!(matches!(refused, ConnectError::Refused { .. }) && !refused.is_transient(), "{refused:?}");
+    let anonymous = NatsBus::connect(config(&server)).await.err().expect("kept out");
+    assert!(matches!(anonymous, ConnectError::Refused { .. }), "{anonymous:?}");
+}
+
+#[test]
+fn a_ca_file_that_is_none_is_named() {
+    let dir = tempfile::tempdir().expect("temporary folder");
+    let ca = dir.path().join("ca.pem");
+    std::fs::write(&ca, "no certificate").expect("written");
+    let with = |ca: &std::path::Path| {
+        NatsConfig::new("tls://127.0.0.1:1", "test", streams()).with_files("".as_ref(), ca, "agents")
+    };
+    let error = with(&ca).expect_err("no certificate");
+    assert!(error.is_configuration() && error.to_string().contains("ca.pem"), "{error}");
+    assert!(matches!(with(&dir.path().join("none.pem")), Err(ConnectError::Ca { .. })));
+}

@@ -17,12 +17,42 @@ pub enum ConnectError {
     #[error("no NATS address is configured")]
     NoAddress,
     /// A file with credentials cannot be read.
-    #[error("NATS credentials in {path} cannot be read")]
+    #[error("NATS credentials in {} cannot be read", path.display())]
     Credentials {
         /// The file.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
+    },
+    /// Others may read a file with credentials.
+    #[error("NATS credentials in {0} may be read by others (mode {mode:04o}): chmod 600 {0}", path.display())]
+    CredentialsOpen {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// A file holds no nkey. What it holds is not repeated.
+    #[error("{} holds no nkey of a NATS user: its first line must be a seed that begins with SU", path.display())]
+    Nkey {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The certificates to trust cannot be read.
+    #[error("the CA certificate {} of the NATS server cannot be used", path.display())]
+    Ca {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: io::Error,
+    },
+    /// A server answers, but not with a certificate that is trusted.
+    #[error("what answers at {servers} is not the NATS server that the configured CA vouches for")]
+    Untrusted {
+        /// Host and port of each configured server.
+        servers: String,
+        /// What the client said.
+        source: async_nats::ConnectError,
     },
     /// No server took the connection.
     #[error("no NATS server accepts connections at {servers}")]
@@ -69,6 +99,25 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
+    /// Whether the configuration itself cannot be used, before any server was asked.
+    #[must_use]
+    pub fn is_configuration(&self) -> bool {
+        match self {
+            Self::Address { .. }
+            | Self::NoAddress
+            | Self::Credentials { .. }
+            | Self::CredentialsOpen { .. }
+            | Self::Nkey { .. }
+            | Self::Ca { .. } => true,
+            Self::Unreachable { .. }
+            | Self::Refused { .. }
+            | Self::Untrusted { .. }
+            | Self::Timeout { .. }
+            | Self::ServerTooOld { .. }
+            | Self::SetUp { .. } => false,
+        }
+    }
+
     /// Whether waiting and trying again can help without anybody changing the configuration.
     #[must_use]
     pub fn is_transient(&self) -> bool {
@@ -77,6 +126,10 @@ impl ConnectError {
             Self::Address { .. }
             | Self::NoAddress
             | Self::Credentials { .. }
+            | Self::CredentialsOpen { .. }
+            | Self::Nkey { .. }
+            | Self::Ca { .. }
+            | Self::Untrusted { .. }
             | Self::Refused { .. }
             | Self::ServerTooOld { .. } => false,
         }

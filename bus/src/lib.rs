@@ -27,7 +27,7 @@ pub use error::{BusError, ConnectError};
 pub use limits::Limits;
 pub use link::{Link, ServerInfo};
 pub use message::{Headers, MSG_ID, Message, Reply, Responder, Subscription, Watch};
-pub use nats::{Credentials, NatsBus, NatsConfig, OLDEST_SERVER};
+pub use nats::{Credentials, NatsBus, NatsConfig, OLDEST_SERVER, UserKey, inbox_prefix, is_user_nkey};
 pub use queue::{Delivery, Enqueued, Job, Settlement, WorkQueue};
 pub use streams::Streams;
 

@@ -5,11 +5,13 @@
 mod answers;
 mod config;
 mod connection;
+mod nkey;
 mod stored;
 mod version;
 mod worker;
 
 pub use config::{Credentials, NatsConfig};
+pub use nkey::{UserKey, inbox_prefix, is_user_nkey};
 pub use version::OLDEST_SERVER;
 
 use crate::{

@@ -20,12 +20,18 @@ pub(crate) struct TestServer {
 impl TestServer {
     /// A running server; `None`, said on the terminal, when no program is found outside of CI.
     pub(crate) async fn start() -> Option<Self> {
+        Self::start_with("").await
+    }
+
+    /// The same with this text as its configuration file.
+    pub(crate) async fn start_with(config: &str) -> Option<Self> {
         let Some(program) = find() else {
             assert!(env::var_os("CI").is_none(), "no nats-server found: set MUSTER_NATS_SERVER");
             skipped();
             return None;
         };
         let folder = tempfile::tempdir().expect("a temporary folder");
+        fs::write(folder.path().join("conf"), config).expect("a configuration");
         let mut server = Self { program, folder, child: None, port: 0 };
         server.restart().await;
         Some(server)
@@ -59,6 +65,8 @@ impl TestServer {
         let child = Command::new(&self.program)
             .args(["-a", "127.0.0.1", "-p", &port, "-js", "-sd"])
             .arg(folder.join("store"))
+            .arg("-c")
+            .arg(folder.join("conf"))
             .arg("--ports_file_dir")
             .arg(&ports)
             .arg("-l")

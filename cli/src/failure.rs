@@ -205,16 +205,7 @@ impl From<AppendError> for Failure {
 
 impl From<ConnectError> for Failure {
     fn from(error: ConnectError) -> Self {
-        let exit = match &error {
-            ConnectError::Address { .. } | ConnectError::NoAddress | ConnectError::Credentials { .. } => {
-                Exit::Usage
-            }
-            ConnectError::Unreachable { .. }
-            | ConnectError::Refused { .. }
-            | ConnectError::Timeout { .. }
-            | ConnectError::ServerTooOld { .. }
-            | ConnectError::SetUp { .. } => Exit::Unreachable,
-        };
+        let exit = if error.is_configuration() { Exit::Usage } else { Exit::Unreachable };
         let mut failure = Self::of(exit, &error);
         if error.is_transient() {
             failure.what = format!("BUS-01: {}", failure.what);

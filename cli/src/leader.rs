@@ -48,7 +48,9 @@ impl Leader {
         let subjects = Subjects::new(&operator.fleet.name);
         let streams = streams(&subjects, operator.fleet.name.as_str())?;
         let name = format!("muster {}", operator.operator.name);
-        let bus = NatsBus::connect(NatsConfig::new(operator.nats.url.as_str(), name, streams)).await?;
+        let nats = NatsConfig::new(operator.nats.url.as_str(), name, streams);
+        let nats = nats.with_files(&operator.nats.nkey, &operator.nats.ca, "operators")?;
+        let bus = NatsBus::connect(nats).await?;
         Ok(Self { bus: Arc::new(bus), subjects, again: ASK_AGAIN })
     }
 

@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use muster_bus::{ConnectError, NatsBus, NatsConfig, OLDEST_SERVER};
+use muster_protocol::config::BusConfig;
 use muster_protocol::subject::Subjects;
 use tokio::process::{Child, Command};
 
@@ -112,7 +113,9 @@ async fn connect(folder: &FleetFolder) -> Result<(), ConnectError> {
     let fleet = &folder.operator.fleet.name;
     let streams =
         leader::streams(&Subjects::new(fleet), fleet.as_str()).expect("a fleet's name makes valid streams");
-    NatsBus::connect(NatsConfig::new(folder.operator.nats.url.as_str(), "muster up", streams)).await.map(drop)
+    let BusConfig { url, nkey, ca } = &folder.operator.nats;
+    let config = NatsConfig::new(url.as_str(), "muster up", streams).with_files(nkey, ca, "operators")?;
+    NatsBus::connect(config).await.map(drop)
 }
 
 /// Asks it to end, and ends it if it does not within 10 s.

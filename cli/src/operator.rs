@@ -63,7 +63,10 @@ const COMMENTS: &[(&str, &str)] = &[
     ),
     ("operator", "The key signs what changes the fleet; state remembers the highest log head that was seen."),
     ("share", "Where backups go: an absolute path or file:///path."),
-    ("nats", "Where the coordinator answers."),
+    (
+        "nats",
+        "Where the coordinator answers. nkey: file with the seed that the server knows this client by. ca: file with\nthe certificates that alone are trusted; with it TLS is required.",
+    ),
     (
         "offline",
         "Where init put kit and root. Commands warn while the private keys can still be reached there.",
@@ -77,6 +80,7 @@ impl Operator {
         let (mut operator, folder) = config_file::load::<Self>(&path)?;
         operator.operator.key = folder.join(&operator.operator.key);
         operator.operator.state = folder.join(&operator.operator.state);
+        operator.nats.resolve(&folder);
         operator.share.url = config_file::share_url(&operator.share.url, &folder);
         for path in [&mut operator.offline.kit, &mut operator.offline.root] {
             if !path.as_os_str().is_empty() {

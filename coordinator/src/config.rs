@@ -125,7 +125,10 @@ const COMMENTS: &[(&str, &str)] = &[
     ),
     ("coordinator", "Its signing key and the folder where it remembers the highest log head that it saw."),
     ("share", "Where backups go: an absolute path or file:///path."),
-    ("nats", "Where coordinator and agents talk."),
+    (
+        "nats",
+        "Where coordinator and agents talk. nkey: file with the seed that the server knows this client by. ca: file with\nthe certificates that alone are trusted; with it TLS is required.",
+    ),
     (
         "round",
         "deadline: every round ends by then. recruit: how long agents have to answer. attempts: of each service.\n\
@@ -148,6 +151,7 @@ impl Config {
         let (mut config, folder) = config_file::load::<Self>(path)?;
         config.coordinator.key = folder.join(&config.coordinator.key);
         config.coordinator.state = folder.join(&config.coordinator.state);
+        config.nats.resolve(&folder);
         config.share.url = config_file::share_url(&config.share.url, &folder);
         Ok(config)
     }

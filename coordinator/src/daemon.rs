@@ -113,6 +113,7 @@ impl DaemonError {
             Self::Locked { .. } => 7,
             Self::Key(_) | Self::KeyFormat { .. } | Self::Retry(_) | Self::Share(_) | Self::Bus(_) => 2,
             Self::NotCoordinator { .. } | Self::Revoked { .. } => 5,
+            Self::Connect(error) if error.is_configuration() => 2,
             Self::Connect(_) | Self::Lead { .. } => 6,
             Self::Log(_) => 4,
             Self::State { .. } | Self::Memory(_) => 1,
@@ -134,9 +135,13 @@ pub async fn run(config: Config, mut stop: watch::Receiver<bool>) -> Result<(), 
         &subjects.print(&Subject::TriggerAsync),
     )?;
     let client = format!("muster-coordinator {}", config.coordinator.name);
-    let nats = || NatsConfig::new(&config.nats.url, &client, streams.clone());
+    let nats = NatsConfig::new(&config.nats.url, &client, streams).with_files(
+        &config.nats.nkey,
+        &config.nats.ca,
+        "coordinators",
+    )?;
     let waiting = Waiting { what: "NATS", code: "BUS-01", stop: stop.clone() };
-    let bus = waiting.wait_for(|| NatsBus::connect(nats()), ConnectError::is_transient).await?;
+    let bus = waiting.wait_for(|| NatsBus::connect(nats.clone()), ConnectError::is_transient).await?;
     let Some(bus) = bus else { return Ok(()) };
     let opened = Waiting { what: "share", code: "SHARE-01", stop: stop.clone() }
         .wait_for(|| store::open(&config.share.url), OpenStoreError::is_transient)

@@ -41,6 +41,29 @@ pub struct ShareConfig {
 pub struct BusConfig {
     /// `nats://host:port` or `tls://host:port`.
     pub url: String,
+    /// File with the nkey's seed that the server knows us by; empty: none.
+    #[serde(default)]
+    pub nkey: PathBuf,
+    /// File with the certificates (PEM) that alone are trusted, and make TLS required; empty: the system's.
+    #[serde(default)]
+    pub ca: PathBuf,
+}
+
+impl BusConfig {
+    /// The server at this address, without an nkey, with the system's certificates.
+    #[must_use]
+    pub fn at(url: impl Into<String>) -> Self {
+        Self { url: url.into(), nkey: PathBuf::new(), ca: PathBuf::new() }
+    }
+
+    /// Makes relative paths start at `folder`.
+    pub fn resolve(&mut self, folder: &Path) {
+        for path in [&mut self.nkey, &mut self.ca] {
+            if !path.as_os_str().is_empty() {
+                *path = folder.join(&*path);
+            }
+        }
+    }
 }
 
 /// How lines of the log on standard error look.

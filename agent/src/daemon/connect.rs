@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use muster_bus::{Bus, ConnectError, Limits, NatsBus, NatsConfig, Streams};
 use muster_protocol::causes::causes;
+use muster_protocol::config::BusConfig;
 use muster_protocol::ids::{FleetName, ServiceName};
 use muster_protocol::retry::Retry;
 use muster_protocol::subject::{Subject, Subjects};
@@ -51,9 +52,9 @@ pub(crate) async fn share(
     Ok(wait("share", url, patience, stop, open, waits).await?)
 }
 
-/// A connection to the NATS server at `url`, as soon as one answers; none when `stop` came first.
+/// A connection to the NATS server, as soon as one answers; none when `stop` came first.
 pub(crate) async fn bus(
-    url: &str,
+    nats: &BusConfig,
     fleet: &FleetName,
     service: &ServiceName,
     patience: &Retry,
@@ -63,7 +64,8 @@ pub(crate) async fn bus(
     let (state, queue) = (subjects.print(&Subject::State), subjects.print(&Subject::TriggerAsync));
     let streams = Streams::new(fleet.as_str(), &state, &queue)
         .map_err(|source| DaemonError::Bus { subject: state, source })?;
-    let mut config = NatsConfig::new(url, format!("muster-agent {service}"), streams);
+    let mut config = NatsConfig::new(&nats.url, format!("muster-agent {service}"), streams)
+        .with_files(&nats.nkey, &nats.ca, "agents")?;
     config.limits = Limits { subscription_messages: BUFFERED_DOCUMENTS, ..Limits::default() };
     let connect = || async {
         let bus: Arc<dyn Bus> = Arc::new(NatsBus::connect(config.clone()).await?);

@@ -68,6 +68,7 @@ impl DaemonError {
         match self {
             Self::Locked { .. } => 7,
             Self::Key { .. } | Self::Share(_) => 2,
+            Self::Connect(error) if error.is_configuration() => 2,
             Self::Connect(_) => 6,
             Self::State { .. }
             | Self::Memory(_)

@@ -71,7 +71,7 @@ pub async fn run(config: Config, mut stop: watch::Receiver<bool>) -> Result<(), 
     let patience = waiting();
     let (fleet, service) = (&config.fleet.name, &config.agent.service);
     let Some(store) = connect::share(&config.share.url, &patience, &mut stop).await? else { return Ok(()) };
-    let Some(bus) = connect::bus(&config.nats.url, fleet, service, &patience, &mut stop).await? else {
+    let Some(bus) = connect::bus(&config.nats, fleet, service, &patience, &mut stop).await? else {
         return Ok(());
     };
     tracing::info!(service = service.as_str(), share = store.describe(), "the agent is up");

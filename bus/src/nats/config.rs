@@ -1,11 +1,16 @@
 //! Where the NATS servers are and who we are to them.
 
+use super::nkey::{UserKey, inbox_prefix};
 use crate::{ConnectError, Limits, Streams};
-use async_nats::{ConnectOptions, ServerAddr};
+use async_nats::{Auth, ConnectOptions, ServerAddr};
 use std::{
     fmt,
     path::{Path, PathBuf},
+    sync::Arc,
 };
+
+/// What a file with a certificate holds (RFC 7468).
+const CERTIFICATE: &[u8] = b"-----BEGIN CERTIFICATE-----";
 
 /// How to connect.
 #[derive(Clone)]
@@ -17,7 +22,7 @@ pub struct NatsConfig {
     pub name: String,
     /// Who we are.
     pub credentials: Credentials,
-    /// Certificates (PEM) to trust besides the system's; makes TLS required.
+    /// The only certificates (PEM) that are trusted; makes TLS required. None: the system's, if the address says `tls://`.
     pub tls_roots: Option<PathBuf>,
     /// Prefix of the subjects that answers come back on. The server's permissions can give each client its own,
     /// so that none reads another's answers: `_INBOX_<name>`.
@@ -29,13 +34,13 @@ pub struct NatsConfig {
 }
 
 /// Who we are to the server. These are not the keys that sign messages. Secrets come from files only.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Default)]
 pub enum Credentials {
     /// Nobody in particular, or what the address holds.
     #[default]
     None,
-    /// An nkey: a file with the seed (`SU…`) in its first line.
-    NkeySeedFile(PathBuf),
+    /// An nkey.
+    Nkey(Arc<UserKey>),
     /// A user's JWT and seed in one file, as `nsc` writes it.
     CredentialsFile(PathBuf),
     /// A name, and a file with the password in its first line.
@@ -62,6 +67,29 @@ impl NatsConfig {
         }
     }
 
+    /// The same with the nkey in one file and the CA's certificate in another; an empty path means none. With an nkey,
+    /// answers come back below [`inbox_prefix`] of `group`. Both files are looked at now, so that what a person must
+    /// mend is said before anything is waited for.
+    ///
+    /// # Errors
+    /// When a file cannot be read or holds something else, or others may read the nkey.
+    pub fn with_files(mut self, nkey: &Path, ca: &Path, group: &str) -> Result<Self, ConnectError> {
+        if !nkey.as_os_str().is_empty() {
+            let key = UserKey::read(nkey)?;
+            self.inbox_prefix = inbox_prefix(group, &key.public());
+            self.credentials = Credentials::Nkey(Arc::new(key));
+        }
+        if !ca.as_os_str().is_empty() {
+            let wrong = |source| ConnectError::Ca { path: ca.to_owned(), source };
+            let text = std::fs::read(ca).map_err(wrong)?;
+            if !text.windows(CERTIFICATE.len()).any(|part| part == CERTIFICATE) {
+                return Err(wrong(std::io::Error::other("it holds no certificate in PEM form")));
+            }
+            self.tls_roots = Some(ca.to_owned());
+        }
+        Ok(self)
+    }
+
     /// The addresses, parsed.
     pub(crate) fn addresses(&self) -> Result<Vec<ServerAddr>, ConnectError> {
         if self.urls.is_empty() {
@@ -81,11 +109,21 @@ impl NatsConfig {
         shown.join(", ")
     }
 
-    /// Adds who we are to the client's options.
-    pub(crate) fn sign_on(&self, options: ConnectOptions) -> Result<ConnectOptions, ConnectError> {
+    /// The client's options, begun with who we are.
+    pub(crate) fn sign_on(&self) -> Result<ConnectOptions, ConnectError> {
+        let options = ConnectOptions::new();
         match &self.credentials {
             Credentials::None => Ok(options),
-            Credentials::NkeySeedFile(path) => Ok(options.nkey(first_line(path)?)),
+            // Signed here, because the client would keep the seed as plain text for as long as it lives.
+            Credentials::Nkey(key) => {
+                let key = Arc::clone(key);
+                Ok(ConnectOptions::with_auth_callback(move |challenge| {
+                    let mut auth = Auth::new();
+                    auth.nkey = Some(key.public());
+                    auth.signature = Some(key.sign(&challenge));
+                    std::future::ready(Ok(auth))
+                }))
+            }
             Credentials::CredentialsFile(path) => {
                 options.credentials(&read(path)?).map_err(|source| unreadable(path, source))
             }

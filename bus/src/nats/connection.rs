@@ -2,7 +2,7 @@
 
 use super::{config::NatsConfig, version};
 use crate::{ConnectError, Limits, Link};
-use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, connection::State};
+use async_nats::{Client, ConnectErrorKind, Event, connection::State, rustls};
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -39,7 +39,8 @@ impl Connection {
         let limits = &config.limits;
         let news = Arc::new(News::new(servers.clone()));
         let standing = Arc::new(AtomicBool::new(false));
-        let mut options = ConnectOptions::new()
+        let mut options = config
+            .sign_on()?
             .name(&config.name)
             .connection_timeout(limits.connect)
             .request_timeout(Some(limits.answer))
@@ -58,7 +59,7 @@ impl Connection {
         if let Some(roots) = &config.tls_roots {
             options = options.add_root_certificates(roots.clone()).require_tls(true);
         }
-        let connecting = config.sign_on(options)?.connect(addresses);
+        let connecting = options.connect(addresses);
         let client = match timeout(limits.connect, connecting).await {
             Ok(Ok(client)) => client,
             Ok(Err(source)) => return Err(failed(servers, limits.connect, source)),
@@ -197,6 +198,9 @@ fn link_of(client: &Client) -> Link {
 }
 
 fn failed(servers: String, limit: Duration, source: async_nats::ConnectError) -> ConnectError {
+    if fails_at_tls(&source) {
+        return ConnectError::Untrusted { servers, source };
+    }
     match source.kind() {
         ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
             ConnectError::Refused { servers, source }
@@ -208,6 +212,23 @@ fn failed(servers: String, limit: Duration, source: async_nats::ConnectError) ->
         | ConnectErrorKind::Io
         | ConnectErrorKind::MaxReconnects => ConnectError::Unreachable { servers, source },
     }
+}
+
+/// Whether two programs that reached each other could not agree on TLS: a wrong certificate, above all. The client
+/// gives no kind of its own to that.
+fn fails_at_tls(error: &async_nats::ConnectError) -> bool {
+    if error.kind() == ConnectErrorKind::Tls {
+        return true;
+    }
+    let mut next: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(error);
+    while let Some(source) = next {
+        let inner = source.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        if source.is::<rustls::Error>() || inner.is_some_and(|inner| inner.is::<rustls::Error>()) {
+            return true;
+        }
+        next = source.source();
+    }
+    false
 }
 
 /// The client's own delays have no jitter, and its first reconnect none at all: ten thousand agents would come back

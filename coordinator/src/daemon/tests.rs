@@ -94,7 +94,7 @@ impl World {
                 state: state.to_owned(),
             },
             share: ShareConfig { url: self.folder.path().to_string_lossy().into_owned() },
-            nats: BusConfig { url: String::new() },
+            nats: BusConfig::at(""),
             round: crate::config::RoundConfig::default(),
             lead: crate::config::LeadConfig::default(),
             log: muster_protocol::config::LogConfig::default(),
