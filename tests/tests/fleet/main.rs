@@ -16,5 +16,6 @@ mod resume;
 mod roster;
 mod rotation;
 mod round_trip;
+mod secured;
 mod stock_tools;
 mod triggers;
