@@ -267,10 +267,10 @@ mod tests {
     use super::{Grant, GrantError, file_keys};
     use crate::entropy::OsEntropy;
     use crate::layout::ObjectPath;
-    use crate::sealed::{PackContext, SealedError, SealedObject, Unlock, seal_object};
+    use crate::sealed::{PackContext, SealedError, SealedObject, Unlock, open_object, seal_object};
     use crate::store::{Store, create};
     use muster_protocol::age::{FileKey, Identity};
-    use muster_protocol::ids::{FleetId, ObjectId, RestoreId, RoundId};
+    use muster_protocol::ids::{FleetId, ObjectId, RestoreId, RoundId, unhex};
     use std::sync::Arc;
 
     fn context(service: &str) -> PackContext {
@@ -300,6 +300,35 @@ mod tests {
         let refused = Grant::open(&sealed.bytes, None, Unlock::Identities(&[other])).expect_err("another's");
         assert!(matches!(refused, GrantError::Sealed(SealedError::NoKey(_))), "{refused}");
         assert!(!format!("{grant:?}").contains("FileKey"));
+    }
+
+    /// A grant of version 1, kept: later versions must read it, and this one writes the same.
+    const KEPT: &str = concat!(
+        "87a776657273696f6e01a5666c656574c4200101010101010101010101010101010101010101010101010101",
+        "010101010101a773657276696365a3646e73a5726f756e64c41003030303030303030303030303030303a772",
+        "6573746f7265c41004040404040404040404040404040404a772656365697074c4206f32860910ca0fb2a20c",
+        "7fda143666b09dbf8db5238195c90a586fb542ff0cada46b6579739292c4204bf5122f344554c53bde2ebb8c",
+        "d2b7e3d1600ad631c385a5d7cce23c7785459ac4100101010101010101010101010101010192c4206e340b9c",
+        "ffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01dc4100000000000000000000000000000",
+        "0000",
+    );
+
+    #[test]
+    fn the_kept_grant_reads_and_is_written_the_same() {
+        let kept: Vec<u8> = KEPT
+            .as_bytes()
+            .chunks(2)
+            .map(|pair| unhex::<1>(std::str::from_utf8(pair).expect("hex")).expect("hex")[0])
+            .collect();
+        let key = Identity::generate(&mut OsEntropy);
+        let sealed = seal_object(&kept, &[key.recipient()], &context("dns"), &mut OsEntropy).expect("seals");
+        let (_, read) = Grant::open(&sealed.bytes, None, Unlock::FileKey(&sealed.file_key)).expect("reads");
+        let want = grant((0..2_u8).map(|n| (ObjectId::of(&[n]), FileKey::from_bytes(&[n; 16]))));
+        assert_eq!(read, want);
+        let again = want.seal(&key.recipient(), 2, &mut OsEntropy).expect("seals");
+        let opened =
+            open_object(&again.bytes, None, Unlock::FileKey(&again.file_key), 1 << 20).expect("opens");
+        assert!(opened.1 == kept, "today's bytes are not the kept ones");
     }
 
     async fn stored(store: &dyn Store, sealed: &SealedObject, service: &str) -> (ObjectPath, ObjectId, u64) {

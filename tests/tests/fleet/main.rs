@@ -10,6 +10,7 @@ mod golden;
 mod hostile;
 mod look;
 mod properties;
+mod restore;
 mod round_trip;
 mod stock_tools;
 mod triggers;
