@@ -59,12 +59,6 @@ pub enum GrantError {
     /// It names objects out of order or twice.
     #[error("the grant names its objects out of order")]
     Order,
-    /// It is for something else.
-    #[error("the grant is for another {what}")]
-    Other {
-        /// What differs.
-        what: &'static str,
-    },
     /// A header belongs to another service, fleet or keyset.
     #[error("KEY-03: {path} has the header of an object of {} under keyset {}", found.service, found.keyset)]
     Foreign {

@@ -79,6 +79,8 @@ impl Scene {
         let at = |name: &str| text(&data.path().join(name));
         tree::rich(&data.path().join("tree"));
         insert(&data.path().join("orders.db"), "old", 5000);
+        fs::create_dir(data.path().join("alone")).expect("folder");
+        fs::write(data.path().join("alone/single.conf"), b"one = 1\n").expect("file");
         fs::write(data.path().join("numbers"), "1\n2\n3\n".repeat(50_000)).expect("file");
         let says = format!(
             r#"["sh","-c","touch {0}; while [ -e {1} ]; do sleep 0.05; done; cat {2}"]"#,
@@ -90,6 +92,7 @@ impl Scene {
             format!("config=files:{}", at("tree")),
             format!("orders=sqlite:{}", at("orders.db")),
             format!("numbers=command:{says}"),
+            format!("single=files:{}", at("alone/single.conf")),
         ]);
         let scene = Self { fleet, data };
         let _ = scene.fleet.run(&["once", &text(&scene.fleet.dir())]).with_code(0);
@@ -288,6 +291,16 @@ fn a_part_an_absent_service_and_another_folder() {
     let _ = scene.restore("orders", &[]).with_code(0);
     assert_eq!(rows(&scene.path("orders.db")), (5000, "old 004999".to_owned()));
 
+    // A source that is one file: its folder is nobody's.
+    let alone = scene.path("alone");
+    fs::remove_file(alone.join("single.conf")).expect("removed");
+    fs::write(alone.join("neighbour"), b"stays").expect("file");
+    fs::set_permissions(&alone, fs::Permissions::from_mode(0o751)).expect("mode");
+    let _ = scene.restore("single", &[]).with_code(0);
+    assert_eq!(fs::read(alone.join("single.conf")).expect("file"), b"one = 1\n");
+    assert_eq!(fs::read(alone.join("neighbour")).expect("file"), b"stays");
+    assert_eq!(fs::metadata(&alone).expect("folder").permissions().mode() & 0o7777, 0o751);
+
     // Nobody told the agent how to put the numbers back.
     let said = scene.restore("numbers", &[]).with_code(7);
     assert!(said.err.contains("restore = ["), "{}", said.err);
@@ -434,14 +447,15 @@ impl Raw {
         }
     }
 
-    fn send(&self, payload: Vec<u8>) -> Result<Bytes, BusError> {
-        let (limit, headers) = (Duration::from_secs(20), Headers::new());
+    fn send(&self, payload: Vec<u8>, limit: Duration) -> Result<Bytes, BusError> {
+        let headers = Headers::new();
         let answer = self.bus.request(&self.subject, headers, Bytes::from(payload), limit);
         self.runtime.block_on(answer).map(|message| message.payload)
     }
 
     fn exchange<Q: Payload, A: Payload>(&self, question: &Q) -> A {
-        let answer = self.send(self.signer.seal(&self.fleet, question)).expect("an answer");
+        let question = self.signer.seal(&self.fleet, question);
+        let answer = self.send(question, Duration::from_secs(30)).expect("an answer");
         open_as::<A>(&answer, &self.fleet).expect("a signed one").1
     }
 
@@ -517,7 +531,7 @@ fn orders_that_are_forged_replayed_expired_or_of_another_restore_are_refused() {
     fs::write(&one, b"changed").expect("file");
     let raw = Raw::new(&scene, "config");
     let keys = by_id(scene.file_keys("config"));
-    wait_for("the agent listens", || match raw.send(b"unsigned".to_vec()) {
+    wait_for("the agent listens", || match raw.send(b"unsigned".to_vec(), Duration::from_secs(1)) {
         // Nobody answers what is not signed; an agent that is not there is told by the server at once.
         Err(BusError::Timeout { .. }) => Some(()),
         Err(BusError::NoResponders { .. }) => None,
@@ -580,7 +594,7 @@ fn orders_that_are_forged_replayed_expired_or_of_another_restore_are_refused() {
     scene.fleet.set("MUSTER_RESTORE_OFFER", "300ms");
     scene.fleet.start_agent("config");
     wait_for("the agent listens", || {
-        let here = raw.send(b"unsigned".to_vec());
+        let here = raw.send(b"unsigned".to_vec(), Duration::from_secs(1));
         matches!(here, Err(BusError::Timeout { .. })).then_some(())
     });
     let (restore, recipient) = raw.ask();
@@ -597,7 +611,7 @@ fn record(port: u16) -> (Arc<std::sync::Mutex<Vec<u8>>>, Runtime) {
     let runtime = Runtime::new().expect("a runtime");
     let into = Arc::clone(&heard);
     let mut all = runtime.block_on(async {
-        let client = async_nats::connect(("127.0.0.1", port)).await.expect("connects");
+        let client = async_nats::connect(format!("127.0.0.1:{port}")).await.expect("connects");
         let all = client.subscribe(">").await.expect("subscribes");
         client.flush().await.expect("flushes");
         all
@@ -616,7 +630,7 @@ fn whoever_hears_the_whole_bus_and_has_the_share_opens_nothing() {
     scene.fleet.up();
     let (heard, _runtime) = record(scene.fleet.nats.as_ref().expect("a server").port);
     let said = scene.restore("config", &["--existing", "replace"]).with_code(0);
-    let subject = b"muster.bus";
+    let subject = b"restore-status";
     let heard = wait_for("something was heard", || {
         let heard = heard.lock().expect("not poisoned").clone();
         heard.windows(subject.len()).any(|window| window == subject).then_some(heard)

@@ -101,11 +101,9 @@ fn refused(error: GrantError) -> Failure {
         GrantError::TooLong { .. } => {
             Failure::new(Exit::Refused, error.to_string()).next("restore part of it by --path")
         }
-        GrantError::Sealed(_)
-        | GrantError::Wire(_)
-        | GrantError::Version { .. }
-        | GrantError::Order
-        | GrantError::Other { .. } => Failure::new(Exit::Failed, error.to_string()).caused_by(&error),
+        GrantError::Sealed(_) | GrantError::Wire(_) | GrantError::Version { .. } | GrantError::Order => {
+            Failure::new(Exit::Failed, error.to_string()).caused_by(&error)
+        }
     }
 }
 
