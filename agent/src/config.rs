@@ -114,7 +114,7 @@ impl Default for EngineConfig {
             workers: 0,
             zstd_level: 2,
             chunk: HumanSize(256 << 10),
-            pack: HumanSize(16 << 20),
+            pack: HumanSize(muster_share::pack::DEFAULT_TARGET as u64),
             self_check: true,
             uploads: 2,
             bandwidth: HumanSize(0),
@@ -295,7 +295,7 @@ mod tests {
     #[test]
     fn defaults_fill_in_and_what_is_written_is_read_back() {
         let config = load(&format!("{LEAST}{SOURCE}")).expect("valid");
-        assert_eq!(config.engine.pack.to_string(), "16MiB");
+        assert_eq!(config.engine.pack.to_string(), "12MiB");
         assert_eq!(config.agent.heartbeat.to_string(), "15s");
         assert!(config.agent.key.is_absolute());
         assert_eq!(config.sources().expect("checked")[0].name().as_str(), "files");

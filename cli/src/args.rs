@@ -1,5 +1,7 @@
 //! The command line as clap reads it. Only shapes and help; what commands do is in [`crate::command`].
 
+mod trust;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -8,6 +10,8 @@ use muster_protocol::ids::{FleetName, ServiceName};
 use muster_protocol::units::{HumanDuration, HumanSize};
 
 use crate::round_name::RoundName;
+
+pub(crate) use trust::{Adopt, Enroll, ExpectHead, Key, Prove, Revoke, RoleName, Rotate, Until};
 
 /// Coordinated, encrypted, write-only backups of a fleet of infrastructure services.
 ///
@@ -54,6 +58,12 @@ pub(crate) enum Command {
     Dump(Dump),
     /// The agents, and whether they are there
     Agents(Contact),
+    /// Let a member into the fleet: an agent for a new service, a coordinator, an operator
+    Enroll(Enroll),
+    /// A member counts no longer
+    Revoke(Revoke),
+    /// The root accepts a share as it is: a lower log head, or a copy
+    Adopt(Adopt),
     /// Keys
     #[command(subcommand)]
     Key(Key),
@@ -81,6 +91,9 @@ pub(crate) struct Init {
     /// A further recovery key (escrow); may repeat
     #[arg(long, value_name = "age1…")]
     pub(crate) recipient: Vec<String>,
+    /// Also make a page with the private recovery key, to be printed and put into a safe
+    #[arg(long)]
+    pub(crate) print_private: bool,
     /// How many coordinators
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=9))]
     pub(crate) coordinators: u8,
@@ -145,6 +158,8 @@ pub(crate) struct Reading {
     /// Read this share instead, without a configuration
     #[arg(long, value_name = "URL", conflicts_with = "config")]
     pub(crate) share: Option<String>,
+    #[command(flatten)]
+    pub(crate) expect: ExpectHead,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -235,9 +250,8 @@ pub(crate) struct Recover {
     /// Only what lies at or below this path: SOURCE/PATH, or a path within the sources
     #[arg(long, value_name = "PATH")]
     pub(crate) path: Option<std::ffi::OsString>,
-    /// A log head that was seen: an older or other share is refused
-    #[arg(long, value_name = "N:HASH")]
-    pub(crate) expect_head: Option<String>,
+    #[command(flatten)]
+    pub(crate) expect: ExpectHead,
     /// The folder to write to: absent or empty, unless --existing or --resume; gets DIR/SERVICE/SOURCE/…
     #[arg(long, value_name = "DIR")]
     pub(crate) into: PathBuf,
@@ -353,16 +367,6 @@ pub(crate) struct Dump {
     /// Write to standard output even where it is a terminal
     #[arg(long, conflicts_with = "output")]
     pub(crate) force: bool,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Key {
-    /// A new recovery key: an age identity file; prints its recipient
-    Generate {
-        /// The new file; `-` writes the private key to standard output
-        #[arg(long, value_name = "PATH")]
-        out: PathBuf,
-    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -9,15 +9,15 @@ use std::time::Duration;
 use muster_protocol::document::Manifest;
 use muster_protocol::envelope::{self, Payload};
 use muster_protocol::ids::{FleetName, KeyId, ObjectId};
-use muster_protocol::log::{Pin, Role, RoundPhase, RoundState, State};
+use muster_protocol::log::{Pin, ReplayError, Role, RoundPhase, RoundState, Seen, State};
 use muster_protocol::retry::{Attempts, Retry};
 use muster_share::layout::ObjectPath;
-use muster_share::log::{HeadMemory, Log};
+use muster_share::log::{HeadMemory, Log, LogError};
 use muster_share::store::retry::Retrying;
 use muster_share::store::timeout::{Limit, TimeLimited};
 use muster_share::store::{self, Store, StoreError};
 
-use crate::args::Reading;
+use crate::args::{ExpectHead, Reading};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::operator::{self, Operator};
@@ -38,8 +38,24 @@ pub(crate) struct Fleet {
 /// # Errors
 /// When none is named or found, or it cannot be used.
 pub(crate) fn operator(config: Option<&Path>) -> Result<Operator, Failure> {
+    operator_at(config).map(|(_, operator)| operator)
+}
+
+/// The operator's configuration as [`operator`] finds it, and the folder that it lies in.
+///
+/// # Errors
+/// As [`operator`].
+pub(crate) fn operator_at(config: Option<&Path>) -> Result<(PathBuf, Operator), Failure> {
     match find_config(config) {
-        Some(path) => Ok(Operator::load(&path)?),
+        Some(path) => {
+            let operator = Operator::load(&path)?;
+            let folder = if path.is_dir() { Some(path.as_path()) } else { path.parent() };
+            let folder = folder.filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            let folder = std::path::absolute(folder).map_err(|error| {
+                Failure::usage(format!("{} is no usable path", path.display())).because(error.to_string())
+            })?;
+            Ok((folder, operator))
+        }
         None => Err(Failure::usage("no fleet is named")
             .next("name it with --config DIR/operator.toml or MUSTER_CONFIG")),
     }
@@ -62,6 +78,23 @@ pub(crate) async fn open_store(url: &str) -> Result<Arc<dyn Store>, Failure> {
     Ok(Arc::new(Retrying::new(Arc::new(TimeLimited::new(store, Limit::default())), retry)))
 }
 
+/// Refuses a share whose log does not hold the head that was asked for. Anything else that is wrong with the log is left
+/// to whoever reads it.
+///
+/// # Errors
+/// Exit 4 when the head is not in the log, exit 6 when the share cannot be read.
+pub(crate) async fn hold_to(store: &Arc<dyn Store>, pin: Pin, expect: &ExpectHead) -> Result<(), Failure> {
+    let Some(head) = expect.expect_head else { return Ok(()) };
+    let pin = Pin { head: Some(Seen::exactly(head)), ..pin };
+    match Log::open(Arc::clone(store), pin).await {
+        Err(error @ (LogError::Shortened { .. } | LogError::Replay(ReplayError::WentBack { .. }))) => {
+            Err(error.into())
+        }
+        Err(LogError::Store(error)) if error.is_transient() => Err(error.into()),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
 impl Fleet {
     /// The fleet that the arguments name: by configuration, or by share alone.
     ///
@@ -71,13 +104,23 @@ impl Fleet {
         match &reading.share {
             Some(url) => {
                 let url = absolute_url(url)?;
-                let log = Log::open(open_store(&url).await?, Pin::default()).await?;
+                let store = open_store(&url).await?;
+                hold_to(&store, Pin::default(), &reading.expect).await?;
+                let log = Log::open(store, Pin::default()).await?;
                 screen::aside(
                     "note: the root is unpinned: whoever made this share is believed (--config pins it)",
                 );
                 Ok(Self { log, share: url, memory: None })
             }
-            None => Self::of(operator(reading.config.as_deref())?).await,
+            None => {
+                let operator = operator(reading.config.as_deref())?;
+                if reading.expect.expect_head.is_some() {
+                    let pin =
+                        Pin { root: Some(operator.fleet.root), fleet: Some(operator.fleet.id), head: None };
+                    hold_to(&open_store(&operator.share.url).await?, pin, &reading.expect).await?;
+                }
+                Self::of(operator).await
+            }
         }
     }
 
@@ -102,10 +145,12 @@ impl Fleet {
     /// When the file cannot be written.
     pub(crate) fn remember(&self) -> Result<(), Failure> {
         match &self.memory {
-            Some(memory) if memory.recall()?.is_none_or(|seen| seen.number < self.log.head().number) => {
-                Ok(memory.remember(&self.log.head())?)
+            Some(memory) => {
+                let now = self.log.seen();
+                let newer = |seen: Seen| seen.adopts < now.adopts || seen.head.number < now.head.number;
+                if memory.recall()?.is_none_or(newer) { Ok(memory.remember(&now)?) } else { Ok(()) }
             }
-            Some(_) | None => Ok(()),
+            None => Ok(()),
         }
     }
 

@@ -87,7 +87,7 @@ impl FleetFolder {
 
     /// Says which private keys can be reached and should not.
     pub(crate) fn warn_of_keys(&self) {
-        for path in self.operator.reachable_keys() {
+        for path in self.operator.reachable_keys(&self.dir) {
             screen::aside(format!(
                 "warning: KEY-02: the private key {} can be read here: take it away",
                 path.display()

@@ -16,7 +16,7 @@ use serde::Serialize;
 use crate::args::Looking;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::fleet::{absolute_url, open_store, operator};
+use crate::fleet::{absolute_url, hold_to, open_store, operator};
 use crate::kit::Kit;
 use crate::reading_back::{damage_line, path_text, round_failure, selector};
 use crate::screen;
@@ -38,6 +38,7 @@ impl Looked {
         let kit = Kit::open(&args.kit)?;
         let (share, pin) = place(args, &kit)?;
         let store = open_store(&share).await?;
+        hold_to(&store, Pin { head: None, ..pin }, &args.reading.expect).await?;
         let keys = kit.keys;
         let origin = Origin { store, pin, keys: Arc::clone(&keys), round: selector(&args.round) };
         match Round::open(origin).await {

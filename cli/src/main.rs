@@ -17,10 +17,12 @@ mod leader;
 mod lock;
 mod looking;
 mod nats_server;
+mod new_kit;
 mod operator;
 mod reading_back;
 mod round_name;
 mod round_view;
+mod saying;
 mod screen;
 
 use std::process::ExitCode;
@@ -69,12 +71,20 @@ async fn run(command: Command) -> Outcome {
     if ends_itself {
         return dispatch(command).await;
     }
-    let founding = matches!(command, Command::Init(_));
+    // Half a fleet, or a member whose files are gone while the roster has it, is worse than a moment's wait.
+    let founding = matches!(
+        command,
+        Command::Init(_)
+            | Command::Enroll(_)
+            | Command::Revoke(_)
+            | Command::Adopt(_)
+            | Command::Key(args::Key::Rotate(_))
+    );
     let work = dispatch(command);
     tokio::pin!(work);
     tokio::select! {
         outcome = &mut work => outcome,
-        // Half a fleet is worse than a moment's wait, and every step of it has a limit.
+        // Every step of it has a limit.
         _ = tokio::signal::ctrl_c(), if founding => work.await,
         _ = tokio::signal::ctrl_c(), if !founding => {
             screen::aside("interrupted");
@@ -92,7 +102,10 @@ async fn dispatch(command: Command) -> Outcome {
         Command::Rounds(args) => command::rounds::run(args).await,
         Command::Show(args) => command::show::run(args).await,
         Command::Agents(args) => command::agents::run(args).await,
-        Command::Key(args) => command::key::run(&args),
+        Command::Enroll(args) => command::enroll::run(args).await,
+        Command::Revoke(args) => command::revoke::run(args).await,
+        Command::Adopt(args) => command::adopt::run(args).await,
+        Command::Key(args) => command::key::run(args).await,
         Command::Up(args) => command::up::run(args).await,
         Command::Once(args) => command::once::run(args).await,
         Command::Demo(args) => command::demo::run(args).await,

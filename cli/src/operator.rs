@@ -3,15 +3,21 @@
 //! Holds paths of keys, never keys. `[offline]` only remembers where `init` put what belongs into a safe, so that
 //! commands can warn while it still lies there.
 
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use muster_protocol::config::{self, BusConfig, Checked, ConfigError, FleetConfig, Invalid, ShareConfig};
 use muster_protocol::ids::MemberName;
-use muster_share::config_file;
+use muster_share::{config_file, reachable};
 use serde::{Deserialize, Serialize};
+
+use crate::failure::Failure;
 
 /// The file's name in a fleet's folder.
 pub(crate) const FILE: &str = "operator.toml";
+/// In the state folder: the kits that were made here since `init`, a path a line.
+const KITS: &str = "kits";
 
 /// `operator.toml`. Paths are absolute once it is loaded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,15 +96,40 @@ impl Operator {
         self.operator.state.join("head")
     }
 
-    /// Private keys that can be reached from here and should not (KEY-02).
-    pub(crate) fn reachable_keys(&self) -> Vec<PathBuf> {
-        let offline = &self.offline;
-        [(&offline.kit, "recovery.key"), (&offline.root, "root.key")]
-            .into_iter()
+    /// Remembers that a kit was made here, so that commands warn while it still lies there. A member without a state
+    /// folder remembers nothing.
+    ///
+    /// # Errors
+    /// When the note cannot be written.
+    pub(crate) fn note_offline(&self, kit: &Path) -> Result<(), Failure> {
+        let note = self.operator.state.join(KITS);
+        if !self.operator.state.is_dir() {
+            return Ok(());
+        }
+        let line = format!("{}\n", kit.display());
+        let written = OpenOptions::new().create(true).append(true).open(&note);
+        written.and_then(|mut file| file.write_all(line.as_bytes())).map_err(|error| {
+            Failure::usage(format!("{} was not noted in {}", kit.display(), note.display()))
+                .because(error.to_string())
+        })
+    }
+
+    /// Private keys that can be reached from here and should not (KEY-02): where kits and root were put, and copies of them
+    /// in `folder`, the fleet's own.
+    pub(crate) fn reachable_keys(&self, folder: &Path) -> Vec<PathBuf> {
+        let noted = std::fs::read_to_string(self.operator.state.join(KITS)).unwrap_or_default();
+        let kits = noted.lines().map(PathBuf::from).chain([self.offline.kit.clone()]);
+        let mut keys: Vec<_> = kits
+            .flat_map(|kit| ["recovery.key", "private-key.html"].map(|name| (kit.clone(), name)))
+            .chain([(self.offline.root.clone(), "root.key")])
             .filter(|(folder, _)| !folder.as_os_str().is_empty())
             .map(|(folder, name)| folder.join(name))
             .filter(|path| path.exists())
-            .collect()
+            .collect();
+        keys.extend(reachable::private_keys_below(folder, &self.fleet.root));
+        keys.sort();
+        keys.dedup();
+        keys
     }
 }
 

@@ -1,5 +1,6 @@
 //! A round as screens and JSON show it: the one shape that `show`, `start --wait`, `once` and `watch` end with.
 
+use muster_protocol::alert::Code;
 use muster_protocol::document::{Manifest, SliceStatus};
 use muster_protocol::ids::RoundId;
 use muster_protocol::log::{Outcome, RoundPhase, RoundState, Scope};
@@ -144,7 +145,7 @@ impl RoundView {
         )
     }
 
-    /// One line for each service that gave no slice, or one with gaps, and for the round's own reason.
+    /// One line for each service that gave no slice, or one with gaps, and for the round's own reason; then what to do.
     pub(crate) fn troubles(&self) -> Vec<String> {
         let mut lines: Vec<String> = self.reason.iter().map(|reason| format!("reason: {reason}")).collect();
         for service in &self.services {
@@ -158,8 +159,17 @@ impl RoundView {
                 ));
             }
         }
+        let steps = next_steps(&lines);
+        lines.extend(steps);
         lines
     }
+}
+
+/// What to do about every code that is named, once. Steps that need a service's name stand with the alert.
+fn next_steps(lines: &[String]) -> Vec<String> {
+    let named = |code: &&Code| lines.iter().any(|line| line.contains(code.as_str()));
+    let steps = Code::ALL.iter().filter(named).flat_map(|code| code.steps());
+    steps.filter(|step| !step.contains("NAME")).map(|step| format!("→ {step}")).collect()
 }
 
 fn services(manifest: &Manifest) -> Vec<SliceView> {
@@ -255,6 +265,16 @@ mod tests {
         ] {
             assert_eq!(view(state, outcome).exit(), exit, "{state}");
         }
+    }
+
+    #[test]
+    fn a_failure_ends_with_what_to_do() {
+        let mut failed = view("failed", Some("failed"));
+        failed.reason = Some("dns: SHARE-05 the share is full".to_owned());
+        let lines = failed.troubles();
+        assert_eq!(lines[1], "→ free or add space on the share", "{lines:?}");
+        failed.reason = Some("nobody came".to_owned());
+        assert_eq!(failed.troubles().len(), 1);
     }
 
     #[test]

@@ -179,9 +179,10 @@ pub(crate) async fn check(store: Arc<dyn Store>, case: Case) -> Result<ManifestS
     if receipt.nonce != open.nonce.for_attempt(service, case.attempt) {
         return Err(refused("the receipt was not made for this attempt: its nonce is another".into()));
     }
-    if !acceptable_keyset(state, case.open_position, receipt.keyset) {
+    let keyset = state.keyset_at(case.open_position).map(|(number, _)| number);
+    if keyset != Some(receipt.keyset) {
         return Err(refused(format!(
-            "the slice is sealed to keyset {}, which is not in force",
+            "the slice is sealed to keyset {}, which is not the round's",
             receipt.keyset
         )));
     }
@@ -208,12 +209,6 @@ pub(crate) async fn check(store: Arc<dyn Store>, case: Case) -> Result<ManifestS
         status: receipt.status,
         totals: receipt.totals,
     })
-}
-
-/// The keyset at the round's opening, or any later one: never none, and never an older one.
-fn acceptable_keyset(state: &State, open_position: u64, keyset: u64) -> bool {
-    let oldest = state.keysets.range(..=open_position).next_back().map(|(number, _)| *number);
-    state.keysets.contains_key(&keyset) && oldest.is_some_and(|oldest| keyset >= oldest)
 }
 
 /// Every needed object is on the share with its length. The packs are looked up in one listing.

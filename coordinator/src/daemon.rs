@@ -94,6 +94,14 @@ pub enum DaemonError {
         /// The key, short.
         key: String,
     },
+    /// The key was revoked while this coordinator ran.
+    #[error(
+        "KEY-03: key {key} was revoked: this coordinator stops. Another one takes the lead; `muster enroll NAME --role coordinator` makes one"
+    )]
+    Revoked {
+        /// The key, short.
+        key: String,
+    },
 }
 
 impl DaemonError {
@@ -104,7 +112,7 @@ impl DaemonError {
         match self {
             Self::Locked { .. } => 7,
             Self::Key(_) | Self::KeyFormat { .. } | Self::Retry(_) | Self::Share(_) | Self::Bus(_) => 2,
-            Self::NotCoordinator { .. } => 5,
+            Self::NotCoordinator { .. } | Self::Revoked { .. } => 5,
             Self::Connect(_) | Self::Lead { .. } => 6,
             Self::Log(_) => 4,
             Self::State { .. } | Self::Memory(_) => 1,
@@ -180,7 +188,7 @@ pub async fn run_on(
     }
     let mut fresh = true;
     loop {
-        memory.remember(&log.head())?;
+        memory.remember(&log.seen())?;
         let mut stopped = stop.clone();
         let query = subjects.print(&Subject::Query);
         let alive = |epoch| leads(bus.clone(), query.clone(), epoch).boxed();
@@ -208,7 +216,8 @@ pub async fn run_on(
                 };
                 return Err(DaemonError::Lead { code, source });
             }
-            Err(ScribeError::Deposed { .. } | ScribeError::Gone) => continue,
+            Err(ScribeError::Revoked { key }) => return Err(DaemonError::Revoked { key: key.short() }),
+            Err(ScribeError::Deposed { .. } | ScribeError::Disowned { .. } | ScribeError::Gone) => continue,
         };
         tracing::info!(epoch, services = log.state().services().len(), "leading");
         if let Err(error) = bus.ensure().await {
@@ -236,8 +245,10 @@ pub async fn run_on(
         for listener in listeners {
             listener.abort();
         }
-        if left == Left::Stopped {
-            return Ok(());
+        match left {
+            Left::Stopped => return Ok(()),
+            Left::Revoked => return Err(DaemonError::Revoked { key: signer.key_id().short() }),
+            Left::Deposed => {}
         }
         log = match writer.await {
             Ok(log) => log,

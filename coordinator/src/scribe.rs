@@ -4,6 +4,9 @@
 //! is no failure: the scribe looks whether it still leads and tries the next one. Every change of the log's state is
 //! told on a watch channel.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,8 +32,8 @@ const LOOK: Duration = Duration::from_secs(2);
 pub(crate) enum Entry {
     /// A round begins.
     Open(Open),
-    /// A round is committed.
-    Commit(Commit),
+    /// A round is committed, with slices of these agents.
+    Commit(Commit, Vec<KeyId>),
     /// A round is verified.
     Verified(Verified),
     /// A round ends.
@@ -45,6 +48,18 @@ pub(crate) enum ScribeError {
     Deposed {
         /// Its epoch.
         epoch: u64,
+    },
+    /// This coordinator's own key counts no longer.
+    #[error("key {} is no coordinator's any more", key.short())]
+    Revoked {
+        /// The key.
+        key: KeyId,
+    },
+    /// What was to be committed holds the slice of an agent that counts no longer.
+    #[error("key {} made one of the slices, and is no agent's any more", key.short())]
+    Disowned {
+        /// The key.
+        key: KeyId,
     },
     /// The append failed.
     #[error(transparent)]
@@ -112,6 +127,9 @@ pub(crate) async fn take_lead(
         if log.state().next != seen.0 {
             seen = (log.state().next, Instant::now());
         }
+        if !log.state().is_coordinator(&key) {
+            return Err(ScribeError::Revoked { key });
+        }
         let current = log.state().epoch;
         let free = current.is_none_or(|e| e.holder == key && fresh || !log.state().is_coordinator(&e.holder));
         if !free && seen.1.elapsed() < takeover {
@@ -167,7 +185,7 @@ struct Telling {
 impl Telling {
     fn tell(&self, log: &Log) {
         self.told.send_replace(Arc::new(log.state().clone()));
-        if let Err(error) = self.memory.remember(&log.head()) {
+        if let Err(error) = self.memory.remember(&log.seen()) {
             tracing::warn!(error = causes(&error), "the log head was not remembered");
         }
     }
@@ -220,6 +238,10 @@ async fn write(log: &mut Log, signer: &Signer, epoch: u64, entry: Entry) -> Resu
         if current.is_none() {
             return Err(ScribeError::Deposed { epoch: log.state().epoch.map_or(0, |e| e.epoch) });
         }
+        let key = signer.key_id();
+        if !log.state().is_coordinator(&key) {
+            return Err(ScribeError::Revoked { key });
+        }
         if stands_already(log.state(), &entry) {
             return Ok(());
         }
@@ -228,7 +250,14 @@ async fn write(log: &mut Log, signer: &Signer, epoch: u64, entry: Entry) -> Resu
                 let number = log.state().last_round + 1;
                 log.append(signer, &Open { epoch, number, ..open }).await
             }
-            Entry::Commit(commit) => log.append(signer, &Commit { epoch, ..commit }).await,
+            Entry::Commit(commit, agents) => {
+                // Receipts count by the position of the commit, and a revocation may have come in just before it.
+                let counts = |key: &KeyId| log.state().role(key).is_some_and(|role| role.service().is_some());
+                if let Some(key) = agents.into_iter().find(|key| !counts(key)) {
+                    return Err(ScribeError::Disowned { key });
+                }
+                log.append(signer, &Commit { epoch, ..commit }).await
+            }
             Entry::Verified(verified) => log.append(signer, &Verified { epoch, ..verified }).await,
             Entry::End(end) => log.append(signer, &End { epoch, ..end }).await,
         };
@@ -246,7 +275,7 @@ fn stands_already(state: &State, entry: &Entry) -> bool {
     let commit_of = |round| state.rounds.get(round).and_then(|r| r.commit());
     match entry {
         Entry::Open(open) => state.rounds.get(&open.round).is_some_and(|r| r.open.nonce == open.nonce),
-        Entry::Commit(commit) => commit_of(&commit.round).is_some_and(|c| c.manifest == commit.manifest),
+        Entry::Commit(commit, _) => commit_of(&commit.round).is_some_and(|c| c.manifest == commit.manifest),
         Entry::Verified(verified) => {
             state.rounds.get(&verified.round).is_some_and(|r| r.word() == "verified")
         }

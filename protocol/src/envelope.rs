@@ -10,9 +10,10 @@
 //! signed text and `tail -c 64` the signature. It is verified before the payload is parsed, strictly (no small-order
 //! keys, no malleable signatures), and an envelope is stored and forwarded as it came, never encoded again.
 
-use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
+use ed25519_dalek::{Signer as _, SigningKey};
 use serde::{Serialize, de::DeserializeOwned};
 
+use crate::crypto::verifies;
 use crate::ids::{FleetId, KeyId};
 use crate::wire;
 
@@ -176,10 +177,9 @@ pub fn open(bytes: &[u8], max_len: usize) -> Result<Opened<'_>, EnvelopeError> {
     if !rest.is_empty() {
         return Err(EnvelopeError::Framing);
     }
-    let bad = |_| EnvelopeError::Signature { key };
-    let signature = Signature::from_slice(signature).map_err(bad)?;
-    let verifier = VerifyingKey::from_bytes(key.as_bytes()).map_err(bad)?;
-    verifier.verify_strict(signed, &signature).map_err(bad)?;
+    if !verifies(key.as_bytes(), signed, signature) {
+        return Err(EnvelopeError::Signature { key });
+    }
     Ok(Opened { domain, name, version, fleet, key, payload })
 }
 

@@ -8,6 +8,7 @@ pub mod age;
 pub mod alert;
 pub mod causes;
 pub mod config;
+mod crypto;
 pub mod document;
 pub mod entropy;
 pub mod envelope;

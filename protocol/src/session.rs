@@ -10,13 +10,10 @@
 //! counter nonce. Both ephemerals come inside signed messages, so the parties are who the roster says. Nothing of it is
 //! ever written down; a new leader shakes hands anew.
 
-use chacha20poly1305::aead::{Aead, KeyInit};
-use chacha20poly1305::{ChaCha20Poly1305, Key, Nonce as AeadNonce};
-use hkdf::Hkdf;
-use sha2::Sha256;
 use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::Zeroizing;
 
+use crate::crypto::{Cipher, LowOrder, NotAuthentic, TAG_BYTES, agree, derive};
 use crate::entropy::{Entropy, random};
 use crate::ids::{FleetId, KeyId, Nonce, RoundId};
 
@@ -85,8 +82,8 @@ pub enum SessionError {
 
 /// One side of a session.
 pub struct Session {
-    seal: ChaCha20Poly1305,
-    open: ChaCha20Poly1305,
+    seal: Cipher,
+    open: Cipher,
     sealed: u64,
     opened: u64,
 }
@@ -107,10 +104,7 @@ impl Session {
             Side::Leader => transcript.agent_ephemeral,
             Side::Agent => transcript.leader_ephemeral,
         };
-        let shared = own.0.diffie_hellman(&PublicKey::from(other));
-        if !shared.was_contributory() {
-            return Err(SessionError::SmallOrder);
-        }
+        let shared = agree(&own.0, &other).map_err(|LowOrder| SessionError::SmallOrder)?;
         let mut info = b"muster session v1".to_vec();
         info.extend_from_slice(transcript.fleet.as_bytes());
         info.extend_from_slice(transcript.round.as_bytes());
@@ -120,16 +114,12 @@ impl Session {
         info.extend_from_slice(&transcript.leader_ephemeral);
         info.extend_from_slice(&transcript.agent_ephemeral);
         info.extend_from_slice(transcript.nonce.as_bytes());
-        let mut keys = Zeroizing::new([0; 64]);
-        Hkdf::<Sha256>::new(None, shared.as_bytes())
-            .expand(&info, keys.as_mut_slice())
-            .expect("64 bytes are within what HKDF-SHA-256 gives");
-        let cipher = |range: std::ops::Range<usize>| {
-            ChaCha20Poly1305::new(&Key::try_from(&keys[range]).expect("half of the keys is a key"))
-        };
+        let keys = derive::<64>(None, shared.as_bytes(), &info);
+        let [leader, agent] = [&keys[..32], &keys[32..]]
+            .map(|half| Cipher::new(half.try_into().expect("half of the keys is a key")));
         let (seal, open) = match side {
-            Side::Leader => (cipher(0..32), cipher(32..64)),
-            Side::Agent => (cipher(32..64), cipher(0..32)),
+            Side::Leader => (leader, agent),
+            Side::Agent => (agent, leader),
         };
         Ok(Self { seal, open, sealed: 0, opened: 0 })
     }
@@ -139,7 +129,11 @@ impl Session {
     pub fn seal(&mut self, plain: &[u8]) -> Vec<u8> {
         let nonce = counter(self.sealed);
         self.sealed += 1;
-        self.seal.encrypt(&nonce, plain).expect("a short message always encrypts")
+        let mut sealed = Vec::with_capacity(plain.len() + TAG_BYTES);
+        sealed.extend_from_slice(plain);
+        let tag = self.seal.seal(&nonce, &mut sealed);
+        sealed.extend_from_slice(&tag);
+        sealed
     }
 
     /// Opens the next message from the other side.
@@ -147,14 +141,18 @@ impl Session {
     /// # Errors
     /// When it is not the next one of this session.
     pub fn open(&mut self, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, SessionError> {
-        let plain = self.open.decrypt(&counter(self.opened), sealed).map_err(|_| SessionError::NotSealed)?;
+        let (body, tag) = sealed.split_last_chunk::<TAG_BYTES>().ok_or(SessionError::NotSealed)?;
+        let mut plain = Zeroizing::new(body.to_vec());
+        self.open
+            .open(&counter(self.opened), &mut plain, tag)
+            .map_err(|NotAuthentic| SessionError::NotSealed)?;
         self.opened += 1;
-        Ok(Zeroizing::new(plain))
+        Ok(plain)
     }
 }
 
-fn counter(count: u64) -> AeadNonce {
-    let mut nonce = AeadNonce::default();
+fn counter(count: u64) -> [u8; 12] {
+    let mut nonce = [0; 12];
     nonce[4..].copy_from_slice(&count.to_be_bytes());
     nonce
 }

@@ -13,6 +13,7 @@ pub mod layout;
 pub mod lists;
 pub mod log;
 pub mod pack;
+pub mod reachable;
 pub mod sealed;
 pub mod secret_file;
 pub mod store;

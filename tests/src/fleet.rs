@@ -24,6 +24,7 @@ const PATIENCE: [(&str, &str); 6] = [
 #[derive(Debug)]
 pub struct Fleet {
     folder: TempDir,
+    share: PathBuf,
     env: BTreeMap<String, String>,
     /// Its server, once started.
     pub nats: Option<NatsServer>,
@@ -39,8 +40,23 @@ impl Fleet {
     #[must_use]
     pub fn init(services: &[String]) -> Self {
         let folder = TempDir::with_prefix("muster-").expect("a temporary folder");
+        let share = folder.path().join("share");
+        Self::init_in(folder, share, services)
+    }
+
+    /// The same, with its share at this path.
+    ///
+    /// # Panics
+    /// When it fails.
+    #[must_use]
+    pub fn init_on(share: &Path, services: &[String]) -> Self {
+        let folder = TempDir::with_prefix("muster-").expect("a temporary folder");
+        Self::init_in(folder, share.to_owned(), services)
+    }
+
+    fn init_in(folder: TempDir, share: PathBuf, services: &[String]) -> Self {
         let env = PATIENCE.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        let fleet = Self { folder, env, nats: None, coordinator: None, agents: BTreeMap::new() };
+        let fleet = Self { folder, share, env, nats: None, coordinator: None, agents: BTreeMap::new() };
         let mut args = vec!["init".to_owned(), text(&fleet.dir()), "--fleet".into(), "test".into()];
         args.extend(["--share".into(), text(&fleet.share()), "--kit".into(), text(&fleet.kit())]);
         for service in services {
@@ -75,7 +91,7 @@ impl Fleet {
     /// The share.
     #[must_use]
     pub fn share(&self) -> PathBuf {
-        self.folder.path().join("share")
+        self.share.clone()
     }
 
     /// The kit.
@@ -155,6 +171,20 @@ impl Fleet {
     /// Kills the coordinator.
     pub fn kill_coordinator(&mut self) {
         self.coordinator = None;
+    }
+
+    /// Waits until the coordinator ends by itself; its exit code.
+    ///
+    /// # Panics
+    /// When it does not run, or goes on.
+    pub fn coordinator_ends(&mut self) -> Option<i32> {
+        self.coordinator.as_mut().expect("it runs").wait().code()
+    }
+
+    /// The folder of the private root key.
+    #[must_use]
+    pub fn root(&self) -> PathBuf {
+        self.folder.path().join("kit-root")
     }
 
     /// Starts a service's agent.

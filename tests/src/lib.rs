@@ -7,6 +7,7 @@
 pub mod bench;
 pub mod fleet;
 pub mod fuzz;
+pub mod gate;
 pub mod nats;
 pub mod process;
 pub mod tree;

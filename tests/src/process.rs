@@ -166,8 +166,16 @@ pub fn have(program: &str) -> bool {
     let found =
         Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
     if !found {
-        assert!(std::env::var_os("CI").is_none(), "{program} is needed in CI");
-        eprintln!("skipped: {program} is not installed");
+        skip(&format!("{program} is not installed"));
     }
     found
+}
+
+/// Says that a test cannot run on this machine, for this reason; in CI, it fails.
+///
+/// # Panics
+/// When `CI` is set.
+pub fn skip(why: &str) {
+    assert!(std::env::var_os("CI").is_none(), "needed in CI: {why}");
+    eprintln!("skipped: {why}");
 }

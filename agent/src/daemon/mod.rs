@@ -32,12 +32,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use muster_bus::Bus;
+use muster_protocol::alert::Code;
 use muster_protocol::entropy::random;
 use muster_protocol::ids::Nonce;
 use muster_protocol::log::Pin;
 use muster_protocol::retry::{Attempts, Retry};
 use muster_share::entropy::OsEntropy;
 use muster_share::log::HeadMemory;
+use muster_share::reachable;
 use muster_share::secret_file::{self, SecretFileError};
 use muster_share::store::Store;
 use muster_share::store::retry::Retrying;
@@ -121,6 +123,14 @@ impl Prepared {
         };
         secret_file::read_identities(&agent.sealing_key).map_err(|e| unusable(&agent.sealing_key, e))?;
         secret_file::read_hex_key(&agent.chunk_key).map_err(|e| unusable(&agent.chunk_key, e))?;
+        for key in reachable::private_keys_below(&config.base, &fleet.root) {
+            let key = key.display().to_string();
+            tracing::warn!(
+                key,
+                "{}: a private recovery or root key lies on this machine: take it away",
+                Code::Key02
+            );
+        }
         let lock = Lock::take(&agent.state)?;
         let memory = HeadMemory::at(&agent.state.join(HEAD_FILE));
         let pin = Pin { root: Some(fleet.root), fleet: Some(fleet.id), head: memory.recall()? };
@@ -172,7 +182,7 @@ fn desk(
     let memory = HeadMemory::at(&agent.state.join(RESTORE_HEAD_FILE));
     let seen = memory.recall()?;
     // Of two heads the higher one: neither reader believes a log that ends before what the other has seen.
-    let head = [pin.head, seen].into_iter().flatten().max_by_key(|head| head.number);
+    let head = [pin.head, seen].into_iter().flatten().max_by_key(|seen| (seen.adopts, seen.head.number));
     let reader = Reader::new(Arc::clone(store), Pin { head, ..pin }, memory);
     let share = config.share.url.strip_prefix("file://").unwrap_or(&config.share.url);
     let workers = usize::try_from(config.engine.workers).ok().filter(|workers| *workers > 0);

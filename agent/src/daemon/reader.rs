@@ -3,9 +3,12 @@
 //! Must never hand out a state whose head was not remembered first: an agent that acted on a record must notice when the
 //! share goes back behind it.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
-use muster_protocol::log::{Head, Pin, State};
+use muster_protocol::log::{Pin, Seen, State};
 use muster_share::log::{HeadMemory, Log, LogError, MemoryError};
 use muster_share::store::Store;
 
@@ -29,7 +32,7 @@ pub(crate) struct Reader {
     log: Option<Log>,
     /// The number of slots of the state that was given out last.
     given: u64,
-    remembered: Option<Head>,
+    remembered: Option<Seen>,
 }
 
 impl Reader {
@@ -40,18 +43,27 @@ impl Reader {
     /// Reads what there is to read; gives the state out if it is another one than before.
     pub(crate) async fn read(&mut self) -> Result<Option<Arc<State>>, ReadError> {
         let log = match self.log.as_mut() {
-            Some(log) => {
-                log.refresh().await?;
-                log
-            }
+            Some(log) => match log.refresh().await {
+                Ok(_) => log,
+                Err(error) => {
+                    if !error.is_transient() {
+                        // The share may have been put back, and the root have adopted it: only a reading from the
+                        // beginning tells.
+                        self.log = None;
+                        self.pin.head = self.remembered;
+                        self.given = 0;
+                    }
+                    return Err(error.into());
+                }
+            },
             None => self.log.insert(Log::open(Arc::clone(&self.store), self.pin).await?),
         };
-        let (head, next) = (log.head(), log.state().next);
-        if self.remembered != Some(head) {
+        let (seen, next) = (log.seen(), log.state().next);
+        if self.remembered != Some(seen) {
             let memory = self.memory.clone();
-            let written = tokio::task::spawn_blocking(move || memory.remember(&head)).await;
+            let written = tokio::task::spawn_blocking(move || memory.remember(&seen)).await;
             written.expect("writing a small file does not panic")?;
-            self.remembered = Some(head);
+            self.remembered = Some(seen);
         }
         if self.given == next {
             return Ok(None);

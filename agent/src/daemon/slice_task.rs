@@ -51,11 +51,14 @@ impl<C: Capturer> Task<C> {
                 return (self.lists, Err(failure));
             }
         };
-        let Some((keyset, _)) = self.log.keyset() else {
+        // The keys of the round: a rotation while it runs is for the next one, so that one round opens with one keyset.
+        let position = self.log.rounds.get(&self.round).map_or(self.log.next, |round| round.position);
+        let Some((keyset, keys)) = self.log.keyset_at(position) else {
             let reason =
                 "the log names no recovery keys: nothing is captured that nobody could open".to_owned();
             return (self.lists, Err(Failure { code: Code::Key01, reason, permanent: true }));
         };
+        let recipients = keys.keys.iter().map(|key| key.recipient.clone()).collect();
         let (lists, refused) = refused(&*self.store, &self.log, &self.service, self.lists).await;
         let refused = match refused {
             Ok(refused) => refused,
@@ -64,7 +67,7 @@ impl<C: Capturer> Task<C> {
                 return (lists, Err(Failure { code, reason: causes(&error), permanent }));
             }
         };
-        let job = Job { round: self.round, keyset, recipients: self.log.recipients(), refused };
+        let job = Job { round: self.round, keyset, recipients, refused };
         let (capturer, run) = (self.capturer, self.run);
         let captured = guarded("the capture", async move { capturer.capture(job, run).await }).await;
         drop(held);

@@ -13,6 +13,7 @@
 //! It never overwrites, never deletes, and never names an object that it has not seen on the share or put there.
 
 mod assemble;
+mod config;
 mod error;
 mod feed;
 mod fill;
@@ -28,31 +29,28 @@ mod resume;
 mod rewrite;
 mod seen;
 mod shared;
+mod slice;
 #[cfg(test)]
 mod tests;
 mod upload;
 mod work;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
 use muster_protocol::age::Recipient;
 use muster_protocol::document::{ObjectRef, Receipt, SliceStatus, SliceTotals};
 use muster_protocol::envelope::Signer;
-use muster_protocol::ids::{FleetId, Nonce, ObjectId, RoundId, ServiceName};
+use muster_protocol::ids::{Nonce, ObjectId, RoundId};
 use muster_protocol::log::Head;
-use muster_share::chunk::{ChunkKey, ChunkSize};
 use muster_share::entropy::OsEntropy;
 use muster_share::layout::{ObjectPath, Prefix, SlicePart};
 use muster_share::lists::{ChunkIndex, IndexRoot, IndexedPack, ListedPack, PackList};
-use muster_share::pack::{DEFAULT_TARGET, PackContext};
 use muster_share::store::{Listed, Store, StoreError};
 
-use crate::source::Source;
 use crate::state::{Begun, ListPair, PackRow, Slice, State, StateError};
 use assemble::Assembled;
 use known::Known;
@@ -62,134 +60,11 @@ use seen::SeenWriter;
 use shared::{Halt, StopOnDrop};
 use upload::{Uploader, blocking, unless_cancelled};
 
+pub use config::EngineConfig;
 pub use error::EngineError;
 pub use priority::{IoPriority, Priority};
 pub use progress::{CancelFlag, Progress, Stage};
-
-/// How the engine works.
-#[derive(Debug, Clone)]
-pub struct EngineConfig {
-    /// Threads that read, compress and seal; at least one.
-    pub workers: usize,
-    /// zstd level.
-    pub zstd_level: i32,
-    /// Lengths of chunks.
-    pub chunk: ChunkSize,
-    /// Stored length of a full pack in bytes.
-    pub pack_bytes: usize,
-    /// Open and compare every pack in memory before it is uploaded.
-    pub self_check: bool,
-    /// Packs that are sealed and on their way to the share at most, each in memory.
-    pub uploads: usize,
-    /// Bytes a second that go to the share at most.
-    pub bandwidth_bytes_per_sec: Option<u64>,
-    /// Priority of its threads.
-    pub priority: Priority,
-    /// How long a file must have been unchanged when it is read, for the next capture to go by its stamp: longer than a
-    /// step of any file system's clock.
-    pub settle: Duration,
-    /// Live bytes of mostly dead packs that one slice uploads again, from the source, at most.
-    pub rewrite_bytes: u64,
-}
-
-impl Default for EngineConfig {
-    fn default() -> Self {
-        Self {
-            workers: std::thread::available_parallelism().map_or(1, usize::from),
-            zstd_level: 2,
-            chunk: ChunkSize::default(),
-            pack_bytes: DEFAULT_TARGET,
-            self_check: true,
-            uploads: 2,
-            bandwidth_bytes_per_sec: None,
-            priority: Priority::default(),
-            settle: Duration::from_secs(2),
-            rewrite_bytes: 64 * 1024 * 1024,
-        }
-    }
-}
-
-impl From<&crate::config::EngineConfig> for EngineConfig {
-    /// The `[engine]` table, which has been checked.
-    fn from(table: &crate::config::EngineConfig) -> Self {
-        let default = Self::default();
-        Self {
-            workers: usize::try_from(table.workers)
-                .ok()
-                .filter(|workers| *workers > 0)
-                .unwrap_or(default.workers),
-            zstd_level: table.zstd_level,
-            chunk: table.chunk_size().unwrap_or_default(),
-            pack_bytes: usize::try_from(table.pack.0).unwrap_or(default.pack_bytes),
-            self_check: table.self_check,
-            uploads: usize::try_from(table.uploads).unwrap_or(default.uploads),
-            bandwidth_bytes_per_sec: Some(table.bandwidth.0).filter(|rate| *rate > 0),
-            priority: Priority { nice: table.nice, io: table.io },
-            settle: default.settle,
-            rewrite_bytes: table.rewrite.0,
-        }
-    }
-}
-
-/// What to capture, and for whom.
-#[derive(Debug, Clone)]
-pub struct CaptureRequest {
-    /// The fleet.
-    pub fleet: FleetId,
-    /// The service.
-    pub service: ServiceName,
-    /// The round.
-    pub round: RoundId,
-    /// Log number of the keyset.
-    pub keyset: u64,
-    /// The keyset's recovery keys.
-    pub recipients: Vec<Recipient>,
-    /// The agent's own key, to which the chunk index is sealed, too.
-    pub agent: Recipient,
-    /// Names the chunks; see [`chunk_key`].
-    pub chunk_key: ChunkKey,
-    /// What to capture, in this order.
-    pub sources: Vec<Arc<dyn Source>>,
-    /// Objects on `sweep` and pending `prune` lists: they may not be named.
-    pub refused: HashSet<ObjectId>,
-}
-
-/// The chunk key of an agent under a keyset: BLAKE3's key derivation (section 2.3 of its specification) over the agent's
-/// chunk secret and the keyset's log number. An agent that lost its state finds its chunks again; a re-enrolled one, or
-/// new recovery keys, begin anew.
-#[must_use]
-pub fn chunk_key(secret: &[u8; 32], keyset: u64) -> ChunkKey {
-    let mut hasher = blake3::Hasher::new_derive_key("muster 2026 chunk key of chunk secret and keyset v1");
-    hasher.update(secret).update(&keyset.to_be_bytes());
-    ChunkKey::from_bytes(*hasher.finalize().as_bytes())
-}
-
-/// A slice of which everything but the receipt is on the share.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Captured {
-    /// The fleet.
-    pub fleet: FleetId,
-    /// The service.
-    pub service: ServiceName,
-    /// The round.
-    pub round: RoundId,
-    /// Log number of the keyset.
-    pub keyset: u64,
-    /// The slice index.
-    pub index: ObjectRef,
-    /// Pack lists and chunk indexes, oldest first.
-    pub lists: Vec<ListPair>,
-    /// How many of them, from the end, are new.
-    pub new_lists: u32,
-    /// Numbers of the packs that the entries lie in, and how many plain bytes of each they name.
-    pub live: Vec<(u64, u64)>,
-    /// Whole, or with gaps.
-    pub status: SliceStatus,
-    /// Totals.
-    pub totals: SliceTotals,
-    /// The service's last receipt that counted, if it is known.
-    pub previous: Option<ObjectId>,
-}
+pub use slice::{CaptureRequest, Captured, chunk_key};
 
 /// Captures slices, one at a time.
 #[derive(Debug)]
@@ -376,7 +251,7 @@ impl Engine {
         let config = &self.config;
         let workers = config.workers.max(1);
         let uploads = config.uploads.max(1);
-        let halt = Arc::new(Halt::new(uploads));
+        let halt = Arc::new(Halt::new(uploads + OPEN_PACKS));
         let _stop = StopOnDrop(Arc::clone(&halt));
         let run = Arc::new(Run {
             sources: request.sources.clone(),
@@ -406,7 +281,7 @@ impl Engine {
             let (run, runtime) = (Arc::clone(&run), tokio::runtime::Handle::current());
             tokio::task::spawn_blocking(move || pipeline::run(&run, sender, runtime))
         };
-        if let Err(error) = unless_cancelled(cancel, uploader.packs(&run, receiver)).await {
+        if let Err(error) = unless_cancelled(cancel, uploader.packs(&run, receiver, uploads)).await {
             halt.fail(error);
         }
         let done = threads.await.map_err(|_| EngineError::Crashed)?;
@@ -526,6 +401,9 @@ impl Engine {
     }
 }
 
+/// Packs that are filled at once: one of data, one of entries.
+const OPEN_PACKS: usize = 2;
+
 /// What a capture builds upon.
 struct Base {
     next_pack: u64,
@@ -540,9 +418,3 @@ struct Base {
 
 /// Folder within the agent's state folder for what was seen of the sources.
 const SEEN: &str = "seen";
-
-impl CaptureRequest {
-    fn context(&self) -> PackContext {
-        PackContext { fleet: self.fleet, service: self.service.clone(), keyset: self.keyset }
-    }
-}

@@ -2,7 +2,7 @@
 //! seals it, checks it and hands it to the uploader; the others go on with the next one.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use muster_protocol::age::Recipient;
 use muster_protocol::ids::ChunkId;
@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::error::EngineError;
-use super::known::{Known, Sight};
+use super::known::{Claim, Known, PlacesError, Sight};
 use super::shared::Halt;
 use crate::source::Stopped;
 use crate::state::Place;
@@ -53,15 +53,13 @@ pub(super) struct Outlet<'a> {
 
 impl Outlet<'_> {
     fn seal(&self, open: Open) -> Result<(), Stopped> {
-        // Few sealed packs may wait, or memory would grow while the share is slow.
-        let permit =
-            self.runtime.block_on(self.halt.permits().clone().acquire_owned()).map_err(|_| Stopped)?;
-        let pack = self.halt.keep(open.builder.seal().map_err(EngineError::Pack))?;
+        let Open { number, builder, permit } = open;
+        let pack = self.halt.keep(builder.seal().map_err(EngineError::Pack))?;
         if self.sealing.self_check {
             let checked = pack.self_check(&self.sealing.key);
             self.halt.keep(checked.map_err(|source| EngineError::SelfCheck { id: pack.id, source }))?;
         }
-        let upload = Upload { number: open.number, pack, permit };
+        let upload = Upload { number, pack, permit };
         self.runtime.block_on(self.uploads.send(upload)).map_err(|_| Stopped)
     }
 }
@@ -69,6 +67,7 @@ impl Outlet<'_> {
 struct Open {
     number: u64,
     builder: PackBuilder,
+    permit: OwnedSemaphorePermit,
 }
 
 /// Packs of one kind of content, filled one after the other.
@@ -84,37 +83,30 @@ impl<'a> Lane<'a> {
     }
 
     fn begin(&self) -> Result<Open, Stopped> {
+        // Few packs may be in memory, or it would grow while the share is slow. Sealed ones go without this lane's lock.
+        let permits = Arc::clone(self.outlet.halt.permits());
+        let permit = self.outlet.runtime.block_on(permits.acquire_owned()).map_err(|_| Stopped)?;
         let Sealing { target_bytes, recipients, context, .. } = self.outlet.sealing;
         let memory = self.outlet.halt.memory();
         let begun = PackBuilder::new(*target_bytes, memory, recipients, context, &mut OsEntropy);
         let builder = self.outlet.halt.keep(begun.map_err(EngineError::Pack))?;
-        Ok(Open { number: self.known.take_pack_number(), builder })
+        Ok(Open { number: self.known.take_pack_number(), builder, permit })
     }
 
-    /// Adds a frame: where each of its chunks lies. A frame of which another thread has just packed everything is
-    /// dropped.
-    fn append(&self, frame: &Frame, places: &mut Vec<Place>) -> Result<(), Stopped> {
+    /// Adds a frame of chunks that whoever calls has claimed.
+    fn append(&self, frame: &Frame) -> Result<(), Stopped> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut pending = self.known.pending();
-        let before = places.len();
-        places.extend(frame.chunks.iter().map_while(|(id, _)| pending.get(id).copied()));
-        if places.len() - before == frame.chunks.len() {
-            return Ok(());
-        }
-        places.truncate(before);
         let pack = match &mut *open {
             Some(pack) => pack,
             none => none.insert(self.begin()?),
         };
         let mut offset = self.outlet.halt.keep(pack.builder.push(frame).map_err(EngineError::Pack))?;
-        for (id, length) in &frame.chunks {
+        let number = pack.number;
+        self.known.packed(frame.chunks.iter().map(|(id, length)| {
             let at = u32::try_from(offset).expect("MAX_PACK_PLAIN and one frame are less than 4 GiB");
-            let place = Place { pack: pack.number, offset: at, length: *length };
-            places.push(place);
-            pending.insert(*id, place);
             offset += u64::from(*length);
-        }
-        drop(pending);
+            (*id, Place { pack: number, offset: at, length: *length })
+        }));
         let full = if pack.builder.is_full() { open.take() } else { None };
         drop(open);
         full.map_or(Ok(()), |full| self.outlet.seal(full))
@@ -132,15 +124,18 @@ pub(super) struct Packer<'a> {
     lane: &'a Lane<'a>,
     compressor: Compressor,
     sight: Sight,
-    ids: Vec<ChunkId>,
-    found: Vec<Option<Place>>,
-    /// New chunks at hand, each once: name and length, and where each starts.
-    fresh: Vec<(ChunkId, u32)>,
+    /// Which of `chunks` each chunk of the part is.
+    order: Vec<usize>,
+    /// The part's chunks, each once: name and length; where it starts in the part, what became of it, where it lies.
+    chunks: Vec<(ChunkId, u32)>,
     starts: Vec<usize>,
-    /// Which of `fresh` has this name.
+    claims: Vec<Claim>,
+    places: Vec<Place>,
+    /// Which of `chunks` has this name.
     seen: HashMap<ChunkId, usize>,
-    /// Where the fresh ones lie.
-    packed: Vec<Place>,
+    /// The claimed ones, and where they start.
+    own: Vec<(ChunkId, u32)>,
+    own_starts: Vec<usize>,
     frame: Frame,
     joined: Vec<u8>,
 }
@@ -151,12 +146,14 @@ impl<'a> Packer<'a> {
             lane,
             compressor: Compressor::new(zstd_level).map_err(EngineError::Compressor)?,
             sight: lane.known.sight()?,
-            ids: Vec::new(),
-            found: Vec::new(),
-            fresh: Vec::new(),
+            order: Vec::new(),
+            chunks: Vec::new(),
             starts: Vec::new(),
+            claims: Vec::new(),
+            places: Vec::new(),
             seen: HashMap::new(),
-            packed: Vec::new(),
+            own: Vec::new(),
+            own_starts: Vec::new(),
             frame: Frame::default(),
             joined: Vec::new(),
         })
@@ -172,67 +169,79 @@ impl<'a> Packer<'a> {
         if lengths.is_empty() {
             return Ok(());
         }
+        self.name(bytes, lengths);
         let Lane { outlet, known, .. } = self.lane;
-        let (halt, key) = (outlet.halt, &outlet.sealing.key);
-        self.ids.clear();
-        let mut rest = bytes;
-        for length in lengths {
-            let (chunk, after) = rest.split_at(*length);
-            self.ids.push(key.id(chunk));
-            rest = after;
-        }
-        halt.keep(
-            known.find(&mut self.sight, &self.ids, lengths, &mut self.found).map_err(EngineError::State),
-        )?;
-        self.fresh.clear();
-        self.starts.clear();
-        self.seen.clear();
-        let mut start = 0;
-        for ((id, place), length) in self.ids.iter().zip(&self.found).zip(lengths) {
-            if place.is_none() && !self.seen.contains_key(id) {
-                self.seen.insert(*id, self.fresh.len());
-                let length = u32::try_from(*length).expect("chunks are at most 8 MiB");
-                self.fresh.push((*id, length));
-                self.starts.push(start);
+        let halt = outlet.halt;
+        let claimed = known.claim(&mut self.sight, &self.chunks, &mut self.claims);
+        halt.keep(claimed.map_err(EngineError::State))?;
+        self.own.clear();
+        self.own_starts.clear();
+        for ((chunk, start), claim) in self.chunks.iter().zip(&self.starts).zip(&self.claims) {
+            if *claim == Claim::Own {
+                self.own.push(*chunk);
+                self.own_starts.push(*start);
             }
-            start += length;
         }
         self.compress_and_append(bytes)?;
-        for (id, place) in self.ids.iter().zip(&self.found) {
-            let fresh = || self.seen.get(id).and_then(|fresh| self.packed.get(*fresh).copied());
-            places.push(place.or_else(fresh).expect("a chunk is found or fresh"));
-        }
+        let learnt = known.places(&mut self.sight, &self.chunks, &self.claims, halt, &mut self.places);
+        halt.keep(match learnt {
+            Ok(()) => Ok(()),
+            Err(PlacesError::Stopped) => return Err(Stopped),
+            Err(PlacesError::State(error)) => Err(EngineError::State(error)),
+            Err(PlacesError::Lost) => Err(EngineError::Crashed),
+        })?;
+        places.extend(self.order.iter().map(|at| self.places[*at]));
         Ok(())
     }
 
-    /// Packs the fresh chunks in frames.
+    /// Names the chunks, each once.
+    fn name(&mut self, bytes: &[u8], lengths: &[usize]) {
+        let key = &self.lane.outlet.sealing.key;
+        self.order.clear();
+        self.chunks.clear();
+        self.starts.clear();
+        self.seen.clear();
+        let mut start = 0;
+        for length in lengths {
+            let id = key.id(&bytes[start..start + length]);
+            let at = *self.seen.entry(id).or_insert(self.chunks.len());
+            if at == self.chunks.len() {
+                let length = u32::try_from(*length).expect("chunks are at most 8 MiB");
+                self.chunks.push((id, length));
+                self.starts.push(start);
+            }
+            self.order.push(at);
+            start += length;
+        }
+    }
+
+    /// Packs the claimed chunks in frames.
     fn compress_and_append(&mut self, bytes: &[u8]) -> Result<(), Stopped> {
-        let Self { lane, compressor, fresh, starts, packed, frame, joined, .. } = self;
-        packed.clear();
+        let Self { lane, compressor, own, own_starts: starts, frame, joined, .. } = self;
         let mut at = 0;
-        while at < fresh.len() {
+        while at < own.len() {
             let (mut end, mut len) = (at, 0);
-            while end < fresh.len() && (len == 0 || len + fresh[end].1 as usize <= FRAME_BYTES) {
-                len += fresh[end].1 as usize;
+            while end < own.len() && (len == 0 || len + own[end].1 as usize <= FRAME_BYTES) {
+                len += own[end].1 as usize;
                 end += 1;
             }
-            let span = starts[at]..starts[end - 1] + fresh[end - 1].1 as usize;
+            let span = starts[at]..starts[end - 1] + own[end - 1].1 as usize;
             let plain = if span.len() == len {
                 &bytes[span]
             } else {
                 joined.clear();
-                for ((_, length), start) in fresh[at..end].iter().zip(&starts[at..end]) {
+                for ((_, length), start) in own[at..end].iter().zip(&starts[at..end]) {
                     joined.extend_from_slice(&bytes[*start..*start + *length as usize]);
                 }
                 joined.as_slice()
             };
             let halt = lane.outlet.halt;
-            halt.keep(compressor.compress_into(plain, &fresh[at..end], frame).map_err(EngineError::Pack))?;
+            halt.keep(compressor.compress_into(plain, &own[at..end], frame).map_err(EngineError::Pack))?;
             #[cfg(test)]
             if let Some(tamper) = lane.outlet.sealing.tamper {
                 tamper(frame);
             }
-            lane.append(frame, packed)?;
+            lane.append(frame)?;
             at = end;
         }
         Ok(())

@@ -18,14 +18,14 @@ pub(super) const WATCH: Duration = Duration::from_millis(50);
 pub(super) struct Halt {
     stop: AtomicBool,
     failure: Mutex<Option<EngineError>>,
-    /// One permit for each sealed pack that is not uploaded yet.
+    /// One permit for each pack in memory: open, or sealed and not uploaded yet.
     permits: Arc<Semaphore>,
     /// Memory of packs that have been uploaded.
     memory: Mutex<Vec<Vec<u8>>>,
 }
 
 impl Halt {
-    /// With so many packs that are sealed and not uploaded yet.
+    /// With so many packs in memory at most, two of which may be open: data and entries.
     pub(super) fn new(packs: usize) -> Self {
         Self {
             stop: AtomicBool::new(false),

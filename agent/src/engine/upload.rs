@@ -41,17 +41,18 @@ impl Uploader {
         Self { store, service, progress, bucket }
     }
 
-    /// Uploads what the pipeline seals until it ends, and remembers each pack that is on the share.
+    /// Uploads what the pipeline seals until it ends, so many packs at once, and remembers each that is on the share.
     pub(super) async fn packs(
         &self,
         run: &Arc<Run>,
         mut sealed: mpsc::Receiver<Upload>,
+        at_once: usize,
     ) -> Result<(), EngineError> {
         let mut going = FuturesUnordered::new();
         let mut open = true;
         while open || !going.is_empty() {
             tokio::select! {
-                upload = sealed.recv(), if open => match upload {
+                upload = sealed.recv(), if open && going.len() < at_once => match upload {
                     Some(upload) => going.push(self.pack(run, upload)),
                     None => open = false,
                 },

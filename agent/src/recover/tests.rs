@@ -358,7 +358,7 @@ async fn every_damage_is_named_and_no_wrong_byte_is_written() {
     let fixture = Fixture::with_two_rounds().await;
     let (share, aside) = (fixture.share(), fixture.target("aside"));
     copy(&share, &aside);
-    let seen = Pin { head: Some(fixture.log.head()), ..fixture.pin() };
+    let seen = Pin { head: Some(fixture.log.seen()), ..fixture.pin() };
     let victims = victims(&share, &fixture);
     assert!(victims.len() >= 20, "{}", victims.len());
     let (mut lost_some, mut told_files) = (0, 0);

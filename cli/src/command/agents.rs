@@ -7,7 +7,7 @@ use muster_coordinator::query::AgentView;
 use muster_protocol::units::format_duration;
 use serde::Serialize;
 
-use crate::args::{Contact, Reading};
+use crate::args::{Contact, ExpectHead, Reading};
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::fleet::{self, Fleet};
@@ -37,7 +37,8 @@ struct Line {
 pub(crate) async fn run(args: Contact) -> Outcome {
     let operator = fleet::operator(args.config.as_deref())?;
     let heard = heard(&operator).await;
-    let reading = Reading { config: args.config, share: None, json: args.json };
+    let reading =
+        Reading { config: args.config, share: None, expect: ExpectHead::default(), json: args.json };
     let fleet = Fleet::open(&reading).await;
     let (agents, failure) = match (heard, fleet) {
         (Ok(agents), _) => {

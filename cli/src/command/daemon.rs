@@ -74,7 +74,7 @@ pub(crate) fn coordinator(error: CoordinatorError) -> Failure {
         | CoordinatorError::Retry(_)
         | CoordinatorError::Share(_)
         | CoordinatorError::Bus(_) => Exit::Usage,
-        CoordinatorError::NotCoordinator { .. } => Exit::Key,
+        CoordinatorError::NotCoordinator { .. } | CoordinatorError::Revoked { .. } => Exit::Key,
         CoordinatorError::Connect(_) | CoordinatorError::Lead { .. } => Exit::Unreachable,
         CoordinatorError::Log(_) => Exit::Damaged,
         CoordinatorError::State { .. } | CoordinatorError::Memory(_) => Exit::Failed,

@@ -1,5 +1,8 @@
-//! `muster key generate`: a new recovery key. The private half goes to a file that only its owner may read, or to
+//! `muster key`: recovery keys. `generate` makes one: the private half goes to a file that only its owner may read, or to
 //! standard output if that was asked for by `-`; never anywhere else.
+
+mod prove;
+mod rotate;
 
 use std::path::Path;
 
@@ -12,10 +15,12 @@ use crate::exit::Exit;
 use crate::failure::Outcome;
 use crate::screen;
 
-/// Makes it.
-pub(crate) fn run(key: &Key) -> Outcome {
+/// Does it.
+pub(crate) async fn run(key: Key) -> Outcome {
     match key {
-        Key::Generate { out } => generate(out),
+        Key::Generate { out } => generate(&out),
+        Key::Rotate(args) => rotate::run(args).await,
+        Key::Prove(args) => prove::run(args).await,
     }
 }
 

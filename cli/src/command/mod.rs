@@ -1,9 +1,11 @@
 //! The commands, one file each. Each takes its arguments and returns an exit code or one clear failure.
 
+pub(crate) mod adopt;
 pub(crate) mod agents;
 pub(crate) mod daemon;
 pub(crate) mod demo;
 pub(crate) mod dump;
+pub(crate) mod enroll;
 pub(crate) mod find;
 pub(crate) mod init;
 pub(crate) mod key;
@@ -11,6 +13,7 @@ pub(crate) mod ls;
 pub(crate) mod once;
 pub(crate) mod recover;
 pub(crate) mod restore;
+pub(crate) mod revoke;
 pub(crate) mod rounds;
 pub(crate) mod show;
 pub(crate) mod start;

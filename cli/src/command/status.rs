@@ -76,9 +76,9 @@ pub(crate) async fn run(args: Reading) -> Outcome {
     let (name, share, leader, alerts) = match &args.share {
         Some(url) => (String::new(), url.clone(), None, Vec::new()),
         None => {
-            let operator = fleet::operator(args.config.as_deref())?;
+            let (folder, operator) = fleet::operator_at(args.config.as_deref())?;
             let cause = "the private key lies where this machine can read it: take it away";
-            let keys = operator.reachable_keys().into_iter();
+            let keys = operator.reachable_keys(&folder).into_iter();
             let alerts = keys.map(|path| AlertView::new(Code::Key02, path.display().to_string(), cause));
             let heard = match Leader::connect(&operator).await {
                 Ok(leader) => leader.leader().await,

@@ -104,8 +104,10 @@ fn services(folder: &FleetFolder) -> Result<Vec<Service>, Failure> {
     let executable = std::env::current_exe().map_err(|error| {
         Failure::new(Exit::Failed, "this executable cannot be found again").because(error.to_string())
     })?;
+    let only = folder.coordinators.len() == 1;
     let service = |kind: &'static str, name: String, file: &PathBuf| Service {
         executable: executable.clone(),
+        needed: kind != AGENT && only,
         kind,
         name,
         file: file.clone().into_os_string(),
@@ -124,6 +126,8 @@ fn services(folder: &FleetFolder) -> Result<Vec<Service>, Failure> {
 struct Service {
     executable: PathBuf,
     kind: &'static str,
+    /// Without it there is nothing to run.
+    needed: bool,
     name: String,
     file: OsString,
 }
@@ -156,8 +160,9 @@ impl Service {
                 [Exit::Usage, Exit::Key, Exit::Refused].into_iter().find(|exit| code == Some(*exit as i32));
             if let Some(exit) = hopeless {
                 let what = format!("{} cannot run; the lines above say why", self.name);
-                // One service that cannot be backed up must not keep the others from it.
-                if self.kind != AGENT {
+                // One service that cannot be backed up must not keep the others from it, nor one coordinator that counts
+                // no longer the fleet.
+                if self.needed {
                     return Err(Failure::new(exit, what).next("mend it, then: muster up DIR"));
                 }
                 wait = LONGEST_WAIT;

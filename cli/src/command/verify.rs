@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::args::Verify;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
-use crate::fleet::{absolute_url, open_store, operator};
+use crate::fleet::{absolute_url, hold_to, open_store, operator};
 use crate::kit::{Kit, wrong_key};
 use crate::reading_back::{
     DamageView, count, damage_line, ledger_failure, path_text, round_ranges, select_failure, selector,
@@ -81,6 +81,7 @@ async fn verify_share(args: Verify) -> Outcome {
         pin.root = Some(kit.root);
     }
     let store = open_store(&share).await?;
+    hold_to(&store, Pin { head: None, ..pin }, &args.reading.expect).await?;
     let ledger = read_ledger(&store, pin, true).await.map_err(|error| match (&error, &kit) {
         (LedgerError::OtherRoot { recipients, .. }, Some(kit))
             if !kit.keys.iter().any(|key| recipients.contains(&key.recipient())) =>

@@ -18,7 +18,7 @@ use crate::scribe::{Entry, ScribeError, unix_now};
 use crate::{manifest, reread};
 
 use super::requests::{refused, send_trigger_reply};
-use super::{Desk, Report};
+use super::{Desk, Report, disown};
 
 impl Desk {
     /// Carries out every effect that is waiting.
@@ -63,7 +63,7 @@ impl Desk {
                     round: id,
                     number: round.open.number,
                     epoch: self.setting.scribe.epoch(),
-                    keyset: state.keyset().map_or(0, |(number, _)| number),
+                    keyset: state.keyset_at(round.position).map_or(0, |(number, _)| number),
                     opened: round.open.at,
                     assembled: unix_now(),
                     trigger: round.open.trigger.clone(),
@@ -81,7 +81,8 @@ impl Desk {
             }
             Effect::AppendCommit { outcome, manifest, manifest_size } => {
                 let commit = Commit { epoch: 0, round: id, manifest, manifest_size, outcome, at: unix_now() };
-                self.append(id, Entry::Commit(commit), Event::Committed);
+                let agents = self.rounds.get(&id).map(|round| disown::stored(&round.machine));
+                self.append(id, Entry::Commit(commit, agents.unwrap_or_default()), Event::Committed);
             }
             Effect::Reread { slices } => {
                 let (store, fleet) = (self.setting.store.clone(), self.state().fleet);
@@ -130,7 +131,11 @@ impl Desk {
                     tracing::warn!(epoch, "COORD-01: another coordinator leads now");
                     Report::Deposed
                 }
-                Err(error) => {
+                Err(ScribeError::Revoked { key }) => {
+                    tracing::error!(key = key.short(), "KEY-03: this coordinator's key was revoked");
+                    Report::Revoked
+                }
+                Err(error @ (ScribeError::Disowned { .. } | ScribeError::Append(_) | ScribeError::Gone)) => {
                     let reason = causes(&error);
                     tracing::warn!(reason, "the log took no record; trying again");
                     Report::Event(id, Box::new(Event::StageFailed { reason }))

@@ -4,6 +4,7 @@
 //! Nothing here waits for the share or the bus, so that no slow part holds up another round.
 
 mod carry;
+mod disown;
 mod requests;
 mod talk;
 
@@ -61,6 +62,7 @@ enum Report {
     /// The manifest of a round that is committed and was never read again.
     Unverified(Box<Manifest>),
     Deposed,
+    Revoked,
 }
 
 /// One round at the desk.
@@ -75,6 +77,8 @@ pub(crate) struct Round {
     opened_job: Option<Job>,
     hellos: HashMap<ServiceName, (KeyId, Hello, Reply)>,
     notices: HashMap<ServiceName, Reply>,
+    /// The agent that each service had when it was last looked.
+    agents: BTreeMap<ServiceName, KeyId>,
     retries: Vec<ServiceName>,
     finished: bool,
 }
@@ -103,6 +107,8 @@ pub(crate) struct Desk {
 pub(crate) enum Left {
     /// Somebody else leads.
     Deposed,
+    /// This coordinator's key counts no longer.
+    Revoked,
     /// It was told to stop.
     Stopped,
 }
@@ -148,6 +154,7 @@ pub(crate) async fn work(
                 }
                 Some(Report::Unverified(manifest)) => desk.verify(*manifest),
                 Some(Report::Deposed) | None => return Left::Deposed,
+                Some(Report::Revoked) => return Left::Revoked,
             },
             () = tokio::time::sleep(wait) => {
                 let now = desk.now();
@@ -168,6 +175,10 @@ pub(crate) async fn work(
                     tracing::warn!(epoch, "COORD-01: another coordinator leads now");
                     return Left::Deposed;
                 }
+                if !desk.state().is_coordinator(&desk.setting.signer.key_id()) {
+                    return Left::Revoked;
+                }
+                desk.disown();
             }
             changed = stop.changed() => if changed.is_err() || *stop.borrow() { return Left::Stopped },
         }
@@ -200,7 +211,9 @@ impl Desk {
 
     fn begin(&mut self, open: Open, position: u64, start: Start) {
         let state = self.state();
-        let services: Vec<_> = state.services().into_iter().filter(|s| open.scope.contains(s)).collect();
+        // Who was revoked since the round began is expected and absent, not forgotten.
+        let agents = disown::expected(&state, &open, position);
+        let services: Vec<_> = agents.keys().cloned().collect();
         let seed = u64::from_be_bytes(random(&mut OsEntropy));
         // Each new leader restarts the deadline, at most twice in full; from then on each has half of the one before.
         let leaders = self.setting.scribe.epoch().saturating_sub(open.epoch);
@@ -208,7 +221,12 @@ impl Desk {
         let deadline = Duration::from_millis(open.deadline_millis >> halvings).max(Duration::from_secs(1));
         let policy = Policy { deadline, ..self.setting.policy };
         let machine = Machine::start(start, services, policy, seed, self.now());
+        let id = open.round;
         self.seat(machine, open, position);
+        if let Some(round) = self.rounds.get_mut(&id) {
+            round.agents = agents;
+        }
+        self.disown();
     }
 
     fn seat(&mut self, machine: Machine, open: Open, position: u64) {
@@ -225,6 +243,7 @@ impl Desk {
             opened_job: None,
             hellos: HashMap::new(),
             notices: HashMap::new(),
+            agents: BTreeMap::new(),
             retries: Vec::new(),
             finished: false,
         };

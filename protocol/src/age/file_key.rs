@@ -4,12 +4,12 @@
 
 use std::fmt;
 
-use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, Zeroizing};
 
+use crate::crypto::derive;
 use crate::entropy::{Entropy, random};
 
 /// Length of a file key (age specification, "File key").
@@ -39,7 +39,7 @@ impl FileKey {
 
     /// HMAC-SHA-256 over the header up to and including `---` (specification, "Header MAC").
     pub(super) fn header_mac(&self, maced: &[u8]) -> Hmac<Sha256> {
-        let key = derive(&[], &self.0, b"header");
+        let key = derive::<32>(Some(&[]), &self.0, b"header");
         let mut mac = Hmac::<Sha256>::new_from_slice(key.as_slice()).expect("HMAC takes a key of any length");
         mac.update(maced);
         mac
@@ -47,7 +47,7 @@ impl FileKey {
 
     /// The key of the payload's chunks (specification, "Payload").
     pub(super) fn payload_key(&self, nonce: &[u8]) -> Zeroizing<[u8; 32]> {
-        derive(nonce, &self.0, b"payload")
+        derive(Some(nonce), &self.0, b"payload")
     }
 }
 
@@ -69,15 +69,6 @@ impl fmt::Debug for FileKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("FileKey(redacted)")
     }
-}
-
-/// 32 bytes of HKDF-SHA-256 (RFC 5869), the only derivation that age uses.
-pub(super) fn derive(salt: &[u8], secret: &[u8], info: &[u8]) -> Zeroizing<[u8; 32]> {
-    let mut key = Zeroizing::new([0; 32]);
-    Hkdf::<Sha256>::new(Some(salt), secret)
-        .expand(info, key.as_mut_slice())
-        .expect("32 bytes are within the limit of HKDF-SHA-256");
-    key
 }
 
 #[cfg(test)]

@@ -9,7 +9,8 @@ use super::file_key::FileKey;
 use super::keys::{Identity, Recipient};
 use super::open::OpenError;
 use super::stanza::{Stanza, base64, parse_arguments, parse_body_line, unbase64};
-use super::x25519::{self, LowOrder, Wrapped};
+use super::x25519::{self, Wrapped};
+use crate::crypto::LowOrder;
 use crate::entropy::Entropy;
 
 /// The longest header that is read or written.

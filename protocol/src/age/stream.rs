@@ -3,10 +3,8 @@
 //! Every chunk is sealed under its number and whether it is the last, so chunks can be neither moved, dropped nor
 //! appended. Works in place, in buffers of the caller.
 
-use chacha20poly1305::aead::AeadInOut;
-use chacha20poly1305::{ChaCha20Poly1305, Key, KeyInit, Nonce, Tag};
-
 use super::file_key::FileKey;
+use crate::crypto::Cipher;
 
 /// Plain bytes of every chunk but the last.
 pub const CHUNK_BYTES: usize = 64 * 1024;
@@ -72,24 +70,19 @@ pub const fn plain_bytes(header_bytes: usize, sealed_bytes: usize) -> Option<usi
 /// Opening single chunks proves each of them, not that the file is whole: only its last chunk does that.
 #[derive(Clone)]
 pub struct PayloadKey {
-    cipher: ChaCha20Poly1305,
+    cipher: Cipher,
 }
 
 impl PayloadKey {
     /// The key of the payload that starts with `nonce`.
     #[must_use]
     pub fn derive(key: &FileKey, nonce: &[u8; NONCE_BYTES]) -> Self {
-        let key = key.payload_key(nonce);
-        let key: &Key = (&*key).into();
-        Self { cipher: ChaCha20Poly1305::new(key) }
+        Self { cipher: Cipher::new(&key.payload_key(nonce)) }
     }
 
     /// Seals one chunk in place, and gives its tag, which follows it. Never seal two chunks of one number.
     pub(super) fn seal_chunk(&self, chunk: u64, last: bool, plain: &mut [u8]) -> [u8; TAG_BYTES] {
-        self.cipher
-            .encrypt_inout_detached(&chunk_nonce(chunk, last), &[], plain.into())
-            .expect("a chunk is within the limit of ChaCha20-Poly1305")
-            .into()
+        self.cipher.seal(&chunk_nonce(chunk, last), plain)
     }
 
     /// Appends the plain text of one sealed chunk to `plain`; on an error `plain` stays as it was.
@@ -116,12 +109,7 @@ impl PayloadKey {
         }
         let start = plain.len();
         plain.extend_from_slice(body);
-        let opened = self.cipher.decrypt_inout_detached(
-            &chunk_nonce(chunk, last),
-            &[],
-            (&mut plain[start..]).into(),
-            &Tag::from(*tag),
-        );
+        let opened = self.cipher.open(&chunk_nonce(chunk, last), &mut plain[start..], tag);
         opened.map_err(|_| {
             plain.truncate(start);
             damaged(PayloadFault::Damaged)
@@ -130,11 +118,11 @@ impl PayloadKey {
 }
 
 /// 11 bytes of the chunk's number, big-endian, and 1 for the last chunk, else 0.
-fn chunk_nonce(chunk: u64, last: bool) -> Nonce {
+fn chunk_nonce(chunk: u64, last: bool) -> [u8; 12] {
     let mut nonce = [0; 12];
     nonce[3..11].copy_from_slice(&chunk.to_be_bytes());
     nonce[11] = u8::from(last);
-    nonce.into()
+    nonce
 }
 
 #[cfg(test)]

@@ -2,14 +2,13 @@
 //!
 //! It never uses a shared secret of all zeroes, which a point of low order would force.
 
-use chacha20poly1305::aead::AeadInOut;
-use chacha20poly1305::{ChaCha20Poly1305, Key, KeyInit, Nonce, Tag};
 use x25519_dalek::{PublicKey, SharedSecret, StaticSecret};
 use zeroize::Zeroizing;
 
-use super::file_key::{FILE_KEY_BYTES, FileKey, derive};
+use super::file_key::{FILE_KEY_BYTES, FileKey};
 use super::keys::{Identity, Recipient};
 use super::stanza::{Stanza, base64, unbase64};
+use crate::crypto::{Cipher, LowOrder, TAG_BYTES, agree, derive};
 use crate::entropy::{Entropy, random};
 
 /// The kind of the stanza.
@@ -19,16 +18,15 @@ pub(super) const STANZA_BYTES: usize = "-> X25519 ".len() + 43 + 1 + 43 + 1;
 
 const INFO: &[u8] = b"age-encryption.org/v1/X25519";
 
-/// The shared secret would be all zeroes: the point is of low order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct LowOrder;
+/// The nonce of the one text that a key wraps.
+const NONCE: [u8; 12] = [0; 12];
 
 /// A well-formed stanza of this kind.
 #[derive(Debug, Clone)]
 pub(super) struct Wrapped {
     share: [u8; 32],
     sealed_key: [u8; FILE_KEY_BYTES],
-    tag: Tag,
+    tag: [u8; TAG_BYTES],
 }
 
 /// Wraps `key` for `recipient` under a fresh ephemeral key.
@@ -39,12 +37,9 @@ pub(super) fn wrap(
 ) -> Result<Stanza, LowOrder> {
     let ephemeral = StaticSecret::from(*Zeroizing::new(random::<32>(entropy)));
     let share = PublicKey::from(&ephemeral).to_bytes();
-    let shared = ephemeral.diffie_hellman(&PublicKey::from(*recipient.as_bytes()));
-    let cipher = wrap_cipher(&shared, &share, recipient)?;
+    let cipher = wrap_cipher(&agree(&ephemeral, recipient.as_bytes())?, &share, recipient);
     let mut sealed_key = *key.expose();
-    let tag = cipher
-        .encrypt_inout_detached(&Nonce::default(), &[], sealed_key.as_mut_slice().into())
-        .expect("16 bytes are within the limit of ChaCha20-Poly1305");
+    let tag = cipher.seal(&NONCE, &mut sealed_key);
     let body = [sealed_key.as_slice(), tag.as_slice()].concat();
     Ok(Stanza { kind: KIND.to_owned(), args: vec![base64(&share)], body })
 }
@@ -55,39 +50,30 @@ impl Wrapped {
         let [share] = stanza.args.as_slice() else { return None };
         let share = unbase64(share.as_bytes())?.try_into().ok()?;
         let (sealed_key, tag) = stanza.body.split_first_chunk::<FILE_KEY_BYTES>()?;
-        Some(Self { share, sealed_key: *sealed_key, tag: Tag::try_from(tag).ok()? })
+        Some(Self { share, sealed_key: *sealed_key, tag: tag.try_into().ok()? })
     }
 
     /// The file key, when the stanza is for this identity.
     pub(super) fn unwrap(&self, identity: &Identity) -> Result<Option<FileKey>, LowOrder> {
-        let shared = identity.secret().diffie_hellman(&PublicKey::from(self.share));
-        let cipher = wrap_cipher(&shared, &self.share, &identity.recipient())?;
+        let shared = agree(identity.secret(), &self.share)?;
+        let cipher = wrap_cipher(&shared, &self.share, &identity.recipient());
         let mut key = Zeroizing::new(self.sealed_key);
-        let opened =
-            cipher.decrypt_inout_detached(&Nonce::default(), &[], key.as_mut_slice().into(), &self.tag);
+        let opened = cipher.open(&NONCE, key.as_mut_slice(), &self.tag);
         Ok(opened.is_ok().then(|| FileKey::from_bytes(&key)))
     }
 }
 
-fn wrap_cipher(
-    shared: &SharedSecret,
-    share: &[u8; 32],
-    recipient: &Recipient,
-) -> Result<ChaCha20Poly1305, LowOrder> {
-    if !shared.was_contributory() {
-        return Err(LowOrder);
-    }
+fn wrap_cipher(shared: &SharedSecret, share: &[u8; 32], recipient: &Recipient) -> Cipher {
     let salt = [share.as_slice(), recipient.as_bytes()].concat();
-    let key = derive(&salt, shared.as_bytes(), INFO);
-    let key: &Key = (&*key).into();
-    Ok(ChaCha20Poly1305::new(key))
+    Cipher::new(&derive(Some(&salt), shared.as_bytes(), INFO))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{LowOrder, STANZA_BYTES, Wrapped, wrap};
+    use super::{STANZA_BYTES, Wrapped, wrap};
     use crate::age::seeded::Seeded;
     use crate::age::{FileKey, Identity, Recipient};
+    use crate::crypto::LowOrder;
 
     #[test]
     fn only_the_right_identity_unwraps() {

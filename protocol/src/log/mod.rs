@@ -25,7 +25,7 @@ pub use body::{
 };
 pub use member::{Change, Member, Role};
 pub use record::{
-    GENESIS_HEAD, Head, MAX_RECORD_LEN, Record, RecordError, Statement, parse, seal, seal_statement,
+    GENESIS_HEAD, Head, MAX_RECORD_LEN, Record, RecordError, Seen, Statement, parse, seal, seal_statement,
     seal_with_statement,
 };
 pub use replay::{Effect, ReplayError};

@@ -24,6 +24,23 @@ pub struct Head {
     pub hash: ObjectId,
 }
 
+/// What a reader remembers of a log that it has read: only a later decision of the root lets it accept less.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    /// The last valid record.
+    pub head: Head,
+    /// How many `adopt` statements were in effect. A log in which more are has been accepted anew by the root since.
+    pub adopts: u64,
+}
+
+impl Seen {
+    /// A head that no `adopt` supersedes: whoever names it wants that very history.
+    #[must_use]
+    pub fn exactly(head: Head) -> Self {
+        Self { head, adopts: u64::MAX }
+    }
+}
+
 /// What genesis names as the record before it.
 pub const GENESIS_HEAD: Head = Head { number: 0, hash: ObjectId::from_bytes([0; 32]) };
 

@@ -82,7 +82,7 @@ impl State {
             Ok(record) => record,
             Err(why) => {
                 // A slot below may have been void before as well; if it was not, the next record names another head.
-                if let Some(seen) = self.pin.head.filter(|seen| number == seen.number) {
+                if let Some(seen) = self.expected().filter(|seen| number == seen.number) {
                     return Err(ReplayError::WentBack { number, seen });
                 }
                 self.void.push(number);
@@ -105,7 +105,7 @@ impl State {
 
     /// A record at the position that was seen before must be the one that was seen.
     fn remembered(&self, record: &Record) -> Result<(), ReplayError> {
-        match self.pin.head {
+        match self.expected() {
             Some(seen) if seen.number == record.number && seen.hash != record.hash => {
                 Err(ReplayError::WentBack { number: record.number, seen })
             }
@@ -361,6 +361,7 @@ impl State {
         }
         self.said(&statement);
         self.share = Some(statement.body.share);
+        self.adopts += 1;
         Ok(())
     }
 

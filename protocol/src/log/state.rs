@@ -6,7 +6,7 @@ use crate::age::Recipient;
 use crate::ids::{FleetId, FleetName, KeyId, Nonce, ObjectId, RoundId, ServiceName};
 use crate::log::body::{Commit, Config, End, Keyset, Open, Outcome, Prune, Sweep, Verified};
 use crate::log::member::{Member, Role};
-use crate::log::record::{GENESIS_HEAD, Head};
+use crate::log::record::{GENESIS_HEAD, Head, Seen};
 
 /// Most rounds that may be open at once.
 pub const MAX_OPEN_ROUNDS: usize = 8;
@@ -18,8 +18,9 @@ pub struct Pin {
     pub root: Option<KeyId>,
     /// The fleet id.
     pub fleet: Option<FleetId>,
-    /// The highest head seen before; nothing at or below it may be void or gone.
-    pub head: Option<Head>,
+    /// The highest head seen before; nothing at or below it may be void or gone, unless the root adopted another head
+    /// since.
+    pub head: Option<Seen>,
 }
 
 /// A member and the log numbers between which it counts.
@@ -134,6 +135,8 @@ pub struct State {
     pub root: Option<KeyId>,
     /// The share's name.
     pub share: Option<Nonce>,
+    /// How many `adopt` statements are in effect.
+    pub adopts: u64,
     /// Keysets by log number.
     pub keysets: BTreeMap<u64, Keyset>,
     /// Everyone who ever was a member.
@@ -170,6 +173,7 @@ impl State {
             name: None,
             root: None,
             share: None,
+            adopts: 0,
             keysets: BTreeMap::new(),
             members: BTreeMap::new(),
             config: None,
@@ -182,6 +186,23 @@ impl State {
             void: Vec::new(),
             without_effect: Vec::new(),
         }
+    }
+
+    /// What to remember of this log.
+    #[must_use]
+    pub fn seen(&self) -> Seen {
+        Seen { head: self.head, adopts: self.adopts }
+    }
+
+    /// Whether the root has adopted a head of this log after `seen` was remembered. Then that head need not be in it.
+    #[must_use]
+    pub fn supersedes(&self, seen: &Seen) -> bool {
+        self.adopts > seen.adopts
+    }
+
+    /// The remembered head, while this log must still hold it.
+    pub(super) fn expected(&self) -> Option<Head> {
+        self.pin.head.filter(|seen| !self.supersedes(seen)).map(|seen| seen.head)
     }
 
     /// The role of a key that counts now.
@@ -220,6 +241,13 @@ impl State {
     #[must_use]
     pub fn keyset(&self) -> Option<(u64, &Keyset)> {
         self.keysets.last_key_value().map(|(number, keyset)| (*number, keyset))
+    }
+
+    /// The keyset that was in force at a log position: what a round that was opened there is sealed to, whatever comes
+    /// while it runs.
+    #[must_use]
+    pub fn keyset_at(&self, position: u64) -> Option<(u64, &Keyset)> {
+        self.keysets.range(..=position).next_back().map(|(number, keyset)| (*number, keyset))
     }
 
     /// The recipients of the keyset in force.

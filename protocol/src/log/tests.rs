@@ -8,7 +8,7 @@ use crate::log::fixture::{
 };
 use crate::log::{
     Adopt, Audit, Body, Change, Config, Effect, GENESIS_HEAD, Head, Hold, Keyset, Outcome, Pin, Prune,
-    Pruned, ReplayError, Role, Roster, RoundPhase, Scope, State, Sweep, parse, seal, seal_statement,
+    Pruned, ReplayError, Role, Roster, RoundPhase, Scope, Seen, State, Sweep, parse, seal, seal_statement,
 };
 use crate::round::{Admission, Overlap, admit};
 use crate::seeds::{Rng, each_seed};
@@ -16,6 +16,11 @@ use crate::{ids::FleetId, wire};
 
 fn roster(fleet: &Fleet, changes: Vec<Change>) -> Roster {
     Roster { previous: fleet.last::<Roster>(), changes }
+}
+
+/// A head that was remembered when no `adopt` was in effect.
+fn seen(number: u64, hash: ObjectId) -> Seen {
+    Seen { head: Head { number, hash }, adopts: 0 }
 }
 
 /// A record of a kind and version that this program has no type for.
@@ -36,7 +41,7 @@ fn future(fleet: &Fleet, who: u8, kind: &str, critical: bool) -> Vec<u8> {
 fn genesis_is_pinned_by_root_and_fleet() {
     let other_root = Pin { root: Some(key(STRANGER)), ..Pin::default() };
     let other_fleet = Pin { fleet: Some(FleetId::from_bytes([9; 32])), ..Pin::default() };
-    let other_head = Pin { head: Some(Head { number: 0, hash: ObjectId::of(b"x") }), ..Pin::default() };
+    let other_head = Pin { head: Some(seen(0, ObjectId::of(b"x"))), ..Pin::default() };
     for pin in [other_root, other_fleet, other_head] {
         let mut state = State::new(pin);
         state.replay(&genesis_record()).expect_err("another pin");
@@ -76,19 +81,19 @@ fn nothing_at_or_below_a_remembered_head_is_void_or_another() {
     let mut fleet = Fleet::found();
     fleet.void(b"torn".to_vec(), "no signed record");
     fleet.says(FIRST, &open(1, 1, 1, &["dns"]));
-    let pin = |number: u64, hash| Pin { head: Some(Head { number, hash }), ..Pin::default() };
-    let seen = fleet.state.head;
+    let pin = |number: u64, hash| Pin { head: Some(seen(number, hash)), ..Pin::default() };
+    let head = fleet.state.head;
     // Slot 5 was torn when record 6 was seen, so a reader that remembers record 6 can read the log again.
-    assert_eq!((seen.number, fleet.read(pin(6, seen.hash)).map(|s| s.head)), (6, Ok(seen)));
+    assert_eq!((head.number, fleet.read(pin(6, head.hash)).map(|s| s.head)), (6, Ok(head)));
     let another = fleet.read(pin(6, ObjectId::of(b"another")));
     assert!(matches!(another, Err(ReplayError::WentBack { number: 6, .. })), "{another:?}");
     let whole = fleet.slots.clone();
     fleet.slots[6] = b"gone".to_vec();
-    assert!(matches!(fleet.read(pin(6, seen.hash)), Err(ReplayError::WentBack { number: 6, .. })));
+    assert!(matches!(fleet.read(pin(6, head.hash)), Err(ReplayError::WentBack { number: 6, .. })));
     // What was a record and is void now breaks the chain to the remembered head.
     fleet.slots = whole;
     fleet.slots[4] = b"gone".to_vec();
-    assert!(matches!(fleet.read(pin(6, seen.hash)), Err(ReplayError::Fork { number: 6, .. })));
+    assert!(matches!(fleet.read(pin(6, head.hash)), Err(ReplayError::Fork { number: 6, .. })));
 }
 
 #[test]
@@ -363,6 +368,95 @@ fn root_adopts_a_copy_and_nobody_else_does() {
     fleet.states_in_vain(FIRST, ROOT, &stale, "another head");
     fleet.states(OPERATOR, ROOT, &adopt(&fleet));
     assert_eq!(fleet.state.share, Some(share));
+}
+
+#[test]
+fn only_a_later_adopt_of_the_root_lets_a_reader_accept_less() {
+    let mut fleet = Fleet::found();
+    let adopt = |fleet: &Fleet, share: u8| Adopt {
+        previous: fleet.last::<Adopt>(),
+        share: Nonce::from_bytes([share; 16]),
+        head: fleet.state.head,
+    };
+    // An adopt that the reader has seen: it must not open the door a second time.
+    fleet.states(OPERATOR, ROOT, &adopt(&fleet, 1));
+    let kept = fleet.clone();
+    fleet.says(FIRST, &open(1, 1, 1, &["dns"]));
+    fleet.says(FIRST, &commit(1, 1));
+    let remembered = Pin { head: Some(fleet.state.seen()), ..Pin::default() };
+    assert_eq!(remembered.head.map(|seen| seen.adopts), Some(1));
+    let went_back =
+        |fleet: &Fleet| matches!(fleet.read(remembered), Err(ReplayError::WentBack { number: 7, .. }));
+
+    // The share is put back and goes on without the root.
+    let mut other = kept.clone();
+    other.states_in_vain(FIRST, ADMIN, &adopt(&other, 2), "not the root key");
+    other.says(FIRST, &open(1, 2, 1, &["dns"]));
+    assert!(went_back(&other), "{:?}", other.read(remembered));
+
+    // The root adopts it: whatever follows is accepted.
+    let mut other = kept;
+    other.states(OPERATOR, ROOT, &adopt(&other, 3));
+    other.says(FIRST, &open(1, 2, 1, &["dns"]));
+    other.says(FIRST, &commit(1, 2));
+    let state = other.read(remembered).expect("adopted");
+    assert!(state.supersedes(&remembered.head.expect("remembered")));
+    assert_eq!(state.seen(), Seen { head: other.state.head, adopts: 2 });
+    // Nobody adopts away a head that is asked for by name.
+    let exactly = Pin { head: Some(Seen::exactly(fleet.state.head)), ..Pin::default() };
+    assert!(matches!(other.read(exactly), Err(ReplayError::WentBack { .. })));
+    fleet.read(exactly).expect("it is that history");
+}
+
+/// Who may say what: every role against every kind that needs no epoch.
+#[test]
+fn each_role_may_say_what_it_may_and_nothing_else() {
+    let mut fleet = Fleet::found();
+    fleet.says(FIRST, &open(1, 1, 1, &["dns"]));
+    let may = |who: u8| -> Vec<&'static str> {
+        let mut kinds = Vec::new();
+        let mut tries = |kind, applies: &dyn Fn(&mut Fleet) -> Result<Effect, ReplayError>| {
+            if applies(&mut fleet.clone()) == Ok(Effect::Applied) {
+                kinds.push(kind);
+            }
+        };
+        tries("keyset", &|fleet| {
+            let keyset = Keyset { previous: fleet.last::<Keyset>(), keys: vec![recovery_key(2)] };
+            fleet.take(fleet.carry::<Keyset>(FIRST, seal_statement(&signer(who), &fleet_id(), &keyset)))
+        });
+        tries("roster", &|fleet| {
+            let roster = roster(fleet, vec![Change::Revoke(key(DNS))]);
+            fleet.take(fleet.carry::<Roster>(FIRST, seal_statement(&signer(who), &fleet_id(), &roster)))
+        });
+        tries("config", &|fleet| {
+            let config = Config { previous: fleet.last::<Config>(), clear: [].into(), sealed: None };
+            fleet.take(fleet.carry::<Config>(FIRST, seal_statement(&signer(who), &fleet_id(), &config)))
+        });
+        tries("hold", &|fleet| {
+            let hold = Hold { previous: fleet.last::<Hold>(), round: round(1), keep: true };
+            fleet.take(fleet.carry::<Hold>(FIRST, seal_statement(&signer(who), &fleet_id(), &hold)))
+        });
+        tries("adopt", &|fleet| {
+            let share = Nonce::from_bytes([9; 16]);
+            let adopt = Adopt { previous: fleet.last::<Adopt>(), share, head: fleet.state.head };
+            fleet.take(fleet.carry::<Adopt>(FIRST, seal_statement(&signer(who), &fleet_id(), &adopt)))
+        });
+        tries("epoch", &|fleet| fleet.take(fleet.record(who, &epoch(2))));
+        tries("append", &|fleet| {
+            let note = Audit { who: key(who), what: "note".to_owned(), at: genesis().created };
+            fleet.take(fleet.record(who, &note))
+        });
+        kinds
+    };
+    assert_eq!(may(ROOT), ["keyset", "roster", "config", "hold", "adopt", "append"]);
+    assert_eq!(may(ADMIN), ["config", "hold", "append"]);
+    assert_eq!(may(OPERATOR), ["hold", "append"]);
+    assert_eq!(may(FIRST), ["epoch", "append"]);
+    assert_eq!(may(PRUNER), ["append"]);
+    assert_eq!(may(ENROLLER), ["append"]);
+    for nobody in [VIEWER, DNS, STRANGER] {
+        assert!(may(nobody).is_empty(), "{:?}", may(nobody));
+    }
 }
 
 /// A coordinator in the race: what it has read, and what it has sealed and not yet tried to create.

@@ -106,6 +106,14 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// The agent that the service had counts no longer, by a record of the log: it was revoked, or another has taken its
+    /// place. What it gave to this round does not count either, unless the round is committed already.
+    Disowned {
+        /// Whose.
+        service: ServiceName,
+        /// Why; permanent when the service has no agent now.
+        failure: Failure,
+    },
     /// An operator cancels.
     Cancel {
         /// Why.

@@ -156,6 +156,7 @@ impl Machine {
                     self.timers.arm(Deadline::Stage, now.after(wait));
                 }
             }
+            Event::Disowned { service, failure } => self.disowned(&service, failure, now),
             Event::Cancel { reason } => {
                 if matches!(self.phase, Phase::Opening | Phase::Capturing | Phase::Writing) {
                     self.enter(Phase::Ending { outcome: Outcome::Cancelled, reason });
@@ -213,9 +214,10 @@ impl Machine {
     fn begin(&mut self, now: Time) {
         self.enter(Phase::Capturing);
         let due = now.after(self.policy.recruit);
-        let services: Vec<_> = self.members.keys().cloned().collect();
-        for service in services {
-            self.timers.arm(Deadline::Recruit(service), due);
+        for (service, member) in &self.members {
+            if !member.phase.is_settled() {
+                self.timers.arm(Deadline::Recruit(service.clone()), due);
+            }
         }
         self.settle();
     }
@@ -378,6 +380,32 @@ impl Machine {
         }
     }
 
+    fn disowned(&mut self, service: &ServiceName, failure: Failure, now: Time) {
+        let Some(member) = self.members.get_mut(service) else { return };
+        let stored = matches!(member.phase, MemberPhase::Stored(_));
+        if matches!(member.phase, MemberPhase::Absent(_)) {
+            return;
+        }
+        match self.phase {
+            Phase::Opening if !failure.permanent => {}
+            Phase::Opening | Phase::Capturing => {
+                self.unsettled += usize::from(stored);
+                self.retry_or_give_up(service, failure, now);
+            }
+            // Its slice is in the manifest that was to be committed: there must be another one without it.
+            Phase::Writing | Phase::Committing { .. } if stored => {
+                member.phase = MemberPhase::Absent(failure);
+                self.conclude();
+            }
+            Phase::Writing
+            | Phase::Committing { .. }
+            | Phase::Verifying { .. }
+            | Phase::Confirming { .. }
+            | Phase::Ending { .. }
+            | Phase::Ended { .. } => {}
+        }
+    }
+
     fn retry_or_give_up(&mut self, service: &ServiceName, failure: Failure, now: Time) {
         self.timers.disarm_service(service);
         let random = self.next_random();
@@ -404,9 +432,13 @@ impl Machine {
 
     /// Goes on to the manifest once nothing more is expected of anyone.
     fn settle(&mut self) {
-        if self.phase != Phase::Capturing || self.unsettled > 0 {
-            return;
+        if self.phase == Phase::Capturing && self.unsettled == 0 {
+            self.conclude();
         }
+    }
+
+    /// Goes on with what there is: to a manifest of it, or to the end where there is nothing.
+    fn conclude(&mut self) {
         let mut failures = self.members.iter().filter_map(|(service, m)| match &m.phase {
             MemberPhase::Absent(failure) => Some(format!("{service}: {} {}", failure.code, failure.reason)),
             MemberPhase::Waiting

@@ -401,3 +401,74 @@ fn a_resumed_round_takes_what_it_finds() {
     let damage = Event::RereadFailed { reason: "a pack is damaged".to_owned() };
     assert_eq!(committed.on(damage), [Effect::Publish, Effect::Finished]);
 }
+
+fn disowned(permanent: bool) -> Failure {
+    Failure { code: Code::Key03, reason: "its agent was revoked by log record 9".to_owned(), permanent }
+}
+
+fn absent(name: &str, attempts: u32) -> Absentee {
+    let Failure { code, reason, .. } = disowned(true);
+    Absentee { service: service(name), attempts, code, reason }
+}
+
+#[test]
+fn what_a_revoked_agent_gave_does_not_count() {
+    let (outcome, slices) = (Outcome::Partial, vec![slice("web", 2)]);
+    let partial = Effect::WriteManifest { outcome, slices, absent: vec![absent("dns", 1)] };
+    let gone = || Event::Disowned { service: service("dns"), failure: disowned(true) };
+
+    // At work, and with its slice stored already while another is still waited for.
+    for stored in [false, true] {
+        let mut round = Bench::capturing(&["dns", "web"]);
+        if stored {
+            assert_eq!(round.settles("dns", 1), []);
+        } else {
+            assert_eq!(round.hello("dns", 1), [welcome("dns", Some(1))]);
+        }
+        assert_eq!(round.on(gone()), []);
+        assert_eq!(round.on(gone()), [], "twice is once");
+        assert_eq!(round.settles("web", 2), std::slice::from_ref(&partial));
+    }
+
+    // The manifest with its slice is being written, or committed.
+    for committing in [false, true] {
+        let mut round = Bench::capturing(&["dns", "web"]);
+        assert_eq!(round.settles("dns", 1), []);
+        assert_eq!(round.settles("web", 2).len(), 1);
+        if committing {
+            let written = Event::ManifestWritten { manifest: receipt(9), manifest_size: 500 };
+            assert_eq!(round.on(written).len(), 1);
+        }
+        assert_eq!(round.on(gone()), std::slice::from_ref(&partial));
+    }
+
+    // Committed: it counts by the position of the commit.
+    let mut round = Bench::capturing(&["dns"]);
+    assert_eq!(round.settles("dns", 1).len(), 1);
+    assert_eq!(round.on(Event::ManifestWritten { manifest: receipt(9), manifest_size: 500 }).len(), 1);
+    assert_eq!(round.on(Event::Committed).len(), 2);
+    assert_eq!(round.on(gone()), []);
+    assert_eq!(*round.machine.phase(), Phase::Verifying { outcome: Outcome::Complete });
+
+    // Before the round's record is in the log; and nobody else is there.
+    let mut round = Bench::new(Start::Fresh, &["dns"]);
+    assert_eq!(round.effects(), [Effect::AppendOpen]);
+    assert_eq!(round.on(gone()), []);
+    let reason = "dns: KEY-03 its agent was revoked by log record 9".to_owned();
+    let end = Effect::AppendEnd { outcome: Outcome::Failed, reason };
+    assert_eq!(round.on(Event::Opened), [Effect::Publish, end]);
+    assert_eq!(round.on(Event::EndAppended), [Effect::Publish, Effect::Finished]);
+    assert_eq!(round.machine.poll_timeout(), None);
+}
+
+#[test]
+fn a_new_agent_of_the_service_is_asked_in_the_same_round() {
+    let mut round = Bench::capturing(&["dns"]);
+    assert_eq!(round.hello("dns", 1), [welcome("dns", Some(1))]);
+    let replaced = Event::Disowned { service: service("dns"), failure: disowned(false) };
+    assert_eq!(round.on(replaced), []);
+    assert_eq!(round.wait(), (Deadline::Backoff(service("dns")), vec![retry("dns", 2)]));
+    assert_eq!(round.hello("dns", 2), [welcome("dns", Some(2))]);
+    assert_eq!(round.stored("dns", 2, 1), [check("dns", 1, 2)]);
+    assert_eq!(round.checked("dns", 1, Ok(())).len(), 2);
+}

@@ -1,10 +1,15 @@
 //! The highest log head that this machine has seen, in a small file of its own: a share that goes back is noticed.
+//!
+//! ```text
+//! <number>:<hash>\n
+//! adopts <how many adopt statements were in effect>\n        absent: 0
+//! ```
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use muster_protocol::ids::ObjectId;
-use muster_protocol::log::Head;
+use muster_protocol::log::{Head, Seen};
 
 /// Why the memory cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -47,14 +52,14 @@ impl HeadMemory {
         Self { path: path.to_owned() }
     }
 
-    /// The head that was remembered, if any.
+    /// What was remembered, if anything.
     ///
     /// # Errors
     /// When the file is there and cannot be read or understood.
-    pub fn recall(&self) -> Result<Option<Head>, MemoryError> {
+    pub fn recall(&self) -> Result<Option<Seen>, MemoryError> {
         match std::fs::read_to_string(&self.path) {
-            Ok(text) => match parse_head(&text) {
-                Some(head) => Ok(Some(head)),
+            Ok(text) => match parse(&text) {
+                Some(seen) => Ok(Some(seen)),
                 None => Err(MemoryError::Text { path: self.path.clone() }),
             },
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
@@ -62,18 +67,36 @@ impl HeadMemory {
         }
     }
 
-    /// Remembers `head`, whole or not at all.
+    /// Remembers `seen`, whole or not at all.
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn remember(&self, head: &Head) -> Result<(), MemoryError> {
+    pub fn remember(&self, seen: &Seen) -> Result<(), MemoryError> {
         let write = || -> std::io::Result<()> {
             let temporary = self.path.with_extension("tmp");
             let mut file = std::fs::File::create(&temporary)?;
-            writeln!(file, "{head}")?;
+            file.write_all(print(seen).as_bytes())?;
             file.sync_all()?;
             std::fs::rename(&temporary, &self.path)
         };
         write().map_err(|source| MemoryError::Io { path: self.path.clone(), doing: "written", source })
     }
+}
+
+/// The text of a memory, for a file that is made together with others.
+#[must_use]
+pub fn print(seen: &Seen) -> String {
+    match seen.adopts {
+        0 => format!("{}\n", seen.head),
+        adopts => format!("{}\nadopts {adopts}\n", seen.head),
+    }
+}
+
+fn parse(text: &str) -> Option<Seen> {
+    let (head, rest) = text.trim_end().split_once('\n').unwrap_or((text, ""));
+    let adopts = match rest {
+        "" => 0,
+        line => line.strip_prefix("adopts ")?.parse().ok()?,
+    };
+    Some(Seen { head: parse_head(head)?, adopts })
 }

@@ -14,14 +14,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::StreamExt;
-use muster_protocol::log::{Effect, Head, MAX_RECORD_LEN, Pin, ReplayError, State};
+use muster_protocol::log::{Effect, Head, MAX_RECORD_LEN, Pin, ReplayError, Seen, State};
 
 use crate::layout::{ObjectPath, Prefix};
 use crate::store::{Listed, Store, StoreError};
 
 pub use append::{AppendError, found};
 pub use format::{FORMAT_VERSION, Format, FormatError};
-pub use memory::{HeadMemory, MemoryError, parse_head};
+pub use memory::{HeadMemory, MemoryError, parse_head, print as print_memory};
 
 /// Why the log could not be read to its head.
 #[derive(Debug, thiserror::Error)]
@@ -97,6 +97,26 @@ impl Log {
     /// # Errors
     /// When the share cannot be read or holds no log that `pin` allows.
     pub async fn open(store: Arc<dyn Store>, pin: Pin) -> Result<Self, LogError> {
+        match Self::open_under(Arc::clone(&store), pin).await {
+            // The root may have adopted this history behind the place where the remembered one parts from it.
+            Err(LogError::Replay(error @ ReplayError::WentBack { seen, .. })) => {
+                let log = Self::open_under(store, Pin { head: None, ..pin }).await?;
+                match pin.head {
+                    Some(remembered) if log.state.supersedes(&remembered) => {
+                        tracing::warn!(
+                            remembered = %seen,
+                            "the root has adopted this log; the head that was remembered is given up"
+                        );
+                        Ok(log)
+                    }
+                    Some(_) | None => Err(error.into()),
+                }
+            }
+            opened => opened,
+        }
+    }
+
+    async fn open_under(store: Arc<dyn Store>, pin: Pin) -> Result<Self, LogError> {
         let share = store.describe();
         let bytes = match store.get(&ObjectPath::Format, Format::MAX_LEN).await {
             Ok(bytes) => bytes,
@@ -158,8 +178,8 @@ impl Log {
             self.read_on().await?;
         }
         match self.state.pin.head {
-            Some(seen) if self.state.head.number < seen.number => {
-                Err(LogError::Shortened { head: self.state.head.number, seen: seen.number })
+            Some(seen) if self.state.head.number < seen.head.number && !self.state.supersedes(&seen) => {
+                Err(LogError::Shortened { head: self.state.head.number, seen: seen.head.number })
             }
             Some(_) | None => Ok(self.state.next.saturating_sub(before)),
         }
@@ -185,6 +205,12 @@ impl Log {
     #[must_use]
     pub fn head(&self) -> Head {
         self.state.head
+    }
+
+    /// What to remember of it.
+    #[must_use]
+    pub fn seen(&self) -> Seen {
+        self.state.seen()
     }
 
     /// The share that it lies on.

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use muster_protocol::age::Identity;
 use muster_protocol::envelope::Signer;
 use muster_protocol::ids::Nonce;
-use muster_protocol::log::{Audit, Genesis, Head, Keyset, KeysetKey, Pin, ReplayError, seal_statement};
+use muster_protocol::log::{
+    Adopt, Audit, Body, Genesis, Head, Keyset, KeysetKey, Pin, ReplayError, Seen, seal_statement,
+};
 use muster_protocol::time::UnixMillis;
 use tempfile::TempDir;
 
@@ -90,13 +92,86 @@ async fn a_log_that_went_back_is_noticed() {
     log.append(&root(), &note("a")).await.expect("appended");
     let memory = HeadMemory::at(&folder.path().join("head"));
     assert_eq!(memory.recall().expect("nothing yet"), None);
-    memory.remember(&log.head()).expect("remembered");
+    memory.remember(&log.seen()).expect("remembered");
     let seen = memory.recall().expect("recalled");
-    assert_eq!(seen, Some(log.head()));
-    assert_eq!(parse_head(&log.head().to_string()), seen);
+    assert_eq!(seen, Some(log.seen()));
+    assert_eq!(parse_head(&log.head().to_string()), Some(log.head()));
     std::fs::remove_file(slot(folder.path(), 1)).expect("removed");
     let pin = Pin { head: seen, ..Pin::default() };
     assert!(matches!(Log::open(store, pin).await, Err(LogError::Shortened { head: 0, seen: 1 })));
+}
+
+/// The root accepts the log as it stands.
+async fn adopt(log: &mut Log, signer: &Signer, share: u8) -> Result<Head, AppendError> {
+    let state = log.state();
+    let previous = state.statements.get(Adopt::KIND).copied();
+    let adopt = Adopt { previous, share: Nonce::from_bytes([share; 16]), head: state.head };
+    let statement = seal_statement(signer, &state.fleet, &adopt);
+    log.append_statement::<Adopt>(&root(), statement).await
+}
+
+#[tokio::test]
+async fn a_shortened_log_is_accepted_once_the_root_adopts_it() {
+    let (folder, store, mut log) = founded().await;
+    // This adoption is known: it opens no door.
+    adopt(&mut log, &root(), 1).await.expect("adopted");
+    let kept = log.head().number;
+    for what in ["a", "b"] {
+        log.append(&root(), &note(what)).await.expect("appended");
+    }
+    let memory = HeadMemory::at(&folder.path().join("head"));
+    memory.remember(&log.seen()).expect("remembered");
+    let pin = Pin { head: memory.recall().expect("recalled"), ..Pin::default() };
+    assert_eq!(pin.head, Some(Seen { head: log.head(), adopts: 1 }));
+    for number in kept + 1..=log.head().number {
+        std::fs::remove_file(slot(folder.path(), number)).expect("removed");
+    }
+    let reading = Log::open(store.clone(), pin).await;
+    assert!(matches!(reading, Err(LogError::Shortened { head: 1, seen: 3 })), "{reading:?}");
+
+    let mut short = Log::open(store.clone(), Pin::default()).await.expect("nothing is remembered");
+    let stranger = Signer::from_seed(&[7; 32]);
+    let forged = adopt(&mut short, &stranger, 2).await;
+    assert!(matches!(forged, Err(AppendError::Refused { .. })), "{forged:?}");
+    // Also where somebody writes such a record all the same, and goes on past the remembered head.
+    let mut state = short.state().clone();
+    let statement = seal_statement(
+        &stranger,
+        &state.fleet,
+        &Adopt {
+            previous: state.statements.get(Adopt::KIND).copied(),
+            share: Nonce::from_bytes([2; 16]),
+            head: state.head,
+        },
+    );
+    let forged = muster_protocol::log::seal_with_statement(
+        &root(),
+        &state.fleet,
+        state.next,
+        state.head,
+        Adopt::KIND,
+        statement,
+    );
+    state.replay(&forged).expect("a link without effect");
+    let more = muster_protocol::log::seal(&root(), &state.fleet, state.next, state.head, &note("c"));
+    for (number, bytes) in [(2, &forged), (3, &more)] {
+        std::fs::write(slot(folder.path(), number), bytes).expect("written");
+    }
+    let reading = Log::open(store.clone(), pin).await;
+    let went_back = LogError::Replay(ReplayError::WentBack { number: 3, seen: log.head() }).to_string();
+    assert_eq!(reading.expect_err("forged").to_string(), went_back);
+
+    // The root adopts it behind the remembered head: a reader sees that only after the place of contradiction.
+    let mut short = Log::open(store.clone(), Pin::default()).await.expect("nothing is remembered");
+    adopt(&mut short, &root(), 3).await.expect("adopted");
+    let reader = Log::open(store.clone(), pin).await.expect("the root has adopted it");
+    assert_eq!(reader.seen(), Seen { head: short.head(), adopts: 2 });
+    memory.remember(&reader.seen()).expect("remembered");
+    let pin = Pin { head: memory.recall().expect("recalled"), ..Pin::default() };
+    assert_eq!(pin.head, Some(reader.seen()));
+    Log::open(store.clone(), pin).await.expect("what was remembered is there");
+    let exactly = Pin { head: Some(Seen::exactly(log.head())), ..Pin::default() };
+    Log::open(store, exactly).await.expect_err("a head that is asked for by name is not adopted away");
 }
 
 #[tokio::test]

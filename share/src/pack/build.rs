@@ -15,7 +15,7 @@ use crate::chunk::ChunkKey;
 use crate::sealed::{SKIPPABLE_HEADER, finish, padding, sealer};
 
 /// Stored length of a full pack unless configured otherwise, in bytes.
-pub const DEFAULT_TARGET: usize = 16 * 1024 * 1024;
+pub const DEFAULT_TARGET: usize = 12 * 1024 * 1024;
 
 /// A pack of this many plain bytes is full, however small it is stored.
 pub const MAX_PACK_PLAIN: u64 = 256 * 1024 * 1024;

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures::{StreamExt, stream};
 use muster_protocol::age::Recipient;
 use muster_protocol::ids::KeyId;
-use muster_protocol::log::{Effect, MAX_RECORD_LEN, Pin, ReplayError, State, parse};
+use muster_protocol::log::{Effect, MAX_RECORD_LEN, Pin, ReplayError, Seen, State, parse};
 
 use super::damage::{Damage, Fault, Trouble, sort};
 use crate::layout::{ObjectPath, Prefix};
@@ -137,9 +137,18 @@ async fn through_log(store: &Arc<dyn Store>, pin: Pin) -> Result<Option<Ledger>,
 
 /// Reads slot by slot until one is free or the chain breaks.
 async fn by_slots(store: &Arc<dyn Store>, pin: Pin) -> Result<Ledger, LedgerError> {
-    let mut ledger = Ledger { state: State::new(pin), damaged: Vec::new(), broken: false };
+    let begin = |pin| Ledger { state: State::new(pin), damaged: Vec::new(), broken: false };
+    let mut ledger = begin(pin);
     other_root(store, pin).await?;
     read_on(store, &mut ledger).await?;
+    if let Some(remembered) = pin.head.filter(|_| ledger.broken) {
+        // The root may have adopted this history behind the place where the remembered one parts from it.
+        let mut adopted = begin(Pin { head: None, ..pin });
+        read_on(store, &mut adopted).await?;
+        if adopted.state.supersedes(&remembered) {
+            return Ok(adopted);
+        }
+    }
     Ok(ledger)
 }
 
@@ -204,8 +213,9 @@ async fn find_missing(store: &Arc<dyn Store>, ledger: &mut Ledger) -> Result<(),
         ledger.damaged.push(Damage::forged(ObjectPath::LogRecord(*number), why));
         ledger.broken = true;
     }
-    if let Some(seen) = pin.head.filter(|seen| seen.number > head.number) {
-        let slot = ObjectPath::LogRecord(seen.number);
+    let superseded = |seen: &Seen| ledger.state.supersedes(seen);
+    if let Some(seen) = pin.head.filter(|seen| seen.head.number > head.number && !superseded(seen)) {
+        let slot = ObjectPath::LogRecord(seen.head.number);
         if !ledger.damaged.iter().any(|damage| damage.object == slot) {
             ledger.damaged.push(Damage::new(slot, Fault::Missing));
         }

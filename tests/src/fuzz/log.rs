@@ -168,7 +168,7 @@ pub(super) fn replay(input: &[u8]) {
     let mut again = State::new(pin());
     assert!(slots.iter().all(|slot| again.replay(slot).is_ok()), "a second reader stops earlier");
     assert_eq!(again, state);
-    let mut remembering = State::new(Pin { head: Some(state.head), ..pin() });
+    let mut remembering = State::new(Pin { head: Some(state.seen()), ..pin() });
     assert!(slots.iter().all(|slot| remembering.replay(slot).is_ok()), "its own head is denied");
 }
 

@@ -1,16 +1,21 @@
 //! The main job end to end, each part real, with the faults that a fleet meets. Invariants are named by their numbers
 //! in the fault list.
 
+mod adoption;
 mod bad_input;
 mod bench;
 mod damage;
 mod emergency;
 mod faults;
+mod full;
 mod golden;
 mod hostile;
 mod look;
 mod properties;
 mod restore;
+mod resume;
+mod roster;
+mod rotation;
 mod round_trip;
 mod stock_tools;
 mod triggers;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use muster_protocol::age::Identity;
 use muster_protocol::document::Receipt;
 use muster_protocol::envelope::open_as;
-use muster_protocol::ids::{FleetId, ObjectId, RoundId, ServiceName};
+use muster_protocol::ids::{ChunkId, FleetId, ObjectId, RoundId, ServiceName};
 use muster_share::entry::{Entry, Extent};
 use muster_share::layout::{ObjectPath, SlicePart};
 use muster_share::lists::{ChunkIndex, EntryReader, IndexRoot, PackList};
@@ -18,6 +18,8 @@ pub(crate) struct Slice {
     pub(crate) receipt: Receipt,
     pub(crate) root: IndexRoot,
     pub(crate) packs: BTreeMap<u64, (ObjectId, u64)>,
+    /// The chunks of all packs.
+    pub(crate) chunks: Vec<ChunkId>,
     /// Entries without extents, with content.
     pub(crate) entries: Vec<(Entry, Vec<u8>)>,
 }
@@ -98,5 +100,6 @@ pub(crate) async fn read(
         .collect();
     assert_eq!(entries.len() as u64, root.entry_count());
     assert_eq!(entries.len() as u64, receipt.totals.entries);
-    Slice { receipt, root, packs, entries }
+    let chunks = chunks.into_values().flatten().map(|(id, _)| id).collect();
+    Slice { receipt, root, packs, chunks, entries }
 }

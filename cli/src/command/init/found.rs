@@ -18,7 +18,9 @@ use muster_share::store::{self, Store, StoreError};
 use super::keys::Keys;
 use super::plan::Plan;
 use super::undo::Undo;
+use super::write::{Writer, facts};
 use crate::failure::Failure;
+use crate::new_kit;
 use crate::screen;
 
 /// Members in one record: it stays far below the longest that a record may be.
@@ -48,13 +50,24 @@ pub(super) async fn found(plan: &Plan, keys: &Keys, undo: &mut Undo) -> Result<(
             return Err(error.into());
         }
     };
-    match append_all(plan, keys, &mut log).await {
-        Ok(()) => Ok(()),
-        Err(error) => {
-            take_back(store.as_ref(), log.state().next + 1).await;
-            Err(error.into())
-        }
+    let founded = match append_all(plan, keys, &mut log).await {
+        Ok(()) => pages(plan, keys, &log, undo),
+        Err(error) => Err(error.into()),
+    };
+    if founded.is_err() {
+        take_back(store.as_ref(), log.state().next + 1).await;
     }
+    founded
+}
+
+/// The kit's pages name the head of the log, so that they are made last.
+fn pages(plan: &Plan, keys: &Keys, log: &Log, undo: &mut Undo) -> Result<(), Failure> {
+    let (facts, mut writer) = (facts(plan, keys), Writer { undo });
+    new_kit::page(&plan.kit, &facts, &log.head(), &mut writer)?;
+    if plan.print_private {
+        new_kit::private_page(&plan.kit, &facts, &keys.recovery, &mut writer)?;
+    }
+    Ok(())
 }
 
 async fn append_all(plan: &Plan, keys: &Keys, log: &mut Log) -> Result<(), AppendError> {

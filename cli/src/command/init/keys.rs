@@ -12,10 +12,21 @@ use zeroize::Zeroizing;
 use super::plan::Plan;
 
 /// The keys of one agent.
-pub(super) struct AgentKeys {
-    pub(super) signer: Signer,
-    pub(super) sealing: Identity,
-    pub(super) chunk: ChunkKey,
+pub(crate) struct AgentKeys {
+    pub(crate) signer: Signer,
+    pub(crate) sealing: Identity,
+    pub(crate) chunk: ChunkKey,
+}
+
+impl AgentKeys {
+    /// Fresh ones.
+    pub(crate) fn generate() -> Self {
+        Self {
+            signer: signer(),
+            sealing: Identity::generate(&mut OsEntropy),
+            chunk: ChunkKey::generate(&mut OsEntropy),
+        }
+    }
 }
 
 /// The keys of a fleet; coordinators and agents in the plan's order.
@@ -32,11 +43,6 @@ pub(super) struct Keys {
 impl Keys {
     /// Fresh keys.
     pub(super) fn generate(plan: &Plan) -> Self {
-        let agent = || AgentKeys {
-            signer: signer(),
-            sealing: Identity::generate(&mut OsEntropy),
-            chunk: ChunkKey::generate(&mut OsEntropy),
-        };
         Self {
             salt: random(&mut OsEntropy),
             root: signer(),
@@ -44,7 +50,7 @@ impl Keys {
             operator: signer(),
             pruner: signer(),
             coordinators: plan.coordinators.iter().map(|_| signer()).collect(),
-            agents: plan.services.iter().map(|_| agent()).collect(),
+            agents: plan.services.iter().map(|_| AgentKeys::generate()).collect(),
         }
     }
 
@@ -62,7 +68,8 @@ impl Keys {
     }
 }
 
-fn signer() -> Signer {
+/// A fresh signing key.
+pub(crate) fn signer() -> Signer {
     let seed: Zeroizing<[u8; 32]> = Zeroizing::new(random(&mut OsEntropy));
     Signer::from_seed(&seed)
 }

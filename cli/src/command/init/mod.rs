@@ -6,11 +6,10 @@
 //! ```
 
 mod found;
-mod keys;
-mod kit;
-mod plan;
-mod undo;
-mod write;
+pub(crate) mod keys;
+pub(crate) mod plan;
+pub(crate) mod undo;
+pub(crate) mod write;
 
 use serde::Serialize;
 
@@ -81,7 +80,9 @@ fn report(plan: &Plan, keys: &Keys, json: bool) {
     screen::line(format!(
         "folder    {dir}: nats-server.conf, coordinator.toml, agents/, operator.toml, keys/"
     ));
-    screen::line(format!("kit       {kit}: recovery.key (private), root.pub, README.md"));
+    screen::line(format!(
+        "kit       {kit}: recovery.key (private), root.pub, kit.html (print it), README.md"
+    ));
     screen::line(format!("root      {root}: root.key (private)"));
     screen::line(format!("opens with {}", recipients.join(", ")));
     for warning in &plan.warnings {

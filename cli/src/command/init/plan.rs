@@ -35,6 +35,8 @@ pub(super) struct Plan {
     /// The share's folder, if it is one.
     pub(super) share_folder: Option<PathBuf>,
     pub(super) recipients: Vec<Recipient>,
+    /// Whether a page with the private recovery key is wanted.
+    pub(super) print_private: bool,
     pub(super) coordinators: Vec<MemberName>,
     pub(super) services: Vec<Service>,
     pub(super) port: u16,
@@ -79,6 +81,7 @@ impl Plan {
             share,
             share_folder,
             recipients,
+            print_private: args.print_private,
             coordinators,
             services,
             port: free_port()?,
@@ -122,7 +125,7 @@ fn services(specs: &[String]) -> Result<Vec<Service>, Failure> {
 }
 
 /// A relative path on the command line starts here, not where the configuration will lie.
-fn from_here(mut source: SourceTable) -> Result<SourceTable, Failure> {
+pub(crate) fn from_here(mut source: SourceTable) -> Result<SourceTable, Failure> {
     match &mut source {
         SourceTable::Files(table) => table.path = absolute(&table.path)?,
         SourceTable::Sqlite(table) => table.path = absolute(&table.path)?,
@@ -137,28 +140,30 @@ fn from_here(mut source: SourceTable) -> Result<SourceTable, Failure> {
 
 /// A path that is not there yet is no error: the service may live on another machine, or be about to start.
 fn missing_sources(services: &[Service]) -> Vec<String> {
+    services.iter().flat_map(|service| missing(service.name.as_str(), &service.sources)).collect()
+}
+
+/// Sources of a service whose path is not there now.
+pub(crate) fn missing(service: &str, sources: &[SourceTable]) -> Vec<String> {
     let mut warnings = Vec::new();
-    for service in services {
-        for source in &service.sources {
-            let path = match source {
-                SourceTable::Files(table) => table.path.clone(),
-                SourceTable::Sqlite(table) => table.path.clone(),
-                SourceTable::Command(table) => {
-                    match table.argv.first().filter(|program| program.contains('/')) {
-                        Some(program) => PathBuf::from(program),
-                        None => continue,
-                    }
-                }
-            };
-            if !path.exists() {
-                warnings.push(format!("{}: {} is not there now", service.name, path.display()));
-            }
+    for source in sources {
+        let path = match source {
+            SourceTable::Files(table) => table.path.clone(),
+            SourceTable::Sqlite(table) => table.path.clone(),
+            SourceTable::Command(table) => match table.argv.first().filter(|program| program.contains('/')) {
+                Some(program) => PathBuf::from(program),
+                None => continue,
+            },
+        };
+        if !path.exists() {
+            warnings.push(format!("{service}: {} is not there now", path.display()));
         }
     }
     warnings
 }
 
-fn recipients(texts: &[String]) -> Result<Vec<Recipient>, Failure> {
+/// Recovery keys from the command line.
+pub(crate) fn recipients(texts: &[String]) -> Result<Vec<Recipient>, Failure> {
     let mut recipients: Vec<Recipient> = Vec::new();
     for (index, text) in texts.iter().enumerate() {
         // An identity given by mistake is secret: the error must not repeat the text.
@@ -230,7 +235,8 @@ fn no_source_holds(share: &Path, services: &[Service]) -> Result<(), Failure> {
     Ok(())
 }
 
-fn empty(option: &str, folder: &Path) -> Result<(), Failure> {
+/// The folder is absent or empty, and can be made.
+pub(crate) fn empty(option: &str, folder: &Path) -> Result<(), Failure> {
     match std::fs::read_dir(folder) {
         Ok(mut entries) => match entries.next() {
             None => Ok(()),
@@ -279,7 +285,8 @@ async fn no_fleet_yet(share: &str, folder: Option<&Path>) -> Result<(), Failure>
     }
 }
 
-fn share_folder(url: &str) -> Option<PathBuf> {
+/// The folder that an address names, if it is one.
+pub(crate) fn share_folder(url: &str) -> Option<PathBuf> {
     match url.split_once("://") {
         Some(("file", path)) => Some(PathBuf::from(path)),
         Some(_) => None,
@@ -302,7 +309,7 @@ fn absolute(path: &Path) -> Result<PathBuf, Failure> {
 }
 
 /// The path with links and `..` resolved as far as it exists, so that one place has one name.
-fn real(path: &Path) -> Result<PathBuf, Failure> {
+pub(crate) fn real(path: &Path) -> Result<PathBuf, Failure> {
     let absolute = absolute(path)?;
     let mut missing = Vec::new();
     let mut there = absolute.as_path();

@@ -126,12 +126,17 @@ async fn a_fleet_is_founded_with_everything_that_it_needs() {
     let script = kit.join("emergency.py");
     assert_eq!(fs::metadata(&script).expect("there").permissions().mode() & 0o7777, 0o700);
     assert!(fs::read_to_string(script).expect("text").starts_with("#!/usr/bin/env python3\n"));
-    assert_eq!(operator.reachable_keys().len(), 2);
+    assert_eq!(operator.reachable_keys(&dir).len(), 2);
+
+    let page = fs::read_to_string(kit.join("kit.html")).expect("the page");
+    assert!(page.contains(&root.to_string()) && !page.contains("AGE-SECRET-KEY"), "{page}");
+    assert!(!kit.join("private-key.html").exists(), "nobody asked for it");
 
     let share = store::open(&operator.share.url).await.expect("opens");
     let pin = Pin { root: Some(root), fleet: Some(operator.fleet.id), head: None };
     let log = Log::open(share, pin).await.expect("a log");
     let state = log.state();
+    assert!(page.contains(&state.head.to_string()), "the page names the head of the log");
     assert!(state.without_effect.is_empty() && state.void.is_empty());
     assert_eq!(state.recipients(), [recovery, escrow.parse().expect("a recipient")]);
     assert_eq!(state.services().iter().map(ToString::to_string).collect::<Vec<_>>(), ["etc", "who"]);
@@ -144,6 +149,18 @@ async fn a_fleet_is_founded_with_everything_that_it_needs() {
 
     let again = run(arguments(base, &[])).await.expect_err("not twice");
     assert!(again.to_string().contains("is not empty") && again.exit() == Exit::Usage, "{again}");
+}
+
+#[tokio::test]
+async fn a_page_with_the_private_key_is_made_when_it_is_asked_for() {
+    let base = base();
+    let base = base.path();
+    run(arguments(base, &["--print-private"])).await.expect("made");
+    let page = base.join("kit/private-key.html");
+    assert_eq!(fs::metadata(&page).expect("there").permissions().mode() & 0o7777, 0o600);
+    let key = fs::read_to_string(base.join("kit/recovery.key")).expect("the key");
+    let key = key.lines().find(|line| line.starts_with("AGE-SECRET-KEY-1")).expect("an identity");
+    assert!(fs::read_to_string(&page).expect("the page").contains(key));
 }
 
 #[tokio::test]

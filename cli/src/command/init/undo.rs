@@ -9,27 +9,27 @@ enum Made {
 }
 
 /// What was made so far. Dropped, it removes exactly that: a folder only while it is empty again.
-pub(super) struct Undo {
+pub(crate) struct Undo {
     made: Vec<Made>,
 }
 
 impl Undo {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { made: Vec::new() }
     }
 
     /// A file was made.
-    pub(super) fn file(&mut self, path: PathBuf) {
+    pub(crate) fn file(&mut self, path: PathBuf) {
         self.made.push(Made::File(path));
     }
 
     /// A folder was made.
-    pub(super) fn folder(&mut self, path: PathBuf) {
+    pub(crate) fn folder(&mut self, path: PathBuf) {
         self.made.push(Made::Folder(path));
     }
 
     /// All went well.
-    pub(super) fn keep(mut self) {
+    pub(crate) fn keep(mut self) {
         self.made.clear();
     }
 }

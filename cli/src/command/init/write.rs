@@ -17,18 +17,15 @@ use muster_share::secret_file;
 use std::time::Duration;
 use zeroize::Zeroizing;
 
-use super::keys::Keys;
-use super::kit;
+use super::keys::{AgentKeys, Keys};
 use super::plan::Plan;
 use super::undo::Undo;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::lock;
+use crate::new_kit::{self, Facts};
 use crate::operator::{self, OfflineConfig, Operator, OperatorConfig};
 use crate::screen;
-
-/// Reads a share with this kit when Muster's own programs are lost.
-const EMERGENCY: &str = include_str!("../../../kit/emergency.py");
 
 /// Writes them all.
 pub(super) fn folders(plan: &Plan, keys: &Keys, undo: &mut Undo) -> Result<(), Failure> {
@@ -45,14 +42,20 @@ pub(super) fn folders(plan: &Plan, keys: &Keys, undo: &mut Undo) -> Result<(), F
     operator(plan, keys, &mut writer)?;
     writer.signing_key(&dir.join("keys/pruner.key"), &keys.pruner)?;
 
-    writer.folder(&plan.kit)?;
-    let created = screen::rfc3339(screen::now());
-    writer.secret(&plan.kit.join("recovery.key"), keys.recovery.to_file_text(&created).as_bytes())?;
-    writer.public(&plan.kit.join("root.pub"), &pem::public_key_to_pem(&keys.root.key_id()))?;
-    writer.public(&plan.kit.join("README.md"), &kit::readme(plan, keys, &created))?;
-    writer.program(&plan.kit.join("emergency.py"), EMERGENCY)?;
+    new_kit::write(&plan.kit, &facts(plan, keys), &keys.recovery, &mut writer)?;
     writer.folder(&plan.root)?;
     writer.signing_key(&plan.root.join("root.key"), &keys.root)
+}
+
+/// What the kit says of the fleet, and is no secret.
+pub(super) fn facts(plan: &Plan, keys: &Keys) -> Facts {
+    Facts {
+        fleet: keys.fleet(plan),
+        share: plan.share.clone(),
+        services: plan.services.iter().map(|service| service.name.to_string()).collect(),
+        recipients: keys.recipients(plan),
+        created: screen::rfc3339(screen::now()),
+    }
 }
 
 fn coordinators(plan: &Plan, keys: &Keys, writer: &mut Writer<'_>) -> Result<(), Failure> {
@@ -103,11 +106,7 @@ fn agents(plan: &Plan, keys: &Keys, writer: &mut Writer<'_>) -> Result<(), Failu
         };
         let folder = plan.dir.join("agents");
         writer.folder(&plan.dir.join(format!("state/agent-{name}")))?;
-        writer.signing_key(&plan.dir.join(format!("keys/agent-{name}.key")), &keys_of.signer)?;
-        let sealing = keys_of.sealing.to_file_text(&screen::rfc3339(screen::now()));
-        writer.secret(&plan.dir.join(format!("keys/agent-{name}.sealing")), sealing.as_bytes())?;
-        let chunk = Zeroizing::new(format!("{}\n", hex(keys_of.chunk.expose())));
-        writer.secret(&plan.dir.join(format!("keys/agent-{name}.chunk")), chunk.as_bytes())?;
+        writer.agent_keys(&plan.dir.join(format!("keys/agent-{name}")), keys_of)?;
         writer.public(&folder.join(format!("{name}.toml")), &config.to_toml_string())?;
     }
     Ok(())
@@ -143,13 +142,14 @@ fn nats_conf(plan: &Plan) -> String {
     )
 }
 
-struct Writer<'a> {
-    undo: &'a mut Undo,
+/// Makes files and folders, and tells [`Undo`] of each.
+pub(crate) struct Writer<'a> {
+    pub(crate) undo: &'a mut Undo,
 }
 
 impl Writer<'_> {
     /// A folder for its owner alone; one that is there already stays as it is.
-    fn folder(&mut self, path: &Path) -> Result<(), Failure> {
+    pub(crate) fn folder(&mut self, path: &Path) -> Result<(), Failure> {
         match fs::DirBuilder::new().mode(0o700).create(path) {
             Ok(()) => {
                 self.undo.folder(path.to_owned());
@@ -163,18 +163,29 @@ impl Writer<'_> {
         }
     }
 
-    fn secret(&mut self, path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    /// A file for its owner alone.
+    pub(crate) fn secret(&mut self, path: &Path, bytes: &[u8]) -> Result<(), Failure> {
         secret_file::create(path, bytes)?;
         self.undo.file(path.to_owned());
         Ok(())
     }
 
-    fn signing_key(&mut self, path: &Path, key: &Signer) -> Result<(), Failure> {
+    /// A signing key, for its owner alone.
+    pub(crate) fn signing_key(&mut self, path: &Path, key: &Signer) -> Result<(), Failure> {
         self.secret(path, pem::signing_key_to_pem(key).as_bytes())
     }
 
+    /// The three key files of an agent: `stem` with the endings `key`, `sealing` and `chunk`.
+    pub(crate) fn agent_keys(&mut self, stem: &Path, keys: &AgentKeys) -> Result<(), Failure> {
+        self.signing_key(&stem.with_extension("key"), &keys.signer)?;
+        let sealing = keys.sealing.to_file_text(&screen::rfc3339(screen::now()));
+        self.secret(&stem.with_extension("sealing"), sealing.as_bytes())?;
+        let chunk = Zeroizing::new(format!("{}\n", hex(keys.chunk.expose())));
+        self.secret(&stem.with_extension("chunk"), chunk.as_bytes())
+    }
+
     /// A program that its owner may run.
-    fn program(&mut self, path: &Path, text: &str) -> Result<(), Failure> {
+    pub(crate) fn program(&mut self, path: &Path, text: &str) -> Result<(), Failure> {
         self.secret(path, text.as_bytes())?;
         fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(|error| {
             Failure::new(Exit::Usage, format!("{} cannot be made a program", path.display()))
@@ -182,7 +193,8 @@ impl Writer<'_> {
         })
     }
 
-    fn public(&mut self, path: &Path, text: &str) -> Result<(), Failure> {
+    /// A file that everybody may read.
+    pub(crate) fn public(&mut self, path: &Path, text: &str) -> Result<(), Failure> {
         secret_file::create_public(path, text.as_bytes())?;
         self.undo.file(path.to_owned());
         Ok(())

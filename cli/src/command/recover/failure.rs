@@ -70,7 +70,7 @@ async fn explain_round(error: RoundError, args: &Recover, request: &Request) -> 
 
 /// The failure of a share that is whole as far as it goes, and ends before the head that was noted.
 pub(super) async fn shortened(request: &Request) -> Option<Failure> {
-    let seen = request.from.pin.head?;
+    let seen = request.from.pin.head?.head;
     let ledger = read_ledger(&request.from.store, request.from.pin, false).await.ok()?;
     let slot = ObjectPath::LogRecord(seen.number);
     let only = ledger.damaged.iter().all(|damage| damage.object == slot && damage.fault == Fault::Missing);
@@ -100,7 +100,7 @@ mod tests {
     use muster_protocol::entropy::random;
     use muster_protocol::envelope::Signer;
     use muster_protocol::ids::Nonce;
-    use muster_protocol::log::{Genesis, Head, Pin};
+    use muster_protocol::log::{Genesis, Head, Pin, Seen};
     use muster_protocol::time::UnixMillis;
     use muster_share::entropy::OsEntropy;
     use muster_share::log;
@@ -124,7 +124,7 @@ mod tests {
         let request = |head: Head| Request {
             from: Origin {
                 store: Arc::clone(&store),
-                pin: Pin { root: Some(root.key_id()), fleet: None, head: Some(head) },
+                pin: Pin { root: Some(root.key_id()), fleet: None, head: Some(Seen::exactly(head)) },
                 keys: Arc::new(Vec::new()),
                 round: RoundSelector::Latest,
             },

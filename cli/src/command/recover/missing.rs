@@ -75,7 +75,7 @@ pub(super) fn missing_lines(missing: &Missing) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::{missing, missing_lines};
-    use crate::args::Recover;
+    use crate::args::{ExpectHead, Recover};
     use muster_agent::recover::Existing;
 
     fn args() -> Recover {
@@ -85,7 +85,7 @@ mod tests {
             round: "latest".parse().expect("a name"),
             service: Vec::new(),
             path: None,
-            expect_head: None,
+            expect: ExpectHead::default(),
             into: "out".into(),
             existing: Existing::Refuse,
             resume: false,

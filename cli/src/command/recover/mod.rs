@@ -88,6 +88,6 @@ async fn recover_share(args: Recover) -> Outcome {
 
 /// Whether something else is damaged than the log's end before the head that was noted.
 fn damaged_within<'a>(request: &Request, recovered: &'a Recovered) -> Option<&'a Damage> {
-    let slot = request.from.pin.head.map(|head| ObjectPath::LogRecord(head.number));
+    let slot = request.from.pin.head.map(|seen| ObjectPath::LogRecord(seen.head.number));
     recovered.damaged.iter().find(|damage| Some(&damage.object) != slot.as_ref())
 }

@@ -24,7 +24,7 @@ pub(super) fn announce(begun: &Begun, request: &Request) -> String {
         begun.head.number
     );
     if let Some(known) = request.from.pin.head {
-        text.push_str(&format!(" (known: {})", known.number));
+        text.push_str(&format!(" (known: {})", known.head.number));
     }
     text
 }

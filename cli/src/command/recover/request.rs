@@ -4,8 +4,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use muster_agent::recover::{Origin, Request};
-use muster_protocol::log::Pin;
-use muster_share::log::parse_head;
+use muster_protocol::log::{Pin, Seen};
 
 use crate::args::Recover;
 use crate::failure::Failure;
@@ -13,7 +12,7 @@ use crate::fleet::{absolute_url, open_store};
 use crate::kit::Kit;
 use crate::reading_back::selector;
 
-/// Packs that are opened at once at most: each takes up to 16 MiB sealed, and a frame.
+/// Packs that are opened at once at most: each takes about 12 MiB sealed, and a frame.
 const WORKERS_MOST: usize = 8;
 
 /// Reads the arguments and the kit, and opens the share.
@@ -21,13 +20,7 @@ const WORKERS_MOST: usize = 8;
 /// # Errors
 /// When an argument, the kit or the share cannot be used.
 pub(super) async fn request(args: &Recover) -> Result<Request, Failure> {
-    let head = match &args.expect_head {
-        Some(text) => Some(parse_head(text).ok_or_else(|| {
-            Failure::usage(format!("--expect-head {text} is no log head"))
-                .next("write it as `muster show` prints it: NUMBER:HASH, the hash with 64 characters")
-        })?),
-        None => None,
-    };
+    let head = args.expect.expect_head.map(Seen::exactly);
     let kit = Kit::open(&args.kit)?;
     let store = open_store(&absolute_url(&args.share)?).await?;
     Ok(Request {

@@ -69,7 +69,7 @@ async fn restore(args: Restore) -> Outcome {
     }
     let (path, target) = places(&args)?;
     let mut fleet = Fleet::of(operator.clone()).await?;
-    let pin = Pin { root: Some(kit.root), fleet: Some(operator.fleet.id), head: Some(fleet.log.head()) };
+    let pin = Pin { root: Some(kit.root), fleet: Some(operator.fleet.id), head: Some(fleet.log.seen()) };
     let store = Arc::clone(fleet.log.store());
     let origin = Origin { store, pin, keys: Arc::clone(&kit.keys), round: selector(round) };
     let opened = Round::open(origin).await.map_err(|error| round_failure(error, &kit.keys))?;

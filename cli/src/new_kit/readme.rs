@@ -1,18 +1,16 @@
-//! The kit's printable page: what to do on the worst day, with Muster and without it.
+//! The kit's README.md: what to do on the worst day, with Muster and without it.
 
-use super::keys::Keys;
-use super::plan::Plan;
+use super::Facts;
 
 /// README.md of the kit.
-pub(super) fn readme(plan: &Plan, keys: &Keys, created: &str) -> String {
-    let fleet = keys.fleet(plan);
-    let recipients: Vec<_> =
-        keys.recipients(plan).iter().map(|recipient| format!("- `{recipient}`")).collect();
-    let services: Vec<_> = plan.services.iter().map(|service| format!("`{}`", service.name)).collect();
+pub(super) fn readme(facts: &Facts) -> String {
+    let Facts { fleet, created, .. } = facts;
+    let recipients: Vec<_> = facts.recipients.iter().map(|recipient| format!("- `{recipient}`")).collect();
+    let services: Vec<_> = facts.services.iter().map(|service| format!("`{service}`")).collect();
     format!(
         "# Recovery kit of fleet {name}\n\
          \n\
-         Made {created}. Print this page; keep `recovery.key` offline, apart from the fleet and from the root key.\n\
+         Made {created}. Print `kit.html`; keep `recovery.key` offline, apart from the fleet and from the root key.\n\
          Whoever has `recovery.key` and the share reads every backup. Without one of the keys below, nobody does.\n\
          \n\
          | | |\n|---|---|\n\
@@ -20,7 +18,7 @@ pub(super) fn readme(plan: &Plan, keys: &Keys, created: &str) -> String {
          | fleet id | `{id}` |\n\
          | root public key | `{root}` (also in `root.pub`) |\n\
          | share | `{share}` |\n\
-         | services at the start | {services} |\n\
+         | services then | {services} |\n\
          \n\
          Backups open with any one of these keys; the first is `recovery.key`:\n\
          \n{recipients}\n\
@@ -61,7 +59,7 @@ pub(super) fn readme(plan: &Plan, keys: &Keys, created: &str) -> String {
         name = fleet.name,
         id = fleet.id,
         root = fleet.root,
-        share = plan.share,
+        share = facts.share,
         services = services.join(", "),
         recipients = recipients.join("\n"),
     )

@@ -1,0 +1,58 @@
+//! `muster enroll NAME`: a new member. Its keys are made here, the roster says so on the share, and one folder holds what
+//! the new machine needs.
+//!
+//! ```text
+//! arguments ──Request::check──▶ Request ──files (taken back if the log refuses)──▶ roster statement ──▶ head of the log
+//! ```
+//!
+//! The statement goes to the log directly, signed by root or enroller: no coordinator can withhold it.
+
+mod files;
+mod report;
+mod request;
+
+use muster_protocol::log::{Change, Member, Roster};
+use muster_share::log::HeadMemory;
+
+use crate::args::Enroll;
+use crate::command::init::undo::Undo;
+use crate::exit::Exit;
+use crate::failure::Outcome;
+use crate::fleet::{self, Fleet};
+use crate::saying::{previous, say};
+use crate::screen;
+use files::Keys;
+use request::Request;
+
+pub(crate) use report::role_word;
+
+/// Enrolls.
+pub(crate) async fn run(args: Enroll) -> Outcome {
+    let (folder, operator) = fleet::operator_at(args.contact.config.as_deref())?;
+    let mut fleet = Fleet::of(operator.clone()).await?;
+    let json = args.contact.json;
+    let request = Request::check(args, folder, operator, fleet.state())?;
+    let keys = Keys::generate(&request.role);
+    let member =
+        Member { key: keys.signer().key_id(), name: request.name.clone(), role: keys.role(&request.role) };
+
+    let mut undo = Undo::new();
+    let written = files::write(&request, &keys, &fleet.log.seen(), &mut undo)?;
+    let make = |state: &_| {
+        let (previous, changes) = (previous::<Roster>(state), vec![Change::Admit(member.clone())]);
+        Ok(Roster { previous, changes })
+    };
+    let admitted = |state: &muster_protocol::log::State| state.role(&member.key).is_some();
+    let head = say::<Roster>(&mut fleet.log, &request.signer, make, admitted).await?;
+    undo.keep();
+    fleet.remember()?;
+    // Without it the member pins the head before its own admission, which is as safe and one record older.
+    if let Err(error) = HeadMemory::at(&written.state.join("head")).remember(&fleet.log.seen()) {
+        screen::aside(format!("warning: {error}: the new member pins the record before its admission"));
+    }
+    if let Some(former) = files::set_aside(&request, &written)? {
+        screen::aside(format!("the former configuration is kept as {}", former.display()));
+    }
+    report::tell(&request, &written, &member, head, json);
+    Ok(Exit::Done)
+}
