@@ -337,11 +337,12 @@ mod tests {
         let store: Arc<dyn Store> =
             create(&folder.path().join("share").display().to_string()).await.expect("share");
         let key = Identity::generate(&mut OsEntropy);
+        let recipients = [key.recipient()];
         let seal = |service: &str, content: &[u8]| {
-            seal_object(content, &[key.recipient()], &context(service), &mut OsEntropy).expect("seals")
+            seal_object(content, &recipients, &context(service), &mut OsEntropy).expect("seals")
         };
         let (one, two, foreign) = (seal("dns", b"one"), seal("dns", b"two"), seal("web", b"theirs"));
-        let keys = [key.clone()];
+        let keys = [key];
         let want = context("dns");
         let objects = vec![stored(&*store, &one, "dns").await, stored(&*store, &two, "dns").await];
         let granted = file_keys(&*store, objects.clone(), &want, &keys).await.expect("granted");

@@ -134,9 +134,9 @@ async fn prove(
     store: &Arc<dyn Store>,
     state: &State,
     receipt: &Receipt,
-    keys: &[Identity],
+    keys: &Arc<Vec<Identity>>,
 ) -> Result<Option<ObjectId>, Trouble> {
-    let keyring = Keyring::Recovery(Arc::new(keys.to_vec()));
+    let keyring = Keyring::Recovery(Arc::clone(keys));
     let index = read_index(store.as_ref(), state, receipt, &keyring).await?;
     let mut lists = Vec::new();
     for list in read_pack_lists(store.as_ref(), receipt).await.map_err(Trouble::Store)? {
