@@ -33,6 +33,9 @@ pub struct Config {
     /// How slices are made.
     #[serde(default)]
     pub engine: EngineConfig,
+    /// How this service is restored.
+    #[serde(default)]
+    pub restore: RestoreConfig,
     /// Lines on standard error.
     #[serde(default)]
     pub log: LogConfig,
@@ -63,6 +66,20 @@ pub struct AgentConfig {
     /// How often it says that it is there.
     #[serde(default = "heartbeat")]
     pub heartbeat: HumanDuration,
+}
+
+/// `[restore]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RestoreConfig {
+    /// How long an offer stands before the order must have come.
+    pub offer: HumanDuration,
+}
+
+impl Default for RestoreConfig {
+    fn default() -> Self {
+        Self { offer: HumanDuration(Duration::from_secs(120)) }
+    }
 }
 
 /// `[engine]`
@@ -149,6 +166,7 @@ const COMMENTS: &[(&str, &str)] = &[
          bandwidth: bytes a second, \"0B\" for no limit. nice: 0 to 19. io: \"normal\", \"low\" or \"idle\".\n\
          rewrite: live bytes of mostly dead packs that one slice uploads again, so that those packs can go.",
     ),
+    ("restore", "offer: how long an operator may take between the agent's offer and the order to restore."),
     ("log", "Lines on standard error. format: \"text\" or \"json\"."),
     (
         "telemetry",
@@ -228,6 +246,8 @@ impl Checked for Config {
             "heartbeat",
             "must be longer than nothing",
         )?;
+        let right = !self.restore.offer.0.is_zero();
+        Invalid::unless(right, "restore", "offer", "must be longer than nothing")?;
         Invalid::unless(
             engine.workers <= 1024,
             "engine",

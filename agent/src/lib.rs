@@ -6,5 +6,6 @@ pub mod config;
 pub mod daemon;
 pub mod engine;
 pub mod recover;
+mod restore;
 pub mod source;
 pub mod state;

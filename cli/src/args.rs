@@ -48,6 +48,8 @@ pub(crate) enum Command {
     Verify(Verify),
     /// A round from share and kit into a folder, with everything else dead
     Recover(Recover),
+    /// A service's slice of a round back into the running service, through its agent
+    Restore(Restore),
     /// What a round holds: services, sources, and entries as ls -l shows them
     Ls(Ls),
     /// Entries of a round by name or path, kind, size and time
@@ -262,6 +264,37 @@ pub(crate) struct Recover {
     /// Restore owners by number, even where this machine knows their names
     #[arg(long)]
     pub(crate) numeric_owner: bool,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Restore {
+    /// latest, a number, or a unique id prefix
+    #[arg(required_unless_present = "follow")]
+    pub(crate) round: Option<RoundName>,
+    /// The service
+    #[arg(long, value_name = "NAME")]
+    pub(crate) service: ServiceName,
+    /// The kit's folder: recovery.key and root.pub
+    #[arg(long, value_name = "PATH", required_unless_present = "follow")]
+    pub(crate) kit: Option<PathBuf>,
+    /// Only what lies at or below this path: SOURCE/PATH, or a path within the sources
+    #[arg(long, value_name = "PATH")]
+    pub(crate) path: Option<std::ffi::OsString>,
+    /// What becomes of what is there: refuse to begin, keep it, or replace it (nothing is removed)
+    #[arg(long, value_name = "HOW", default_value = "refuse", value_parser = existing)]
+    pub(crate) existing: Existing,
+    /// Into this absolute folder of the agent's machine instead: DIR/SERVICE/SOURCE/…
+    #[arg(long, value_name = "DIR")]
+    pub(crate) into: Option<PathBuf>,
+    /// Follow the restore that runs, or tell how the last one ended
+    #[arg(long, conflicts_with_all = ["round", "kit", "path", "existing", "into"])]
+    pub(crate) follow: bool,
+    /// The operator's configuration; default MUSTER_CONFIG, or operator.toml here
+    #[arg(long, value_name = "DIR/operator.toml")]
+    pub(crate) config: Option<PathBuf>,
     /// Print the result as JSON
     #[arg(long)]
     pub(crate) json: bool,

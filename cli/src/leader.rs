@@ -59,6 +59,11 @@ impl Leader {
         Self { bus, subjects, again: ASK_AGAIN_HERE }
     }
 
+    /// The bus, and the fleet's subjects on it, for whoever talks to others than the leader.
+    pub(crate) fn into_parts(self) -> (Arc<dyn Bus>, Subjects) {
+        (self.bus, self.subjects)
+    }
+
     /// Asks for a round.
     pub(crate) async fn trigger(&self, trigger: &Trigger) -> Result<TriggerReply, Failure> {
         let payload = serde_json::to_vec(trigger).expect("a trigger is JSON");

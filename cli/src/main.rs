@@ -63,6 +63,7 @@ async fn run(command: Command) -> Outcome {
             | Command::Daemon(_)
             | Command::Verify(_)
             | Command::Recover(_)
+            | Command::Restore(_)
             | Command::Dump(_)
             | Command::Start(_)
             | Command::Watch(_)
@@ -110,6 +111,7 @@ async fn dispatch(command: Command) -> Outcome {
         Command::Demo(args) => command::demo::run(args).await,
         Command::Verify(args) => command::verify::run(args).await,
         Command::Recover(args) => command::recover::run(args).await,
+        Command::Restore(args) => command::restore::run(args).await,
         Command::Ls(args) => command::ls::run(args).await,
         Command::Find(args) => command::find::run(args).await,
         Command::Dump(args) => command::dump::run(args).await,

@@ -153,6 +153,7 @@ fn signed(subjects: &Subjects, fleet: &FleetId, message: Message) -> Result<Inpu
         }
         Subject::State
         | Subject::ServiceState(_)
+        | Subject::Restore(_)
         | Subject::Trigger
         | Subject::TriggerAsync
         | Subject::Query => return Err("the subject is not an agent's".into()),

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use crate::alert::Code;
 use crate::document::{Absentee, Manifest, ObjectRef, Receipt, SliceStatus, SliceTotals};
 use crate::envelope::{Payload, open_as};
-use crate::ids::{Nonce, ObjectId};
+use crate::ids::{Nonce, ObjectId, RestoreId};
 use crate::log::fixture::{
     ADMIN, DNS, FIRST, OPERATOR, PRUNER, ROOT, commit, end, epoch, fleet_id, genesis, key, member, open,
     recovery_key, round, service, signer, verified,
@@ -17,8 +17,9 @@ use crate::log::{
     Roster, Sweep, parse, seal, seal_statement, seal_with_statement,
 };
 use crate::message::{
-    Acknowledgement, Heartbeat, Hello, Notice, NoticeOutcome, OpenRound, Progress, ServiceState, Stage,
-    StateDocument, Verdict, Welcome,
+    Acknowledgement, Heartbeat, Hello, Notice, NoticeOutcome, OfferVerdict, OpenRound, Progress, RestoreAsk,
+    RestoreExisting, RestoreOffer, RestoreOrder, RestoreOutcome, RestoreQuery, RestoreRefusal, RestoreState,
+    RestoreStatus, RestoreTarget, ServiceState, Stage, StateDocument, Verdict, Welcome,
 };
 use crate::sim::checked_slice;
 use crate::time::UnixMillis;
@@ -177,4 +178,49 @@ fn messages() {
     envelope(FIRST, &Welcome { round, epoch, attempt: Some(attempt), nonce, sealed });
     let verdict = Verdict::Refused { reason: "a pack is missing".to_owned() };
     envelope(FIRST, &Acknowledgement { round, epoch, attempt, receipt: Some(receipt), verdict });
+}
+
+#[test]
+fn restore_messages() {
+    let (dns, nonce, restore) =
+        (|| service("dns"), Nonce::from_bytes([2; 16]), RestoreId::from_bytes([9; 16]));
+    let (round, receipt, grant) = (round(1), ObjectId::of(b"receipt"), ObjectId::of(b"grant"));
+    envelope(OPERATOR, &RestoreAsk { service: dns(), round, receipt, nonce });
+    let recipient = recovery_key(4).recipient;
+    let verdict = OfferVerdict::Offered { restore, recipient, valid_millis: 120_000 };
+    envelope(DNS, &RestoreOffer { service: dns(), nonce, verdict });
+    envelope(
+        OPERATOR,
+        &RestoreOrder {
+            service: dns(),
+            restore,
+            nonce,
+            round,
+            receipt,
+            grant,
+            grant_size: 1300,
+            path: Some(serde_bytes::ByteBuf::from(*b"files/etc")),
+            existing: RestoreExisting::Replace,
+            target: RestoreTarget::Into { path: serde_bytes::ByteBuf::from(*b"/srv/out") },
+        },
+    );
+    envelope(OPERATOR, &RestoreQuery { service: dns(), restore: Some(restore), nonce });
+    let refusal = RestoreRefusal {
+        code: Some(Code::Agent03),
+        reason: "the restore command ended with 1".to_owned(),
+        next: "see its output".to_owned(),
+    };
+    let outcome = RestoreOutcome {
+        files: 3,
+        others: 2,
+        dumps: 1,
+        bytes: 70_000,
+        warnings: 1,
+        notes: vec!["files/etc/x: its owner was left".to_owned()],
+        failure: Some(refusal),
+        took_millis: 1500,
+        ..RestoreOutcome::default()
+    };
+    let state = RestoreState::Ended(outcome);
+    envelope(DNS, &RestoreStatus { service: dns(), restore: Some(restore), nonce, state });
 }

@@ -3,7 +3,7 @@
 
 use crate::log::fixture::{FIRST, Fleet, OPERATOR, ROOT, fleet_id, open, signer};
 use crate::log::{Keyset, Roster, State, parse};
-use crate::message::{Format, Hello, StateDocument, Trigger};
+use crate::message::{Format, Hello, RestoreAsk, RestoreOrder, RestoreStatus, StateDocument, Trigger};
 use crate::seeds::{Rng, each_seed};
 use crate::{document, envelope, wire};
 
@@ -37,6 +37,9 @@ fn read_all(fleet: &Fleet, bytes: &[u8]) {
 fn decode_all(bytes: &[u8]) {
     let _ = wire::decode::<Hello>(bytes);
     let _ = wire::decode::<StateDocument>(bytes);
+    let _ = wire::decode::<RestoreAsk>(bytes);
+    let _ = wire::decode::<RestoreOrder>(bytes);
+    let _ = wire::decode::<RestoreStatus>(bytes);
     let _ = wire::decode::<document::Manifest>(bytes);
     let _ = wire::decode::<Roster>(bytes);
     let _ = Trigger::parse(Format::Json, bytes);

@@ -185,6 +185,9 @@ binary_id!(
 binary_id!(
     /// 16 bytes that tie an answer to a question.
     Nonce, 16, "nonce");
+binary_id!(
+    /// A restore into a running service: 16 random bytes of the agent that offers it.
+    RestoreId, 16, "restore id");
 
 impl FleetId {
     /// The id of the fleet with this root key; `salt` is random and kept in the genesis record.

@@ -17,6 +17,8 @@ pub enum Subject {
     Heartbeat(ServiceName),
     /// How far a slice is.
     Progress(ServiceName),
+    /// An operator asks a service's agent for a restore; request. The agent answers.
+    Restore(ServiceName),
     /// Starts a round; request.
     Trigger,
     /// Starts a round; kept in a work queue until a coordinator takes it.
@@ -49,6 +51,7 @@ impl Subjects {
             Subject::Notice(service) => format!("{prefix}notice.{service}"),
             Subject::Heartbeat(service) => format!("{prefix}heartbeat.{service}"),
             Subject::Progress(service) => format!("{prefix}progress.{service}"),
+            Subject::Restore(service) => format!("{prefix}restore.{service}"),
             Subject::Trigger => format!("{prefix}trigger"),
             Subject::TriggerAsync => format!("{prefix}trigger.async"),
             Subject::Query => format!("{prefix}query"),
@@ -74,6 +77,7 @@ impl Subjects {
             "notice" => Some(Subject::Notice(service)),
             "heartbeat" => Some(Subject::Heartbeat(service)),
             "progress" => Some(Subject::Progress(service)),
+            "restore" => Some(Subject::Restore(service)),
             _ => None,
         }
     }
@@ -100,6 +104,7 @@ mod tests {
             Subject::Notice(dns()),
             Subject::Heartbeat(dns()),
             Subject::Progress(dns()),
+            Subject::Restore(dns()),
             Subject::Trigger,
             Subject::TriggerAsync,
             Subject::Query,

@@ -7,6 +7,8 @@ pub mod chunk;
 pub mod config_file;
 pub mod entropy;
 pub mod entry;
+pub mod grant;
+pub mod keys;
 pub mod layout;
 pub mod lists;
 pub mod log;

@@ -169,6 +169,8 @@ pub fn seal_object(
 ) -> Result<SealedObject, SealedError> {
     let frame = zstd::bulk::compress(content, zstd::DEFAULT_COMPRESSION_LEVEL)
         .map_err(|_| SealedError::Content { what: "it cannot be compressed" })?;
+    // Indexes and grants hold keys.
+    let frame = zeroize::Zeroizing::new(frame);
     let padding = padding(frame.len(), 0);
     seal_parts(&[&frame, &padding], recipients, context, entropy)
 }
@@ -194,6 +196,17 @@ pub fn open_object(
         return Err(SealedError::TooLong { most: max_len });
     }
     Ok((opened.context, content))
+}
+
+/// Whose object this header is of, and its file key, once the header's MAC has held under it. `bytes` begin as the object
+/// does; nothing is decrypted but the key.
+///
+/// # Errors
+/// [`SealedError::NoKey`] when none of the keys is a recipient; when the header is damaged or ends beyond `bytes`.
+pub fn key_of_header(bytes: &[u8], keys: &[Identity]) -> Result<(PackContext, FileKey), SealedError> {
+    let (header, _) = parse_header(bytes)?;
+    let key = header.unwrap(keys)?;
+    Ok((PackContext::of(&header)?, key))
 }
 
 /// Seals the joined parts.

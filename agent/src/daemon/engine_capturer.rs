@@ -26,7 +26,7 @@ use crate::source::Source;
 use crate::state::State;
 
 /// The folder below the state folder that sources may write dumps to.
-const SPOOL: &str = "spool";
+pub(crate) const SPOOL: &str = "spool";
 
 /// The engine of one service.
 pub(crate) struct EngineCapturer {

@@ -45,20 +45,27 @@ use muster_share::store::Store;
 use muster_share::store::retry::Retrying;
 use muster_share::store::timeout::{Limit, TimeLimited};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tracing::Instrument;
 
 use crate::config::Config;
+use crate::restore::{Desk, Gate, Settings};
 use engine_capturer::EngineCapturer;
 use event_loop::{Daemon, Parts};
-use identity::{Identity, Pace};
+use identity::Pace;
 use lock::Lock;
-use reader::Reader;
 
 pub use error::DaemonError;
+pub(crate) use identity::Identity;
 pub use lock::LOCK_FILE;
+pub(crate) use reader::Reader;
 
 /// The file in the state folder that remembers the highest log head.
 const HEAD_FILE: &str = "head";
+/// The same of whoever answers restores: it reads the log by itself.
+const RESTORE_HEAD_FILE: &str = "restore-head";
+/// The most threads of a restore.
+const RESTORE_WORKERS: usize = 8;
 
 /// Runs the agent that `config` describes until `stop` is true or its sender is gone. Share and NATS server are waited
 /// for while they are absent.
@@ -144,6 +151,8 @@ impl Prepared {
         let store: Arc<dyn Store> = Arc::new(TimeLimited::new(store, Limit::default()));
         let store: Arc<dyn Store> = Arc::new(Retrying::new(store, patience()));
         let capturer = EngineCapturer::open(config, Arc::clone(&identity), Arc::clone(&store))?;
+        let gate = Gate::default();
+        let desk = desk(config, (&identity, &bus, &store), pin, gate.clone())?;
         let parts = Parts {
             identity,
             pace: Pace::with_heartbeat(config.agent.heartbeat.0),
@@ -152,10 +161,40 @@ impl Prepared {
             store,
             capturer: Arc::new(capturer),
             passed_over: Arc::default(),
+            gate,
         };
         let span = tracing::info_span!("agent", service = config.agent.service.as_str());
+        // Ends with the daemon: a set aborts its tasks when it is dropped.
+        let mut beside = JoinSet::new();
+        beside.spawn(desk.serve().instrument(span.clone()));
         Daemon::build(parts).run(stop).instrument(span).await
     }
+}
+
+/// Whoever answers restores.
+fn desk(
+    config: &Config,
+    (identity, bus, store): (&Arc<Identity>, &Arc<dyn Bus>, &Arc<dyn Store>),
+    pin: Pin,
+    gate: Gate,
+) -> Result<Desk, DaemonError> {
+    let agent = &config.agent;
+    let memory = HeadMemory::at(&agent.state.join(RESTORE_HEAD_FILE));
+    let seen = memory.recall()?;
+    // Of two heads the higher one: neither reader believes a log that ends before what the other has seen.
+    let head = [pin.head, seen].into_iter().flatten().max_by_key(|seen| (seen.adopts, seen.head.number));
+    let reader = Reader::new(Arc::clone(store), Pin { head, ..pin }, memory);
+    let share = config.share.url.strip_prefix("file://").unwrap_or(&config.share.url);
+    let workers = usize::try_from(config.engine.workers).ok().filter(|workers| *workers > 0);
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    let settings = Settings {
+        offer: config.restore.offer.0,
+        sources: config.sources().map_err(|invalid| DaemonError::Engine(invalid.why.into()))?,
+        spool: agent.state.join(engine_capturer::SPOOL),
+        apart: vec![agent.state.clone(), Path::new(share).to_owned()],
+        workers: workers.unwrap_or(cores).min(RESTORE_WORKERS),
+    };
+    Ok(Desk::new(Arc::clone(identity), Arc::clone(bus), Arc::clone(store), reader, gate, settings))
 }
 
 /// Between looks for a share or a server that is not there.

@@ -16,6 +16,7 @@ use tracing::Instrument;
 
 use super::capturer::{Capturer, Failure, Job};
 use super::refused::{Lists, refused};
+use crate::restore::Gate;
 
 /// Everything that a capture depends on.
 pub(crate) struct Task<C: Capturer> {
@@ -30,6 +31,8 @@ pub(crate) struct Task<C: Capturer> {
     pub(crate) former: Option<oneshot::Receiver<()>>,
     /// Longest wait for that.
     pub(crate) wind_down: Duration,
+    /// Closed while a restore runs: half of it would be captured.
+    pub(crate) gate: Gate,
 }
 
 impl<C: Capturer> Task<C> {
@@ -41,6 +44,13 @@ impl<C: Capturer> Task<C> {
             let reason = "the capture before this one has not stopped yet".to_owned();
             return (self.lists, Err(Failure { code: Code::Agent03, reason, permanent: false }));
         }
+        let held = match self.gate.capture() {
+            Ok(held) => held,
+            Err(busy) => {
+                let failure = Failure { code: Code::Agent03, reason: busy.to_string(), permanent: false };
+                return (self.lists, Err(failure));
+            }
+        };
         // The keys of the round: a rotation while it runs is for the next one, so that one round opens with one keyset.
         let position = self.log.rounds.get(&self.round).map_or(self.log.next, |round| round.position);
         let Some((keyset, keys)) = self.log.keyset_at(position) else {
@@ -60,6 +70,7 @@ impl<C: Capturer> Task<C> {
         let job = Job { round: self.round, keyset, recipients, refused };
         let (capturer, run) = (self.capturer, self.run);
         let captured = guarded("the capture", async move { capturer.capture(job, run).await }).await;
+        drop(held);
         (lists, captured.map(Arc::new))
     }
 }

@@ -4,8 +4,6 @@
 //! is made in it: after the batch in which it was left.
 
 use std::collections::{BTreeMap, HashMap};
-use std::os::fd::OwnedFd;
-use std::path::Path;
 use std::sync::Arc;
 
 use muster_share::entry::{Entry, Extent, Gap};
@@ -20,6 +18,7 @@ use super::existing::Verdict;
 use super::fill::Filler;
 use super::path::SafePath;
 use super::plan::{Planned, Planner, Step};
+use super::roots::Roots;
 use super::stop::Halt;
 use super::survey::{CUT_LINKS_BYTES_MAX, Survey};
 use super::write::owner::Owners;
@@ -34,8 +33,8 @@ pub(super) struct Conductor<'a> {
     filler: Filler<'a>,
     survey: &'a Survey,
     owners: &'a Owners,
-    /// The service's folder and, for messages, its path.
-    service: (&'a OwnedFd, &'a Path),
+    /// Where the folders of its sources lie.
+    places: &'a Roots,
     report: &'a mut ServiceOutcome,
     /// The source that is gone through, and its number.
     source: Option<(usize, Arc<Root>)>,
@@ -56,14 +55,14 @@ impl<'a> Conductor<'a> {
         filler: Filler<'a>,
         survey: &'a Survey,
         owners: &'a Owners,
-        service: (&'a OwnedFd, &'a Path),
+        places: &'a Roots,
         report: &'a mut ServiceOutcome,
     ) -> Self {
         Self {
             filler,
             survey,
             owners,
-            service,
+            places,
             report,
             source: None,
             roots: Vec::new(),
@@ -110,8 +109,7 @@ impl<'a> Conductor<'a> {
         }
         if self.source.as_ref().is_none_or(|(current, _)| *current != source) {
             self.leave_all();
-            let (handle, path) = self.service;
-            let root = self.filler.writer.root(handle, path, name)?;
+            let root = self.places.open(self.filler.writer, name)?;
             self.roots.push(Arc::clone(&root));
             self.source = Some((source, root));
             self.planner = Planner::new();

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use muster_protocol::causes::causes;
 use muster_share::layout::ObjectPath;
-use muster_share::pack::{FrameMemory, PackError, PackReader, PlainFrame, Unlock};
+use muster_share::pack::{FrameMemory, PackError, PackReader, PlainFrame};
 use muster_share::verify::{Damage, Fault, Progress, Trouble};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
@@ -248,7 +248,7 @@ impl Filling<'_> {
         };
         let mut misnamed = None;
         let Hands { folders, memory } = hands;
-        let read = PackReader::open(bytes, None, Unlock::Identities(opening.keys)).map_err(Fail::from);
+        let read = PackReader::open(bytes, None, opening.keys.unlock(path)).map_err(Fail::from);
         let read = read.and_then(|pack| {
             if pack.context() != opening.context {
                 return Err(PackError::Contents { what: "it is sealed for another service or keyset" }.into());

@@ -21,7 +21,9 @@ pub mod look;
 pub mod path;
 pub mod plan;
 mod request;
+mod roots;
 mod round;
+mod selection;
 mod slice;
 mod spans;
 mod stop;
@@ -42,7 +44,10 @@ use tokio::sync::Semaphore;
 pub use error::RecoverError;
 pub use existing::Existing;
 pub use request::{Begun, Outcome, Request, ServiceOutcome, Watch};
+pub(crate) use roots::{OwnRoot, Roots};
 pub use round::{Origin, Round, RoundError};
+pub use selection::Selection;
+pub(crate) use selection::was_single;
 pub use slice::Slice;
 pub use write::WriteError;
 
@@ -185,7 +190,8 @@ async fn write_slice(
                     workers,
                     budget: Arc::new(Semaphore::new(usize::try_from(SEALED_BYTES_MAX / 1024).unwrap_or(1))),
                 };
-                Conductor::new(filler, &survey, &owners, (&handle, &path), &mut counted).run()
+                let places = Roots::Beneath { handle, path };
+                Conductor::new(filler, &survey, &owners, &places, &mut counted).run()
             },
         );
         (done, counted)

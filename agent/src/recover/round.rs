@@ -9,6 +9,7 @@ use muster_protocol::age::{Identity, Recipient};
 use muster_protocol::document::{Manifest, ManifestSlice};
 use muster_protocol::ids::ServiceName;
 use muster_protocol::log::{Pin, RoundState};
+use muster_share::keys::Keyring;
 use muster_share::store::{Store, StoreError};
 use muster_share::verify::chain::{read_manifest, wanted_keys};
 use muster_share::verify::{
@@ -156,7 +157,8 @@ impl Round {
         &self,
         slice: &ManifestSlice,
     ) -> Result<Result<Slice, Vec<Damage>>, StoreError> {
-        Slice::open(&self.origin, &self.ledger.state, &self.state, slice).await
+        let keys = Keyring::Recovery(Arc::clone(&self.origin.keys));
+        Slice::open(&self.origin.store, keys, &self.ledger.state, &self.state, slice).await
     }
 
     /// The error for a service that this round does not hold.

@@ -8,10 +8,11 @@ use std::io::{BufReader, Read};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use muster_protocol::age::Identity;
 use muster_protocol::document::{ManifestSlice, Receipt};
+use muster_protocol::ids::ObjectId;
 use muster_protocol::log::{RoundState, State};
 use muster_share::entry::{Entry, Extent};
+use muster_share::keys::Keyring;
 use muster_share::layout::{ObjectPath, SlicePart};
 use muster_share::lists::{EntryReader, IndexRoot, IndexedSource, ListedPack};
 use muster_share::pack::PackContext;
@@ -24,7 +25,6 @@ use muster_share::verify::{Damage, Fault, Trouble, read_object};
 use tokio::runtime::Handle;
 
 use super::plan::Planner;
-use super::round::Origin;
 
 /// Bytes of entries that are read at once.
 const ENTRIES_AT_ONCE: usize = 256 * 1024;
@@ -34,8 +34,9 @@ const ENTRIES_AT_ONCE: usize = 256 * 1024;
 #[derive(Debug)]
 pub struct Slice {
     store: Arc<dyn Store>,
-    keys: Arc<Vec<Identity>>,
+    keys: Keyring,
     pub(super) receipt: Receipt,
+    pub(super) receipt_id: ObjectId,
     packs: BTreeMap<u64, ListedPack>,
     pub(super) index: IndexRoot,
     pub(super) index_path: ObjectPath,
@@ -51,18 +52,19 @@ impl Slice {
     ///
     /// # Errors
     /// When the share fails.
-    pub(super) async fn open(
-        origin: &Origin,
+    pub(crate) async fn open(
+        share: &Arc<dyn Store>,
+        keys: Keyring,
         state: &State,
         round: &RoundState,
         slice: &ManifestSlice,
     ) -> Result<Result<Self, Vec<Damage>>, StoreError> {
-        let store = origin.store.as_ref();
+        let store = share.as_ref();
         let receipt = match or_damage(read_receipt(store, state, round, slice).await)? {
             Ok(receipt) => receipt,
             Err(damage) => return Ok(Err(vec![damage])),
         };
-        let index = or_damage(read_index(store, state, &receipt, &origin.keys).await)?;
+        let index = or_damage(read_index(store, state, &receipt, &keys).await)?;
         let (mut lists, mut damaged) = (Vec::new(), Vec::new());
         for list in read_pack_lists(store, &receipt).await? {
             match list {
@@ -78,12 +80,13 @@ impl Slice {
             }
         };
         Ok(Ok(Self {
-            store: Arc::clone(&origin.store),
-            keys: Arc::clone(&origin.keys),
+            store: Arc::clone(share),
+            keys,
             packs: packs_by_number(&lists),
             index_path: slice_path(&receipt.service, &receipt.index, SlicePart::Index),
             context: context_of(state, &receipt),
             receipt,
+            receipt_id: slice.receipt,
             index,
             damaged,
             handle: Handle::current(),
@@ -104,6 +107,11 @@ impl Slice {
             return Err(self.damaged.first().cloned().unwrap_or_else(|| self.damage(why)));
         };
         Ok((ObjectPath::Pack { service: self.receipt.service.clone(), id: pack.id }, *pack))
+    }
+
+    /// Every pack that its lists name.
+    pub(super) fn listed(&self) -> impl Iterator<Item = &ListedPack> {
+        self.packs.values()
     }
 
     /// The bytes of the pack of this number: their length and hash are as the chain names them.

@@ -33,6 +33,17 @@ impl Survey {
         if here.has_any() { Ok(here) } else { Self::of(slice, filter.within_sources(), stop) }
     }
 
+    /// The same of these sources alone.
+    pub(super) fn only(&self, sources: BTreeSet<usize>) -> Self {
+        Self {
+            filter: self.filter.clone(),
+            sources,
+            bytes: self.bytes,
+            needed: self.needed.clone(),
+            needed_bytes: self.needed_bytes,
+        }
+    }
+
     /// Whether anything is selected.
     pub(super) fn has_any(&self) -> bool {
         self.filter.is_open() || !self.sources.is_empty()

@@ -5,6 +5,8 @@
 //! Only output whose end was seen counts: a process left behind that keeps the pipe open makes the capture fail within
 //! [`GRACE`]. A process that leaves the group (setsid(2)) escapes the killing, not the limits.
 
+mod put_back;
+
 use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
@@ -83,6 +85,10 @@ impl CommandSource {
     }
 
     fn start(&self) -> Result<Group, Cause> {
+        self.spawn(Stdio::null(), Stdio::piped())
+    }
+
+    fn spawn(&self, stdin: Stdio, stdout: Stdio) -> Result<Group, Cause> {
         if !self.folder().is_dir() {
             return Err(Cause::Root {
                 path: self.folder().to_owned(),
@@ -98,8 +104,8 @@ impl CommandSource {
             .env("LANG", "C.UTF-8")
             .current_dir(self.folder())
             .process_group(0)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
+            .stdin(stdin)
+            .stdout(stdout)
             .stderr(Stdio::piped());
         for name in &self.table.env {
             match std::env::var_os(name) {

@@ -93,6 +93,9 @@ pub struct CommandTable {
     /// Working folder; the root folder when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dir: Option<PathBuf>,
+    /// Program and arguments that put a dump back: it comes on standard input. Empty: only into a folder.
+    #[serde(default)]
+    pub restore: Vec<String>,
 }
 
 fn yes() -> bool {
@@ -146,6 +149,7 @@ impl CommandTable {
             min_bytes: one(),
             env: Vec::new(),
             dir: None,
+            restore: Vec::new(),
         }
     }
 }
@@ -200,9 +204,11 @@ impl SourceTable {
             Self::Files(table) => table.path = base.join(&table.path),
             Self::Sqlite(table) => table.path = base.join(&table.path),
             Self::Command(table) => {
-                if let Some(program) = table.argv.first_mut().filter(|program| program.contains('/')) {
-                    // A base that is not UTF-8 leaves the program relative, which the check refuses.
-                    *program = base.join(&*program).to_str().unwrap_or(program).to_owned();
+                for argv in [&mut table.argv, &mut table.restore] {
+                    if let Some(program) = argv.first_mut().filter(|program| program.contains('/')) {
+                        // A base that is not UTF-8 leaves the program relative, which the check refuses.
+                        *program = base.join(&*program).to_str().unwrap_or(program).to_owned();
+                    }
                 }
                 if let Some(dir) = &mut table.dir {
                     *dir = base.join(&*dir);
@@ -300,6 +306,28 @@ enum Checked {
     Command(CommandSource),
 }
 
+/// What puts a source back.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Restoring<'a> {
+    /// The folder or file at this path.
+    Files(&'a Path),
+    /// The database.
+    Sqlite(&'a SqliteSource),
+    /// The counterpart of the command, if there is one.
+    Command(&'a CommandSource),
+}
+
+impl Restoring<'_> {
+    /// The kind, as configuration writes it.
+    pub(crate) fn kind(self) -> &'static str {
+        match self {
+            Self::Files(_) => "files",
+            Self::Sqlite(_) => "sqlite",
+            Self::Command(_) => "command",
+        }
+    }
+}
+
 impl SourceConfig {
     /// Checks the tables of one service. Relative paths start at `base`. Names default to the kind, numbered from the
     /// second on.
@@ -333,6 +361,15 @@ impl SourceConfig {
     #[must_use]
     pub fn name(&self) -> &SourceName {
         &self.name
+    }
+
+    /// How it is put back.
+    pub(crate) fn restoring(&self) -> Restoring<'_> {
+        match &self.checked {
+            Checked::Files(source) => Restoring::Files(source.path()),
+            Checked::Sqlite(source) => Restoring::Sqlite(source),
+            Checked::Command(source) => Restoring::Command(source),
+        }
     }
 
     /// The source, ready to capture.
@@ -400,11 +437,16 @@ fn check(position: usize, name: SourceName, table: &SourceTable) -> Result<Check
             if table.argv.first().is_none_or(String::is_empty) {
                 return Err(value("argv", "names no program"));
             }
-            if table.argv[0].contains('/') && !table.argv[0].starts_with('/') {
-                return Err(value("argv", "names a relative program below a path that is not UTF-8"));
+            if table.restore.first().is_some_and(String::is_empty) {
+                return Err(value("restore", "names no program"));
             }
-            if table.argv.iter().any(|word| word.contains('\0')) {
-                return Err(value("argv", "contains a NUL character"));
+            for (key, argv) in [("argv", &table.argv), ("restore", &table.restore)] {
+                if argv.first().is_some_and(|program| program.contains('/') && !program.starts_with('/')) {
+                    return Err(value(key, "names a relative program below a path that is not UTF-8"));
+                }
+                if argv.iter().any(|word| word.contains('\0')) {
+                    return Err(value(key, "contains a NUL character"));
+                }
             }
             plain_name(&table.file).map_err(|why| value("file", why))?;
             if table.timeout.0.is_zero() {

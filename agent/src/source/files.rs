@@ -45,6 +45,11 @@ impl FilesSource {
         Self { name, path, include, exclude, one_file_system, skip_caches }
     }
 
+    /// What it captures, as configured.
+    pub(crate) fn path(&self) -> &std::path::Path {
+        &self.path
+    }
+
     fn error(&self, cause: Cause) -> SourceError {
         SourceError { name: self.name.clone(), kind: "files", cause: Box::new(cause) }
     }

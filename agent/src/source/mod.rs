@@ -22,7 +22,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use muster_protocol::ids::SourceName;
 use muster_share::entry::{Entry, Gap};
 
+pub(crate) use config::Restoring;
 pub use config::{SourceConfig, SourceConfigError, SourceTable};
+pub(crate) use dump::root as made_up_root;
 pub use error::{Cause, SourceError};
 pub use spec::SpecError;
 pub use stamp::Stamp;

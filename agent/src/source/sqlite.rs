@@ -2,6 +2,8 @@
 //! spool file, checked there, then captured. Never creates or changes the database, and never holds its lock for
 //! longer than a few steps unless writers would otherwise keep the copy from ever ending.
 
+mod put_back;
+
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};

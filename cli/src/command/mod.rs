@@ -12,6 +12,7 @@ pub(crate) mod key;
 pub(crate) mod ls;
 pub(crate) mod once;
 pub(crate) mod recover;
+pub(crate) mod restore;
 pub(crate) mod revoke;
 pub(crate) mod rounds;
 pub(crate) mod show;

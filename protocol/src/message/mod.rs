@@ -3,10 +3,16 @@
 
 mod agent;
 mod leader;
+mod restore;
 mod trigger;
 
 pub use agent::{Heartbeat, Hello, Notice, NoticeOutcome, Progress, Stage};
 pub use leader::{Acknowledgement, OpenRound, Order, ServiceState, StateDocument, Verdict, Welcome};
+pub use restore::{
+    MAX_NOTE_LEN, MAX_NOTES, MAX_ORDER_PATH, OfferVerdict, RestoreAsk, RestoreExisting, RestoreOffer,
+    RestoreOrder, RestoreOutcome, RestoreQuery, RestoreRefusal, RestoreState, RestoreStatus, RestoreTarget,
+    cut_note,
+};
 pub use trigger::{Format, Trigger, TriggerError, TriggerReply, TriggerState};
 
 /// Longest message in bytes, envelope included.
@@ -18,10 +24,15 @@ pub const MAX_REASON_LEN: usize = 1024;
 /// `text` cut to [`MAX_REASON_LEN`] at a character's boundary.
 #[must_use]
 pub fn cut_reason(text: &str) -> String {
-    if text.len() <= MAX_REASON_LEN {
+    cut(text, MAX_REASON_LEN)
+}
+
+/// `text` cut to so many bytes at a character's boundary.
+fn cut(text: &str, most: usize) -> String {
+    if text.len() <= most {
         return text.to_owned();
     }
-    let mut end = MAX_REASON_LEN - '…'.len_utf8();
+    let mut end = most - '…'.len_utf8();
     while !text.is_char_boundary(end) {
         end -= 1;
     }

@@ -13,9 +13,11 @@ use muster_protocol::ids::{KeyId, ServiceName};
 use muster_protocol::log::{Member, Role, RoundPhase, RoundState, State};
 
 use super::damage::{Damage, Trouble, read};
+use crate::grant::MAX_GRANT_SEALED;
+use crate::keys::Keyring;
 use crate::layout::{ObjectPath, SlicePart};
 use crate::lists::{IndexRoot, ListedPack, MAX_CHUNK_INDEX_LEN, MAX_INDEX_LEN, MAX_PACK_LIST_LEN, PackList};
-use crate::sealed::{PackContext, Unlock};
+use crate::sealed::PackContext;
 use crate::store::{Store, StoreError};
 
 /// Longest pack that is read, in bytes: the most that one may hold plain, and room for what sealing adds.
@@ -47,11 +49,11 @@ pub fn most_bytes(path: &ObjectPath) -> u64 {
         ObjectPath::Slice { part: SlicePart::Index, .. } => MAX_INDEX_LEN as u64 + SEAL_MOST,
         ObjectPath::Slice { part: SlicePart::Chunks, .. } => MAX_CHUNK_INDEX_LEN as u64 + SEAL_MOST,
         ObjectPath::Manifest(_) => Manifest::MAX_LEN as u64,
+        ObjectPath::Grant(_) => MAX_GRANT_SEALED,
         ObjectPath::Format
         | ObjectPath::LogRecord(_)
         | ObjectPath::LogSegment(_)
         | ObjectPath::List(_)
-        | ObjectPath::Grant(_)
         | ObjectPath::Pack { .. } => MAX_PACK_LEN,
     }
 }
@@ -173,12 +175,12 @@ pub async fn read_index(
     store: &dyn Store,
     state: &State,
     receipt: &Receipt,
-    keys: &[Identity],
+    keys: &Keyring,
 ) -> Result<IndexRoot, Trouble> {
     let path = slice_path(&receipt.service, &receipt.index, SlicePart::Index);
     let index = &receipt.index;
     let bytes = read(store, &path, &index.id, index.size, most_bytes(&path)).await?;
-    let (context, root) = IndexRoot::open(&bytes, None, Unlock::Identities(keys))
+    let (context, root) = IndexRoot::open(&bytes, None, keys.unlock(&path))
         .map_err(|e| Damage::content(path.clone(), causes(&e)))?;
     if context != context_of(state, receipt) || root.service != receipt.service || root.round != receipt.round
     {

@@ -6,20 +6,20 @@ use std::io::{self, Read};
 use std::ops::Range;
 
 use bytes::Bytes;
-use muster_protocol::age::Identity;
 use muster_protocol::causes::causes;
 
 use super::damage::{Damage, Trouble};
 use crate::chunk::ChunkKey;
 use crate::entry::Extent;
+use crate::keys::Keyring;
 use crate::layout::ObjectPath;
-use crate::pack::{PackContext, PackReader, Unlock};
+use crate::pack::{PackContext, PackReader};
 
 /// What opens a slice's packs, and what they must say of themselves.
 #[derive(Debug, Clone, Copy)]
 pub struct Opening<'a> {
-    /// Recovery keys.
-    pub keys: &'a [Identity],
+    /// Recovery keys, or file keys.
+    pub keys: &'a Keyring,
     /// The slice's chunk key.
     pub chunk_key: &'a ChunkKey,
     /// Whose packs they are.
@@ -65,7 +65,7 @@ where
         }
         let (_, path, bytes) = self.pack.as_ref().expect("it was set above");
         let damaged = |why: String| Trouble::from(Damage::content(path.clone(), why));
-        let unlock = Unlock::Identities(self.opening.keys);
+        let unlock = self.opening.keys.unlock(path);
         let reader = PackReader::open(bytes, None, unlock).map_err(|e| damaged(causes(&e)))?;
         if reader.context() != self.opening.context {
             return Err(damaged("it is sealed for another service or keyset".into()));

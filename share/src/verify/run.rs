@@ -28,6 +28,7 @@ use super::report::{Findings, Report, RoundReport, ServiceReport};
 use super::select::{RoundSelector, SelectError};
 use crate::chunk::ChunkKey;
 use crate::entry::Extent;
+use crate::keys::Keyring;
 use crate::layout::{ObjectPath, SlicePart};
 use crate::lists::{ChunkIndex, EntryReader, IndexRoot, ListedPack};
 use crate::pack::{PackContext, PackError, PackReader, Unlock};
@@ -209,7 +210,7 @@ impl Run<'_> {
         number: u64,
     ) -> Result<Option<Arc<IndexRoot>>, VerifyError> {
         let Some(keys) = self.keys.clone() else { return Ok(None) };
-        let index = read_index(self.store.as_ref(), self.state, receipt, &keys).await;
+        let index = read_index(self.store.as_ref(), self.state, receipt, &Keyring::Recovery(keys)).await;
         let index = self.note(index, number)?;
         if index.is_some() {
             self.count(receipt.index.size);
@@ -300,7 +301,7 @@ impl Run<'_> {
             let (Some(keys), Some(index)) = (self.keys.clone(), slice.index.clone()) else { continue };
             checks.push(EntryCheck {
                 store: Arc::clone(self.store),
-                keys,
+                keys: Keyring::Recovery(keys),
                 index,
                 context: context_of(self.state, &slice.receipt),
                 service: slice.receipt.service.clone(),
@@ -446,7 +447,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 /// One slice's entries, read and compared with its packs.
 struct EntryCheck {
     store: Arc<dyn Store>,
-    keys: Arc<Vec<Identity>>,
+    keys: Keyring,
     index: Arc<IndexRoot>,
     context: PackContext,
     service: ServiceName,

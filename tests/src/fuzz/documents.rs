@@ -6,8 +6,8 @@ use muster_protocol::document::{Manifest, Receipt};
 use muster_protocol::envelope::{self, EnvelopeError, Payload, SIGNATURE_LEN, Signer, open_as};
 use muster_protocol::ids::FleetId;
 use muster_protocol::message::{
-    Acknowledgement, Format, Heartbeat, Hello, Notice, Progress, ServiceState, StateDocument, Trigger,
-    Welcome,
+    Acknowledgement, Format, Heartbeat, Hello, Notice, Progress, RestoreAsk, RestoreOffer, RestoreOrder,
+    RestoreQuery, RestoreStatus, ServiceState, StateDocument, Trigger, Welcome,
 };
 use muster_protocol::wire;
 use serde::Serialize;
@@ -63,6 +63,11 @@ pub(super) fn message(input: &[u8]) {
     plain::<ServiceState>(input);
     plain::<Welcome>(input);
     plain::<Acknowledgement>(input);
+    plain::<RestoreAsk>(input);
+    plain::<RestoreOffer>(input);
+    plain::<RestoreOrder>(input);
+    plain::<RestoreQuery>(input);
+    plain::<RestoreStatus>(input);
     // Signatures are dear, and the same code for all.
     signed::<Notice>(input);
     for format in [Format::Json, Format::MessagePack] {

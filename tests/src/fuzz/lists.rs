@@ -1,10 +1,12 @@
-//! Slice indexes, chunk indexes, pack lists and object lists.
+//! Slice indexes, chunk indexes, pack lists, object lists and grants.
 
 use std::collections::BTreeMap;
 
+use muster_protocol::age::FileKey;
 use muster_protocol::document::SliceTotals;
-use muster_protocol::ids::{ChunkId, ObjectId, RoundId};
+use muster_protocol::ids::{ChunkId, ObjectId, RestoreId, RoundId};
 use muster_share::entry::Extent;
+use muster_share::grant::Grant;
 use muster_share::lists::{
     ChunkIndex, IndexRoot, IndexedPack, IndexedSource, ListedPack, PackList, parse_object_list,
     write_object_list,
@@ -108,4 +110,37 @@ pub(super) fn pack_list_samples() -> Vec<Vec<u8>> {
     let hash = "00".repeat(32);
     samples.push(format!("FORMAT\nlists/{hash}\nlog/0000000001\nmanifests/{hash}\n").into_bytes());
     samples
+}
+
+/// Any content as a grant: what opens is in order, shows no key, and seals and opens as the same again.
+pub(super) fn grant(input: &[u8]) {
+    let sealed = seal_object(input, &[KEY.recipient()], &context(), &mut Fixed(6)).expect("sealed");
+    let unlock = Unlock::FileKey(&sealed.file_key);
+    let Ok((found, grant)) = Grant::open(&sealed.bytes, Some(&sealed.id), unlock) else { return };
+    assert_eq!(found, context());
+    let shown = format!("{grant:?}");
+    assert!(grant.keys.values().all(|key| !shown.contains(&muster_protocol::ids::hex(key.expose()))));
+    let again = grant.seal(&KEY.recipient(), found.keyset, &mut Fixed(7)).expect("what opened can be sealed");
+    let (_, reopened) = Grant::open(&again.bytes, None, Unlock::FileKey(&again.file_key)).expect("opens");
+    assert_eq!(
+        (reopened.restore, reopened.receipt, &reopened.keys),
+        (grant.restore, grant.receipt, &grant.keys)
+    );
+}
+
+pub(super) fn grant_samples() -> Vec<Vec<u8>> {
+    let keys = |count: u8| (0..count).map(|n| (ObjectId::of(&[n]), FileKey::from_bytes(&[n; 16]))).collect();
+    let plain = |count| {
+        let grant = Grant {
+            fleet: context().fleet,
+            service: context().service,
+            round: RoundId::from_bytes([4; 16]),
+            restore: RestoreId::from_bytes([5; 16]),
+            receipt: ObjectId::of(b"receipt"),
+            keys: keys(count),
+        };
+        let sealed = grant.seal(&KEY.recipient(), context().keyset, &mut Fixed(8)).expect("sealed");
+        open_object(&sealed.bytes, None, Unlock::FileKey(&sealed.file_key), 1 << 20).expect("opens").1
+    };
+    vec![plain(0), plain(3)]
 }

@@ -38,7 +38,7 @@ pub struct Target {
 }
 
 /// Every target, sorted by name.
-pub const TARGETS: [Target; 21] = [
+pub const TARGETS: [Target; 22] = [
     Target { name: "age-header", run: age::header, samples: age::header_samples },
     Target { name: "age-stream", run: age::stream, samples: age::stream_samples },
     Target { name: "chunk-index", run: lists::chunk_index, samples: lists::chunk_index_samples },
@@ -47,6 +47,7 @@ pub const TARGETS: [Target; 21] = [
     Target { name: "entry-plan", run: plan::stream, samples: plan::stream_samples },
     Target { name: "entry-tree", run: plan::tree, samples: plan::tree_samples },
     Target { name: "envelope", run: documents::envelope, samples: documents::envelope_samples },
+    Target { name: "grant", run: lists::grant, samples: lists::grant_samples },
     Target { name: "keys", run: keys::keys, samples: keys::samples },
     Target { name: "log-record", run: log::record, samples: log::record_samples },
     Target { name: "log-replay", run: log::replay, samples: log::replay_samples },

@@ -12,6 +12,7 @@ mod golden;
 mod hostile;
 mod look;
 mod properties;
+mod restore;
 mod resume;
 mod roster;
 mod rotation;

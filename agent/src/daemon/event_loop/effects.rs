@@ -114,6 +114,7 @@ impl<C: Capturer> Daemon<C> {
             lists: std::mem::take(&mut self.lists),
             former,
             wind_down: self.pace.wind_down,
+            gate: self.gate.clone(),
         };
         let telling = progress(
             Arc::clone(&self.identity),

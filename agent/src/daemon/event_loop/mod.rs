@@ -43,6 +43,7 @@ use super::reader::{ReadError, Reader};
 use super::refused::Lists;
 use super::said::{Condition, PassedOver};
 use super::talk::{TalkError, Talker, Welcomed};
+use crate::restore::Gate;
 
 /// What the loop is made of.
 pub(crate) struct Parts<C: Capturer> {
@@ -54,6 +55,8 @@ pub(crate) struct Parts<C: Capturer> {
     pub(crate) capturer: Arc<C>,
     /// Counts the messages that were passed over.
     pub(crate) passed_over: Arc<AtomicU64>,
+    /// Closed while a restore runs.
+    pub(crate) gate: Gate,
 }
 
 /// What a task reports, once. Tickets say which work it was for.
@@ -136,6 +139,7 @@ pub(crate) struct Daemon<C: Capturer> {
     backoff: Backoff,
     connects: u64,
     passed_over: PassedOver,
+    gate: Gate,
     share: Condition,
     values: Condition,
     outsider: Condition,
@@ -143,7 +147,7 @@ pub(crate) struct Daemon<C: Capturer> {
 
 impl<C: Capturer> Daemon<C> {
     pub(crate) fn build(parts: Parts<C>) -> Self {
-        let Parts { identity, pace, bus, store, reader, capturer, passed_over } = parts;
+        let Parts { identity, pace, bus, store, reader, capturer, passed_over, gate } = parts;
         let seed = u64::from_be_bytes(random(&mut OsEntropy));
         let key = identity.signer.key_id();
         Self {
@@ -171,6 +175,7 @@ impl<C: Capturer> Daemon<C> {
             reread_at: None,
             connects: bus.link().borrow().connects,
             passed_over: PassedOver::new(passed_over),
+            gate,
             share: Condition::default(),
             values: Condition::default(),
             outsider: Condition::default(),

@@ -334,6 +334,7 @@ impl Scene {
             store,
             capturer: Arc::clone(&self.capturer),
             passed_over: Arc::clone(&self.passed_over),
+            gate: crate::restore::Gate::default(),
             identity,
         });
         let (stop, stopping) = watch::channel(false);

@@ -128,13 +128,20 @@ impl Writer {
             // An earlier run may have closed it already, also to its owner. What that matters shows soon enough.
             let _ = rustix::fs::fchmod(&handle, Mode::RWXU);
         }
-        Ok(Arc::new(Root {
-            handle,
-            stays: !made && self.meeting == Meeting::Keep,
-            path: path.join(source),
-            source: source.to_owned(),
-            no_openat2: AtomicBool::new(false),
-        }))
+        Ok(self.root_at(handle, path.join(source), source, made))
+    }
+
+    /// The folder of a source, which lies anywhere and is open.
+    pub(super) fn root_at(&self, handle: OwnedFd, path: PathBuf, source: &str, made: bool) -> Arc<Root> {
+        let stays = !made && self.meeting == Meeting::Keep;
+        let (source, no_openat2) = (source.to_owned(), AtomicBool::new(false));
+        Arc::new(Root { handle, stays, path, source, no_openat2 })
+    }
+
+    /// The folder that a single file lies in: it is not the source's, and stays as it is.
+    pub(super) fn foreign_root(&self, handle: OwnedFd, path: PathBuf, source: &str) -> Arc<Root> {
+        let (source, no_openat2) = (source.to_owned(), AtomicBool::new(false));
+        Arc::new(Root { handle, stays: true, path, source, no_openat2 })
     }
 
     /// Makes a folder, closed to others until it is dressed. The source's own is there already.

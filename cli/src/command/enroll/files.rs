@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use muster_agent::config::{AgentConfig, Config as AgentFile, EngineConfig};
+use muster_agent::config::{AgentConfig, Config as AgentFile, EngineConfig, RestoreConfig};
 use muster_agent::source::config::SourceTable;
 use muster_coordinator::config::{Config as CoordinatorFile, CoordinatorConfig, LeadConfig, RoundConfig};
 use muster_protocol::config::{BusConfig, LogConfig, ShareConfig, TelemetryConfig};
@@ -208,6 +208,7 @@ fn agent(
         share: ShareConfig { url: operator.share.url.clone() },
         nats: BusConfig::at(operator.nats.url.clone()),
         engine: EngineConfig::default(),
+        restore: RestoreConfig::default(),
         log: LogConfig::default(),
         telemetry: TelemetryConfig::default(),
         source: spelled_out(sources)?,

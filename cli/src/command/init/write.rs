@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use muster_agent::config::{AgentConfig, Config as AgentFile, EngineConfig};
+use muster_agent::config::{AgentConfig, Config as AgentFile, EngineConfig, RestoreConfig};
 use muster_agent::source::config::SourceTable;
 use muster_coordinator::config::{Config as CoordinatorFile, CoordinatorConfig, LeadConfig, RoundConfig};
 use muster_protocol::config::{BusConfig, LogConfig, ShareConfig, TelemetryConfig};
@@ -97,6 +97,7 @@ fn agents(plan: &Plan, keys: &Keys, writer: &mut Writer<'_>) -> Result<(), Failu
             share: ShareConfig { url: plan.share.clone() },
             nats: BusConfig::at(plan.nats_url()),
             engine: EngineConfig::default(),
+            restore: RestoreConfig::default(),
             log: LogConfig::default(),
             telemetry: TelemetryConfig::default(),
             source: SourceTable::spelled_out(service.sources.clone())

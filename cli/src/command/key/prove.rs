@@ -11,6 +11,7 @@ use muster_protocol::causes::causes;
 use muster_protocol::document::Receipt;
 use muster_protocol::ids::ObjectId;
 use muster_protocol::log::{Pin, RoundState, State};
+use muster_share::keys::Keyring;
 use muster_share::layout::ObjectPath;
 use muster_share::log::HeadMemory;
 use muster_share::pack::{PackReader, Unlock};
@@ -133,9 +134,10 @@ async fn prove(
     store: &Arc<dyn Store>,
     state: &State,
     receipt: &Receipt,
-    keys: &[Identity],
+    keys: &Arc<Vec<Identity>>,
 ) -> Result<Option<ObjectId>, Trouble> {
-    let index = read_index(store.as_ref(), state, receipt, keys).await?;
+    let keyring = Keyring::Recovery(Arc::clone(keys));
+    let index = read_index(store.as_ref(), state, receipt, &keyring).await?;
     let mut lists = Vec::new();
     for list in read_pack_lists(store.as_ref(), receipt).await.map_err(Trouble::Store)? {
         lists.push(list?);
