@@ -29,7 +29,7 @@ const USERS: [(&str, &str); 5] = [
 struct Secured {
     fleet: Fleet,
     users: Vec<(&'static str, UserKey)>,
-    _data: tempfile::TempDir,
+    data: tempfile::TempDir,
 }
 
 impl Secured {
@@ -69,7 +69,7 @@ impl Secured {
             fs::write(&path, toml.replace("ca = \"\"", &format!("ca = \"{keys}/ca.crt\""))).expect("written");
         }
         fleet.up();
-        let secured = Self { fleet, users, _data: data };
+        let secured = Self { fleet, users, data: data };
         wait_for("the leader answers", || {
             (secured.fleet.run(&["status", "--json"]).json()["leader"] != Value::Null).then_some(())
         });
@@ -147,6 +147,12 @@ async fn rounds_run_and_nobody_says_what_is_not_theirs() {
         "{agents}"
     );
 
+    let into = secured.fleet.path("restored");
+    let kit = text(&secured.fleet.kit());
+    let restore = ["restore", "1", "--service", "orders", "--kit", &kit, "--into", &text(&into)];
+    let _ = secured.fleet.run(&restore).with_code(0);
+    tree::assert_same(&secured.data.path().join("a"), &into.join("orders/files"));
+
     // The trigger's own: a request, and a job for later.
     let (trigger, refused) = secured.client("trigger", "_INBOX").await;
     let asked = async_nats::Request::new()
@@ -183,6 +189,8 @@ async fn rounds_run_and_nobody_says_what_is_not_theirs() {
         "muster.v1.test.trigger",
         "muster.v1.test.trigger.async",
         "muster.v1.test.query",
+        "muster.v1.test.restore.orders",
+        "muster.v1.test.restore.secrets",
         "muster.v1.other.hello.orders",
         "$JS.API.INFO",
         "$JS.API.STREAM.CREATE.EVIL",
@@ -213,12 +221,15 @@ async fn rounds_run_and_nobody_says_what_is_not_theirs() {
             || subject.ends_with("DIRECT.GET.MUSTER_test_STATE.muster.v1.test.state.orders")
     };
     let agent_hears = |subject: &str| {
-        ["muster.v1.test.state", "muster.v1.test.state.orders"].contains(&subject)
-            || subject.starts_with(&own)
+        let hears = ["state", "state.orders", "restore.orders"];
+        hears.iter().any(|end| subject == format!("muster.v1.test.{end}")) || subject.starts_with(&own)
     };
     let trigger_says = |subject: &str| subject.starts_with("muster.v1.test.trigger");
     let trigger_hears = |subject: &str| subject.starts_with("_INBOX.");
-    let operator_says = |subject: &str| trigger_says(subject) || subject == "muster.v1.test.query";
+    let operator_says = |subject: &str| {
+        let says = ["muster.v1.test.query", "muster.v1.test.restore."];
+        trigger_says(subject) || says.iter().any(|start| subject.starts_with(start))
+    };
     type May<'a> = &'a dyn Fn(&str) -> bool;
     let users: [(&str, &str, May<'_>, May<'_>); 3] = [
         ("agent-orders", &own, &agent_says, &agent_hears),
