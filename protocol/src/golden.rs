@@ -186,7 +186,7 @@ fn restore_messages() {
         (|| service("dns"), Nonce::from_bytes([2; 16]), RestoreId::from_bytes([9; 16]));
     let (round, receipt, grant) = (round(1), ObjectId::of(b"receipt"), ObjectId::of(b"grant"));
     envelope(OPERATOR, &RestoreAsk { service: dns(), round, receipt, nonce });
-    let recipient = recovery_key(1).recipient;
+    let recipient = recovery_key(4).recipient;
     let verdict = OfferVerdict::Offered { restore, recipient, valid_millis: 120_000 };
     envelope(DNS, &RestoreOffer { service: dns(), nonce, verdict });
     envelope(
