@@ -544,7 +544,7 @@ mod tests {
     #[test]
     fn tables_are_written_back_as_they_were_read() {
         let text = "[[source]]\nkind = \"command\"\nargv = [\"dump\"]\nfile = \"all.sql\"\ntimeout = \"5m\"\nmin_bytes = 9\n\
-                    env = [\"HOME\"]\n\n[[source]]\nkind = \"files\"\nname = \"etc\"\npath = \"/etc\"\n\
+                    env = [\"HOME\"]\nrestore = []\n\n[[source]]\nkind = \"files\"\nname = \"etc\"\npath = \"/etc\"\n\
                     include = []\nexclude = [\"*.bak\"]\none_file_system = true\nskip_caches = false\n";
         assert_eq!(toml::to_string(&File { source: parse(text) }).expect("writes"), text);
     }
