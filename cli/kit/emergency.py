@@ -42,9 +42,9 @@ def parse(f, depth=0):                                   # MessagePack; a KeyErr
 def decode(data):
     value, more = parse(f := io.BytesIO(data)), f.read(1)
     return value if isinstance(value, dict) and not more else check(False, "not one map")
+def plain(path): return open(path, "rb", opener=lambda p, flags: os.open(p, flags | os.O_NONBLOCK))  # no pipe is waited for
 def read(path, *what):                                   # what: the SHA-256 and the length that it must have
-    job.object = path
-    try: data = open(path, "rb").read(320 * MIB)
+    try: job.object, data = path, plain(path).read(320 * MIB)
     except OSError as e: raise Trouble(4 if isinstance(e, FileNotFoundError) else 6, f"{path}: {e.strerror}")
     check(what in ((), (sha256(data), len(data))), "damaged: its length or hash is not as signed")
     return data
@@ -210,7 +210,7 @@ def run():
         job.root = base64.b64decode(re.search("MCowBQYDK2VwAyEA([+/0-9A-Za-z]{43}=)", pem)[1])
     except (OSError, *MALFORMED): raise Trouble(5, f"{job.kit}: root.pub or recovery.key is missing, or is no key")
     job.object = join(job.share, "FORMAT")
-    line = re.fullmatch(r"muster (\d+) ([0-9a-f]{64})\n", pathlib.Path(job.object).read_text()[:256])
+    line = re.fullmatch(r"muster (\d+) ([0-9a-f]{64})\n", plain(job.object).read(256).decode())
     if line[1] != "0": raise Trouble(1, f"{job.object}: version {line[1]}; take the script of a newer kit")
     job.fleet = bytes.fromhex(line[2])
     log = Log()

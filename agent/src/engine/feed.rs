@@ -163,7 +163,7 @@ impl Sink for Feeder<'_> {
         let Some(seen) = &mut self.seen else { return Ok(false) };
         let Some(record) = seen.find(entry, stamp) else { return Ok(false) };
         let known: &Known = &self.run.known;
-        if !record.packs.iter().all(|(pack, _)| known.is_usable(*pack)) {
+        if !record.packs.iter().all(|(pack, _)| known.is_older(*pack)) {
             return Ok(false);
         }
         self.run.progress.entry();

@@ -70,8 +70,13 @@ impl Known {
         }
     }
 
+    /// Whether what an earlier slice stored in this pack may be named: it is on the share.
+    pub(super) fn is_older(&self, pack: u64) -> bool {
+        pack < self.first_new && self.usable.contains(&pack)
+    }
+
     /// Whether what lies in this pack may be named: it is on the share, or will be before the receipt.
-    pub(super) fn is_usable(&self, pack: u64) -> bool {
+    fn is_usable(&self, pack: u64) -> bool {
         pack >= self.first_new || self.usable.contains(&pack)
     }
 

@@ -43,6 +43,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use muster_protocol::age::Recipient;
 use muster_protocol::document::{ObjectRef, Receipt, SliceStatus, SliceTotals};
+use muster_protocol::entropy::random;
 use muster_protocol::envelope::Signer;
 use muster_protocol::ids::{Nonce, ObjectId, RoundId};
 use muster_protocol::log::Head;
@@ -219,7 +220,8 @@ impl Engine {
                 lists.push(pair);
             }
         }
-        Ok(Base { next_pack, packs, lists, previous, binding })
+        let next_binding = random(&mut OsEntropy);
+        Ok(Base { next_pack, packs, lists, previous, binding, next_binding })
     }
 
     async fn usable_pair(&self, pair: &ListPair, request: &CaptureRequest) -> Result<bool, EngineError> {
@@ -258,6 +260,7 @@ impl Engine {
             spool: self.spool.clone(),
             seen: self.state.folder().join(SEEN),
             binding: base.binding,
+            next_binding: base.next_binding,
             workers,
             zstd_level: config.zstd_level,
             chunk: config.chunk,
@@ -340,7 +343,10 @@ impl Engine {
         let sealed = root.seal(&request.recipients, &request.context(), &mut OsEntropy)?;
         let index = uploader.slice_object(request.round, SlicePart::Index, sealed.bytes).await?;
         totals.added_bytes = uploader.progress.added_bytes();
+        let state = Arc::clone(&self.state);
         blocking(move || {
+            // In this order: what is seen counts only with the memory that has its packs.
+            state.bind(&base.next_binding)?;
             seen.into_iter().for_each(SeenWriter::finish);
             Ok(())
         })
@@ -412,8 +418,9 @@ struct Base {
     /// Pairs of which everything is on the share and may be named.
     lists: Vec<ListPair>,
     previous: Option<ObjectId>,
-    /// Binds what was seen of files to these packs.
+    /// Binds what was seen of files to these packs, and what is seen now to those of the next slice.
     binding: [u8; 32],
+    next_binding: [u8; 32],
 }
 
 /// Folder within the agent's state folder for what was seen of the sources.

@@ -35,7 +35,9 @@ pub(super) struct Run {
     pub(super) spool: PathBuf,
     /// Where what was seen of files is kept.
     pub(super) seen: PathBuf,
+    /// What was seen is bound to this, what is seen to the next.
     pub(super) binding: Binding,
+    pub(super) next_binding: Binding,
     pub(super) workers: usize,
     pub(super) zstd_level: i32,
     pub(super) chunk: ChunkSize,
@@ -76,7 +78,7 @@ pub(super) fn run(run: &Run, uploads: mpsc::Sender<Upload>, runtime: Handle) -> 
             guarded(run, || {
                 let packer = run.halt.keep(Packer::new(entries, run.zstd_level))?;
                 let names = run.sources.iter().map(|source| source.name().clone()).collect();
-                let seeing = Seeing { folder: &run.seen, binding: &run.binding, sources: names };
+                let seeing = Seeing { folder: &run.seen, binding: &run.next_binding, sources: names };
                 let assembled = Assembler::new(packer, &run.halt, seeing).run(&packed, queue)?;
                 entries.finish()?;
                 Ok(assembled)

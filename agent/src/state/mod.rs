@@ -12,6 +12,7 @@ mod tests;
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
@@ -113,14 +114,16 @@ pub struct Begun {
     pub kept: Option<Slice>,
     /// The last receipt that counted, whatever its keyset.
     pub previous: Option<ObjectId>,
-    /// Random; another one whenever the numbers of packs may mean other packs.
+    /// Random, of the last slice that was finished: what was seen of files belongs to this very memory of packs, and to
+    /// no older one that was put back.
     pub binding: [u8; 32],
 }
 
 /// The agent's memory. Calls block on the local disk.
 #[derive(Debug)]
 pub struct State {
-    db: RwLock<Database>,
+    /// None only while a damaged one is being replaced.
+    db: RwLock<Option<Database>>,
     path: PathBuf,
     /// The first pack number that was never given. Ahead of what is on disk, so that a pack of a capture that was given
     /// up, remembered late, has no other's number.
@@ -134,19 +137,19 @@ impl State {
     /// [`StateError::InUse`] while another process has it; when the file cannot be opened or is no such database.
     pub fn open(folder: &Path) -> Result<Self, StateError> {
         let path = folder.join(FILE_NAME);
-        let state = match database(&path) {
-            Ok(db) => Self { db: RwLock::new(db), path, next_pack: AtomicU64::new(1) },
-            Err(StateError::Database { path, source }) => {
-                let source = muster_protocol::causes::causes(&source);
-                tracing::warn!(path = %path.display(), source, "the agent's memory is damaged; begun anew");
+        let db = match database(&path) {
+            Err(StateError::Database { .. } | StateError::Row { .. }) => {
+                tracing::warn!(path = %path.display(), "the agent's memory is damaged; begun anew");
                 put_aside(&path)?;
-                Self { db: RwLock::new(database(&path)?), path, next_pack: AtomicU64::new(1) }
+                database(&path)?
             }
-            Err(error) => return Err(error),
+            opened => opened?,
         };
+        let state = Self { db: RwLock::new(Some(db)), path, next_pack: AtomicU64::new(1) };
         match state.prepare() {
             Ok(()) => Ok(state),
             Err(StateError::Database { .. } | StateError::Row { .. }) => {
+                tracing::warn!(path = %state.path.display(), "the agent's memory is damaged; begun anew");
                 state.rebuild()?;
                 Ok(state)
             }
@@ -181,7 +184,8 @@ impl State {
     pub fn rebuild(&self) -> Result<(), StateError> {
         let mut db = self.db.write().unwrap_or_else(PoisonError::into_inner);
         put_aside(&self.path)?;
-        *db = database(&self.path)?;
+        close(&self.path, db.take());
+        *db = Some(database(&self.path)?);
         drop(db);
         self.prepare()
     }
@@ -240,6 +244,18 @@ impl State {
             kept: kept.filter(|kept| !kept.lists.is_empty()),
             previous,
             binding,
+        })
+    }
+
+    /// What is seen from here on is bound to this.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn bind(&self, binding: &[u8; 32]) -> Result<(), StateError> {
+        let value = checked(BINDING.as_bytes(), &wire::encode(&binding.to_vec()));
+        self.write(|txn| {
+            txn.open_table(META)?.insert(BINDING, value.as_slice())?;
+            Ok(())
         })
     }
 
@@ -321,16 +337,19 @@ impl State {
     /// # Errors
     /// When the database fails.
     pub fn packs(&self) -> Result<Vec<(u64, PackRow)>, StateError> {
-        let txn = self.read()?;
-        let failed = |error: redb::Error| self.database(error);
-        let table = txn.open_table(PACKS).map_err(|error| failed(error.into()))?;
-        let mut packs = Vec::new();
-        for row in table.iter().map_err(|error| failed(error.into()))? {
-            let (number, row) = row.map_err(|error| failed(error.into()))?;
-            let number = number.value();
-            packs.push((number, parse(&number.to_be_bytes(), row.value()).ok_or_else(|| self.damaged())?));
-        }
-        Ok(packs)
+        guarded(&self.path, || {
+            let txn = self.read()?;
+            let failed = |error: redb::Error| self.database(error);
+            let table = txn.open_table(PACKS).map_err(|error| failed(error.into()))?;
+            let mut packs = Vec::new();
+            for row in table.iter().map_err(|error| failed(error.into()))? {
+                let (number, row) = row.map_err(|error| failed(error.into()))?;
+                let number = number.value();
+                packs
+                    .push((number, parse(&number.to_be_bytes(), row.value()).ok_or_else(|| self.damaged())?));
+            }
+            Ok(packs)
+        })
     }
 
     /// The chunks of a pack in order, names and plain lengths; `None` when the pack is unknown.
@@ -338,19 +357,21 @@ impl State {
     /// # Errors
     /// When the database fails.
     pub fn pack_chunks(&self, number: u64) -> Result<Option<Vec<(ChunkId, u32)>>, StateError> {
-        let txn = self.read()?;
-        let table = txn.open_table(PACK_CHUNKS).map_err(|error| self.database(error.into()))?;
-        let Some(rows) = table.get(number).map_err(|error| self.database(error.into()))? else {
-            return Ok(None);
-        };
-        let rows = unchecked(&number.to_be_bytes(), rows.value()).ok_or_else(|| self.damaged())?;
-        let mut chunks = Vec::with_capacity(rows.len() / CHUNK_ROW);
-        for row in rows.chunks_exact(CHUNK_ROW) {
-            let (id, length) = row.split_first_chunk::<32>().ok_or_else(|| self.damaged())?;
-            let length = length.try_into().map_err(|_| self.damaged())?;
-            chunks.push((ChunkId::from_bytes(*id), u32::from_be_bytes(length)));
-        }
-        Ok(Some(chunks))
+        guarded(&self.path, || {
+            let txn = self.read()?;
+            let table = txn.open_table(PACK_CHUNKS).map_err(|error| self.database(error.into()))?;
+            let Some(rows) = table.get(number).map_err(|error| self.database(error.into()))? else {
+                return Ok(None);
+            };
+            let rows = unchecked(&number.to_be_bytes(), rows.value()).ok_or_else(|| self.damaged())?;
+            let mut chunks = Vec::with_capacity(rows.len() / CHUNK_ROW);
+            for row in rows.chunks_exact(CHUNK_ROW) {
+                let (id, length) = row.split_first_chunk::<32>().ok_or_else(|| self.damaged())?;
+                let length = length.try_into().map_err(|_| self.damaged())?;
+                chunks.push((ChunkId::from_bytes(*id), u32::from_be_bytes(length)));
+            }
+            Ok(Some(chunks))
+        })
     }
 
     /// How many chunks the pack has; `None` when it is unknown.
@@ -358,10 +379,12 @@ impl State {
     /// # Errors
     /// When the database fails.
     pub fn pack_chunk_count(&self, number: u64) -> Result<Option<usize>, StateError> {
-        let txn = self.read()?;
-        let table = txn.open_table(PACK_CHUNKS).map_err(|error| self.database(error.into()))?;
-        let rows = table.get(number).map_err(|error| self.database(error.into()))?;
-        Ok(rows.map(|rows| rows.value().len() / CHUNK_ROW))
+        guarded(&self.path, || {
+            let txn = self.read()?;
+            let table = txn.open_table(PACK_CHUNKS).map_err(|error| self.database(error.into()))?;
+            let rows = table.get(number).map_err(|error| self.database(error.into()))?;
+            Ok(rows.map(|rows| rows.value().len() / CHUNK_ROW))
+        })
     }
 
     /// Chunks as they are known now.
@@ -369,8 +392,10 @@ impl State {
     /// # Errors
     /// When the database fails.
     pub fn view(&self) -> Result<View, StateError> {
-        let chunks = self.read()?.open_table(CHUNKS).map_err(|error| self.database(error.into()))?;
-        Ok(View { chunks })
+        guarded(&self.path, || {
+            let chunks = self.read()?.open_table(CHUNKS).map_err(|error| self.database(error.into()))?;
+            Ok(View { chunks })
+        })
     }
 
     /// Where the chunk lies, if it is known.
@@ -378,14 +403,16 @@ impl State {
     /// # Errors
     /// When the database fails.
     pub fn find(&self, view: &View, id: &ChunkId) -> Result<Option<Place>, StateError> {
-        let found = view.chunks.get(id.as_bytes()).map_err(|error| self.database(error.into()))?;
-        let Some(row) = found else { return Ok(None) };
-        let (pack, offset, length, check) = row.value();
-        if check == place_check(id, pack, offset, length) {
-            Ok(Some(Place { pack, offset, length }))
-        } else {
-            Err(self.damaged())
-        }
+        guarded(&self.path, || {
+            let found = view.chunks.get(id.as_bytes()).map_err(|error| self.database(error.into()))?;
+            let Some(row) = found else { return Ok(None) };
+            let (pack, offset, length, check) = row.value();
+            if check == place_check(id, pack, offset, length) {
+                Ok(Some(Place { pack, offset, length }))
+            } else {
+                Err(self.damaged())
+            }
+        })
     }
 
     /// Remembers what a receipt names, in case it will count.
@@ -433,7 +460,7 @@ impl State {
     }
 
     fn meta(&self) -> Result<ReadOnlyTable<&'static str, &'static [u8]>, StateError> {
-        self.read()?.open_table(META).map_err(|error| self.database(error.into()))
+        guarded(&self.path, || self.read()?.open_table(META).map_err(|error| self.database(error.into())))
     }
 
     fn one<T: serde::de::DeserializeOwned>(
@@ -441,15 +468,16 @@ impl State {
         meta: &ReadOnlyTable<&'static str, &'static [u8]>,
         key: &str,
     ) -> Result<Option<T>, StateError> {
-        match meta.get(key).map_err(|error| self.database(error.into()))? {
+        guarded(&self.path, || match meta.get(key).map_err(|error| self.database(error.into()))? {
             Some(value) => parse(key.as_bytes(), value.value()).map(Some).ok_or_else(|| self.damaged()),
             None => Ok(None),
-        }
+        })
     }
 
     fn read(&self) -> Result<redb::ReadTransaction, StateError> {
         let db = self.db.read().unwrap_or_else(PoisonError::into_inner);
-        db.begin_read().map_err(|error| self.database(error.into()))
+        let db = db.as_ref().ok_or_else(|| self.damaged())?;
+        guarded(&self.path, || db.begin_read().map_err(|error| self.database(error.into())))
     }
 
     /// One durable transaction.
@@ -458,13 +486,14 @@ impl State {
         change: impl FnOnce(&redb::WriteTransaction) -> Result<(), redb::Error>,
     ) -> Result<(), StateError> {
         let db = self.db.read().unwrap_or_else(PoisonError::into_inner);
+        let db = db.as_ref().ok_or_else(|| self.damaged())?;
         let done = || {
             let txn = db.begin_write()?;
             change(&txn)?;
             txn.commit()?;
             Ok(())
         };
-        done().map_err(|error: redb::Error| self.database(error))
+        guarded(&self.path, || done().map_err(|error: redb::Error| self.database(error)))
     }
 
     fn database(&self, error: redb::Error) -> StateError {
@@ -492,15 +521,37 @@ fn database(path: &Path) -> Result<Database, StateError> {
     let opened =
         OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
     let file = opened.map_err(|source| StateError::File { path: path.clone(), source })?;
-    let opened = FileBackend::new(file)
-        .and_then(|file| Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(file));
-    opened.map_err(|error| {
-        if matches!(error, DatabaseError::DatabaseAlreadyOpen) {
-            StateError::InUse { path }
-        } else {
-            StateError::Database { path, source: Box::new(error.into()) }
-        }
+    guarded(&path, || {
+        let opened = FileBackend::new(file)
+            .and_then(|file| Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(file));
+        opened.map_err(|error| {
+            if matches!(error, DatabaseError::DatabaseAlreadyOpen) {
+                StateError::InUse { path: path.clone() }
+            } else {
+                StateError::Database { path: path.clone(), source: Box::new(error.into()) }
+            }
+        })
     })
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        let db = self.db.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        close(&self.path, db);
+    }
+}
+
+/// Closes a database; whether that succeeds is nobody's concern, since it is durable after each transaction.
+fn close(path: &Path, db: Option<Database>) {
+    drop(guarded(path, move || {
+        drop(db);
+        Ok(())
+    }));
+}
+
+/// Calls into the database, which may panic on pages that make no sense: that is damage like any other.
+fn guarded<T>(path: &Path, call: impl FnOnce() -> Result<T, StateError>) -> Result<T, StateError> {
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| Err(StateError::Row { path: path.to_owned() }))
 }
 
 /// Keeps the last damaged database beside the new one, for whoever wants to know why.

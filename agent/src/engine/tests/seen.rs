@@ -112,6 +112,23 @@ async fn what_was_seen_belongs_to_one_memory_of_packs() {
     assert_eq!(fleet.progress.unchanged(), 0, "its packs are sealed to other keys");
 }
 
+/// A state folder that was put back file by file: pack numbers given since mean other packs.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_seen_is_not_paired_with_an_older_memory_of_packs() {
+    let mut fleet = fleet().await;
+    fleet.slice().await;
+    let memory = fleet.dir.path().join("state").join(FILE_NAME);
+    let old = fs::read(&memory).expect("read");
+    fs::write(fleet.data().join("a/b/77"), super::noise(7, 3000)).expect("written");
+    fleet.slice().await;
+    fs::write(&memory, old).expect("put back");
+    fs::write(fleet.data().join("a/b/78"), super::noise(8, 3000)).expect("written");
+    for _ in 0..2 {
+        // Compared with the sources byte for byte.
+        fleet.slice().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn files_in_packs_that_are_gone_are_read_again() {
     let mut fleet = fleet().await;
