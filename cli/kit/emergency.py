@@ -42,7 +42,7 @@ def parse(f, depth=0):                                   # MessagePack; a KeyErr
 def decode(data):
     value, more = parse(f := io.BytesIO(data)), f.read(1)
     return value if isinstance(value, dict) and not more else check(False, "not one map")
-def plain(path): return open(path, "rb", opener=lambda p, flags: os.open(p, flags | os.O_NONBLOCK))  # no pipe is waited for
+def plain(path): return open(path, "rb", opener=lambda p, flags: os.open(p, flags | os.O_NONBLOCK))  # no pipe waits
 def read(path, *what):                                   # what: the SHA-256 and the length that it must have
     try: job.object, data = path, plain(path).read(320 * MIB)
     except OSError as e: raise Trouble(4 if isinstance(e, FileNotFoundError) else 6, f"{path}: {e.strerror}")
