@@ -80,7 +80,7 @@ pub enum GrantError {
         path: ObjectPath,
         /// Why.
         #[source]
-        source: SealedError,
+        source: Box<SealedError>,
     },
     /// The share fails.
     #[error("the headers cannot be read")]
@@ -248,7 +248,8 @@ async fn file_key(
         bytes = store.get_range(path, 0..most).await?;
         opened = key_of_header(&bytes, keys);
     }
-    let (found, key) = opened.map_err(|source| GrantError::Header { path: path.clone(), source })?;
+    let (found, key) =
+        opened.map_err(|source| GrantError::Header { path: path.clone(), source: Box::new(source) })?;
     if found == *context {
         Ok(key)
     } else {

@@ -105,7 +105,7 @@ impl Job {
         self.progress.expect(selection.bytes());
         note_damage(outcome, selection.damaged());
         match &order.target {
-            RestoreTarget::Into { path } => self.into_folder(&selection, path, outcome).await,
+            RestoreTarget::Into { path } => self.elsewhere(&selection, path, outcome).await,
             RestoreTarget::InPlace => self.in_place(&selection, spool, outcome).await,
         }
     }
@@ -137,7 +137,7 @@ impl Job {
         Ok(Opened { context, keys: grant.keys })
     }
 
-    async fn into_folder(
+    async fn elsewhere(
         &self,
         selection: &Arc<Selection>,
         path: &[u8],

@@ -515,7 +515,9 @@ impl Raw {
             match state {
                 RestoreState::Refused(refusal) => return refusal,
                 RestoreState::Running { .. } => state = self.state(order.restore),
-                other => panic!("{other:?}"),
+                other @ (RestoreState::Unknown | RestoreState::Offered | RestoreState::Ended(_)) => {
+                    panic!("{other:?}")
+                }
             }
         }
     }
@@ -586,7 +588,9 @@ fn orders_that_are_forged_replayed_expired_or_of_another_restore_are_refused() {
     let ended = wait_for("the restore ends", || match raw.state(restore) {
         RestoreState::Ended(outcome) => Some(outcome),
         RestoreState::Running { .. } => None,
-        other => panic!("{other:?}"),
+        other @ (RestoreState::Unknown | RestoreState::Offered | RestoreState::Refused(_)) => {
+            panic!("{other:?}")
+        }
     });
     assert!(ended.failure.is_none() && ended.lost == 0, "{ended:?}");
     assert!(fs::read(&one).expect("file") == old);

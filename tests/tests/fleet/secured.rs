@@ -69,7 +69,7 @@ impl Secured {
             fs::write(&path, toml.replace("ca = \"\"", &format!("ca = \"{keys}/ca.crt\""))).expect("written");
         }
         fleet.up();
-        let secured = Self { fleet, users, data: data };
+        let secured = Self { fleet, users, data };
         wait_for("the leader answers", || {
             (secured.fleet.run(&["status", "--json"]).json()["leader"] != Value::Null).then_some(())
         });
