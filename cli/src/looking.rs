@@ -13,7 +13,7 @@ use muster_share::log::HeadMemory;
 use muster_share::verify::Damage;
 use serde::Serialize;
 
-use crate::args::Looking;
+use crate::args::{Looking, Reading};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::fleet::{absolute_url, hold_to, open_store, operator};
@@ -36,7 +36,7 @@ impl Looked {
     /// When share or kit cannot be used, or the round cannot be believed.
     pub(crate) async fn open(args: &Looking) -> Result<Self, Failure> {
         let kit = Kit::open(&args.kit)?;
-        let (share, pin) = place(args, &kit)?;
+        let (share, pin) = place(&args.reading, &kit)?;
         let store = open_store(&share).await?;
         hold_to(&store, Pin { head: None, ..pin }, &args.reading.expect).await?;
         let keys = kit.keys;
@@ -70,11 +70,12 @@ impl Looked {
     }
 }
 
-fn place(args: &Looking, kit: &Kit) -> Result<(String, Pin), Failure> {
-    if let Some(url) = &args.reading.share {
+/// The share's address, and what the kit and the operator's memory pin of it.
+pub(crate) fn place(reading: &Reading, kit: &Kit) -> Result<(String, Pin), Failure> {
+    if let Some(url) = &reading.share {
         return Ok((absolute_url(url)?, Pin { root: Some(kit.root), fleet: None, head: None }));
     }
-    let operator = operator(args.reading.config.as_deref())?;
+    let operator = operator(reading.config.as_deref())?;
     if operator.fleet.root != kit.root {
         return Err(Failure::new(Exit::Key, "the kit belongs to another fleet than the configuration")
             .next("take the kit of this fleet, or name its share with --share"));

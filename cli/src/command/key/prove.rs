@@ -13,7 +13,6 @@ use muster_protocol::ids::ObjectId;
 use muster_protocol::log::{Pin, RoundState, State};
 use muster_share::keys::Keyring;
 use muster_share::layout::ObjectPath;
-use muster_share::log::HeadMemory;
 use muster_share::pack::{PackReader, Unlock};
 use muster_share::store::Store;
 use muster_share::verify::chain::{
@@ -26,8 +25,9 @@ use serde::Serialize;
 use crate::args::Prove;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
-use crate::fleet::{absolute_url, hold_to, open_store, operator};
+use crate::fleet::{hold_to, open_store};
 use crate::kit::{Kit, wrong_key};
+use crate::looking;
 use crate::reading_back::{DamageView, damage_line, ledger_failure, select_failure};
 use crate::screen;
 
@@ -56,7 +56,7 @@ struct ServiceLine {
 /// Proves.
 pub(super) async fn run(args: Prove) -> Outcome {
     let kit = Kit::open(&args.kit)?;
-    let (share, pin) = place(&args, &kit)?;
+    let (share, pin) = looking::place(&args.reading, &kit)?;
     let store = open_store(&share).await?;
     hold_to(&store, Pin { head: None, ..pin }, &args.reading.expect).await?;
     let ledger = read_ledger(&store, pin, false).await.map_err(ledger_failure)?;
@@ -173,19 +173,6 @@ async fn prove(
         }
     }
     Ok(Some(pack.id))
-}
-
-fn place(args: &Prove, kit: &Kit) -> Result<(String, Pin), Failure> {
-    if let Some(url) = &args.reading.share {
-        return Ok((absolute_url(url)?, Pin { root: Some(kit.root), fleet: None, head: None }));
-    }
-    let operator = operator(args.reading.config.as_deref())?;
-    if operator.fleet.root != kit.root {
-        return Err(Failure::new(Exit::Key, "the kit belongs to another fleet than the configuration")
-            .next("take the kit of this fleet, or name its share with --share"));
-    }
-    let head = HeadMemory::at(&operator.head_file()).recall()?;
-    Ok((operator.share.url, Pin { root: Some(kit.root), fleet: Some(operator.fleet.id), head }))
 }
 
 fn trouble(trouble: Trouble) -> Failure {
