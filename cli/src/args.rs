@@ -1,5 +1,6 @@
 //! The command line as clap reads it. Only shapes and help; what commands do is in [`crate::command`].
 
+mod keeping;
 mod trust;
 
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use muster_protocol::units::{HumanDuration, HumanSize};
 
 use crate::round_name::RoundName;
 
+pub(crate) use keeping::{Config, CredentialsArgs, Rebuild, Share};
 pub(crate) use trust::{Adopt, Enroll, ExpectHead, Key, Prove, Revoke, RoleName, Rotate, Until};
 
 /// Coordinated, encrypted, write-only backups of a fleet of infrastructure services.
@@ -64,6 +66,14 @@ pub(crate) enum Command {
     Revoke(Revoke),
     /// The root accepts a share as it is: a lower log head, or a copy
     Adopt(Adopt),
+    /// The fleet's folder again, from share, kit and root
+    Rebuild(Rebuild),
+    /// The fleet-wide settings, and what else the share keeps of the configuration
+    #[command(subcommand)]
+    Config(Config),
+    /// The share
+    #[command(subcommand)]
+    Share(Share),
     /// Keys
     #[command(subcommand)]
     Key(Key),

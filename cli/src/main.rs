@@ -24,6 +24,7 @@ mod round_name;
 mod round_view;
 mod saying;
 mod screen;
+mod sealed_files;
 
 use std::process::ExitCode;
 
@@ -78,6 +79,9 @@ async fn run(command: Command) -> Outcome {
             | Command::Enroll(_)
             | Command::Revoke(_)
             | Command::Adopt(_)
+            | Command::Rebuild(_)
+            | Command::Config(_)
+            | Command::Share(_)
             | Command::Key(args::Key::Rotate(_))
     );
     let work = dispatch(command);
@@ -105,6 +109,9 @@ async fn dispatch(command: Command) -> Outcome {
         Command::Enroll(args) => command::enroll::run(args).await,
         Command::Revoke(args) => command::revoke::run(args).await,
         Command::Adopt(args) => command::adopt::run(args).await,
+        Command::Rebuild(args) => command::rebuild::run(args).await,
+        Command::Config(args) => command::config::run(args).await,
+        Command::Share(args) => command::share::run(args).await,
         Command::Key(args) => command::key::run(args).await,
         Command::Up(args) => command::up::run(args).await,
         Command::Once(args) => command::once::run(args).await,

@@ -48,6 +48,10 @@ pub struct CoordinatorConfig {
     pub name: MemberName,
     /// The file of its signing key (PKCS#8 PEM).
     pub key: PathBuf,
+    /// The file of its age identity, to which the sealed part of the fleet's configuration goes; empty: it reads none. Opens
+    /// no backup.
+    #[serde(default)]
+    pub sealing_key: PathBuf,
     /// Its folder: the highest log head that it saw. Losing it loses nothing else.
     pub state: PathBuf,
 }
@@ -123,7 +127,11 @@ const COMMENTS: &[(&str, &str)] = &[
         "fleet",
         "Pinned: nothing of another fleet, and nothing that this root does not vouch for, is believed.",
     ),
-    ("coordinator", "Its signing key and the folder where it remembers the highest log head that it saw."),
+    (
+        "coordinator",
+        "Its signing key, and the folder where it remembers the highest log head that it saw. sealing_key opens the sealed\n\
+         part of the fleet's configuration, and no backup.",
+    ),
     ("share", "Where backups go: an absolute path or file:///path."),
     (
         "nats",
@@ -150,6 +158,9 @@ impl Config {
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let (mut config, folder) = config_file::load::<Self>(path)?;
         config.coordinator.key = folder.join(&config.coordinator.key);
+        if !config.coordinator.sealing_key.as_os_str().is_empty() {
+            config.coordinator.sealing_key = folder.join(&config.coordinator.sealing_key);
+        }
         config.coordinator.state = folder.join(&config.coordinator.state);
         config.nats.resolve(&folder);
         config.share.url = config_file::share_url(&config.share.url, &folder);

@@ -21,6 +21,7 @@ use muster_share::store::timeout::{Limit, TimeLimited};
 use muster_share::store::{self, OpenStoreError, Store};
 use tokio::sync::{mpsc, watch};
 
+use crate::confided;
 use crate::config::{Config, OverlapPolicy};
 use crate::desk::{self, Left, Setting};
 use crate::intake::{self, Ignored};
@@ -191,6 +192,13 @@ pub async fn run_on(
     if !matches!(log.state().role(&signer.key_id()), Some(Role::Coordinator)) {
         return Err(DaemonError::NotCoordinator { key: signer.key_id().short() });
     }
+    let keys: Arc<[_]> = confided::keys(&config.coordinator.sealing_key)?.into();
+    if let Err(error) = confided::say(&mut log, &signer, &keys).await {
+        tracing::warn!(
+            error = causes(&error),
+            "the log was not told this coordinator's sealing key; at the next start again"
+        );
+    }
     let mut fresh = true;
     loop {
         memory.remember(&log.seen())?;
@@ -229,6 +237,7 @@ pub async fn run_on(
             tracing::warn!(%error, "BUS-01: the streams could not be made yet");
         }
         let (scribe, writer) = scribe::spawn(log, signer.clone(), epoch, memory.clone());
+        let credentials = confided::follow(store.clone(), keys.clone(), scribe.changes()).await;
         let ignored = Arc::new(Ignored::default());
         let (to_desk, inbox) = mpsc::channel(4096);
         let listeners = intake::listen(&bus, &subjects, config.fleet.id, to_desk, ignored.clone()).await?;
@@ -243,6 +252,7 @@ pub async fn run_on(
             },
             store: store.clone(),
             scribe,
+            credentials,
             publisher: publisher::spawn(bus.clone()),
             ignored,
         };

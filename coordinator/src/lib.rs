@@ -14,6 +14,7 @@ pub mod query;
 
 mod answer;
 mod check;
+mod confided;
 mod desk;
 mod intake;
 mod manifest;

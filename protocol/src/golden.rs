@@ -14,7 +14,7 @@ use crate::log::fixture::{
 };
 use crate::log::{
     Adopt, Audit, Body, Change, Config, GENESIS_HEAD, Head, Hold, Keyset, Outcome, Prune, Pruned, Role,
-    Roster, Sweep, parse, seal, seal_statement, seal_with_statement,
+    Roster, Sealing, Sweep, parse, seal, seal_statement, seal_with_statement,
 };
 use crate::message::{
     Acknowledgement, Heartbeat, Hello, Notice, NoticeOutcome, OfferVerdict, OpenRound, Progress, RestoreAsk,
@@ -63,7 +63,7 @@ fn record<B: Body + PartialEq + std::fmt::Debug>(who: u8, value: &B) {
         (read.kind.as_str(), read.version, read.number, read.previous),
         (B::KIND, 1, number, previous)
     );
-    assert_eq!((read.critical, read.fleet), (B::KIND != "audit", fleet_id()));
+    assert_eq!((read.critical, read.fleet), (B::CRITICAL, fleet_id()));
     if B::STATEMENT {
         let statement = read.statement::<B>().expect("a statement");
         assert_eq!((read.signer, statement.signer, &statement.body), (key(FIRST), key(who), value));
@@ -105,6 +105,7 @@ fn records() {
     record(PRUNER, &Pruned { sweep: 40 });
     record(OPERATOR, &Hold { previous, round: round(1), keep: true });
     record(ROOT, &Adopt { previous, share: Nonce::from_bytes([5; 16]), head: PREVIOUS });
+    record(FIRST, &Sealing { recipient: recovery_key(4).recipient });
     record(FIRST, &Audit { who: key(OPERATOR), what: "started round 3".to_owned(), at: AT });
 }
 

@@ -19,6 +19,7 @@ pub mod pem;
 pub mod retry;
 pub mod round;
 pub mod session;
+pub mod settings;
 pub mod slice;
 pub mod subject;
 pub mod time;

@@ -5,6 +5,7 @@
 
 pub mod chunk;
 pub mod config_file;
+pub mod credentials;
 pub mod entropy;
 pub mod entry;
 pub mod grant;
@@ -15,6 +16,7 @@ pub mod log;
 pub mod pack;
 pub mod reachable;
 pub mod sealed;
+pub mod sealed_config;
 pub mod secret_file;
 pub mod store;
 pub mod verify;

@@ -50,7 +50,16 @@ pub struct PackContext {
     pub keyset: u64,
 }
 
-impl PackContext {
+/// What a sealed object is, said in a stanza that the header's MAC binds: no object passes for another kind of thing.
+pub(crate) trait Context: Sized {
+    /// The one spelling of it.
+    fn stanza(&self) -> Stanza;
+
+    /// What the header says.
+    fn of(header: &Header) -> Result<Self, SealedError>;
+}
+
+impl Context for PackContext {
     fn stanza(&self) -> Stanza {
         let args = vec![
             SEALED_VERSION.to_string(),
@@ -62,8 +71,7 @@ impl PackContext {
     }
 
     fn of(header: &Header) -> Result<Self, SealedError> {
-        let mut stanzas = header.stanzas().iter().filter(|stanza| stanza.kind == CONTEXT_STANZA);
-        let (Some(stanza), None) = (stanzas.next(), stanzas.next()) else { return Err(SealedError::Context) };
+        let stanza = the_one(header, CONTEXT_STANZA)?;
         let [version, fleet, service, keyset] = stanza.args.as_slice() else {
             return Err(SealedError::Context);
         };
@@ -76,7 +84,17 @@ impl PackContext {
     }
 }
 
-fn part<T: FromStr>(text: &str) -> Result<T, SealedError> {
+/// The only stanza of this kind.
+pub(crate) fn the_one<'a>(header: &'a Header, kind: &str) -> Result<&'a Stanza, SealedError> {
+    let mut stanzas = header.stanzas().iter().filter(|stanza| stanza.kind == kind);
+    match (stanzas.next(), stanzas.next()) {
+        (Some(stanza), None) => Ok(stanza),
+        (_, _) => Err(SealedError::Context),
+    }
+}
+
+/// One argument of a context.
+pub(crate) fn part<T: FromStr>(text: &str) -> Result<T, SealedError> {
     text.parse().map_err(|_| SealedError::Context)
 }
 
@@ -167,6 +185,16 @@ pub fn seal_object(
     context: &PackContext,
     entropy: &mut dyn Entropy,
 ) -> Result<SealedObject, SealedError> {
+    seal_content(content, recipients, context, entropy)
+}
+
+/// Seals `content` in any context.
+pub(crate) fn seal_content(
+    content: &[u8],
+    recipients: &[Recipient],
+    context: &impl Context,
+    entropy: &mut dyn Entropy,
+) -> Result<SealedObject, SealedError> {
     let frame = zstd::bulk::compress(content, zstd::DEFAULT_COMPRESSION_LEVEL)
         .map_err(|_| SealedError::Content { what: "it cannot be compressed" })?;
     // Indexes and grants hold keys.
@@ -185,6 +213,16 @@ pub fn open_object(
     unlock: Unlock<'_>,
     max_len: usize,
 ) -> Result<(PackContext, Vec<u8>), SealedError> {
+    open_content(bytes, expected, unlock, max_len)
+}
+
+/// Opens an object of any context.
+pub(crate) fn open_content<C: Context>(
+    bytes: &[u8],
+    expected: Option<&ObjectId>,
+    unlock: Unlock<'_>,
+    max_len: usize,
+) -> Result<(C, Vec<u8>), SealedError> {
     let opened = Opened::new(bytes, expected, unlock)?;
     let mut content = Vec::new();
     // The decoder passes over the padding, and its window is bounded (ZSTD_WINDOWLOG_LIMIT_DEFAULT, 128 MiB).
@@ -213,7 +251,7 @@ pub fn key_of_header(bytes: &[u8], keys: &[Identity]) -> Result<(PackContext, Fi
 pub(crate) fn seal_parts(
     parts: &[&[u8]],
     recipients: &[Recipient],
-    context: &PackContext,
+    context: &impl Context,
     entropy: &mut dyn Entropy,
 ) -> Result<SealedObject, SealedError> {
     let len = parts.iter().map(|part| part.len()).sum();
@@ -229,7 +267,7 @@ pub(crate) fn sealer(
     buffer: Vec<u8>,
     plain_len: usize,
     recipients: &[Recipient],
-    context: &PackContext,
+    context: &impl Context,
     entropy: &mut dyn Entropy,
 ) -> Result<Sealer, SealedError> {
     Sealer::within(buffer, recipients, &[context.stanza()], plain_len, entropy).map_err(SealedError::Seal)
@@ -242,14 +280,14 @@ pub(crate) fn finish(sealer: Sealer) -> SealedObject {
 }
 
 /// An age file whose header has verified.
-pub(crate) struct Opened<'a> {
+pub(crate) struct Opened<'a, C = PackContext> {
     bytes: &'a [u8],
     header_len: usize,
     file_key: FileKey,
-    pub(crate) context: PackContext,
+    pub(crate) context: C,
 }
 
-impl<'a> Opened<'a> {
+impl<'a, C: Context> Opened<'a, C> {
     pub(crate) fn new(
         bytes: &'a [u8],
         expected: Option<&ObjectId>,
@@ -269,7 +307,7 @@ impl<'a> Opened<'a> {
                 key.clone()
             }
         };
-        Ok(Self { bytes, header_len, file_key, context: PackContext::of(&header)? })
+        Ok(Self { bytes, header_len, file_key, context: C::of(&header)? })
     }
 
     pub(crate) fn payload(&self) -> Result<PayloadReader<'a>, SealedError> {
@@ -315,8 +353,8 @@ fn step(len: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::{
-        PackContext, SKIPPABLE_HEADER, SealedError, Unlock, open_object, padding, seal_object, seal_parts,
-        step,
+        Context, PackContext, SKIPPABLE_HEADER, SealedError, Unlock, open_object, padding, seal_object,
+        seal_parts, step,
     };
     use crate::entropy::OsEntropy;
     use muster_protocol::age::{Identity, OpenError, Stanza};

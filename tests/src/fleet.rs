@@ -68,7 +68,10 @@ impl Fleet {
     }
 
     /// Fleets of tests that run at the same time must not meet: `init` gives all of them the port that is free now.
-    fn take_own_port(&self) {
+    ///
+    /// # Panics
+    /// When a configuration cannot be read or written.
+    pub fn take_own_port(&self) {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let dir = self.dir();
@@ -129,6 +132,13 @@ impl Fleet {
         for agent in self.services() {
             self.start_agent(&agent);
         }
+    }
+
+    /// Kills all of it, as a fire would.
+    pub fn down(&mut self) {
+        self.agents.clear();
+        self.coordinator = None;
+        self.nats = None;
     }
 
     /// The services that the folder configures.

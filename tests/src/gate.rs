@@ -44,6 +44,14 @@ impl Gate {
         std::fs::remove_file(format!("{}.waiting", text(&self.0))).expect("a capture has begun");
     }
 
+    /// Holds captures up again.
+    ///
+    /// # Panics
+    /// When it is not open.
+    pub fn close(&self) {
+        std::fs::remove_file(&self.0).expect("the gate was open");
+    }
+
     /// Lets captures through.
     ///
     /// # Panics

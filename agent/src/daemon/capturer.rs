@@ -10,6 +10,7 @@ use muster_protocol::document::SliceTotals;
 use muster_protocol::ids::{Nonce, ObjectId, RoundId};
 use muster_protocol::log::Head;
 use muster_protocol::message::Stage;
+use muster_share::credentials::Credentials;
 
 /// What is to be captured, for whom.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +58,9 @@ pub(crate) trait Capturer: Send + Sync + 'static {
     type Captured: Send + Sync + 'static;
     /// One run: what it counts, and how it is told to stop.
     type Run: Send + Sync + 'static;
+
+    /// Takes credentials of the share from the leader, for the capture that follows.
+    fn accept(&self, credentials: &Credentials);
 
     /// A run that has not begun.
     fn run(&self) -> Self::Run;

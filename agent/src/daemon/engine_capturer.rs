@@ -11,6 +11,7 @@ use muster_protocol::causes::causes;
 use muster_protocol::ids::{Nonce, ObjectId};
 use muster_protocol::log::Head;
 use muster_protocol::message::Stage as Told;
+use muster_share::credentials::Credentials;
 use muster_share::secret_file;
 use muster_share::store::Store;
 use zeroize::Zeroizing;
@@ -31,6 +32,7 @@ pub(crate) const SPOOL: &str = "spool";
 /// The engine of one service.
 pub(crate) struct EngineCapturer {
     engine: Arc<Engine>,
+    share: Arc<dyn Store>,
     identity: Arc<Identity>,
     sources: Vec<Arc<dyn Source>>,
     sealing: Recipient,
@@ -66,8 +68,21 @@ impl EngineCapturer {
         std::fs::create_dir_all(&spool)
             .map_err(|source| DaemonError::State { path: spool.clone(), source })?;
         let state = State::open(&agent.state).map_err(|error| DaemonError::Engine(error.into()))?;
-        let engine = Arc::new(Engine::new(EngineConfig::from(&config.engine), store, Arc::new(state), spool));
-        Ok(Self { engine, identity, sources, sealing, sealing_key: agent.sealing_key.clone(), chunk_secret })
+        let engine = Arc::new(Engine::new(
+            EngineConfig::from(&config.engine),
+            Arc::clone(&store),
+            Arc::new(state),
+            spool,
+        ));
+        Ok(Self {
+            engine,
+            share: store,
+            identity,
+            sources,
+            sealing,
+            sealing_key: agent.sealing_key.clone(),
+            chunk_secret,
+        })
     }
 }
 
@@ -98,6 +113,15 @@ pub(crate) struct Run {
 impl Capturer for EngineCapturer {
     type Captured = Captured;
     type Run = Run;
+
+    fn accept(&self, credentials: &Credentials) {
+        let used = self.share.accept(credentials);
+        tracing::info!(
+            fingerprint = credentials.fingerprint(),
+            used,
+            "the leader told credentials of the share"
+        );
+    }
 
     fn run(&self) -> Run {
         Run::default()

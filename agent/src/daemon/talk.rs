@@ -18,6 +18,7 @@ use muster_protocol::session::{Ephemeral, Session, SessionError, Side, Transcrip
 use muster_protocol::slice::Reported;
 use muster_protocol::subject::Subject;
 use muster_protocol::wire::{self, WireError};
+use muster_share::credentials::Credentials;
 use muster_share::entropy::OsEntropy;
 
 use super::belief::Order;
@@ -71,6 +72,8 @@ impl TalkError {
 pub(crate) struct Welcomed {
     /// The attempt that may be made; none: nothing is wanted.
     pub(crate) attempt: Option<u32>,
+    /// Credentials of the share, where the fleet has any.
+    pub(crate) credentials: Option<Credentials>,
     /// The answer's headers: they continue the round's trace.
     pub(crate) headers: Headers,
 }
@@ -107,6 +110,7 @@ impl Talker {
         same(welcome.round == order.round, "round")?;
         same(welcome.epoch == order.epoch, "epoch")?;
         same(welcome.nonce == nonce, "nonce")?;
+        let mut credentials = None;
         if let Some(attempt) = welcome.attempt {
             let transcript = Transcript {
                 fleet: me.fleet,
@@ -122,8 +126,14 @@ impl Talker {
             let plain = session.open(&welcome.sealed)?;
             let sealed: Sealed = wire::decode(&plain).map_err(TalkError::Order)?;
             same(sealed.nonce == order.nonce.for_attempt(&me.service, attempt), "attempt's nonce")?;
+            credentials = sealed
+                .credentials
+                .as_deref()
+                .map(|bytes| wire::decode(bytes))
+                .transpose()
+                .map_err(TalkError::Order)?;
         }
-        Ok(Welcomed { attempt: welcome.attempt, headers })
+        Ok(Welcomed { attempt: welcome.attempt, credentials, headers })
     }
 
     /// Tells the leader how an attempt of `order` went.

@@ -2,6 +2,7 @@
 
 pub(crate) mod adopt;
 pub(crate) mod agents;
+pub(crate) mod config;
 pub(crate) mod daemon;
 pub(crate) mod demo;
 pub(crate) mod dump;
@@ -11,10 +12,12 @@ pub(crate) mod init;
 pub(crate) mod key;
 pub(crate) mod ls;
 pub(crate) mod once;
+pub(crate) mod rebuild;
 pub(crate) mod recover;
 pub(crate) mod restore;
 pub(crate) mod revoke;
 pub(crate) mod rounds;
+pub(crate) mod share;
 pub(crate) mod show;
 pub(crate) mod start;
 pub(crate) mod status;

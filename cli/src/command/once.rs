@@ -25,6 +25,7 @@ use crate::folder::FleetFolder;
 use crate::follow::{self, Show};
 use crate::leader::{self, Leader};
 use crate::round_view::RoundView;
+use crate::sealed_files::{self, Files};
 
 /// Longest wait for coordinator and agents to end.
 const END: Duration = Duration::from_secs(15);
@@ -76,6 +77,7 @@ async fn round(
         return Err(Failure::usage(format!("--services: {stranger} is no service of {}", fleet.name())));
     }
     agents_belong(folder, &fleet)?;
+    sealed_files::refresh_or_say(&mut fleet.log, &folder.dir, &folder.operator, &Files::new()).await;
     let name = &folder.operator.fleet.name;
     let subjects = Subjects::new(name);
     let bus: Arc<dyn Bus> =

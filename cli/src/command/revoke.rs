@@ -15,6 +15,7 @@ use crate::fleet::{self, Fleet};
 use crate::round_view::HeadView;
 use crate::saying::{previous, root_key, say};
 use crate::screen;
+use crate::sealed_files::{self, Files};
 
 /// `{"schema":"muster.revoke/1", …}`
 #[derive(Debug, Serialize)]
@@ -35,7 +36,7 @@ struct View {
 pub(crate) async fn run(args: Revoke) -> Outcome {
     let (folder, operator) = fleet::operator_at(args.contact.config.as_deref())?;
     let root = root_key(&args.root, Some(&operator.fleet.root))?;
-    let mut fleet = Fleet::of(operator).await?;
+    let mut fleet = Fleet::of(operator.clone()).await?;
     let member = find(fleet.state(), &args.name, args.role)?;
     let make = |state: &State| {
         Ok(Roster { previous: previous::<Roster>(state), changes: vec![Change::Revoke(member.key)] })
@@ -45,6 +46,7 @@ pub(crate) async fn run(args: Revoke) -> Outcome {
     fleet.remember()?;
     let effects = effects(&member, head, fleet.state());
     let set_aside = set_aside(&folder, &member);
+    sealed_files::refresh_or_say(&mut fleet.log, &folder, &operator, &Files::new()).await;
     if args.contact.json {
         screen::json(&View {
             schema: "muster.revoke/1",

@@ -16,7 +16,7 @@ use crate::command::daemon;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::folder::FleetFolder;
-use crate::{nats_server, screen};
+use crate::{nats_server, screen, sealed_files};
 
 /// What `daemon` calls an agent.
 const AGENT: &str = "agent";
@@ -65,6 +65,7 @@ pub(crate) async fn run(args: Folder) -> Outcome {
         "→ muster start --wait --config {}",
         folder.dir.join(crate::operator::FILE).display()
     ));
+    let keeping = tokio::spawn(sealed_files::keep(folder.dir.clone(), folder.operator.clone()));
     let outcome = loop {
         tokio::select! {
             _ = interrupt.recv() => break Ok(Exit::Interrupted),
@@ -85,6 +86,7 @@ pub(crate) async fn run(args: Folder) -> Outcome {
             }
         }
     };
+    keeping.abort();
     screen::line("stopping agents and coordinators");
     stop.send_replace(true);
     while children.join_next().await.is_some() {}

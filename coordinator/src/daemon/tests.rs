@@ -89,6 +89,7 @@ impl World {
                 root: self.root.key_id(),
             },
             coordinator: CoordinatorConfig {
+                sealing_key: std::path::PathBuf::new(),
                 name: name.parse().expect("name"),
                 key,
                 state: state.to_owned(),

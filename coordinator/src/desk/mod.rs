@@ -28,6 +28,7 @@ use muster_share::store::Store;
 use tokio::sync::mpsc;
 
 use crate::answer;
+use crate::confided::Confided;
 use crate::intake::{Ignored, Input};
 use crate::publisher::Value;
 use crate::roll::Roll;
@@ -52,6 +53,8 @@ pub(crate) struct Setting {
     pub(crate) overlap: Overlap,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) scribe: ScribeHandle,
+    /// Of the share, for the agents of a round.
+    pub(crate) credentials: Confided,
     pub(crate) publisher: mpsc::Sender<Value>,
     pub(crate) ignored: Arc<Ignored>,
 }

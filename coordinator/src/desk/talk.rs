@@ -14,6 +14,7 @@ use muster_protocol::subject::Subject;
 use muster_protocol::wire;
 use serde_bytes::ByteBuf;
 use tokio::sync::mpsc;
+use zeroize::Zeroizing;
 
 use super::Desk;
 use super::requests::send_trigger_reply;
@@ -160,8 +161,11 @@ impl Desk {
             Ok(session) => session,
             Err(error) => return self.setting.ignored.one(&error),
         };
-        let order = Order { nonce: round.open.nonce.for_attempt(service, attempt), credentials: None };
-        let sealed = ByteBuf::from(session.seal(&wire::encode(&order)));
+        let credentials = self.setting.credentials.borrow().clone();
+        let credentials = credentials.map(|credentials| ByteBuf::from(wire::encode(credentials.as_ref())));
+        let order = Order { nonce: round.open.nonce.for_attempt(service, attempt), credentials };
+        let plain = Zeroizing::new(wire::encode(&order));
+        let sealed = ByteBuf::from(session.seal(&plain));
         let welcome =
             Welcome { round: id, epoch: hello.epoch, attempt: Some(attempt), nonce: hello.nonce, sealed };
         send(reply, self.seal(&welcome));

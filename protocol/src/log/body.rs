@@ -17,13 +17,20 @@ pub trait Body: Serialize + DeserializeOwned {
     /// True for what is said by root, enroller or operator and may be appended by anyone of the roster: the body is an
     /// envelope of its own and chained per kind.
     const STATEMENT: bool;
+    /// Whether a reader that does not know the kind must stop. Nothing of what a log promises may depend on a kind that is
+    /// not critical.
+    const CRITICAL: bool = true;
 }
 
 macro_rules! body {
     ($name:ident, $kind:literal, $statement:literal) => {
+        body!($name, $kind, $statement, true);
+    };
+    ($name:ident, $kind:literal, $statement:literal, $critical:literal) => {
         impl Body for $name {
             const KIND: &'static str = $kind;
             const STATEMENT: bool = $statement;
+            const CRITICAL: bool = $critical;
         }
     };
 }
@@ -298,6 +305,16 @@ pub struct Adopt {
 }
 body!(Adopt, "adopt", true);
 
+/// To which key whatever is for the signing coordinator alone is sealed, from here on: its own word, because nobody else
+/// would be any the worse for a wrong one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sealing {
+    /// The coordinator's own age recipient. Never data is sealed to it, only the sealed part of the configuration.
+    pub recipient: Recipient,
+}
+body!(Sealing, "sealing", false, false);
+
 /// Who did what, for `muster audit`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -309,4 +326,4 @@ pub struct Audit {
     /// Coordinator's time.
     pub at: UnixMillis,
 }
-body!(Audit, "audit", false);
+body!(Audit, "audit", false, false);

@@ -21,7 +21,7 @@ mod tests;
 
 pub use body::{
     Adopt, Audit, Body, Commit, Config, End, Epoch, Genesis, Hold, Keyset, KeysetKey, Open, Outcome, Prune,
-    Pruned, Roster, Scope, Sweep, Verified,
+    Pruned, Roster, Scope, Sealing, Sweep, Verified,
 };
 pub use member::{Change, Member, Role};
 pub use record::{

@@ -171,14 +171,14 @@ impl Record {
 
 /// A record for the slot after `previous` slots, with a body that `signer` says itself.
 ///
-/// `number` is the slot; `previous` the last valid record. Every kind of version 1 is critical but `audit`.
+/// `number` is the slot; `previous` the last valid record.
 #[must_use]
 pub fn seal<B: Body>(signer: &Signer, fleet: &FleetId, number: u64, previous: Head, body: &B) -> Vec<u8> {
     assert!(!B::STATEMENT, "{} is said in a statement", B::KIND);
-    seal_fields(signer, fleet, number, previous, B::KIND, wire::encode(body))
+    seal_fields(signer, fleet, (number, previous), B::KIND, B::CRITICAL, wire::encode(body))
 }
 
-/// A record for slot `number` that carries a statement made by [`seal_statement`].
+/// A record for slot `number` that carries a statement made by [`seal_statement`]; all kinds of those are critical.
 #[must_use]
 pub fn seal_with_statement(
     signer: &Signer,
@@ -188,7 +188,7 @@ pub fn seal_with_statement(
     kind: &str,
     statement: Vec<u8>,
 ) -> Vec<u8> {
-    seal_fields(signer, fleet, number, previous, kind, statement)
+    seal_fields(signer, fleet, (number, previous), kind, true, statement)
 }
 
 /// What root, enroller or operator says, ready to be carried by a record.
@@ -201,11 +201,11 @@ pub fn seal_statement<B: Body>(signer: &Signer, fleet: &FleetId, body: &B) -> Ve
 fn seal_fields(
     signer: &Signer,
     fleet: &FleetId,
-    number: u64,
-    previous: Head,
+    (number, previous): (u64, Head),
     kind: &str,
+    critical: bool,
     body: Vec<u8>,
 ) -> Vec<u8> {
-    let fields = Fields { number, previous, critical: kind != "audit", body: ByteBuf::from(body) };
+    let fields = Fields { number, previous, critical, body: ByteBuf::from(body) };
     signer.seal_raw(DOMAIN, kind, VERSION, fleet, &wire::encode(&fields))
 }

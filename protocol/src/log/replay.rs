@@ -9,8 +9,8 @@ use std::collections::BTreeSet;
 use crate::causes::causes;
 use crate::ids::{FleetId, KeyId, ObjectId};
 use crate::log::body::{
-    Adopt, Body, Commit, Config, End, Epoch, Genesis, Hold, Keyset, Open, Outcome, Prune, Pruned, Roster,
-    Sweep, Verified,
+    Adopt, Audit, Body, Commit, Config, End, Epoch, Genesis, Hold, Keyset, Open, Outcome, Prune, Pruned,
+    Roster, Sealing, Sweep, Verified,
 };
 use crate::log::member::{Change, Role};
 use crate::log::record::{self, GENESIS_HEAD, Head, Record, Statement};
@@ -200,7 +200,8 @@ impl State {
             Sweep::KIND if known => self.sweep(record),
             Pruned::KIND if known => self.pruned(record),
             Genesis::KIND if known => Err("a fleet is founded once".into()),
-            "audit" if known => Ok(()),
+            Sealing::KIND if known => self.sealing(record),
+            Audit::KIND if known => Ok(()),
             _ if record.critical => {
                 return Err(ReplayError::UnknownKind {
                     number: record.number,
@@ -464,6 +465,15 @@ impl State {
             return Err("the round has ended already".into());
         }
         round.phase = RoundPhase::Ended(end);
+        Ok(())
+    }
+
+    fn sealing(&mut self, record: &Record) -> Result<(), String> {
+        let body: Sealing = record.body().map_err(|e| causes(&e))?;
+        if !self.is_coordinator(&record.signer) {
+            return Err(format!("key {} is no coordinator's", record.signer.short()));
+        }
+        self.sealing.insert(record.signer, body.recipient);
         Ok(())
     }
 

@@ -143,6 +143,8 @@ pub struct State {
     pub members: BTreeMap<KeyId, MemberState>,
     /// The configuration.
     pub config: Option<Config>,
+    /// To which key what is for a coordinator alone is sealed, by the coordinator's own word.
+    pub sealing: BTreeMap<KeyId, Recipient>,
     /// The current epoch.
     pub epoch: Option<EpochState>,
     /// Rounds.
@@ -177,6 +179,7 @@ impl State {
             keysets: BTreeMap::new(),
             members: BTreeMap::new(),
             config: None,
+            sealing: BTreeMap::new(),
             epoch: None,
             rounds: BTreeMap::new(),
             last_round: 0,
@@ -215,6 +218,13 @@ impl State {
     #[must_use]
     pub fn is_coordinator(&self, key: &KeyId) -> bool {
         matches!(self.role(key), Some(Role::Coordinator))
+    }
+
+    /// The keys to which what is for the coordinators is sealed: of those that count now and have said one.
+    #[must_use]
+    pub fn coordinator_recipients(&self) -> Vec<Recipient> {
+        let counting = self.sealing.iter().filter(|(key, _)| self.is_coordinator(key));
+        counting.map(|(_, recipient)| recipient.clone()).collect()
     }
 
     /// The agent of a service that counts now.

@@ -3,12 +3,13 @@
 use crate::ids::{Nonce, ObjectId};
 use crate::log::fixture::{
     ADMIN, DNS, ENROLLER, FIRST, Fleet, OPERATOR, PRUNER, ROOT, SECOND, STRANGER, VIEWER, agent, commit, end,
-    epoch, fleet_id, genesis, genesis_record, key, member, open, recovery_key, round, service, signer,
-    verified,
+    epoch, fleet_id, genesis, genesis_record, key, member, open, recipient, recovery_key, round, service,
+    signer, verified,
 };
 use crate::log::{
     Adopt, Audit, Body, Change, Config, Effect, GENESIS_HEAD, Head, Hold, Keyset, Outcome, Pin, Prune,
-    Pruned, ReplayError, Role, Roster, RoundPhase, Scope, Seen, State, Sweep, parse, seal, seal_statement,
+    Pruned, ReplayError, Role, Roster, RoundPhase, Scope, Sealing, Seen, State, Sweep, parse, seal,
+    seal_statement,
 };
 use crate::round::{Admission, Overlap, admit};
 use crate::seeds::{Rng, each_seed};
@@ -358,6 +359,23 @@ fn unknown_kinds_stop_a_reader_only_when_critical() {
 }
 
 #[test]
+fn a_coordinator_says_what_is_sealed_to_it_and_counts_while_it_does() {
+    let mut fleet = Fleet::found();
+    assert_eq!(fleet.state.coordinator_recipients(), []);
+    fleet.says(FIRST, &Sealing { recipient: recipient(20) });
+    fleet.says(SECOND, &Sealing { recipient: recipient(21) });
+    // The newest word counts, and needs no epoch.
+    fleet.says(SECOND, &Sealing { recipient: recipient(22) });
+    let both: std::collections::BTreeSet<_> =
+        fleet.state.coordinator_recipients().iter().map(ToString::to_string).collect();
+    assert_eq!(both, [recipient(20), recipient(22)].iter().map(ToString::to_string).collect());
+    fleet.says_in_vain(ADMIN, &Sealing { recipient: recipient(23) }, "no coordinator's");
+    let gone = roster(&fleet, vec![Change::Revoke(key(FIRST))]);
+    fleet.states(SECOND, ROOT, &gone);
+    assert_eq!(fleet.state.coordinator_recipients(), [recipient(22)]);
+}
+
+#[test]
 fn root_adopts_a_copy_and_nobody_else_does() {
     let mut fleet = Fleet::found();
     let share = Nonce::from_bytes([9; 16]);
@@ -442,6 +460,7 @@ fn each_role_may_say_what_it_may_and_nothing_else() {
             fleet.take(fleet.carry::<Adopt>(FIRST, seal_statement(&signer(who), &fleet_id(), &adopt)))
         });
         tries("epoch", &|fleet| fleet.take(fleet.record(who, &epoch(2))));
+        tries("sealing", &|fleet| fleet.take(fleet.record(who, &Sealing { recipient: recipient(3) })));
         tries("append", &|fleet| {
             let note = Audit { who: key(who), what: "note".to_owned(), at: genesis().created };
             fleet.take(fleet.record(who, &note))
@@ -451,7 +470,7 @@ fn each_role_may_say_what_it_may_and_nothing_else() {
     assert_eq!(may(ROOT), ["keyset", "roster", "config", "hold", "adopt", "append"]);
     assert_eq!(may(ADMIN), ["config", "hold", "append"]);
     assert_eq!(may(OPERATOR), ["hold", "append"]);
-    assert_eq!(may(FIRST), ["epoch", "append"]);
+    assert_eq!(may(FIRST), ["epoch", "sealing", "append"]);
     assert_eq!(may(PRUNER), ["append"]);
     assert_eq!(may(ENROLLER), ["append"]);
     for nobody in [VIEWER, DNS, STRANGER] {

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
+use zeroize::Zeroize;
 
 use crate::ids::{Nonce, ObjectId, RoundId, ServiceName};
 use crate::message::message;
@@ -76,6 +77,14 @@ pub struct Order {
     pub nonce: Nonce,
     /// Credentials of the share, where it needs any.
     pub credentials: Option<ByteBuf>,
+}
+
+impl Drop for Order {
+    fn drop(&mut self) {
+        if let Some(secret) = &mut self.credentials {
+            secret.zeroize();
+        }
+    }
 }
 
 /// What became of a notice.

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
 
 use super::{Exclusive, Listed, Meta, Store, StoreError};
+use crate::credentials::Credentials;
 use crate::layout::{ObjectPath, Prefix};
 
 /// Which call.
@@ -245,6 +246,10 @@ impl Store for Faulty {
         let fault = self.fault(Op::FreeBytes, "");
         Self::before(&fault, Op::FreeBytes, "").await?;
         Self::after(&fault, "", self.inner.free_bytes().await)
+    }
+
+    fn accept(&self, credentials: &Credentials) -> bool {
+        self.inner.accept(credentials)
     }
 
     fn exclusive(&self) -> Exclusive {

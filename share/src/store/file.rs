@@ -26,6 +26,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 
 use super::{Exclusive, Listed, Meta, Store, StoreError};
+use crate::credentials::Credentials;
 use crate::layout::{ObjectPath, Prefix};
 use publish::Publisher;
 use system::{Access, classify, sync_folder};
@@ -242,6 +243,11 @@ impl Store for FileStore {
             Ok(Some(room.f_bavail.saturating_mul(room.f_frsize)))
         })
         .await
+    }
+
+    /// The mount has its own.
+    fn accept(&self, _credentials: &Credentials) -> bool {
+        false
     }
 
     fn exclusive(&self) -> Exclusive {

@@ -18,6 +18,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 
+use crate::credentials::Credentials;
 use crate::layout::{ObjectPath, Prefix};
 
 pub use error::StoreError;
@@ -102,6 +103,9 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// # Errors
     /// Those of the transport.
     async fn free_bytes(&self) -> Result<Option<u64>, StoreError>;
+
+    /// Takes these credentials for the calls that follow. False: this kind of share needs none, and they are forgotten.
+    fn accept(&self, credentials: &Credentials) -> bool;
 
     /// What is known of how log slots are created.
     fn exclusive(&self) -> Exclusive;

@@ -17,6 +17,7 @@ use futures::stream::{self, BoxStream, StreamExt};
 use muster_protocol::retry::{Attempts, Retry};
 
 use super::{Exclusive, Listed, Meta, Store, StoreError};
+use crate::credentials::Credentials;
 use crate::layout::{ObjectPath, Prefix};
 
 /// The waits between the attempts of `policy`: one fewer than attempts, doubling, each drawn between half and all of
@@ -189,6 +190,10 @@ impl Store for Retrying {
 
     async fn free_bytes(&self) -> Result<Option<u64>, StoreError> {
         retry(&self.policy, || self.inner.free_bytes()).await
+    }
+
+    fn accept(&self, credentials: &Credentials) -> bool {
+        self.inner.accept(credentials)
     }
 
     fn exclusive(&self) -> Exclusive {

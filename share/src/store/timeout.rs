@@ -10,6 +10,7 @@ use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
 
 use super::{Exclusive, Listed, Meta, Store, StoreError};
+use crate::credentials::Credentials;
 use crate::layout::{ObjectPath, Prefix};
 
 /// How long a call may take: `base`, and what its bytes need at the slowest rate still called working.
@@ -109,6 +110,10 @@ impl Store for TimeLimited {
 
     async fn free_bytes(&self) -> Result<Option<u64>, StoreError> {
         self.within(self.describe(), 0, self.inner.free_bytes()).await
+    }
+
+    fn accept(&self, credentials: &Credentials) -> bool {
+        self.inner.accept(credentials)
     }
 
     fn exclusive(&self) -> Exclusive {

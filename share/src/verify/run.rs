@@ -22,7 +22,7 @@ use super::chain::{
     slice_path, wanted_keys,
 };
 use super::content::{ExtentReader, Opening, trouble};
-use super::damage::{Damage, Fault, Trouble, fetch};
+use super::damage::{Damage, Fault, Trouble, fetch, sort};
 use super::ledger::Ledger;
 use super::report::{Findings, Report, RoundReport, ServiceReport};
 use super::select::{RoundSelector, SelectError};
@@ -32,6 +32,7 @@ use crate::keys::Keyring;
 use crate::layout::{ObjectPath, SlicePart};
 use crate::lists::{ChunkIndex, EntryReader, IndexRoot, ListedPack};
 use crate::pack::{PackContext, PackError, PackReader, Unlock};
+use crate::sealed_config::MAX_SEALED_LEN;
 use crate::store::{Store, StoreError};
 
 /// Objects that are read at once: memory is this many packs.
@@ -125,6 +126,9 @@ pub async fn verify(
     };
     let mut run =
         Run { store, state, keys, progress, findings, services: BTreeSet::new(), objects: 0, bytes: 0 };
+    if only.is_none() {
+        run.configuration().await?;
+    }
     let slices = run.documents(&rounds).await?;
     let lens = run.objects(&slices).await?;
     if run.keys.is_some() {
@@ -161,6 +165,27 @@ impl Run<'_> {
         self.bytes += bytes;
         self.progress.expect(bytes);
         self.progress.advance(bytes);
+    }
+
+    /// The sealed part of the fleet's configuration. It is in no round: a rebuild needs it.
+    async fn configuration(&mut self) -> Result<(), VerifyError> {
+        let Some(id) = self.state.config.as_ref().and_then(|config| config.sealed) else { return Ok(()) };
+        let path = ObjectPath::List(id);
+        let damage = match self.store.get(&path, MAX_SEALED_LEN).await {
+            Err(error) => match sort(&path, MAX_SEALED_LEN, error) {
+                Trouble::Damaged(damage) => damage,
+                Trouble::Store(error) => return Err(VerifyError::Store(error)),
+            },
+            Ok(bytes) => {
+                self.count(bytes.len() as u64);
+                if ObjectId::of(&bytes) == id {
+                    return Ok(());
+                }
+                Damage::new(path, Fault::Hash)
+            }
+        };
+        self.findings.add(damage, None);
+        Ok(())
     }
 
     /// Manifests, receipts, pack lists and, with keys, indexes.

@@ -13,6 +13,7 @@ mod hostile;
 mod look;
 mod properties;
 mod restore;
+mod rebuild;
 mod resume;
 mod roster;
 mod rotation;

@@ -64,7 +64,10 @@ impl<C: Capturer> Daemon<C> {
 
     pub(super) fn welcomed(&mut self, round: RoundId, answer: Result<Welcomed, TalkError>) {
         match answer {
-            Ok(Welcomed { attempt, headers }) => {
+            Ok(Welcomed { attempt, credentials, headers }) => {
+                if let Some(credentials) = credentials {
+                    self.capturer.accept(&credentials);
+                }
                 if attempt.is_some() && self.span.as_ref().is_none_or(|(current, _)| *current != round) {
                     self.begin_span(round, &headers);
                 }

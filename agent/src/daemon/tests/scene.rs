@@ -26,6 +26,7 @@ use muster_protocol::retry::{Attempts, Retry};
 use muster_protocol::session::{Ephemeral, Session, Side, Transcript};
 use muster_protocol::time::UnixMillis;
 use muster_protocol::wire;
+use muster_share::credentials::Credentials;
 use muster_share::entropy::OsEntropy;
 use muster_share::log::{HeadMemory, Log, found};
 use muster_share::secret_file;
@@ -34,6 +35,7 @@ use serde_bytes::ByteBuf;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use zeroize::Zeroizing;
 
 use crate::config::Config;
 use crate::daemon::capturer::{Capturer, Failure, Gauged, Job, Written};
@@ -45,6 +47,8 @@ use crate::daemon::reader::Reader;
 pub(super) const STATE: &str = "muster.v1.prod.state";
 pub(super) const RETRY: &str = "muster.v1.prod.state.dns";
 /// A test that waits longer has failed.
+/// What every welcome confides.
+pub(super) const CONFIDED: &[u8] = b"user=backup";
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// Waits for `what`; a test that waits in vain says for what.
@@ -64,6 +68,7 @@ pub(super) fn signer(number: u8) -> Signer {
 #[derive(Debug, Default)]
 pub(super) struct Script {
     pub(super) jobs: Vec<Job>,
+    pub(super) confided: Vec<Vec<u8>>,
     pub(super) cancelled: u64,
     pub(super) receipts: Vec<(u32, Nonce, Head)>,
     pub(super) kept: Vec<ObjectId>,
@@ -103,6 +108,10 @@ impl Scripted {
 impl Capturer for Scripted {
     type Captured = u64;
     type Run = watch::Sender<bool>;
+
+    fn accept(&self, credentials: &Credentials) {
+        self.with(|script| script.confided.push(credentials.expose().to_vec()));
+    }
 
     fn run(&self) -> Self::Run {
         watch::Sender::new(false)
@@ -428,7 +437,9 @@ impl Scene {
         let mut session = Session::derive(Side::Leader, &leader.ephemeral, &transcript).expect("derives");
         let sealed = attempt.map_or_else(Vec::new, |attempt| {
             let nonce = self.attempt_nonce(hello.round, attempt);
-            session.seal(&wire::encode(&Order { nonce, credentials: None }))
+            let secret = Zeroizing::new(CONFIDED.to_vec());
+            let credentials = wire::encode(&Credentials::new(secret, &mut OsEntropy));
+            session.seal(&wire::encode(&Order { nonce, credentials: Some(ByteBuf::from(credentials)) }))
         });
         let (round, epoch, nonce) = (hello.round, hello.epoch, hello.nonce);
         Welcome { round, epoch, attempt, nonce, sealed: ByteBuf::from(sealed) }

@@ -16,15 +16,17 @@ use muster_protocol::units::HumanDuration;
 use muster_share::log::print_memory;
 
 use super::request::{Place, Request, Wanted};
-use crate::command::init::keys::{AgentKeys, signer};
+use crate::command::init::keys::{AgentKeys, CoordinatorKeys, signer};
 use crate::command::init::undo::Undo;
 use crate::command::init::write::Writer;
 use crate::failure::Failure;
 use crate::operator::{OfflineConfig, Operator, OperatorConfig};
+use crate::sealed_files::{self, Files};
 
 /// The keys of the new member.
 pub(super) enum Keys {
     Agent(AgentKeys),
+    Coordinator(CoordinatorKeys),
     Other(Signer),
 }
 
@@ -32,6 +34,7 @@ impl Keys {
     pub(super) fn generate(wanted: &Wanted) -> Self {
         match wanted {
             Wanted::Agent { .. } => Self::Agent(AgentKeys::generate()),
+            Wanted::Other(Role::Coordinator) => Self::Coordinator(CoordinatorKeys::generate()),
             Wanted::Other(_) => Self::Other(signer()),
         }
     }
@@ -39,6 +42,7 @@ impl Keys {
     pub(super) fn signer(&self) -> &Signer {
         match self {
             Self::Agent(keys) => &keys.signer,
+            Self::Coordinator(keys) => &keys.signer,
             Self::Other(signer) => signer,
         }
     }
@@ -49,8 +53,10 @@ impl Keys {
             (Self::Agent(keys), Wanted::Agent { service, .. }) => {
                 Role::Agent { service: service.clone(), sealing: keys.sealing.recipient() }
             }
-            (Self::Agent(_) | Self::Other(_), Wanted::Other(role)) => role.clone(),
-            (Self::Other(_), Wanted::Agent { .. }) => unreachable!("keys are made for what is wanted"),
+            (_, Wanted::Other(role)) => role.clone(),
+            (Self::Coordinator(_) | Self::Other(_), Wanted::Agent { .. }) => {
+                unreachable!("keys are made for what is wanted")
+            }
         }
     }
 }
@@ -137,6 +143,7 @@ pub(super) fn write(
     writer.folder(&state)?;
     match keys {
         Keys::Agent(keys) => writer.agent_keys(&folder.join(&names.stem), keys)?,
+        Keys::Coordinator(keys) => writer.coordinator_keys(&folder.join(&names.stem), keys)?,
         Keys::Other(signer) => writer.signing_key(&folder.join(&names.stem).with_extension("key"), signer)?,
     }
     let config = folder.join(&names.config);
@@ -152,6 +159,18 @@ pub(super) fn write(
     // Pinned: a share that does not hold it is refused from the first reading on.
     writer.public(&state.join("head"), &print_memory(seen))?;
     Ok(Written { folder, config, state, pending })
+}
+
+/// The configuration of a new agent or coordinator under its name in the fleet's folder: what the share keeps.
+pub(super) fn published(request: &Request, written: &Written) -> Result<Files, Failure> {
+    let name = match &request.role {
+        Wanted::Agent { service, .. } => format!("{}{service}{}", sealed_files::AGENTS, sealed_files::TOML),
+        Wanted::Other(Role::Coordinator) => {
+            written.config.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned()
+        }
+        Wanted::Other(_) => return Ok(Files::new()),
+    };
+    Ok([(name, sealed_files::read(&written.config)?)].into())
 }
 
 /// Puts a replaced agent's new configuration into the place of the old one, and keeps that beside it.
@@ -228,6 +247,7 @@ fn coordinator(request: &Request, names: &Names) -> CoordinatorFile {
         coordinator: CoordinatorConfig {
             name: request.name.clone(),
             key: names.stem.with_extension("key"),
+            sealing_key: names.stem.with_extension("sealing"),
             state: names.state.clone(),
         },
         share: ShareConfig { url: operator.share.url.clone() },

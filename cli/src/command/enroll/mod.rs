@@ -21,6 +21,7 @@ use crate::failure::Outcome;
 use crate::fleet::{self, Fleet};
 use crate::saying::{previous, say};
 use crate::screen;
+use crate::sealed_files;
 use files::Keys;
 use request::Request;
 
@@ -31,7 +32,7 @@ pub(crate) async fn run(args: Enroll) -> Outcome {
     let (folder, operator) = fleet::operator_at(args.contact.config.as_deref())?;
     let mut fleet = Fleet::of(operator.clone()).await?;
     let json = args.contact.json;
-    let request = Request::check(args, folder, operator, fleet.state())?;
+    let request = Request::check(args, folder.clone(), operator.clone(), fleet.state())?;
     let keys = Keys::generate(&request.role);
     let member =
         Member { key: keys.signer().key_id(), name: request.name.clone(), role: keys.role(&request.role) };
@@ -53,6 +54,9 @@ pub(crate) async fn run(args: Enroll) -> Outcome {
     if let Some(former) = files::set_aside(&request, &written)? {
         screen::aside(format!("the former configuration is kept as {}", former.display()));
     }
+    // The member's file, as it would lie in the fleet's own folder.
+    let also = files::published(&request, &written)?;
+    sealed_files::refresh_or_say(&mut fleet.log, &folder, &operator, &also).await;
     report::tell(&request, &written, &member, head, json);
     Ok(Exit::Done)
 }

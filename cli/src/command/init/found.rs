@@ -1,17 +1,18 @@
 //! The first records of a fleet's log. They come last, when everything else is written, and are taken back if one of
 //! them fails: a share never holds half a fleet.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use muster_protocol::entropy::random;
-use muster_protocol::ids::{KeyId, MemberName, Nonce};
+use muster_protocol::ids::{KeyId, MemberName, Nonce, ObjectId};
 use muster_protocol::log::{
-    Body, Change, Config, Genesis, Keyset, KeysetKey, Member, Role, Roster, seal_statement,
+    Body, Change, Config, Genesis, Keyset, KeysetKey, Member, Role, Roster, Sealing, seal_statement,
 };
+use muster_protocol::settings;
 use muster_share::entropy::OsEntropy;
 use muster_share::layout::ObjectPath;
 use muster_share::log::{self, AppendError, Log};
+use muster_share::sealed_config::SealedConfig;
 use muster_share::store::timeout::{Limit, TimeLimited};
 use muster_share::store::{self, Store, StoreError};
 
@@ -22,6 +23,7 @@ use super::write::{Writer, facts};
 use crate::failure::Failure;
 use crate::new_kit;
 use crate::screen;
+use crate::sealed_files;
 
 /// Members in one record: it stays far below the longest that a record may be.
 const MEMBERS_PER_RECORD: usize = 100;
@@ -50,14 +52,37 @@ pub(super) async fn found(plan: &Plan, keys: &Keys, undo: &mut Undo) -> Result<(
             return Err(error.into());
         }
     };
+    let mut lists = Vec::new();
     let founded = match append_all(plan, keys, &mut log).await {
-        Ok(()) => pages(plan, keys, &log, undo),
+        Ok(()) => configuration(plan, keys, &mut log, &mut lists).await,
         Err(error) => Err(error.into()),
     };
+    let founded = founded.and_then(|()| pages(plan, keys, &log, undo));
     if founded.is_err() {
+        for list in lists {
+            drop(store.delete(&ObjectPath::List(list)).await);
+        }
         take_back(store.as_ref(), log.state().next + 1).await;
     }
     founded
+}
+
+/// The first configuration: nothing happens by itself yet, and the folder's files are kept, sealed.
+async fn configuration(
+    plan: &Plan,
+    keys: &Keys,
+    log: &mut Log,
+    lists: &mut Vec<ObjectId>,
+) -> Result<(), Failure> {
+    let (recipients, files) =
+        (sealed_files::recipients(log.state()), sealed_files::gather(&plan.dir, log.state())?);
+    let sealed = SealedConfig { recipients, files, credentials: None };
+    let sealed = sealed_files::store_sealed(log.store().as_ref(), log.state(), &sealed).await?;
+    lists.push(sealed);
+    let config = Config { previous: None, clear: settings::defaults(), sealed: Some(sealed) };
+    let statement = seal_statement(&keys.operator, &log.state().fleet, &config);
+    log.append_statement::<Config>(&keys.operator, statement).await?;
+    Ok(())
 }
 
 /// The kit's pages name the head of the log, so that they are made last.
@@ -83,8 +108,9 @@ async fn append_all(plan: &Plan, keys: &Keys, log: &mut Log) -> Result<(), Appen
         let roster = Roster { previous, changes: members.iter().cloned().map(Change::Admit).collect() };
         log.append_statement::<Roster>(&keys.root, seal_statement(&keys.root, &fleet, &roster)).await?;
     }
-    let config = Config { previous: None, clear: defaults(), sealed: None };
-    log.append_statement::<Config>(&keys.operator, seal_statement(&keys.operator, &fleet, &config)).await?;
+    for keys in &keys.coordinators {
+        log.append(&keys.signer, &Sealing { recipient: keys.sealing.recipient() }).await?;
+    }
     Ok(())
 }
 
@@ -96,7 +122,7 @@ fn members(plan: &Plan, keys: &Keys) -> Vec<Member> {
         member(keys.pruner.key_id(), named("pruner"), Role::Pruner),
     ];
     for (name, key) in plan.coordinators.iter().zip(&keys.coordinators) {
-        members.push(member(key.key_id(), name.clone(), Role::Coordinator));
+        members.push(member(key.signer.key_id(), name.clone(), Role::Coordinator));
     }
     for (service, keys) in plan.services.iter().zip(&keys.agents) {
         let role = Role::Agent { service: service.name.clone(), sealing: keys.sealing.recipient() };
@@ -104,13 +130,6 @@ fn members(plan: &Plan, keys: &Keys) -> Vec<Member> {
         members.push(member(keys.signer.key_id(), name, role));
     }
     members
-}
-
-/// The fleet-wide configuration after `init`: nothing happens by itself yet.
-fn defaults() -> BTreeMap<String, String> {
-    [("schedule", "off"), ("interval", "24h"), ("retention.keep_days", "7"), ("retention.min_verified", "7")]
-        .map(|(key, value)| (key.to_owned(), value.to_owned()))
-        .into()
 }
 
 /// Removes the first `records` records and FORMAT, newest first. Ours of a moment ago: nobody else can rely on them.

@@ -29,6 +29,20 @@ impl AgentKeys {
     }
 }
 
+/// The keys of one coordinator.
+pub(crate) struct CoordinatorKeys {
+    pub(crate) signer: Signer,
+    /// Opens the sealed part of the fleet's configuration, and no backup.
+    pub(crate) sealing: Identity,
+}
+
+impl CoordinatorKeys {
+    /// Fresh ones.
+    pub(crate) fn generate() -> Self {
+        Self { signer: signer(), sealing: Identity::generate(&mut OsEntropy) }
+    }
+}
+
 /// The keys of a fleet; coordinators and agents in the plan's order.
 pub(super) struct Keys {
     pub(super) salt: [u8; 32],
@@ -36,7 +50,7 @@ pub(super) struct Keys {
     pub(super) recovery: Identity,
     pub(super) operator: Signer,
     pub(super) pruner: Signer,
-    pub(super) coordinators: Vec<Signer>,
+    pub(super) coordinators: Vec<CoordinatorKeys>,
     pub(super) agents: Vec<AgentKeys>,
 }
 
@@ -49,7 +63,7 @@ impl Keys {
             recovery: Identity::generate(&mut OsEntropy),
             operator: signer(),
             pruner: signer(),
-            coordinators: plan.coordinators.iter().map(|_| signer()).collect(),
+            coordinators: plan.coordinators.iter().map(|_| CoordinatorKeys::generate()).collect(),
             agents: plan.services.iter().map(|_| AgentKeys::generate()).collect(),
         }
     }

@@ -63,7 +63,7 @@ impl Plan {
         };
         let share = absolute_url(&args.share)?;
         let share_folder = share_folder(&share).map(|folder| real(&folder)).transpose()?;
-        apart(&dir, &kit, &root, share_folder.as_deref())?;
+        apart(&[("DIR", &dir), ("--kit", &kit), ("--root", &root)], share_folder.as_deref())?;
         if let Some(share) = &share_folder {
             no_source_holds(share, &services)?;
         }
@@ -190,8 +190,8 @@ fn beside(kit: &Path) -> Result<PathBuf, Failure> {
 }
 
 /// Nothing may lie in anything else: what is taken away must not be needed, and what is copied must hold no key.
-fn apart(dir: &Path, kit: &Path, root: &Path, share: Option<&Path>) -> Result<(), Failure> {
-    let mut places = vec![("DIR", dir), ("--kit", kit), ("--root", root)];
+pub(crate) fn apart(places: &[(&str, &Path)], share: Option<&Path>) -> Result<(), Failure> {
+    let mut places = places.to_vec();
     places.extend(share.map(|share| ("--share", share)));
     for (index, (one, first)) in places.iter().enumerate() {
         for (two, second) in &places[index + 1..] {
@@ -294,7 +294,7 @@ pub(crate) fn share_folder(url: &str) -> Option<PathBuf> {
     }
 }
 
-fn free_port() -> Result<u16, Failure> {
+pub(crate) fn free_port() -> Result<u16, Failure> {
     let free = |port| TcpListener::bind(("127.0.0.1", port)).and_then(|listener| listener.local_addr());
     free(USUAL_PORT).or_else(|_| free(0)).map(|address| address.port()).map_err(|error| {
         Failure::new(crate::exit::Exit::Failed, "no port of 127.0.0.1 is free for NATS")
@@ -332,7 +332,7 @@ pub(crate) fn real(path: &Path) -> Result<PathBuf, Failure> {
 
 #[cfg(test)]
 mod tests {
-    use super::{apart, no_source_holds, services};
+    use super::{no_source_holds, services};
     use std::path::Path;
 
     #[test]
@@ -376,7 +376,12 @@ mod tests {
 
     #[test]
     fn places_must_lie_apart() {
-        let ok = apart(Path::new("/f"), Path::new("/k"), Path::new("/k-root"), Some(Path::new("/s")));
+        let apart = |dir: &str, kit: &str, root: &str, share: &str| {
+            let places =
+                [("DIR", dir), ("--kit", kit), ("--root", root)].map(|(name, path)| (name, Path::new(path)));
+            super::apart(&places, Some(Path::new(share)))
+        };
+        let ok = apart("/f", "/k", "/k-root", "/s");
         assert!(ok.is_ok());
         for (dir, kit, root, share, inner) in [
             ("/f", "/f/kit", "/r", "/s", "--kit (/f/kit) lies within DIR"),
@@ -385,7 +390,7 @@ mod tests {
             ("/s/f", "/k", "/r", "/s", "DIR (/s/f) lies within --share"),
             ("/f", "/k", "/r", "/f/s", "--share (/f/s) lies within DIR"),
         ] {
-            let failure = apart(Path::new(dir), Path::new(kit), Path::new(root), Some(Path::new(share)));
+            let failure = apart(dir, kit, root, share);
             let failure = failure.expect_err(inner).to_string();
             assert!(failure.contains(inner), "{failure}");
         }

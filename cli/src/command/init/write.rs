@@ -10,14 +10,14 @@ use muster_agent::source::config::SourceTable;
 use muster_coordinator::config::{Config as CoordinatorFile, CoordinatorConfig, LeadConfig, RoundConfig};
 use muster_protocol::config::{BusConfig, LogConfig, ShareConfig, TelemetryConfig};
 use muster_protocol::envelope::Signer;
-use muster_protocol::ids::hex;
+use muster_protocol::ids::{MemberName, ServiceName, hex};
 use muster_protocol::pem;
 use muster_protocol::units::HumanDuration;
 use muster_share::secret_file;
 use std::time::Duration;
 use zeroize::Zeroizing;
 
-use super::keys::{AgentKeys, Keys};
+use super::keys::{AgentKeys, CoordinatorKeys, Keys};
 use super::plan::Plan;
 use super::undo::Undo;
 use crate::exit::Exit;
@@ -62,11 +62,7 @@ fn coordinators(plan: &Plan, keys: &Keys, writer: &mut Writer<'_>) -> Result<(),
     for (name, key) in plan.coordinators.iter().zip(&keys.coordinators) {
         let config = CoordinatorFile {
             fleet: keys.fleet(plan),
-            coordinator: CoordinatorConfig {
-                name: name.clone(),
-                key: PathBuf::from(format!("keys/{name}.key")),
-                state: PathBuf::from(format!("state/{name}")),
-            },
+            coordinator: coordinator_places(name),
             share: ShareConfig { url: plan.share.clone() },
             nats: BusConfig::at(plan.nats_url()),
             round: RoundConfig::default(),
@@ -75,10 +71,41 @@ fn coordinators(plan: &Plan, keys: &Keys, writer: &mut Writer<'_>) -> Result<(),
             telemetry: TelemetryConfig::default(),
         };
         writer.folder(&plan.dir.join(&config.coordinator.state))?;
-        writer.signing_key(&plan.dir.join(&config.coordinator.key), key)?;
+        writer.coordinator_keys(&plan.dir.join(format!("keys/{name}")), key)?;
         writer.public(&plan.dir.join(format!("{name}.toml")), &config.to_toml_string())?;
     }
     Ok(())
+}
+
+/// Where a coordinator's keys and state lie, from the fleet's folder on.
+pub(crate) fn coordinator_places(name: &MemberName) -> CoordinatorConfig {
+    CoordinatorConfig {
+        name: name.clone(),
+        key: PathBuf::from(format!("keys/{name}.key")),
+        sealing_key: PathBuf::from(format!("keys/{name}.sealing")),
+        state: PathBuf::from(format!("state/{name}")),
+    }
+}
+
+/// Where an agent's keys and state lie, from the folder of its file on, with the usual heartbeat.
+pub(crate) fn agent_places(name: &ServiceName) -> AgentConfig {
+    AgentConfig {
+        service: name.clone(),
+        key: PathBuf::from(format!("../keys/agent-{name}.key")),
+        sealing_key: PathBuf::from(format!("../keys/agent-{name}.sealing")),
+        chunk_key: PathBuf::from(format!("../keys/agent-{name}.chunk")),
+        state: PathBuf::from(format!("../state/agent-{name}")),
+        heartbeat: HumanDuration(Duration::from_secs(15)),
+    }
+}
+
+/// Where the operator's key and state lie, from the fleet's folder on.
+pub(crate) fn operator_places(name: &MemberName) -> OperatorConfig {
+    OperatorConfig {
+        name: name.clone(),
+        key: PathBuf::from("keys/operator.key"),
+        state: PathBuf::from("state/operator"),
+    }
 }
 
 fn agents(plan: &Plan, keys: &Keys, writer: &mut Writer<'_>) -> Result<(), Failure> {
@@ -86,14 +113,7 @@ fn agents(plan: &Plan, keys: &Keys, writer: &mut Writer<'_>) -> Result<(), Failu
         let name = &service.name;
         let config = AgentFile {
             fleet: keys.fleet(plan),
-            agent: AgentConfig {
-                service: name.clone(),
-                key: PathBuf::from(format!("../keys/agent-{name}.key")),
-                sealing_key: PathBuf::from(format!("../keys/agent-{name}.sealing")),
-                chunk_key: PathBuf::from(format!("../keys/agent-{name}.chunk")),
-                state: PathBuf::from(format!("../state/agent-{name}")),
-                heartbeat: HumanDuration(Duration::from_secs(15)),
-            },
+            agent: agent_places(name),
             share: ShareConfig { url: plan.share.clone() },
             nats: BusConfig::at(plan.nats_url()),
             engine: EngineConfig::default(),
@@ -115,11 +135,7 @@ fn agents(plan: &Plan, keys: &Keys, writer: &mut Writer<'_>) -> Result<(), Failu
 fn operator(plan: &Plan, keys: &Keys, writer: &mut Writer<'_>) -> Result<(), Failure> {
     let config = Operator {
         fleet: keys.fleet(plan),
-        operator: OperatorConfig {
-            name: "operator".parse().expect("a fixed name is a name"),
-            key: PathBuf::from("keys/operator.key"),
-            state: PathBuf::from("state/operator"),
-        },
+        operator: operator_places(&"operator".parse().expect("a fixed name is a name")),
         share: ShareConfig { url: plan.share.clone() },
         nats: BusConfig::at(plan.nats_url()),
         offline: OfflineConfig { kit: plan.kit.clone(), root: plan.root.clone() },
@@ -173,6 +189,13 @@ impl Writer<'_> {
     /// A signing key, for its owner alone.
     pub(crate) fn signing_key(&mut self, path: &Path, key: &Signer) -> Result<(), Failure> {
         self.secret(path, pem::signing_key_to_pem(key).as_bytes())
+    }
+
+    /// The two key files of a coordinator: `stem` with the endings `key` and `sealing`.
+    pub(crate) fn coordinator_keys(&mut self, stem: &Path, keys: &CoordinatorKeys) -> Result<(), Failure> {
+        self.signing_key(&stem.with_extension("key"), &keys.signer)?;
+        let sealing = keys.sealing.to_file_text(&screen::rfc3339(screen::now()));
+        self.secret(&stem.with_extension("sealing"), sealing.as_bytes())
     }
 
     /// The three key files of an agent: `stem` with the endings `key`, `sealing` and `chunk`.

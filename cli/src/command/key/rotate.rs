@@ -20,6 +20,7 @@ use crate::operator::Operator;
 use crate::round_view::HeadView;
 use crate::saying::{previous, root_key, say};
 use crate::screen;
+use crate::sealed_files::{self, Files};
 
 /// `{"schema":"muster.key-rotate/1", …}`
 #[derive(Debug, Serialize)]
@@ -75,6 +76,8 @@ pub(super) async fn run(args: Rotate) -> Outcome {
         undo.keep();
         operator.note_offline(kit)?;
     }
+    // The kit that is new now must open it as well.
+    sealed_files::refresh_or_say(&mut fleet.log, &folder, &operator, &Files::new()).await;
     let dropped: Vec<_> = before.into_iter().filter(|known| !facts.recipients.contains(known)).collect();
     let last = fleet.state().last_round;
     let text = |keys: &[Recipient]| keys.iter().map(ToString::to_string).collect::<Vec<_>>();

@@ -1,0 +1,105 @@
+//! What `rebuild` tells: what is there again, who counts, and what comes next.
+
+use serde::Serialize;
+
+use super::found::Found;
+use super::say::Said;
+use super::write::Keys;
+use crate::command::enroll::role_word;
+use crate::round_view::HeadView;
+use crate::screen;
+
+/// `{"schema":"muster.rebuild/1", …}`
+#[derive(Debug, Serialize)]
+struct View {
+    schema: &'static str,
+    fleet: String,
+    fleet_id: String,
+    dir: String,
+    share: String,
+    coordinators: Vec<String>,
+    services: Vec<String>,
+    epoch: u64,
+    /// Numbers of open rounds that were ended.
+    ended: Vec<u64>,
+    /// Services whose agents go on with the keys that they have, because nobody kept their files.
+    unkept: Vec<String>,
+    /// Members that were left as they are.
+    left: Vec<String>,
+    newest_round: Option<u64>,
+    head: HeadView,
+}
+
+/// Tells it.
+pub(super) fn tell(found: &Found, keys: &Keys, said: &Said, json: bool) {
+    let state = found.log.state();
+    let new = [&keys.operator, &keys.pruner].map(muster_protocol::envelope::Signer::key_id);
+    let mut new: Vec<_> = new.into();
+    new.extend(keys.coordinators.iter().map(|keys| keys.signer.key_id()));
+    new.extend(keys.agents.iter().map(|keys| keys.signer.key_id()));
+    let left: Vec<_> = found
+        .left()
+        .iter()
+        .filter(|member| !new.contains(&member.key))
+        .map(|member| format!("{} ({})", member.name, role_word(&member.role)))
+        .collect();
+    let coordinators: Vec<_> = found.coordinators.iter().map(|(name, _)| name.to_string()).collect();
+    let services: Vec<_> = found.agents.iter().map(|(service, _)| service.to_string()).collect();
+    let unkept: Vec<_> = found.unkept.iter().map(ToString::to_string).collect();
+    let newest_round = state.newest_recoverable().map(|round| round.open.number);
+    let (dir, name) = (found.dir.display(), &found.fleet.name);
+    if json {
+        screen::json(&View {
+            schema: "muster.rebuild/1",
+            fleet: name.to_string(),
+            fleet_id: found.fleet.id.to_string(),
+            dir: dir.to_string(),
+            share: found.share.clone(),
+            coordinators,
+            services,
+            epoch: said.epoch,
+            ended: said.ended.clone(),
+            unkept,
+            left,
+            newest_round,
+            head: HeadView { number: said.head.number, hash: said.head.hash.to_string() },
+        });
+        return;
+    }
+    screen::line(format!("rebuilt {name} · {} · {dir}", found.fleet.id.short()));
+    screen::line(format!("coordinators  {} · epoch {}", coordinators.join(", "), said.epoch));
+    screen::line(format!("services      {}", services.join(", ")));
+    screen::line(
+        "keys          fresh ones; those of the lost machines count no longer, and never opened a backup",
+    );
+    for number in &said.ended {
+        screen::line(format!("ended         round {number}, which was open when the fleet was lost"));
+    }
+    screen::line(match newest_round {
+        Some(number) => format!("newest round  {number}: it recovers as before, with the kit"),
+        None => "newest round  none was committed yet".to_owned(),
+    });
+    for service in &unkept {
+        screen::line(format!(
+            "warning: nobody kept the file of {service}'s agent; it goes on with the keys that it has"
+        ));
+        screen::line(format!(
+            "  → if it is lost, too: muster enroll {service} --here --replace --source KIND:ARG --root PATH"
+        ));
+    }
+    if !left.is_empty() {
+        screen::line(format!("still count   {}", left.join(", ")));
+        screen::line("  → muster revoke NAME --root PATH   for each whose key may be in wrong hands");
+    }
+    screen::line("warning: KEY-02: the private recovery and root keys can be read on this machine");
+    screen::line("next:");
+    screen::line(format!(
+        "  → muster recover --share {} --kit PATH --into DIR     the data, before services start",
+        found.share
+    ));
+    screen::line(format!("  → muster up {dir}"));
+    screen::line(format!(
+        "  → agents that ran on other machines: copy {dir}/agents/NAME.toml and {dir}/keys/agent-NAME.* there"
+    ));
+    screen::line(format!("note: write the new head down, away from the share: {}", said.head));
+}

@@ -1,0 +1,112 @@
+//! The rebuilt folder: what was kept of each file, with fresh keys, at the places where `init` puts them.
+
+use std::path::PathBuf;
+
+use muster_agent::config::{AgentConfig, Config as AgentFile};
+use muster_coordinator::config::{Config as CoordinatorFile, CoordinatorConfig};
+use muster_protocol::config::{BusConfig, ShareConfig};
+use muster_protocol::envelope::Signer;
+use muster_share::log::HeadMemory;
+
+use super::found::Found;
+use crate::command::init::keys::{AgentKeys, CoordinatorKeys, signer};
+use crate::command::init::undo::Undo;
+use crate::command::init::write::{Writer, agent_places, coordinator_places, operator_places};
+use crate::failure::Failure;
+use crate::lock;
+use crate::operator::{self, OfflineConfig, Operator};
+
+/// Fresh keys; coordinators and agents in the order of what was found.
+pub(super) struct Keys {
+    pub(super) operator: Signer,
+    pub(super) pruner: Signer,
+    pub(super) coordinators: Vec<CoordinatorKeys>,
+    pub(super) agents: Vec<AgentKeys>,
+}
+
+impl Keys {
+    /// Fresh ones.
+    pub(super) fn generate(found: &Found) -> Self {
+        Self {
+            operator: signer(),
+            pruner: signer(),
+            coordinators: found.coordinators.iter().map(|_| CoordinatorKeys::generate()).collect(),
+            agents: found.agents.iter().map(|_| AgentKeys::generate()).collect(),
+        }
+    }
+}
+
+/// Writes it all.
+///
+/// # Errors
+/// When a file cannot be made; those made so far are taken back.
+pub(super) fn folder(found: &Found, keys: &Keys, undo: &mut Undo) -> Result<(), Failure> {
+    let mut writer = Writer { undo };
+    let dir = &found.dir;
+    writer.folder(dir)?;
+    for name in ["agents", "keys", "state"] {
+        writer.folder(&dir.join(name))?;
+    }
+    writer.public(&dir.join(lock::FILE), "")?;
+    let share = ShareConfig { url: found.share.clone() };
+    for ((name, kept), keys) in found.coordinators.iter().zip(&keys.coordinators) {
+        let coordinator = CoordinatorConfig { ..coordinator_places(name) };
+        writer.folder(&dir.join(&coordinator.state))?;
+        writer.coordinator_keys(&dir.join(format!("keys/{name}")), keys)?;
+        let file = CoordinatorFile {
+            fleet: found.fleet.clone(),
+            coordinator,
+            share: share.clone(),
+            nats: BusConfig::at("nats://127.0.0.1:4222"),
+            ..kept.clone()
+        };
+        writer
+            .public(&dir.join(format!("{}.toml", coordinator_stem(name.as_str()))), &file.to_toml_string())?;
+    }
+    for ((service, kept), keys) in found.agents.iter().zip(&keys.agents) {
+        let agent = AgentConfig { heartbeat: kept.agent.heartbeat, ..agent_places(service) };
+        writer.folder(&dir.join(format!("state/agent-{service}")))?;
+        writer.agent_keys(&dir.join(format!("keys/agent-{service}")), keys)?;
+        let file = AgentFile {
+            fleet: found.fleet.clone(),
+            agent,
+            share: share.clone(),
+            nats: BusConfig::at("nats://127.0.0.1:4222"),
+            ..kept.clone()
+        };
+        writer.public(&dir.join(format!("agents/{service}.toml")), &file.to_toml_string())?;
+    }
+    let operator = Operator {
+        fleet: found.fleet.clone(),
+        operator: operator_places(&found.operator),
+        share,
+        nats: BusConfig::at("nats://127.0.0.1:4222"),
+        offline: OfflineConfig { kit: found.kit_folder.clone(), root: found.root_folder.clone() },
+    };
+    writer.folder(&dir.join(&operator.operator.state))?;
+    writer.signing_key(&dir.join(&operator.operator.key), &keys.operator)?;
+    writer.signing_key(&dir.join("keys/pruner.key"), &keys.pruner)?;
+    writer.public(&dir.join(operator::FILE), &operator.to_toml_string())
+}
+
+/// `muster up` runs every coordinator*.toml of the folder.
+fn coordinator_stem(name: &str) -> String {
+    if name.starts_with("coordinator") { name.to_owned() } else { format!("coordinator-{name}") }
+}
+
+/// Pins the log's head for everybody in the folder: a share that goes back behind it is refused.
+///
+/// # Errors
+/// When a file cannot be written.
+pub(super) fn pins(found: &Found) -> Result<(), Failure> {
+    let states = found
+        .coordinators
+        .iter()
+        .map(|(name, _)| coordinator_places(name).state)
+        .chain(found.agents.iter().map(|(service, _)| PathBuf::from(format!("state/agent-{service}"))))
+        .chain([operator_places(&found.operator).state]);
+    for state in states {
+        HeadMemory::at(&found.dir.join(state).join("head")).remember(&found.log.seen())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,102 @@
+//! `muster share`: what concerns the share itself. `credentials` takes those of the share once, seals them to the coordinators,
+//! and shows a fingerprint from then on.
+
+use std::io::Read;
+use std::path::Path;
+
+use muster_share::credentials::{Credentials, MAX_CREDENTIALS_LEN};
+use muster_share::entropy::OsEntropy;
+use muster_share::secret_file;
+use serde::Serialize;
+use zeroize::Zeroizing;
+
+use crate::args::{CredentialsArgs, Share};
+use crate::exit::Exit;
+use crate::failure::{Failure, Outcome};
+use crate::fleet::{self, Fleet};
+use crate::round_view::HeadView;
+use crate::screen;
+use crate::sealed_files;
+
+/// `{"schema":"muster.share-credentials/1", …}`
+#[derive(Debug, Serialize)]
+struct View {
+    schema: &'static str,
+    /// None: there are none any more.
+    fingerprint: Option<String>,
+    /// None: nothing was changed.
+    head: Option<HeadView>,
+}
+
+/// Does it.
+pub(crate) async fn run(args: Share) -> Outcome {
+    match args {
+        Share::Credentials(args) => credentials(args).await,
+    }
+}
+
+async fn credentials(args: CredentialsArgs) -> Outcome {
+    let (folder, operator) = fleet::operator_at(args.contact.config.as_deref())?;
+    let secret = args.from.as_deref().map(read).transpose()?;
+    let mut fleet = Fleet::of(operator.clone()).await?;
+    let admin = sealed_files::admin(fleet.state(), &operator)?;
+    let credentials = secret.map(|secret| Credentials::new(secret, &mut OsEntropy));
+    let fingerprint = credentials.as_ref().map(Credentials::fingerprint);
+    let head = sealed_files::publish(&mut fleet.log, &admin, &sealed_files::keys(&folder), |_, sealed| {
+        sealed.credentials = credentials;
+        Ok(())
+    })
+    .await?;
+    fleet.remember()?;
+    if args.contact.json {
+        screen::json(&View {
+            schema: "muster.share-credentials/1",
+            fingerprint,
+            head: head.map(|head| HeadView { number: head.number, hash: head.hash.to_string() }),
+        });
+        return Ok(Exit::Done);
+    }
+    let record = head.map(|head| format!(" · log record {}", head.number)).unwrap_or_default();
+    screen::line(match &fingerprint {
+        Some(fingerprint) => format!("share credentials {fingerprint} (fingerprint){record}"),
+        None => format!("the fleet keeps no share credentials{record}"),
+    });
+    if fingerprint.is_some() {
+        screen::line(
+            "sealed to recovery keys and coordinators; agents are told with their next round, and nobody else",
+        );
+        if let Some(file) = args.from.filter(|file| file != Path::new("-")) {
+            screen::line(format!("  → remove {} now", file.display()));
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// What the file, or standard input, holds, without the line's end.
+fn read(from: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let mut secret = Zeroizing::new(Vec::with_capacity(MAX_CREDENTIALS_LEN + 2));
+    if from == Path::new("-") {
+        let most = MAX_CREDENTIALS_LEN as u64 + 2;
+        std::io::stdin().lock().take(most).read_to_end(&mut secret).map_err(|error| {
+            Failure::usage("--from -: standard input cannot be read").because(error.to_string())
+        })?;
+    } else {
+        secret.extend_from_slice(secret_file::read(from)?.as_bytes());
+    }
+    while secret.last().is_some_and(|byte| matches!(byte, b'\n' | b'\r')) {
+        secret.pop();
+    }
+    if secret.is_empty() {
+        return Err(Failure::usage(format!("--from {}: there are no credentials in it", from.display()))
+            .next("muster share credentials --forget takes those away that are kept"));
+    }
+    if secret.len() > MAX_CREDENTIALS_LEN {
+        return Err(Failure::usage(format!(
+            "--from {}: credentials of more than {MAX_CREDENTIALS_LEN} bytes",
+            from.display()
+        ))
+        .because("They travel in one message of the bus.")
+        .next("keep what is long in a file on each machine, and name the file in the credentials"));
+    }
+    Ok(secret)
+}
