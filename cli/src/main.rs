@@ -4,6 +4,7 @@
 
 mod alerts;
 mod args;
+mod bus_users;
 mod command;
 mod coverage;
 mod entry_view;
