@@ -17,6 +17,7 @@ mod kit;
 mod leader;
 mod lock;
 mod looking;
+mod nats_reload;
 mod nats_server;
 mod new_kit;
 mod operator;

@@ -34,7 +34,9 @@ pub(super) fn print(users: &BusUsers) -> String {
 
 fn print_user(user: &BusUser, permissions: &Permissions, out: &mut String) {
     let Permissions { publish, subscribe, answers } = permissions;
-    out.push_str(&format!("            # {} {}\n", user.kind.word(), user.name));
+    let (kind, name) = (user.kind.word(), user.name.as_str());
+    let comment = if kind == name { name.to_owned() } else { format!("{kind} {name}") };
+    out.push_str(&format!("            # {comment}\n"));
     out.push_str(&format!("            {{ nkey: {}, permissions: {{\n", user.nkey));
     for (what, subjects) in [("publish", publish), ("subscribe", subscribe)] {
         out.push_str(&format!("                {what}: {{ allow: [\n"));

@@ -50,13 +50,13 @@ pub(super) fn generate(fleet: &FleetName, names: &[String]) -> Result<Certificat
     };
     let mut ca_key = KeyPair::generate().map_err(failed)?;
     let mut ca = CertificateParams::new([]).map_err(failed)?;
-    name(&mut ca, format!("CA of fleet {fleet}'s NATS server"));
+    name(&mut ca, format!("CA for NATS of fleet {fleet}"));
     ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
 
     let mut key = KeyPair::generate().map_err(failed)?;
     let mut server = CertificateParams::new(names).map_err(failed)?;
-    name(&mut server, format!("NATS server of fleet {fleet}"));
+    name(&mut server, format!("nats-server of fleet {fleet}"));
     server.use_authority_key_identifier_extension = true;
     server.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];

@@ -14,8 +14,6 @@ use crate::failure::Failure;
 pub(crate) const USERS: &str = "nats-users.toml";
 /// What the server reads of them.
 pub(crate) const ACCOUNTS: &str = "nats-accounts.conf";
-/// What lets a server read them that `muster up` did not start.
-pub(crate) const RELOAD: &str = "nats-server --signal reload";
 /// Longest wait for another command that changes the users; it takes milliseconds.
 const WAIT: Duration = Duration::from_secs(10);
 

@@ -23,15 +23,18 @@ use muster_share::entropy::OsEntropy;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-pub(crate) use files::{ACCOUNTS, RELOAD, USERS, change, load};
+pub(crate) use files::{ACCOUNTS, USERS, change, load};
 pub(crate) use found::{CA, Founded, found, url};
 
 /// The only version of the file that there is.
 const VERSION: u32 = 1;
 
-const HEADING: &str = "Who may sign on to this fleet's NATS server. Public nkeys only. enroll and revoke change it; the \
-                       server reads nats-accounts.conf,\nwhich is printed from it again by them and by muster up. kind: \
-                       coordinator, agent (of the service of that name), operator, viewer, trigger.";
+/// The name of the user that `init` makes for plain clients.
+pub(crate) const TRIGGER: &str = "trigger";
+
+const HEADING: &str = "Who may sign on to this fleet's NATS server: public nkeys, no secrets. muster enroll and revoke change it, \
+                       and print\nnats-accounts.conf from it, which the server reads. kind: coordinator, agent (of the service \
+                       of that name),\noperator, viewer or trigger.";
 
 /// `nats-users.toml`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -191,6 +194,14 @@ impl Checked for BusUsers {
         }
         Ok(())
     }
+}
+
+/// What to say of a change of the users, after `what`.
+pub(crate) fn told(what: &str) -> Vec<String> {
+    vec![
+        format!("bus       {what} {USERS}; the nats-server of muster up reads it within seconds"),
+        "          a server that was started by hand needs: nats-server --signal reload".to_owned(),
+    ]
 }
 
 /// A fresh nkey.

@@ -2,11 +2,12 @@
 //! the new machine needs.
 //!
 //! ```text
-//! arguments ──Request::check──▶ Request ──files (taken back if the log refuses)──▶ roster statement ──▶ head of the log
+//! arguments ──Request::check──▶ Request ──files, user of the bus (taken back if the log refuses)──▶ roster statement
 //! ```
 //!
 //! The statement goes to the log directly, signed by root or enroller: no coordinator can withhold it.
 
+mod bus;
 mod files;
 mod report;
 mod request;
@@ -21,6 +22,7 @@ use crate::failure::Outcome;
 use crate::fleet::{self, Fleet};
 use crate::saying::{previous, say};
 use crate::screen;
+use bus::NewUser;
 use files::Keys;
 use request::Request;
 
@@ -31,19 +33,28 @@ pub(crate) async fn run(args: Enroll) -> Outcome {
     let (folder, operator) = fleet::operator_at(args.contact.config.as_deref())?;
     let mut fleet = Fleet::of(operator.clone()).await?;
     let json = args.contact.json;
-    let request = Request::check(args, folder, operator, fleet.state())?;
+    let request = Request::check(args, folder.clone(), operator, fleet.state())?;
     let keys = Keys::generate(&request.role);
     let member =
         Member { key: keys.signer().key_id(), name: request.name.clone(), role: keys.role(&request.role) };
 
+    let user = NewUser::plan(&request, &folder)?;
     let mut undo = Undo::new();
-    let written = files::write(&request, &keys, &fleet.log.seen(), &mut undo)?;
+    let written = files::write(&request, &keys, user.as_ref(), &fleet.log.seen(), &mut undo)?;
+    if let Some(user) = &user {
+        user.add()?;
+    }
     let make = |state: &_| {
         let (previous, changes) = (previous::<Roster>(state), vec![Change::Admit(member.clone())]);
         Ok(Roster { previous, changes })
     };
     let admitted = |state: &muster_protocol::log::State| state.role(&member.key).is_some();
-    let head = say::<Roster>(&mut fleet.log, &request.signer, make, admitted).await?;
+    let said = say::<Roster>(&mut fleet.log, &request.signer, make, admitted).await;
+    if let (Err(_), Some(user)) = (&said, &user) {
+        // The first error is the one that helps.
+        drop(user.take_back());
+    }
+    let head = said?;
     undo.keep();
     fleet.remember()?;
     // Without it the member pins the head before its own admission, which is as safe and one record older.
@@ -53,6 +64,9 @@ pub(crate) async fn run(args: Enroll) -> Outcome {
     if let Some(former) = files::set_aside(&request, &written)? {
         screen::aside(format!("the former configuration is kept as {}", former.display()));
     }
-    report::tell(&request, &written, &member, head, json);
+    if let Some(user) = user.as_ref().filter(|_| request.replace) {
+        user.replace()?;
+    }
+    report::tell(&request, &written, user.as_ref(), &member, head, json);
     Ok(Exit::Done)
 }

@@ -58,7 +58,7 @@ fn bus_members(plan: &Plan) -> Vec<(UserKind, MemberName)> {
         plan.coordinators.iter().map(|name| (UserKind::Coordinator, name.clone())).collect();
     members.extend(plan.services.iter().map(|service| (UserKind::Agent, named(service.name.as_str()))));
     members.push((UserKind::Operator, named(OPERATOR)));
-    members.push((UserKind::Trigger, named("trigger")));
+    members.push((UserKind::Trigger, named(bus_users::TRIGGER)));
     members
 }
 
