@@ -4,6 +4,7 @@
 
 mod alerts;
 mod args;
+mod bus_users;
 mod command;
 mod coverage;
 mod entry_view;
@@ -16,6 +17,7 @@ mod kit;
 mod leader;
 mod lock;
 mod looking;
+mod nats_reload;
 mod nats_server;
 mod new_kit;
 mod operator;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use muster_bus::{ConnectError, NatsBus, NatsConfig, OLDEST_SERVER};
 use muster_protocol::config::BusConfig;
 use muster_protocol::subject::Subjects;
+use rustix::process::Signal;
 use tokio::process::{Child, Command};
 
 use crate::exit::Exit;
@@ -65,7 +66,7 @@ pub(crate) async fn start(program: &Path, folder: &FleetFolder) -> Result<Child,
             ).because(error.to_string())
             .next("stop what listens there, or change listen in nats-server.conf and [nats] url in every *.toml"));
     }
-    let log = folder.dir.join("state/nats-server.log");
+    let log = log(&folder.dir);
     let mut child = command(program, folder, &log).spawn().map_err(|error| {
         Failure::new(Exit::Unreachable, format!("{} cannot be started", program.display()))
             .because(error.to_string())
@@ -90,6 +91,11 @@ pub(crate) async fn start(program: &Path, folder: &FleetFolder) -> Result<Child,
             }
         }
     }
+}
+
+/// Its log in a fleet's folder.
+pub(crate) fn log(dir: &Path) -> PathBuf {
+    dir.join("state/nats-server.log")
 }
 
 fn command(program: &Path, folder: &FleetFolder, log: &Path) -> Command {
@@ -120,17 +126,18 @@ async fn connect(folder: &FleetFolder) -> Result<(), ConnectError> {
 
 /// Asks it to end, and ends it if it does not within 10 s.
 pub(crate) async fn stop(child: &mut Child) {
-    terminate(child);
+    signal(child, Signal::TERM);
     if tokio::time::timeout(Duration::from_secs(10), child.wait()).await.is_err() {
         // Gone already is just as well.
         drop(child.kill().await);
     }
 }
 
-fn terminate(child: &Child) {
+/// Sends it a signal.
+pub(crate) fn signal(child: &Child, signal: Signal) {
     let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
     if let Some(pid) = pid {
         // It may have ended in this moment.
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        let _ = rustix::process::kill_process(pid, signal);
     }
 }

@@ -23,7 +23,8 @@ const TRIES: usize = 100;
 /// Exit 5 when it is missing, no key, or not `want`; exit 2 when others may read it.
 pub(crate) fn root_key(path: &Path, want: Option<&KeyId>) -> Result<Signer, Failure> {
     let file = if path.is_dir() { path.join(ROOT_KEY) } else { path.to_owned() };
-    let root = signing_key(&file)?;
+    let next = "--root names the folder with root.key, which `muster init` made beside the kit";
+    let root = signing_key(&file).map_err(|failure| failure.next(next))?;
     match want {
         Some(want) if *want != root.key_id() => {
             Err(Failure::new(Exit::Key, format!("{} is the root key of another fleet", file.display()))

@@ -171,6 +171,57 @@ impl Fleet {
         self.nats = Some(server);
     }
 
+    /// How a client of the fleet's server begins that has the nkey in `keys/NAME.nk`; with none, it is nobody.
+    ///
+    /// # Panics
+    /// When the file is not there.
+    #[must_use]
+    pub fn client_options(&self, name: Option<&str>) -> async_nats::ConnectOptions {
+        let keys = self.dir().join("keys");
+        let options = match name {
+            Some(name) => {
+                let seed = std::fs::read_to_string(keys.join(format!("{name}.nk"))).expect("a seed");
+                async_nats::ConnectOptions::with_nkey(seed.trim().to_owned())
+            }
+            None => async_nats::ConnectOptions::new(),
+        };
+        options.add_root_certificates(keys.join("bus-ca.crt")).require_tls(true)
+    }
+
+    /// The address of its server.
+    ///
+    /// # Panics
+    /// When it does not run.
+    #[must_use]
+    pub fn nats_url(&self) -> String {
+        format!("tls://127.0.0.1:{}", self.nats.as_ref().expect("it runs").port)
+    }
+
+    /// A plain client that may start rounds, and no more.
+    ///
+    /// # Panics
+    /// When it cannot connect.
+    pub async fn trigger_client(&self) -> async_nats::Client {
+        self.client_options(Some("trigger")).connect(self.nats_url()).await.expect("connects")
+    }
+
+    /// Makes its server let everybody in without TLS, as one without accounts would: for tests that must hear everything.
+    ///
+    /// # Panics
+    /// When the server's configuration is not what `init` writes.
+    pub fn open_the_bus(&mut self) {
+        let path = self.dir().join("nats-server.conf");
+        let text = std::fs::read_to_string(&path).expect("a configuration");
+        let (before, rest) = text.split_once("tls {").expect("it has TLS");
+        let (_, rest) = rest.split_once('}').expect("it ends");
+        let (rest, _) = rest.split_once("include").expect("it has accounts");
+        std::fs::write(&path, format!("{before}{rest}")).expect("written");
+        let listen = text.lines().find_map(|line| line.strip_prefix("listen: ")).expect("it listens");
+        self.set("MUSTER_NATS_URL", &format!("nats://{}", listen.trim_matches('"')));
+        self.set("MUSTER_NATS_CA", "");
+        self.set("MUSTER_NATS_NKEY", "");
+    }
+
     /// Starts the coordinator.
     pub fn start_coordinator(&mut self) {
         let mut command = self.command("muster-coordinator");

@@ -8,6 +8,7 @@ use muster_protocol::log::{Change, Head, Member, Role, Roster, State};
 use serde::Serialize;
 
 use crate::args::{Revoke, RoleName};
+use crate::bus_users::{self, UserKind};
 use crate::command::enroll::role_word;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
@@ -30,6 +31,8 @@ struct View {
     effects: Vec<String>,
     /// A configuration of the fleet's folder that was set aside.
     set_aside: Option<String>,
+    /// Whether its user on the NATS server was removed from the fleet's folder.
+    bus_user_removed: bool,
 }
 
 /// Revokes.
@@ -37,7 +40,10 @@ pub(crate) async fn run(args: Revoke) -> Outcome {
     let (folder, operator) = fleet::operator_at(args.contact.config.as_deref())?;
     let root = root_key(&args.root, Some(&operator.fleet.root))?;
     let mut fleet = Fleet::of(operator.clone()).await?;
-    let member = find(fleet.state(), &args.name, args.role)?;
+    let member = match find(fleet.state(), &args.name, args.role) {
+        Ok(member) => member,
+        Err(failure) => return Err(left_over(failure, &folder, fleet.state(), &args)?),
+    };
     let make = |state: &State| {
         Ok(Roster { previous: previous::<Roster>(state), changes: vec![Change::Revoke(member.key)] })
     };
@@ -46,6 +52,10 @@ pub(crate) async fn run(args: Revoke) -> Outcome {
     fleet.remember()?;
     let effects = effects(&member, head, fleet.state());
     let set_aside = set_aside(&folder, &member);
+    let removed = match UserKind::of(&member.role) {
+        Some(kind) => sign_off(&folder, &member.name, kind)?,
+        None => false,
+    };
     sealed_files::refresh_or_say(&mut fleet.log, &folder, &operator, &Files::new()).await;
     if args.contact.json {
         screen::json(&View {
@@ -56,6 +66,7 @@ pub(crate) async fn run(args: Revoke) -> Outcome {
             head: HeadView { number: head.number, hash: head.hash.to_string() },
             effects,
             set_aside: set_aside.map(|path| path.display().to_string()),
+            bus_user_removed: removed,
         });
         return Ok(Exit::Done);
     }
@@ -71,8 +82,45 @@ pub(crate) async fn run(args: Revoke) -> Outcome {
     if let Some(path) = set_aside {
         screen::line(format!("  its configuration here was set aside: {}", path.display()));
     }
+    if removed {
+        for line in bus_users::told(&format!("{name} is out of")) {
+            screen::line(line);
+        }
+    } else if UserKind::of(&member.role).is_some() {
+        screen::line("  if the NATS server knows it, take it out of that server's users as well");
+    }
     screen::line("note: take the root key away again");
     Ok(Exit::Done)
+}
+
+/// Removes a member's user of the NATS server, where the folder keeps the users. Whether it was there.
+fn sign_off(folder: &Path, name: &MemberName, kind: UserKind) -> Result<bool, Failure> {
+    bus_users::change(folder, |users| users.remove(name, kind, None)).map_err(|failure| {
+        Failure::new(failure.exit(), format!("{name} is revoked, but could still sign on to the NATS server"))
+            .because(failure.what())
+            .next("mend that, and give the command again")
+    })
+}
+
+/// Nobody is to be revoked. If that is because an earlier command revoked it and did not come as far as the bus, its user goes
+/// now.
+fn left_over(failure: Failure, folder: &Path, state: &State, args: &Revoke) -> Result<Failure, Failure> {
+    if failure.exit() != Exit::Refused {
+        return Ok(failure);
+    }
+    let kinds = |now: bool| {
+        let named =
+            state.members.values().filter(|m| m.member.name == args.name && m.revoked.is_none() == now);
+        named.filter_map(|m| UserKind::of(&m.member.role)).collect::<Vec<_>>()
+    };
+    let mut removed = false;
+    for kind in kinds(false).into_iter().filter(|kind| !kinds(true).contains(kind)) {
+        removed |= sign_off(folder, &args.name, kind)?;
+    }
+    Ok(match removed {
+        true => failure.because("It still had a user of the NATS server: that one is gone now."),
+        false => failure,
+    })
 }
 
 /// The one member that is meant.
@@ -128,7 +176,7 @@ fn effects(member: &Member, head: Head, state: &State) -> Vec<String> {
             format!(
                 "rounds from now on are without {service}; earlier ones, committed before record {from}, recover as before"
             ),
-            "its keys never opened a backup; take its access to share and NATS away as well".to_owned(),
+            "its keys never opened a backup; take its access to the share away as well".to_owned(),
             format!(
                 "→ muster enroll {service} --source KIND:ARG --root PATH   gives the service a new agent"
             ),
@@ -145,7 +193,7 @@ fn effects(member: &Member, head: Head, state: &State) -> Vec<String> {
             effects
         }
         Role::Viewer => {
-            vec!["it never could change anything; take its access to NATS and share away as well".to_owned()]
+            vec!["it never could change anything; take its access to the share away as well".to_owned()]
         }
         Role::Operator | Role::Admin => {
             let mut effects = vec![format!(

@@ -16,7 +16,8 @@ use crate::command::daemon;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::folder::FleetFolder;
-use crate::{nats_server, screen, sealed_files};
+use crate::nats_reload::Accounts;
+use crate::{bus_users, nats_server, screen, sealed_files};
 
 /// What `daemon` calls an agent.
 const AGENT: &str = "agent";
@@ -42,6 +43,9 @@ pub(crate) async fn run(args: Folder) -> Outcome {
     });
     folder.warn_of_keys();
     let program = nats_server::find()?;
+    // A command that was stopped between the two files left the accounts old.
+    bus_users::change(&folder.dir, |_| {})?;
+    let mut accounts = Accounts::of(&folder.dir);
     let mut nats = tokio::select! {
         started = nats_server::start(&program, &folder) => started?,
         _ = interrupt.recv() => return Ok(Exit::Interrupted),
@@ -76,6 +80,7 @@ pub(crate) async fn run(args: Folder) -> Outcome {
                     break Err(failure);
                 }
             }
+            () = accounts.changed() => accounts.reload(&nats).await,
             status = nats.wait() => {
                 screen::line(format!("nats-server ended ({}); starting it again", words(status)));
                 tokio::time::sleep(Duration::from_secs(1)).await;

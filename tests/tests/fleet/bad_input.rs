@@ -170,5 +170,6 @@ fn a_server_that_is_too_old_is_named_with_its_version() {
     let (mut fleet, _data) = simple();
     let port = server_of_version("2.9.10");
     fleet.set("MUSTER_NATS_URL", &format!("nats://127.0.0.1:{port}"));
+    fleet.set("MUSTER_NATS_CA", "");
     assert_says(&fleet.run(&["start"]), 6, &["2.9.10", "2.12.12"]);
 }

@@ -25,7 +25,8 @@ fn case() -> Case {
 }
 
 fn rebuild(fleet: &Fleet, into: &Path, more: &[&str]) -> Said {
-    let (share, kit, root, into) = (text(&fleet.share()), text(&fleet.kit()), text(&fleet.root()), text(into));
+    let (share, kit, root, into) =
+        (text(&fleet.share()), text(&fleet.kit()), text(&fleet.root()), text(into));
     let mut args = vec!["rebuild", "--share", &share, "--kit", &kit, "--root", &root, "--into", &into];
     args.extend(more);
     fleet.run(&args)
@@ -141,21 +142,24 @@ fn what_cannot_be_rebuilt_is_refused_and_changes_nothing() {
     let head = fleet.run(&["rounds", "--json"]).with_code(0).json()["head"].clone();
     let other = Fleet::init(&[format!("dns=files:{}", text(&case.data.path().join("tree")))]);
     let (count, new) = (records(fleet), fleet.path("new"));
-    let refused = |code: i32, part: &str, share: &Path, kit: &Path, root: &Path, into: &Path, more: &[&str]| {
-        let (share, kit, root, text_into) = (text(share), text(kit), text(root), text(into));
-        let mut args = vec!["rebuild", "--share", &share, "--kit", &kit, "--root", &root, "--into", &text_into];
-        args.extend(more);
-        let said = fleet.run(&args);
-        assert!(said.code == code && said.err.contains(part), "{part}: {} {}", said.code, said.err);
-        assert!(said.err.contains("→"), "no next step: {}", said.err);
-        assert_eq!(records(fleet), count, "{part}: the log is as it was");
-        assert!(into != new || !into.exists(), "{part}: nothing is left behind");
-    };
+    let refused =
+        |code: i32, part: &str, share: &Path, kit: &Path, root: &Path, into: &Path, more: &[&str]| {
+            let (share, kit, root, text_into) = (text(share), text(kit), text(root), text(into));
+            let mut args =
+                vec!["rebuild", "--share", &share, "--kit", &kit, "--root", &root, "--into", &text_into];
+            args.extend(more);
+            let said = fleet.run(&args);
+            assert!(said.code == code && said.err.contains(part), "{part}: {} {}", said.code, said.err);
+            assert!(said.err.contains("→"), "no next step: {}", said.err);
+            assert_eq!(records(fleet), count, "{part}: the log is as it was");
+            assert!(into != new || !into.exists(), "{part}: nothing is left behind");
+        };
     let (share, kit, root) = (fleet.share(), fleet.kit(), fleet.root());
-    refused(5, "root key", &share, &other.kit(), &other.root(), &new, &[]);
+    refused(5, "not of one fleet", &share, &other.kit(), &other.root(), &new, &[]);
     refused(5, "another fleet", &share, &kit, &other.root(), &new, &[]);
-    refused(5, "root.key", &share, &kit, &kit, &new, &[]);
-    refused(5, "recovery.key", &share, &root, &root, &new, &[]);
+    refused(2, "lies within", &share, &kit, &kit, &new, &[]);
+    refused(5, "root.key", &share, &kit, &fleet.path("no-root"), &new, &[]);
+    refused(5, "recovery.key", &share, &fleet.path("no-kit"), &root, &new, &[]);
     refused(6, "SHARE-0", &fleet.path("nowhere"), &kit, &root, &new, &[]);
     refused(2, "--into", &share, &kit, &root, &fleet.dir(), &[]);
     refused(2, "lies within", &share, &kit, &root, &share.join("new"), &[]);
@@ -209,7 +213,8 @@ fn agents_that_live_elsewhere_are_kept_until_they_are_revoked() {
     let enroll = ["enroll", "web", "--source", &source, "--root", &root, "--into", &apart];
     let _ = fleet.run(&enroll).with_code(0);
     assert_eq!(kept(), ["agents/dns.toml", "agents/web.toml", "coordinator.toml", "operator.toml"]);
-    let two = ["enroll", "two", "--role", "coordinator", "--root", &root, "--into", &text(&fleet.path("two"))];
+    let two =
+        ["enroll", "two", "--role", "coordinator", "--root", &root, "--into", &text(&fleet.path("two"))];
     let _ = fleet.run(&two).with_code(0);
     assert!(kept().contains(&"coordinator-two.toml".to_owned()), "{:?}", kept());
     // A folder without them does not make the share forget them.
@@ -271,7 +276,8 @@ fn credentials_of_the_share_reach_the_agents_of_a_round_and_nobody_sees_them() {
     // A rebuilt fleet still has them; a fleet that forgets them has not.
     fs::remove_dir_all(case.fleet.dir()).expect("lost");
     let _ = rebuild(&case.fleet, &case.fleet.dir(), &[]).with_code(0);
-    let kept = || case.fleet.run(&["config", "show", "--json"]).with_code(0).json()["kept"]["credentials"].clone();
+    let kept =
+        || case.fleet.run(&["config", "show", "--json"]).with_code(0).json()["kept"]["credentials"].clone();
     assert_eq!(kept(), fingerprint.as_str());
     let _ = case.fleet.run(&["share", "credentials", "--forget"]).with_code(0);
     assert_eq!(kept(), Value::Null);
@@ -299,6 +305,8 @@ fn only_an_admin_changes_the_configuration() {
     assert_eq!(records(fleet), count, "nothing was written");
     let said = fleet.run(&["config", "set", "retention.keep_days", "30"]).with_code(0);
     assert!(said.out.contains("retention.keep_days = 30, was 7"), "{}", said.out);
-    assert!(fleet.run(&["config", "set", "retention.keep_days", "30"]).with_code(0).out.contains("30 already"));
+    assert!(
+        fleet.run(&["config", "set", "retention.keep_days", "30"]).with_code(0).out.contains("30 already")
+    );
     assert_eq!(records(fleet), count + 1);
 }

@@ -435,6 +435,8 @@ impl Raw {
         let streams =
             Streams::new(&name, &subjects.print(&Subject::State), &subjects.print(&Subject::TriggerAsync));
         let nats = NatsConfig::new(config.nats.url.as_str(), "raw".to_owned(), streams.expect("streams"));
+        let nkey = scene.fleet.dir().join("keys/operator.nk");
+        let nats = nats.with_files(&nkey, &config.nats.ca, "operators").expect("credentials");
         let runtime = Runtime::new().expect("a runtime");
         let bus = runtime.block_on(NatsBus::connect(nats)).expect("connects");
         let service: ServiceName = service.parse().expect("a name");
@@ -641,6 +643,7 @@ fn record(port: u16) -> (Arc<std::sync::Mutex<Vec<u8>>>, Runtime) {
 #[test]
 fn whoever_hears_the_whole_bus_and_has_the_share_opens_nothing() {
     let mut scene = Scene::new();
+    scene.fleet.open_the_bus();
     scene.fleet.up();
     let (heard, _runtime) = record(scene.fleet.nats.as_ref().expect("a server").port);
     let said = scene.restore("config", &["--existing", "replace"]).with_code(0);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use muster_bus::{Bus, NatsBus, NatsConfig};
+use muster_bus::{Bus, NatsBus, NatsConfig, Streams};
 use muster_protocol::subject::{Subject, Subjects};
 use muster_protocol::units::{format_duration, format_size};
 use serde_json::{Value, json};
@@ -21,6 +21,7 @@ use super::secrets;
 use super::stage::{self, Stage};
 use super::stock;
 use super::tell::{count, proof, step, word};
+use crate::bus_users::{self, UserKind};
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::{leader, screen};
@@ -111,17 +112,26 @@ impl Play<'_> {
         self.stage.start_fleet(&self.operator)?;
         self.wait_for_agents().await?;
         let streams = leader::streams(&subjects(), FLEET)?;
-        let bus = NatsBus::connect(NatsConfig::new(url.as_str(), "muster demo", streams)).await?;
+        let bus = NatsBus::connect(self.plain_client(&url, streams)?).await?;
         proof(&format!(
             "nats-server {} on {}, the coordinator leads, {SERVICES} of {SERVICES} agents are there, {}",
             bus.server().version,
-            url.trim_start_matches("nats://"),
+            url.trim_start_matches("tls://"),
             format_duration(began.elapsed())
         ));
         word(
             "agent: the process beside a service, captures and seals · coordinator: runs rounds · neither reads a past backup",
         );
         Ok(bus)
+    }
+
+    /// Whoever starts rounds by a message has the nkey that `init` made for that, and hears answers where plain clients do.
+    fn plain_client(&self, url: &str, streams: Streams) -> Result<NatsConfig, Failure> {
+        let fleet = self.stage.path("fleet");
+        let seed = fleet.join(bus_users::seed_path(UserKind::Trigger, bus_users::TRIGGER));
+        let config = NatsConfig::new(url, "muster demo", streams);
+        let config = config.with_files(&seed, &fleet.join(bus_users::CA), "operators")?;
+        Ok(NatsConfig { inbox_prefix: "_INBOX".to_owned(), ..config })
     }
 
     async fn init(&self) -> Result<String, Failure> {

@@ -15,6 +15,7 @@ use muster_protocol::log::{Role, Seen};
 use muster_protocol::units::HumanDuration;
 use muster_share::log::print_memory;
 
+use super::bus::{self, NewUser};
 use super::request::{Place, Request, Wanted};
 use crate::command::init::keys::{AgentKeys, CoordinatorKeys, signer};
 use crate::command::init::undo::Undo;
@@ -127,6 +128,7 @@ fn names(request: &Request, keys: &Keys) -> Names {
 pub(super) fn write(
     request: &Request,
     keys: &Keys,
+    user: Option<&NewUser>,
     seen: &Seen,
     undo: &mut Undo,
 ) -> Result<Written, Failure> {
@@ -146,13 +148,14 @@ pub(super) fn write(
         Keys::Coordinator(keys) => writer.coordinator_keys(&folder.join(&names.stem), keys)?,
         Keys::Other(signer) => writer.signing_key(&folder.join(&names.stem).with_extension("key"), signer)?,
     }
+    let nats = bus::write(request, user, &names.stem, names.up, &mut writer)?;
     let config = folder.join(&names.config);
     let text = match &request.role {
         Wanted::Agent { service, sources } => {
-            agent(request, &config, service, sources, &names)?.to_toml_string()
+            agent(request, &config, service, sources, &names, nats)?.to_toml_string()
         }
-        Wanted::Other(Role::Coordinator) => coordinator(request, &names).to_toml_string(),
-        Wanted::Other(_) => operator(request, &names).to_toml_string(),
+        Wanted::Other(Role::Coordinator) => coordinator(request, &names, nats).to_toml_string(),
+        Wanted::Other(_) => operator(request, &names, nats).to_toml_string(),
     };
     let pending = config.exists().then(|| config.with_extension("toml.new"));
     writer.public(pending.as_ref().unwrap_or(&config), &text)?;
@@ -197,6 +200,7 @@ fn agent(
     service: &ServiceName,
     sources: &[SourceTable],
     names: &Names,
+    nats: BusConfig,
 ) -> Result<AgentFile, Failure> {
     let up = |path: PathBuf| PathBuf::from(names.up).join(path);
     let own = AgentConfig {
@@ -212,8 +216,9 @@ fn agent(
         // What the agent before it was told stays; only who it is changes.
         let former = AgentFile::load(file)?;
         let heartbeat = former.agent.heartbeat;
+        let nats = BusConfig { url: former.nats.url.clone(), ..nats };
         let source = if sources.is_empty() { former.source.clone() } else { spelled_out(sources)? };
-        return Ok(AgentFile { agent: AgentConfig { heartbeat, ..own }, source, ..former });
+        return Ok(AgentFile { agent: AgentConfig { heartbeat, ..own }, nats, source, ..former });
     }
     if sources.is_empty() {
         return Err(Failure::usage(format!(
@@ -225,7 +230,7 @@ fn agent(
         fleet: operator.fleet.clone(),
         agent: own,
         share: ShareConfig { url: operator.share.url.clone() },
-        nats: BusConfig::at(operator.nats.url.clone()),
+        nats,
         engine: EngineConfig::default(),
         restore: RestoreConfig::default(),
         log: LogConfig::default(),
@@ -240,7 +245,7 @@ fn spelled_out(sources: &[SourceTable]) -> Result<Vec<SourceTable>, Failure> {
         .map_err(|error| Failure::usage(format!("--source: {error}")).caused_by(&error))
 }
 
-fn coordinator(request: &Request, names: &Names) -> CoordinatorFile {
+fn coordinator(request: &Request, names: &Names, nats: BusConfig) -> CoordinatorFile {
     let operator = &request.operator;
     CoordinatorFile {
         fleet: operator.fleet.clone(),
@@ -251,7 +256,7 @@ fn coordinator(request: &Request, names: &Names) -> CoordinatorFile {
             state: names.state.clone(),
         },
         share: ShareConfig { url: operator.share.url.clone() },
-        nats: BusConfig::at(operator.nats.url.clone()),
+        nats,
         round: RoundConfig::default(),
         lead: LeadConfig::default(),
         log: LogConfig::default(),
@@ -259,7 +264,7 @@ fn coordinator(request: &Request, names: &Names) -> CoordinatorFile {
     }
 }
 
-fn operator(request: &Request, names: &Names) -> Operator {
+fn operator(request: &Request, names: &Names, nats: BusConfig) -> Operator {
     let operator = &request.operator;
     Operator {
         fleet: operator.fleet.clone(),
@@ -269,7 +274,7 @@ fn operator(request: &Request, names: &Names) -> Operator {
             state: names.state.clone(),
         },
         share: operator.share.clone(),
-        nats: operator.nats.clone(),
+        nats,
         // Where kit and root lie is nobody's business but that of whoever founded the fleet.
         offline: OfflineConfig::default(),
     }

@@ -2,11 +2,12 @@
 //! the new machine needs.
 //!
 //! ```text
-//! arguments ──Request::check──▶ Request ──files (taken back if the log refuses)──▶ roster statement ──▶ head of the log
+//! arguments ──Request::check──▶ Request ──files, user of the bus (taken back if the log refuses)──▶ roster statement
 //! ```
 //!
 //! The statement goes to the log directly, signed by root or enroller: no coordinator can withhold it.
 
+mod bus;
 mod files;
 mod report;
 mod request;
@@ -22,6 +23,7 @@ use crate::fleet::{self, Fleet};
 use crate::saying::{previous, say};
 use crate::screen;
 use crate::sealed_files;
+use bus::NewUser;
 use files::Keys;
 use request::Request;
 
@@ -37,15 +39,27 @@ pub(crate) async fn run(args: Enroll) -> Outcome {
     let member =
         Member { key: keys.signer().key_id(), name: request.name.clone(), role: keys.role(&request.role) };
 
+    let user = NewUser::plan(&request, &folder)?;
     let mut undo = Undo::new();
-    let written = files::write(&request, &keys, &fleet.log.seen(), &mut undo)?;
+    let written = files::write(&request, &keys, user.as_ref(), &fleet.log.seen(), &mut undo)?;
+    if let Some(user) = &user {
+        user.add()?;
+    }
     let make = |state: &_| {
         let (previous, changes) = (previous::<Roster>(state), vec![Change::Admit(member.clone())]);
         Ok(Roster { previous, changes })
     };
     let admitted = |state: &muster_protocol::log::State| state.role(&member.key).is_some();
-    let head = say::<Roster>(&mut fleet.log, &request.signer, make, admitted).await?;
+    let said = say::<Roster>(&mut fleet.log, &request.signer, make, admitted).await;
+    if let (Err(_), Some(user)) = (&said, &user) {
+        // The first error is the one that helps.
+        drop(user.take_back());
+    }
+    let head = said?;
     undo.keep();
+    // The member's file, as it would lie in the fleet's own folder.
+    let also = files::published(&request, &written)?;
+    sealed_files::refresh_or_say(&mut fleet.log, &folder, &operator, &also).await;
     fleet.remember()?;
     // Without it the member pins the head before its own admission, which is as safe and one record older.
     if let Err(error) = HeadMemory::at(&written.state.join("head")).remember(&fleet.log.seen()) {
@@ -54,9 +68,9 @@ pub(crate) async fn run(args: Enroll) -> Outcome {
     if let Some(former) = files::set_aside(&request, &written)? {
         screen::aside(format!("the former configuration is kept as {}", former.display()));
     }
-    // The member's file, as it would lie in the fleet's own folder.
-    let also = files::published(&request, &written)?;
-    sealed_files::refresh_or_say(&mut fleet.log, &folder, &operator, &also).await;
-    report::tell(&request, &written, &member, head, json);
+    if let Some(user) = user.as_ref().filter(|_| request.replace) {
+        user.replace()?;
+    }
+    report::tell(&request, &written, user.as_ref(), &member, head, json);
     Ok(Exit::Done)
 }

@@ -3,6 +3,7 @@
 use muster_protocol::log::{Head, Member, Role};
 use serde::Serialize;
 
+use super::bus::{self, NewUser};
 use super::files::Written;
 use super::request::{Place, Request, Wanted};
 use crate::round_view::HeadView;
@@ -20,6 +21,8 @@ struct View {
     config: String,
     /// The record that admits it.
     head: HeadView,
+    /// Its user on the NATS server; null when it needs none.
+    bus: Option<bus::View>,
     /// What to run on its machine.
     command: String,
     notes: Vec<String>,
@@ -39,7 +42,14 @@ pub(crate) fn role_word(role: &Role) -> &'static str {
 }
 
 /// Tells it.
-pub(super) fn tell(request: &Request, written: &Written, member: &Member, head: Head, json: bool) {
+pub(super) fn tell(
+    request: &Request,
+    written: &Written,
+    user: Option<&NewUser>,
+    member: &Member,
+    head: Head,
+    json: bool,
+) {
     let (name, role) = (&request.name, role_word(&member.role));
     let there = match &request.place {
         Place::Apart(_) => format!("/etc/muster/{name}"),
@@ -67,6 +77,7 @@ pub(super) fn tell(request: &Request, written: &Written, member: &Member, head: 
             folder: written.folder.display().to_string(),
             config: written.config.display().to_string(),
             head,
+            bus: user.map(NewUser::view),
             command,
             notes: request.warnings.clone(),
         });
@@ -81,6 +92,9 @@ pub(super) fn tell(request: &Request, written: &Written, member: &Member, head: 
         screen::line(format!(
             "the agent that {name} had counts no longer, from this record on; its first slice is a full upload"
         ));
+    }
+    for line in user.map(NewUser::told).unwrap_or_default() {
+        screen::line(line);
     }
     let folder = written.folder.display();
     match &request.place {

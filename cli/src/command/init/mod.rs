@@ -81,6 +81,10 @@ fn report(plan: &Plan, keys: &Keys, json: bool) {
         "folder    {dir}: nats-server.conf, coordinator.toml, agents/, operator.toml, keys/"
     ));
     screen::line(format!(
+        "bus       {}: TLS, an nkey for each client; keys/trigger.nk for whoever starts rounds by a message",
+        plan.nats_url()
+    ));
+    screen::line(format!(
         "kit       {kit}: recovery.key (private), root.pub, kit.html (print it), README.md"
     ));
     screen::line(format!("root      {root}: root.key (private)"));

@@ -10,6 +10,7 @@ use muster_share::layout::ObjectPath;
 use muster_share::store::{self, OpenStoreError, StoreError};
 
 use crate::args::Init;
+use crate::bus_users;
 use crate::failure::Failure;
 use crate::fleet::absolute_url;
 
@@ -91,7 +92,7 @@ impl Plan {
 
     /// The address of the fleet's NATS server.
     pub(super) fn nats_url(&self) -> String {
-        format!("nats://127.0.0.1:{}", self.port)
+        bus_users::url(self.port)
     }
 }
 

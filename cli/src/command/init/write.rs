@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use muster_agent::config::{AgentConfig, Config as AgentFile, EngineConfig, RestoreConfig};
 use muster_agent::source::config::SourceTable;
 use muster_coordinator::config::{Config as CoordinatorFile, CoordinatorConfig, LeadConfig, RoundConfig};
-use muster_protocol::config::{BusConfig, LogConfig, ShareConfig, TelemetryConfig};
+use muster_protocol::config::{LogConfig, ShareConfig, TelemetryConfig};
 use muster_protocol::envelope::Signer;
 use muster_protocol::ids::{MemberName, ServiceName, hex};
 use muster_protocol::pem;
@@ -20,12 +20,16 @@ use zeroize::Zeroizing;
 use super::keys::{AgentKeys, CoordinatorKeys, Keys};
 use super::plan::Plan;
 use super::undo::Undo;
+use crate::bus_users::{self, Founded, UserKind};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::lock;
 use crate::new_kit::{self, Facts};
 use crate::operator::{self, OfflineConfig, Operator, OperatorConfig};
 use crate::screen;
+
+/// The name of whoever founds the fleet.
+const OPERATOR: &str = "operator";
 
 /// Writes them all.
 pub(super) fn folders(plan: &Plan, keys: &Keys, undo: &mut Undo) -> Result<(), Failure> {
@@ -36,15 +40,27 @@ pub(super) fn folders(plan: &Plan, keys: &Keys, undo: &mut Undo) -> Result<(), F
         writer.folder(&dir.join(name))?;
     }
     writer.public(&dir.join(lock::FILE), "")?;
-    writer.public(&dir.join("nats-server.conf"), &nats_conf(plan))?;
-    coordinators(plan, keys, &mut writer)?;
-    agents(plan, keys, &mut writer)?;
-    operator(plan, keys, &mut writer)?;
+    let bus = bus_users::found(dir, &plan.fleet, plan.port, &bus_members(plan), &mut writer)?;
+    coordinators(plan, keys, &bus, &mut writer)?;
+    agents(plan, keys, &bus, &mut writer)?;
+    operator(plan, keys, &bus, &mut writer)?;
     writer.signing_key(&dir.join("keys/pruner.key"), &keys.pruner)?;
 
     new_kit::write(&plan.kit, &facts(plan, keys), &keys.recovery, &mut writer)?;
     writer.folder(&plan.root)?;
     writer.signing_key(&plan.root.join("root.key"), &keys.root)
+}
+
+/// Who signs on to the fleet's NATS server: its members, and whoever triggers by a plain message.
+fn bus_members(plan: &Plan) -> Vec<(UserKind, MemberName)> {
+    let named =
+        |name: &str| name.parse().expect("service names, fixed names and member names follow one rule");
+    let mut members: Vec<_> =
+        plan.coordinators.iter().map(|name| (UserKind::Coordinator, name.clone())).collect();
+    members.extend(plan.services.iter().map(|service| (UserKind::Agent, named(service.name.as_str()))));
+    members.push((UserKind::Operator, named(OPERATOR)));
+    members.push((UserKind::Trigger, named(bus_users::TRIGGER)));
+    members
 }
 
 /// What the kit says of the fleet, and is no secret.
@@ -58,13 +74,13 @@ pub(super) fn facts(plan: &Plan, keys: &Keys) -> Facts {
     }
 }
 
-fn coordinators(plan: &Plan, keys: &Keys, writer: &mut Writer<'_>) -> Result<(), Failure> {
+fn coordinators(plan: &Plan, keys: &Keys, bus: &Founded, writer: &mut Writer<'_>) -> Result<(), Failure> {
     for (name, key) in plan.coordinators.iter().zip(&keys.coordinators) {
         let config = CoordinatorFile {
             fleet: keys.fleet(plan),
             coordinator: coordinator_places(name),
             share: ShareConfig { url: plan.share.clone() },
-            nats: BusConfig::at(plan.nats_url()),
+            nats: bus.section(UserKind::Coordinator, name.as_str()),
             round: RoundConfig::default(),
             lead: LeadConfig::default(),
             log: LogConfig::default(),
@@ -108,14 +124,14 @@ pub(crate) fn operator_places(name: &MemberName) -> OperatorConfig {
     }
 }
 
-fn agents(plan: &Plan, keys: &Keys, writer: &mut Writer<'_>) -> Result<(), Failure> {
+fn agents(plan: &Plan, keys: &Keys, bus: &Founded, writer: &mut Writer<'_>) -> Result<(), Failure> {
     for (service, keys_of) in plan.services.iter().zip(&keys.agents) {
         let name = &service.name;
         let config = AgentFile {
             fleet: keys.fleet(plan),
             agent: agent_places(name),
             share: ShareConfig { url: plan.share.clone() },
-            nats: BusConfig::at(plan.nats_url()),
+            nats: bus.section(UserKind::Agent, name.as_str()),
             engine: EngineConfig::default(),
             restore: RestoreConfig::default(),
             log: LogConfig::default(),
@@ -132,30 +148,16 @@ fn agents(plan: &Plan, keys: &Keys, writer: &mut Writer<'_>) -> Result<(), Failu
     Ok(())
 }
 
-fn operator(plan: &Plan, keys: &Keys, writer: &mut Writer<'_>) -> Result<(), Failure> {
+fn operator(plan: &Plan, keys: &Keys, bus: &Founded, writer: &mut Writer<'_>) -> Result<(), Failure> {
     let config = Operator {
         fleet: keys.fleet(plan),
-        operator: operator_places(&"operator".parse().expect("a fixed name is a name")),
+        operator: operator_places(&OPERATOR.parse().expect("a fixed name is a name")),
         share: ShareConfig { url: plan.share.clone() },
-        nats: BusConfig::at(plan.nats_url()),
+        nats: bus.section(UserKind::Operator, OPERATOR),
         offline: OfflineConfig { kit: plan.kit.clone(), root: plan.root.clone() },
     };
     writer.signing_key(&plan.dir.join(&config.operator.key), &keys.operator)?;
     writer.public(&plan.dir.join(operator::FILE), &config.to_toml_string())
-}
-
-fn nats_conf(plan: &Plan) -> String {
-    format!(
-        "# The NATS server of fleet {fleet}. `muster up` starts it in this folder; by hand: nats-server -c nats-server.conf,\n\
-         # started here, because store_dir is relative to where the server starts.\n\
-         # It listens on this machine only and lets everybody in who can reach it: accounts and permissions for a fleet on\n\
-         # several machines are not written by this version. What is kept here may be lost at any time: the share counts.\n\
-         server_name: \"muster-{fleet}\"\n\
-         listen: \"127.0.0.1:{port}\"\n\
-         jetstream {{\n    store_dir: \"state/nats\"\n    max_memory_store: 64MB\n    max_file_store: 1GB\n}}\n",
-        fleet = plan.fleet,
-        port = plan.port,
-    )
 }
 
 /// Makes files and folders, and tells [`Undo`] of each.

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use muster_agent::config::Config as AgentFile;
 use muster_coordinator::config::Config as CoordinatorFile;
+use muster_protocol::causes::causes;
 use muster_protocol::config::{self, Checked, FleetConfig};
 use muster_protocol::envelope::Signer;
 use muster_protocol::ids::{MemberName, ServiceName};
-use muster_protocol::log::{Member, Pin, Role, Seen, State};
-use muster_share::log::Log;
+use muster_protocol::log::{Member, Pin, ReplayError, Role, Seen, State};
+use muster_share::log::{Log, LogError};
 
 use crate::args::Rebuild;
 use crate::command::init::plan::{apart, empty, free_port, real, share_folder};
@@ -63,7 +64,14 @@ impl Found {
         let store = open_store(&share).await?;
         let pin = Pin { root: Some(kit.root), fleet: None, head: args.expect.expect_head.map(Seen::exactly) };
         hold_to(&store, pin, &args.expect).await?;
-        let log = Log::open(Arc::clone(&store), pin).await?;
+        let log = Log::open(Arc::clone(&store), pin).await.map_err(|error| match &error {
+            LogError::Replay(ReplayError::Genesis { .. }) => {
+                Failure::new(Exit::Key, format!("{share} and the kit are not of one fleet"))
+                    .because(causes(&error))
+                    .next("take the kit and the root key that were made for the fleet of this share")
+            }
+            _ => error.into(),
+        })?;
         let state = log.state();
         let files = sealed_files::in_force(store.as_ref(), state, &kit.keys).await?.ok_or_else(|| {
             Failure::new(Exit::Failed, format!("the share of {} keeps no configuration files", name(state)))

@@ -3,12 +3,14 @@
 use std::path::PathBuf;
 
 use muster_agent::config::{AgentConfig, Config as AgentFile};
-use muster_coordinator::config::{Config as CoordinatorFile, CoordinatorConfig};
-use muster_protocol::config::{BusConfig, ShareConfig};
+use muster_coordinator::config::Config as CoordinatorFile;
+use muster_protocol::config::ShareConfig;
 use muster_protocol::envelope::Signer;
+use muster_protocol::ids::{MemberName, ServiceName};
 use muster_share::log::HeadMemory;
 
 use super::found::Found;
+use crate::bus_users::{self, UserKind};
 use crate::command::init::keys::{AgentKeys, CoordinatorKeys, signer};
 use crate::command::init::undo::Undo;
 use crate::command::init::write::{Writer, agent_places, coordinator_places, operator_places};
@@ -48,16 +50,17 @@ pub(super) fn folder(found: &Found, keys: &Keys, undo: &mut Undo) -> Result<(), 
         writer.folder(&dir.join(name))?;
     }
     writer.public(&dir.join(lock::FILE), "")?;
+    let bus = bus_users::found(dir, &found.fleet.name, found.port, &bus_members(found), &mut writer)?;
     let share = ShareConfig { url: found.share.clone() };
     for ((name, kept), keys) in found.coordinators.iter().zip(&keys.coordinators) {
-        let coordinator = CoordinatorConfig { ..coordinator_places(name) };
+        let coordinator = coordinator_places(name);
         writer.folder(&dir.join(&coordinator.state))?;
         writer.coordinator_keys(&dir.join(format!("keys/{name}")), keys)?;
         let file = CoordinatorFile {
             fleet: found.fleet.clone(),
             coordinator,
             share: share.clone(),
-            nats: BusConfig::at("nats://127.0.0.1:4222"),
+            nats: bus.section(UserKind::Coordinator, name.as_str()),
             ..kept.clone()
         };
         writer
@@ -71,7 +74,7 @@ pub(super) fn folder(found: &Found, keys: &Keys, undo: &mut Undo) -> Result<(), 
             fleet: found.fleet.clone(),
             agent,
             share: share.clone(),
-            nats: BusConfig::at("nats://127.0.0.1:4222"),
+            nats: bus.section(UserKind::Agent, service.as_str()),
             ..kept.clone()
         };
         writer.public(&dir.join(format!("agents/{service}.toml")), &file.to_toml_string())?;
@@ -80,13 +83,26 @@ pub(super) fn folder(found: &Found, keys: &Keys, undo: &mut Undo) -> Result<(), 
         fleet: found.fleet.clone(),
         operator: operator_places(&found.operator),
         share,
-        nats: BusConfig::at("nats://127.0.0.1:4222"),
+        nats: bus.section(UserKind::Operator, found.operator.as_str()),
         offline: OfflineConfig { kit: found.kit_folder.clone(), root: found.root_folder.clone() },
     };
     writer.folder(&dir.join(&operator.operator.state))?;
     writer.signing_key(&dir.join(&operator.operator.key), &keys.operator)?;
     writer.signing_key(&dir.join("keys/pruner.key"), &keys.pruner)?;
     writer.public(&dir.join(operator::FILE), &operator.to_toml_string())
+}
+
+/// Who signs on to the new NATS server.
+fn bus_members(found: &Found) -> Vec<(UserKind, MemberName)> {
+    let mut members: Vec<_> =
+        found.coordinators.iter().map(|(name, _)| (UserKind::Coordinator, name.clone())).collect();
+    let agent = |service: &ServiceName| {
+        service.as_str().parse().expect("service names and member names follow one rule")
+    };
+    members.extend(found.agents.iter().map(|(service, _)| (UserKind::Agent, agent(service))));
+    members.push((UserKind::Operator, found.operator.clone()));
+    members.push((UserKind::Trigger, bus_users::TRIGGER.parse().expect("a fixed name is a name")));
+    members
 }
 
 /// `muster up` runs every coordinator*.toml of the folder.
