@@ -46,7 +46,8 @@ pub(super) fn names() -> Vec<String> {
 /// Exit 1 when the library refuses.
 pub(super) fn generate(fleet: &FleetName, names: &[String]) -> Result<Certificates, Failure> {
     let failed = |error: rcgen::Error| {
-        Failure::new(Exit::Failed, "no certificate can be made for the NATS server").because(error.to_string())
+        Failure::new(Exit::Failed, "no certificate can be made for the NATS server")
+            .because(error.to_string())
     };
     let mut ca_key = KeyPair::generate().map_err(failed)?;
     let mut ca = CertificateParams::new([]).map_err(failed)?;
@@ -73,10 +74,8 @@ pub(super) fn generate(fleet: &FleetName, names: &[String]) -> Result<Certificat
 fn name(params: &mut CertificateParams, name: String) {
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);
-    let today = jiff::Timestamp::from_millisecond(screen::now().0)
-        .unwrap_or_default()
-        .to_zoned(TimeZone::UTC)
-        .date();
+    let today =
+        jiff::Timestamp::from_millisecond(screen::now().0).unwrap_or_default().to_zoned(TimeZone::UTC).date();
     let at = |date: jiff::civil::Date| {
         let part = |number: i8| u8::try_from(number).expect("months and days are positive");
         rcgen::date_time_ymd(date.year().into(), part(date.month()), part(date.day()))

@@ -120,7 +120,11 @@ impl TryFrom<String> for PublicNkey {
 
     fn try_from(text: String) -> Result<Self, String> {
         // A seed that was given by mistake is not repeated.
-        if is_user_nkey(&text) { Ok(Self(text)) } else { Err("must be a user's public nkey (U…)".to_owned()) }
+        if is_user_nkey(&text) {
+            Ok(Self(text))
+        } else {
+            Err("must be a user's public nkey (U…)".to_owned())
+        }
     }
 }
 

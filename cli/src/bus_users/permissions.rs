@@ -46,8 +46,7 @@ impl Names {
     /// Those of the fleet with this name.
     pub(super) fn of(fleet: &FleetName) -> Self {
         let subjects = Subjects::new(fleet);
-        let streams =
-            leader::streams(&subjects, fleet.as_str()).expect("a fleet's name makes valid streams");
+        let streams = leader::streams(&subjects, fleet.as_str()).expect("a fleet's name makes valid streams");
         Self { subjects, streams }
     }
 
@@ -94,7 +93,8 @@ impl Names {
         // Answers: to agents and operators through their accounts, to other coordinators.
         publish.extend(["_R_.>", "_INBOX_coordinators.>", "$JS.API.INFO"].map(str::to_owned));
         for stream in [state, queue] {
-            publish.extend(["INFO", "CREATE", "UPDATE"].map(|what| format!("$JS.API.STREAM.{what}.{stream}")));
+            publish
+                .extend(["INFO", "CREATE", "UPDATE"].map(|what| format!("$JS.API.STREAM.{what}.{stream}")));
         }
         publish.push(format!("$JS.API.DIRECT.GET.{state}.>"));
         publish.extend(

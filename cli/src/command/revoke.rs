@@ -107,7 +107,8 @@ fn left_over(failure: Failure, folder: &Path, state: &State, args: &Revoke) -> R
         return Ok(failure);
     }
     let kinds = |now: bool| {
-        let named = state.members.values().filter(|m| m.member.name == args.name && m.revoked.is_none() == now);
+        let named =
+            state.members.values().filter(|m| m.member.name == args.name && m.revoked.is_none() == now);
         named.filter_map(|m| UserKind::of(&m.member.role)).collect::<Vec<_>>()
     };
     let mut removed = false;

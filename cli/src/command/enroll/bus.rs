@@ -77,9 +77,12 @@ impl NewUser {
     pub(super) fn replace(&self) -> Result<(), Failure> {
         let BusUser { name, kind, nkey } = &self.user;
         self.change(|users| users.remove(name, *kind, Some(nkey))).map_err(|failure| {
-            Failure::new(Exit::Failed, format!("the former agent of {name} counts no longer, and still has a user on the bus"))
-                .because(failure.what())
-                .next(format!("remove it from {}, then start muster up again", bus_users::USERS))
+            Failure::new(
+                Exit::Failed,
+                format!("the former agent of {name} counts no longer, and still has a user on the bus"),
+            )
+            .because(failure.what())
+            .next(format!("remove it from {}, then start muster up again", bus_users::USERS))
         })
     }
 

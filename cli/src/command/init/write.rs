@@ -53,7 +53,8 @@ pub(super) fn folders(plan: &Plan, keys: &Keys, undo: &mut Undo) -> Result<(), F
 
 /// Who signs on to the fleet's NATS server: its members, and whoever triggers by a plain message.
 fn bus_members(plan: &Plan) -> Vec<(UserKind, MemberName)> {
-    let named = |name: &str| name.parse().expect("service names, fixed names and member names follow one rule");
+    let named =
+        |name: &str| name.parse().expect("service names, fixed names and member names follow one rule");
     let mut members: Vec<_> =
         plan.coordinators.iter().map(|name| (UserKind::Coordinator, name.clone())).collect();
     members.extend(plan.services.iter().map(|service| (UserKind::Agent, named(service.name.as_str()))));
