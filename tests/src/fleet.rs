@@ -162,39 +162,42 @@ impl Fleet {
     /// # Panics
     /// When it does not come up.
     pub fn start_nats(&mut self) {
-        let text = std::fs::read_to_string(self.dir().join("operator.toml")).expect("operator.toml");
-        let port = text.split("127.0.0.1:").nth(1).and_then(|rest| {
-            rest.split(|c: char| !c.is_ascii_digit()).next().and_then(|digits| digits.parse().ok())
-        });
-        let port = port.expect("operator.toml names the server's port");
-        let server = NatsServer::start(&self.dir().join("nats-server.conf"), port, &self.path("nats.log"));
+        let config = self.dir().join("nats-server.conf");
+        let server = NatsServer::start(&config, self.port(), &self.path("nats.log"));
         self.nats = Some(server);
     }
 
-    /// How a client of the fleet's server begins that has the nkey in `keys/NAME.nk`; with none, it is nobody.
+    /// How a client of the fleet's server begins that has the nkey in this file; with none, it is nobody.
     ///
     /// # Panics
-    /// When the file is not there.
+    /// When the file cannot be read.
     #[must_use]
-    pub fn client_options(&self, name: Option<&str>) -> async_nats::ConnectOptions {
-        let keys = self.dir().join("keys");
-        let options = match name {
-            Some(name) => {
-                let seed = std::fs::read_to_string(keys.join(format!("{name}.nk"))).expect("a seed");
+    pub fn client_options(&self, seed: Option<&Path>) -> async_nats::ConnectOptions {
+        let options = match seed {
+            Some(seed) => {
+                let seed = std::fs::read_to_string(seed).expect("a seed");
                 async_nats::ConnectOptions::with_nkey(seed.trim().to_owned())
             }
             None => async_nats::ConnectOptions::new(),
         };
-        options.add_root_certificates(keys.join("bus-ca.crt")).require_tls(true)
+        options.add_root_certificates(self.dir().join("keys/bus-ca.crt")).require_tls(true)
     }
 
     /// The address of its server.
     ///
     /// # Panics
-    /// When it does not run.
+    /// When `operator.toml` names none.
     #[must_use]
     pub fn nats_url(&self) -> String {
-        format!("tls://127.0.0.1:{}", self.nats.as_ref().expect("it runs").port)
+        format!("tls://127.0.0.1:{}", self.port())
+    }
+
+    fn port(&self) -> u16 {
+        let text = std::fs::read_to_string(self.dir().join("operator.toml")).expect("operator.toml");
+        let port = text.split("127.0.0.1:").nth(1).and_then(|rest| {
+            rest.split(|c: char| !c.is_ascii_digit()).next().and_then(|digits| digits.parse().ok())
+        });
+        port.expect("operator.toml names the server's port")
     }
 
     /// A plain client that may start rounds, and no more.
@@ -202,7 +205,8 @@ impl Fleet {
     /// # Panics
     /// When it cannot connect.
     pub async fn trigger_client(&self) -> async_nats::Client {
-        self.client_options(Some("trigger")).connect(self.nats_url()).await.expect("connects")
+        let seed = self.dir().join("keys/trigger.nk");
+        self.client_options(Some(&seed)).connect(self.nats_url()).await.expect("connects")
     }
 
     /// Makes its server let everybody in without TLS, as one without accounts would: for tests that must hear everything.

@@ -4,6 +4,7 @@
 mod adoption;
 mod bad_input;
 mod bench;
+mod bus_users;
 mod damage;
 mod emergency;
 mod faults;

@@ -1,9 +1,9 @@
-//! A fleet on a NATS server with accounts, nkeys and TLS, as `deploy/nats/prod.conf` sets it up: rounds work, and whoever has
-//! one client's credentials may say and hear what is that client's, and nothing else (invariants 9 and 13).
+//! The NATS server that `init` sets up, with accounts, nkeys and TLS: rounds work, and whoever has one client's credentials may
+//! say and hear what is that client's, and nothing else (invariants 9 and 13).
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -15,126 +15,51 @@ use muster_tests::process::wait_for;
 use muster_tests::tree;
 use serde_json::Value;
 
-const EXAMPLE: &str = include_str!("../../../deploy/nats/prod.conf");
-
-/// Whose nkeys the example has, and their files.
-const USERS: [(&str, &str); 5] = [
-    ("NKEY_COORDINATOR", "coordinator"),
-    ("NKEY_OPERATOR", "operator"),
-    ("NKEY_TRIGGER", "trigger"),
-    ("NKEY_AGENT_SECRETS", "agent-secrets"),
-    ("NKEY_AGENT_ORDERS", "agent-orders"),
-];
-
 struct Secured {
     fleet: Fleet,
-    users: Vec<(&'static str, UserKey)>,
     data: tempfile::TempDir,
 }
 
 impl Secured {
-    /// A fleet whose folder is set up as the documentation says, with everything running.
+    /// A fleet as `init` makes it, with a viewer, and with everything running.
     fn up() -> Self {
         let data = tempfile::TempDir::new().expect("folder");
         tree::small(&data.path().join("a"), 1);
         let service = |name: &str| format!("{name}=files:{}", text(&data.path().join("a")));
         let mut fleet = Fleet::init(&[service("secrets"), service("orders")]);
-        let keys = fleet.dir().join("keys");
-        let users: Vec<_> =
-            (1..).zip(USERS).map(|(n, (_, name))| (name, UserKey::from_random(&[n; 32]))).collect();
-        let mut conf =
-            EXAMPLE.replace("muster.v1.prod.", "muster.v1.test.").replace("MUSTER_prod_", "MUSTER_test_");
-        for ((placeholder, name), (_, key)) in USERS.iter().zip(&users) {
-            let file = keys.join(format!("{name}.nk"));
-            fs::write(&file, format!("{}\n", key.seed().as_str())).expect("written");
-            fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("closed");
-            conf = conf.replace(placeholder, &key.public());
-        }
-        certificates(&keys);
-        conf = conf.replace("\"server.", &format!("\"{}/server.", text(&keys)));
-        let old = fs::read_to_string(fleet.dir().join("nats-server.conf")).expect("read");
-        let listen = old.lines().find(|line| line.starts_with("listen")).expect("it listens");
-        fs::write(fleet.dir().join("nats-server.conf"), conf.replace("listen: \"0.0.0.0:4222\"", listen))
-            .expect("written");
-        for (file, user, keys) in [
-            ("coordinator.toml", "coordinator", "keys"),
-            ("operator.toml", "operator", "keys"),
-            ("agents/secrets.toml", "agent-secrets", "../keys"),
-            ("agents/orders.toml", "agent-orders", "../keys"),
-        ] {
-            let path = fleet.dir().join(file);
-            let toml = fs::read_to_string(&path).expect("read");
-            let toml = toml.replace("nats://", "tls://");
-            let toml = toml.replace("nkey = \"\"", &format!("nkey = \"{keys}/{user}.nk\""));
-            fs::write(&path, toml.replace("ca = \"\"", &format!("ca = \"{keys}/ca.crt\""))).expect("written");
-        }
+        let root = text(&fleet.root());
+        let _ = fleet.run(&["enroll", "viewer", "--role", "viewer", "--here", "--root", &root]).with_code(0);
         fleet.up();
-        let secured = Self { fleet, users, data };
+        let secured = Self { fleet, data };
         wait_for("the leader answers", || {
             (secured.fleet.run(&["status", "--json"]).json()["leader"] != Value::Null).then_some(())
         });
         secured
     }
 
-    fn keys(&self) -> PathBuf {
-        self.fleet.dir().join("keys")
+    fn seed_file(&self, user: &str) -> PathBuf {
+        self.fleet.dir().join(format!("keys/{user}.nk"))
     }
 
-    fn key(&self, name: &str) -> &UserKey {
-        &self.users.iter().find(|(user, _)| *user == name).expect("a user").1
-    }
-
-    fn url(&self) -> String {
-        format!("tls://127.0.0.1:{}", self.fleet.nats.as_ref().expect("it runs").port)
-    }
-
-    fn options(&self) -> ConnectOptions {
-        ConnectOptions::new().add_root_certificates(self.keys().join("ca.crt")).require_tls(true)
+    fn key(&self, user: &str) -> UserKey {
+        UserKey::read(&self.seed_file(user)).expect("its seed")
     }
 
     /// A client with a user's credentials, and what the server refused it.
     async fn client(&self, user: &str, inbox: &str) -> (Client, Arc<Mutex<Vec<String>>>) {
         let refused = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&refused);
-        let seed = self.key(user).seed().to_string();
-        let options = ConnectOptions::with_nkey(seed)
-            .add_root_certificates(self.keys().join("ca.crt"))
-            .require_tls(true)
-            .custom_inbox_prefix(inbox)
-            .event_callback(move |event| {
-                if let Event::ServerError(error) = &event {
-                    seen.lock().expect("not poisoned").push(error.to_string());
-                }
-                std::future::ready(())
-            });
-        (options.connect(self.url()).await.expect("connects"), refused)
+        let options =
+            self.fleet.client_options(Some(&self.seed_file(user))).custom_inbox_prefix(inbox).event_callback(
+                move |event| {
+                    if let Event::ServerError(error) = &event {
+                        seen.lock().expect("not poisoned").push(error.to_string());
+                    }
+                    std::future::ready(())
+                },
+            );
+        (options.connect(self.fleet.nats_url()).await.expect("connects"), refused)
     }
-}
-
-/// A CA, and a server's certificate of it.
-fn certificates(folder: &Path) {
-    let openssl = |args: &[&str]| {
-        let done = Command::new("openssl").args(args).current_dir(folder).output().expect("openssl runs");
-        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-    };
-    let new =
-        ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30"];
-    let ca = ["-keyout", "ca.key", "-out", "ca.crt", "-subj", "/CN=ca of a test"];
-    openssl(&[&new[..], &ca].concat());
-    let server = [
-        "-keyout",
-        "server.key",
-        "-out",
-        "server.crt",
-        "-subj",
-        "/CN=server",
-        "-CA",
-        "ca.crt",
-        "-CAkey",
-        "ca.key",
-    ];
-    let names = ["-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=critical,CA:FALSE"];
-    openssl(&[&new[..], &server, &names].concat());
 }
 
 #[tokio::test]
@@ -230,11 +155,13 @@ async fn rounds_run_and_nobody_says_what_is_not_theirs() {
         let says = ["muster.v1.test.query", "muster.v1.test.restore."];
         trigger_says(subject) || says.iter().any(|start| subject.starts_with(start))
     };
+    let viewer_says = |subject: &str| subject == "muster.v1.test.query";
     type May<'a> = &'a dyn Fn(&str) -> bool;
-    let users: [(&str, &str, May<'_>, May<'_>); 3] = [
+    let users: [(&str, &str, May<'_>, May<'_>); 4] = [
         ("agent-orders", &own, &agent_says, &agent_hears),
         ("trigger", "_INBOX", &trigger_says, &trigger_hears),
         ("operator", "_INBOX_operators.x", &operator_says, &|_| false),
+        ("operator-viewer", "_INBOX_operators.x", &viewer_says, &|_| false),
     ];
     for (user, inbox, says, hears) in users {
         let (client, refused) = secured.client(user, inbox).await;
@@ -328,31 +255,28 @@ async fn a_reply_subject_stores_nothing_and_strangers_stay_out() {
     assert!(!String::from_utf8_lossy(&after.1).contains("\"stream\""), "no acknowledgement: {after:?}");
 
     // Nobody in particular, without TLS, and with another key.
-    let nobody = secured.options().connect(secured.url()).await;
-    assert!(nobody.is_err(), "without an nkey");
-    let plain = format!("nats://127.0.0.1:{}", secured.fleet.nats.as_ref().expect("it runs").port);
-    assert!(
-        ConnectOptions::with_nkey(secured.key("trigger").seed().to_string()).connect(plain).await.is_err()
-    );
-    let stranger = ConnectOptions::with_nkey(UserKey::from_random(&[99; 32]).seed().to_string())
-        .add_root_certificates(secured.keys().join("ca.crt"));
-    assert!(stranger.require_tls(true).connect(secured.url()).await.is_err());
+    let (fleet, url) = (&secured.fleet, secured.fleet.nats_url());
+    assert!(fleet.client_options(None).connect(&url).await.is_err(), "without an nkey");
+    let seed = secured.key("trigger").seed().to_string();
+    assert!(ConnectOptions::with_nkey(seed).connect(url.replace("tls://", "nats://")).await.is_err());
+    let other = Fleet::init(&[format!("a=files:{}", text(&secured.data.path().join("a")))]);
+    let stranger = fleet.client_options(Some(&other.dir().join("keys/trigger.nk")));
+    assert!(stranger.connect(&url).await.is_err());
 
     // Another CA is not believed, an open or missing nkey is named; nothing waits for what waiting does not mend.
-    certificates(&secured.fleet.path("kit"));
     let said = |key: &str, value: &str| {
         let mut command = Command::new(muster_tests::process::binaries().join("muster"));
         command.args(["agents", "--config"]).arg(secured.fleet.dir().join("operator.toml"));
         command.env(key, value).output().map(muster_tests::process::Said::from).expect("muster runs")
     };
-    let other = text(&secured.fleet.path("kit").join("ca.crt"));
+    let other = text(&other.dir().join("keys/bus-ca.crt"));
     let untrusted = said("MUSTER_NATS_CA", &other);
     assert!(untrusted.code == 6 && untrusted.err.contains("certificate"), "{untrusted:?}");
     let missing = said("MUSTER_NATS_NKEY", "/nowhere/at.nk");
     assert!(missing.code == 2 && missing.err.contains("/nowhere/at.nk"), "{missing:?}");
-    let open = secured.keys().join("operator.nk");
+    let (open, key) = (secured.seed_file("operator"), secured.key("operator"));
     fs::set_permissions(&open, fs::Permissions::from_mode(0o644)).expect("opened");
     let open = said("MUSTER_NATS_NKEY", &text(&open));
     assert!(open.code == 2 && open.err.contains("operator.nk"), "{open:?}");
-    assert!(!open.err.contains(secured.key("operator").seed().as_str()), "never the seed");
+    assert!(!open.err.contains(key.seed().as_str()), "never the seed");
 }

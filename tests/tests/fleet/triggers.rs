@@ -104,7 +104,7 @@ async fn a_trigger_that_makes_no_sense_is_refused_with_the_reason() {
 
 #[tokio::test]
 async fn garbage_on_every_subject_is_ignored_and_counted() {
-    // From whoever stole the coordinators' place on the server: nobody else may say all of it.
+    // On a server that lets everybody in: with accounts, nobody could say all of it.
     let (fleet, _data) = fleet_after(Fleet::open_the_bus);
     let port = fleet.nats.as_ref().expect("it runs").port;
     let client = async_nats::connect(format!("127.0.0.1:{port}")).await.expect("connects");
