@@ -122,7 +122,14 @@ impl Fleet {
     pub fn run<S: AsRef<std::ffi::OsStr>>(&self, args: &[S]) -> Said {
         let mut command = self.command("muster");
         command.args(args).stdin(Stdio::null()).env("MUSTER_CONFIG", self.dir().join("operator.toml"));
-        command.output().expect("muster runs").into()
+        let accounts = || std::fs::read(self.dir().join("nats-accounts.conf")).ok();
+        let before = accounts();
+        let said = command.output().expect("muster runs").into();
+        // As `muster up` would.
+        if let Some(nats) = self.nats.as_ref().filter(|_| accounts() != before) {
+            nats.reload();
+        }
+        said
     }
 
     /// Starts nats-server, coordinator and every agent.

@@ -60,6 +60,14 @@ impl NatsServer {
         self.running = Some(running);
     }
 
+    /// Lets it read its configuration again.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn reload(&self) {
+        self.running.as_ref().expect("it runs").signal("HUP");
+    }
+
     /// Ends it as a crash would.
     pub fn kill(&mut self) {
         self.running = None;

@@ -8,7 +8,7 @@ use muster_protocol::ids::{FleetId, KeyId, Nonce, ObjectId, RoundId};
 use muster_protocol::log::{
     Adopt, Audit, Body, Change, Commit, Config, Effect, End, Epoch, GENESIS_HEAD, Genesis, Head, Hold,
     Keyset, KeysetKey, MAX_OPEN_ROUNDS, Member, Open, Outcome, Pin, Prune, Pruned, Role, Roster, RoundPhase,
-    Scope, State, Sweep, Verified, parse, seal, seal_statement, seal_with_statement,
+    Scope, Sealing, State, Sweep, Verified, parse, seal, seal_statement, seal_with_statement,
 };
 use muster_protocol::time::UnixMillis;
 use muster_protocol::wire;
@@ -21,9 +21,9 @@ const SALT: [u8; 32] = [42; 32];
 const ROOT: u8 = 0;
 const PEOPLE: u8 = 8;
 const AT: UnixMillis = UnixMillis(1_700_000_000_000);
-const KINDS: [&str; 14] = [
+const KINDS: [&str; 15] = [
     "keyset", "roster", "config", "hold", "adopt", "epoch", "open", "commit", "verified", "end", "prune",
-    "sweep", "pruned", "audit",
+    "sweep", "pruned", "audit", "sealing",
 ];
 
 fn signer(who: u8) -> Signer {
@@ -288,6 +288,7 @@ fn next_record(draw: &mut Draw<'_>, state: &State) -> Vec<u8> {
         "prune" => says!(Prune { epoch, rounds, list }),
         "sweep" => says!(Sweep { rounds, list }),
         "pruned" => says!(Pruned { sweep: u64::from(draw.byte()) }),
+        "sealing" => says!(Sealing { recipient: recipient(draw.byte()) }),
         _ => says!(Audit { who: key(who), what: "fuzz".to_owned(), at: AT }),
     }
 }
