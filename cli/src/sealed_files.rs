@@ -263,10 +263,14 @@ pub(crate) fn admin(state: &State, operator: &Operator) -> Result<Signer, Failur
 pub(crate) async fn refresh_or_say(log: &mut Log, dir: &Path, operator: &Operator, also: &Files) {
     if let Err(failure) = refresh(log, dir, operator, also).await {
         screen::aside(format!(
-            "warning: the share keeps the fleet's configuration as it was: {}",
+            "note: the share keeps the fleet's configuration as it was: {}",
             failure.what()
         ));
-        screen::aside("  → muster config show names what it keeps; `muster up` and `muster once` try again");
+        if failure.exit() != Exit::Refused {
+            screen::aside(
+                "  → muster config show names what it keeps; `muster up` and `muster once` try again",
+            );
+        }
     }
 }
 

@@ -210,11 +210,11 @@ fn a_revoked_coordinator_stops_and_another_ends_its_round() {
     let round = state.rounds.values().next().expect("a round");
     assert!(matches!(round.phase, RoundPhase::Committed { position, .. } if position > revoked));
     let _ = fleet.run(&["verify", "--kit", &text(&fleet.kit())]).with_code(0);
-    // Started again, the revoked one refuses to run.
+    // Started again, the revoked one refuses to run: the server lets it in no more.
     fs::rename(fleet.dir().join("coordinator.toml.revoked"), fleet.dir().join("coordinator.toml"))
         .expect("back");
     fleet.start_coordinator();
-    assert_eq!(fleet.coordinator_ends(), Some(5));
+    assert_eq!(fleet.coordinator_ends(), Some(6));
 }
 
 #[test]
@@ -227,7 +227,7 @@ fn an_enroller_lets_new_agents_in_under_its_prefix_and_nothing_else() {
     let own = fleet.path("enroller");
     let said = fleet.run(&["enroll", "scaler", "--role", "enroller", "--root", &root, "--into", &text(&own)]);
     assert!(said.with_code(2).err.contains("--prefix is missing"));
-    let mut args = vec!["enroll", "scaler", "--role", "enroller", "--prefix", "web-", "--until", "+3"];
+    let mut args = vec!["enroll", "scaler", "--role", "enroller", "--prefix", "web-", "--until", "+4"];
     let into = text(&own);
     args.extend(["--root", &root, "--into", &into]);
     let _ = fleet.run(&args).with_code(0);
@@ -255,7 +255,7 @@ fn an_enroller_lets_new_agents_in_under_its_prefix_and_nothing_else() {
         assert!(!fleet.path("refused").exists(), "{name} {more:?} left something behind");
     }
     assert_eq!(log(&fleet).next, before, "nothing refused reached the log");
-    // Its time is counted in records: the third since its own admission is the last.
+    // Its time is counted in records, and the share's copy of the configuration was one: the fourth is the last.
     let _ = enroll("web-2", "web-2", &["--source", &source]).with_code(0);
     let said = enroll("web-3", "web-3", &["--source", &source]).with_code(7);
     assert!(said.err.contains("time is over"), "{}", said.err);
