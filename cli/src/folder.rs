@@ -111,7 +111,10 @@ fn not_running(dir: &Path, config: &Path, lock: &Path) -> Result<(), Failure> {
 }
 
 /// The TOML files of a folder whose name starts with `prefix`, sorted.
-fn files(folder: &Path, prefix: &str) -> Result<Vec<PathBuf>, Failure> {
+///
+/// # Errors
+/// Exit 2 when the folder cannot be read.
+pub(crate) fn files(folder: &Path, prefix: &str) -> Result<Vec<PathBuf>, Failure> {
     let unreadable = |error: std::io::Error| {
         Failure::usage(format!("the folder {} cannot be read", folder.display())).because(error.to_string())
     };

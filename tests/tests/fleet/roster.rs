@@ -411,3 +411,27 @@ fn up_warns_and_goes_on_with_the_coordinators_that_count() {
     let _ = fleet.run(&["start", "--wait"]).with_code(0);
     up.terminate();
 }
+
+#[test]
+fn up_starts_what_is_enrolled_into_its_folder() {
+    let data = tempfile::TempDir::new().expect("folder");
+    tree::small(&data.path().join("tree"), 3);
+    let source = format!("files:{}", text(&data.path().join("tree")));
+    let mut fleet = Fleet::init(&[format!("dns={source}")]);
+    // Enough for an agent that is seen after a second, and started when its file is three seconds old.
+    fleet.set("MUSTER_ROUND_RECRUIT", "30s");
+    let up = fleet.spawn(&["up", &text(&fleet.dir())], "up.log");
+    let leads = |said: &str| said.contains("\"leader\":{");
+    wait_for("it is up", || leads(&fleet.run(&["status", "--json"]).out).then_some(()));
+    let root = text(&fleet.root());
+    let _ = fleet.run(&["enroll", "web", "--source", &source, "--root", &root, "--here"]).with_code(0);
+    wait_for("the leader has read of it", || {
+        fleet.run(&["agents", "--json"]).out.contains("\"web\"").then_some(())
+    });
+    let _ = fleet.run(&["start", "--wait"]).with_code(0);
+    let show = fleet.run(&["show", "1", "--json"]).with_code(0).json();
+    assert_eq!((&show["outcome"], show["services"].as_array().map(Vec::len)), (&"complete".into(), Some(2)));
+    let said = fs::read_to_string(&up.log).expect("a log");
+    assert!(said.contains("agent web is new here"), "{said}");
+    up.terminate();
+}
