@@ -60,6 +60,20 @@ impl NatsServer {
         self.running = Some(running);
     }
 
+    /// Lets it read its configuration again, and waits until it has.
+    ///
+    /// # Panics
+    /// When it does not run, or refuses.
+    pub fn reload(&self) {
+        let done = || {
+            let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+            log.matches("Reloaded server configuration").count()
+        };
+        let before = done();
+        self.running.as_ref().expect("it runs").signal("HUP");
+        wait_for("nats-server has read it", || (done() > before).then_some(()));
+    }
+
     /// Ends it as a crash would.
     pub fn kill(&mut self) {
         self.running = None;

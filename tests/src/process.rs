@@ -60,7 +60,16 @@ impl Running {
     /// # Panics
     /// When `kill` cannot be run.
     pub fn terminate(&self) {
-        let status = Command::new("kill").arg(self.child.id().to_string()).status().expect("kill runs");
+        self.signal("TERM");
+    }
+
+    /// Sends it a signal of this name.
+    ///
+    /// # Panics
+    /// When `kill` cannot be run.
+    pub fn signal(&self, name: &str) {
+        let mut kill = Command::new("kill");
+        let status = kill.args(["-s", name]).arg(self.child.id().to_string()).status().expect("kill runs");
         assert!(status.success(), "kill failed");
     }
 
