@@ -192,6 +192,7 @@ fn a_revoked_coordinator_stops_and_another_ends_its_round() {
     let said = fleet.run(&["revoke", "coordinator", "--root", &root]).with_code(0);
     assert!(said.out.contains("1 coordinator left"), "{}", said.out);
     let revoked = log(&fleet).head.number;
+    // By what it reads in the log: this server has not read its users again.
     assert_eq!(fleet.coordinator_ends(), Some(5));
     let state = log(&fleet);
     assert_eq!(state.head.number, revoked, "it appended nothing more");

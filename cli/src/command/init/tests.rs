@@ -5,6 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
+use muster_bus::UserKey;
+use muster_protocol::config::BusConfig;
 use muster_protocol::log::{Pin, Role};
 use muster_share::log::Log;
 use muster_share::{secret_file, store};
@@ -63,6 +65,16 @@ async fn refused(base: &Path, more: &[&str]) -> Failure {
     failure
 }
 
+/// What `[nats]` names is there, and the server knows the nkey.
+fn signs_on(dir: &Path, nats: &BusConfig, url: &str) {
+    assert!(nats.url == url && url.starts_with("tls://127.0.0.1:"), "{nats:?}");
+    let ca = fs::read_to_string(&nats.ca).expect("the CA's certificate");
+    assert!(ca.starts_with("-----BEGIN CERTIFICATE-----"), "{ca}");
+    let nkey = UserKey::read(&nats.nkey).expect("its seed").public();
+    let accounts = fs::read_to_string(dir.join("nats-accounts.conf")).expect("the accounts");
+    assert!(accounts.contains(&format!("nkey: {nkey},")), "{accounts}");
+}
+
 #[tokio::test]
 async fn a_fleet_is_founded_with_everything_that_it_needs() {
     let base = base();
@@ -96,19 +108,23 @@ async fn a_fleet_is_founded_with_everything_that_it_needs() {
         assert!(dir.join(name).is_file(), "{name}");
     }
     for entry in fs::read_dir(dir.join("keys")).expect("keys") {
-        let mode = entry.expect("a key").metadata().expect("there").permissions().mode();
-        assert_eq!(mode & 0o7777, 0o600);
+        let path = entry.expect("a key").path();
+        let mode = fs::metadata(&path).expect("there").permissions().mode();
+        let public = path.extension().is_some_and(|ending| ending == "crt");
+        assert_eq!(mode & 0o7777, if public { 0o644 } else { 0o600 }, "{}", path.display());
     }
     assert_eq!(fs::metadata(dir.join("keys")).expect("there").permissions().mode() & 0o7777, 0o700);
     let operator = Operator::load(&dir).expect("loads");
     for name in ["coordinator", "coordinator-2"] {
         let config =
             muster_coordinator::config::Config::load(&dir.join(format!("{name}.toml"))).expect("loads");
-        assert_eq!(config.nats, operator.nats);
+        signs_on(&dir, &config.nats, &operator.nats.url);
         secret_file::read_signing_key(&config.coordinator.key).expect("a key");
         assert!(config.coordinator.state.is_dir());
     }
     let agent = muster_agent::config::Config::load(&dir.join("agents/etc.toml")).expect("loads");
+    signs_on(&dir, &agent.nats, &operator.nats.url);
+    signs_on(&dir, &operator.nats, &operator.nats.url);
     let sources = agent.sources().expect("checked");
     assert_eq!(sources.iter().map(|source| source.name().as_str()).collect::<Vec<_>>(), ["files", "files-2"]);
     secret_file::read_identities(&agent.agent.sealing_key).expect("an identity");
