@@ -64,13 +64,13 @@ impl Found {
         let store = open_store(&share).await?;
         let pin = Pin { root: Some(kit.root), fleet: None, head: args.expect.expect_head.map(Seen::exactly) };
         hold_to(&store, pin, &args.expect).await?;
-        let log = Log::open(Arc::clone(&store), pin).await.map_err(|error| match &error {
-            LogError::Replay(ReplayError::Genesis { .. }) => {
-                Failure::new(Exit::Key, format!("{share} and the kit are not of one fleet"))
-                    .because(causes(&error))
-                    .next("take the kit and the root key that were made for the fleet of this share")
+        let log = Log::open(Arc::clone(&store), pin).await.map_err(|error| {
+            if !matches!(error, LogError::Replay(ReplayError::Genesis { .. })) {
+                return error.into();
             }
-            _ => error.into(),
+            Failure::new(Exit::Key, format!("{share} and the kit are not of one fleet"))
+                .because(causes(&error))
+                .next("take the kit and the root key that were made for the fleet of this share")
         })?;
         let state = log.state();
         let files = sealed_files::in_force(store.as_ref(), state, &kit.keys).await?.ok_or_else(|| {
