@@ -148,11 +148,13 @@ impl Config {
     /// # Errors
     /// One that names file and key, or the variable, and what would be right.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let (mut config, folder) = config_file::load::<Self>(path)?;
-        config.coordinator.key = folder.join(&config.coordinator.key);
-        config.coordinator.state = folder.join(&config.coordinator.state);
-        config.nats.resolve(&folder);
-        config.share.url = config_file::share_url(&config.share.url, &folder);
+        let (mut config, places) = config_file::load::<Self>(path)?;
+        let placed = places.key_file("coordinator", "key", &mut config.coordinator.key);
+        placed
+            .and_then(|()| config.nats.resolve(&places))
+            .map_err(|invalid| ConfigError::invalid(path, invalid))?;
+        config.coordinator.state = places.folder.join(&config.coordinator.state);
+        config.share.url = config_file::share_url(&config.share.url, &places.folder);
         Ok(config)
     }
 
