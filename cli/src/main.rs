@@ -19,6 +19,7 @@ mod looking;
 mod nats_server;
 mod new_kit;
 mod operator;
+mod proof;
 mod reading_back;
 mod round_name;
 mod round_view;
