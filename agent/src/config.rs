@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use muster_protocol::config::{
-    self, BusConfig, Checked, ConfigError, FleetConfig, Invalid, LogConfig, LogFormat, ShareConfig,
+    self, BusConfig, Checked, ConfigError, FleetConfig, Invalid, LogConfig, LogFormat, Places, ShareConfig,
     TelemetryConfig,
 };
 use muster_protocol::ids::ServiceName;
@@ -181,14 +181,11 @@ impl Config {
     /// # Errors
     /// One that names file and key, or the variable, and what would be right.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let (mut config, folder) = config_file::load::<Self>(path)?;
-        let agent = &mut config.agent;
-        for file in [&mut agent.key, &mut agent.sealing_key, &mut agent.chunk_key, &mut agent.state] {
-            *file = folder.join(&*file);
-        }
-        config.nats.resolve(&folder);
-        config.share.url = config_file::share_url(&config.share.url, &folder);
-        config.base = folder;
+        let (mut config, places) = config_file::load::<Self>(path)?;
+        config.place_keys(&places).map_err(|invalid| ConfigError::invalid(path, invalid))?;
+        config.agent.state = places.folder.join(&config.agent.state);
+        config.share.url = config_file::share_url(&config.share.url, &places.folder);
+        config.base = places.folder;
         // Checked in full only here: the base is known now.
         if let Err(Invalid { key, why, .. }) = config.resolve() {
             let place = format!(", [[source]] {key}").trim_end().to_owned();
@@ -224,6 +221,14 @@ impl Config {
             sample: self.telemetry.sample,
             ..muster_telemetry::Config::new("muster-agent", self.agent.service.as_str())
         }
+    }
+
+    fn place_keys(&mut self, places: &Places) -> Result<(), Invalid> {
+        let agent = &mut self.agent;
+        places.key_file("agent", "key", &mut agent.key)?;
+        places.key_file("agent", "sealing_key", &mut agent.sealing_key)?;
+        places.key_file("agent", "chunk_key", &mut agent.chunk_key)?;
+        self.nats.resolve(places)
     }
 
     fn resolve(&self) -> Result<Vec<SourceConfig>, Invalid> {

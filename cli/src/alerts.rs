@@ -32,6 +32,11 @@ impl AlertView {
         }
     }
 
+    /// The same with steps of its own, where those of the code are about another case of it.
+    pub(crate) fn with_steps(self, steps: &[&str]) -> Self {
+        Self { steps: steps.iter().map(|step| (*step).to_owned()).collect(), ..self }
+    }
+
     /// One line for people.
     pub(crate) fn line(&self) -> String {
         format!("{} {}: {}", self.code, self.subject, self.cause)

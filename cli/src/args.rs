@@ -300,8 +300,10 @@ pub(crate) struct Restore {
     #[arg(long, value_name = "DIR")]
     pub(crate) into: Option<PathBuf>,
     /// Follow the restore that runs, or tell how the last one ended
-    #[arg(long, conflicts_with_all = ["round", "kit", "path", "existing", "into"])]
+    #[arg(long, conflicts_with_all = ["round", "kit", "path", "existing", "into", "expect_head"])]
     pub(crate) follow: bool,
+    #[command(flatten)]
+    pub(crate) expect: ExpectHead,
     /// The operator's configuration; default MUSTER_CONFIG, or operator.toml here
     #[arg(long, value_name = "DIR/operator.toml")]
     pub(crate) config: Option<PathBuf>,

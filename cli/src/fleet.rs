@@ -114,14 +114,21 @@ impl Fleet {
             }
             None => {
                 let operator = operator(reading.config.as_deref())?;
-                if reading.expect.expect_head.is_some() {
-                    let pin =
-                        Pin { root: Some(operator.fleet.root), fleet: Some(operator.fleet.id), head: None };
-                    hold_to(&open_store(&operator.share.url).await?, pin, &reading.expect).await?;
-                }
-                Self::of(operator).await
+                Self::held(operator, &reading.expect).await
             }
         }
+    }
+
+    /// The operator's fleet, whose log must hold the head that was asked for; remembers its head.
+    ///
+    /// # Errors
+    /// When the share cannot be read or believed, or does not hold that head.
+    pub(crate) async fn held(operator: Operator, expect: &ExpectHead) -> Result<Self, Failure> {
+        if expect.expect_head.is_some() {
+            let pin = Pin { root: Some(operator.fleet.root), fleet: Some(operator.fleet.id), head: None };
+            hold_to(&open_store(&operator.share.url).await?, pin, expect).await?;
+        }
+        Self::of(operator).await
     }
 
     /// The operator's fleet; remembers its head.

@@ -21,6 +21,7 @@ mod nats_reload;
 mod nats_server;
 mod new_kit;
 mod operator;
+mod proof;
 mod reading_back;
 mod round_name;
 mod round_view;
@@ -35,8 +36,12 @@ use clap::Parser;
 use args::{Arguments, Command};
 use exit::Exit;
 use failure::{Failure, Outcome};
+use muster_share::core_dumps;
 
 fn main() -> ExitCode {
+    if let Err(error) = core_dumps::forbid() {
+        screen::aside(format!("warning: core dumps of this process cannot be forbidden: {error}"));
+    }
     let arguments = Arguments::parse();
     let outcome = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => {

@@ -77,10 +77,13 @@ impl Operator {
     /// The configuration in `path`; a folder means the file of the usual name in it.
     pub(crate) fn load(path: &Path) -> Result<Self, ConfigError> {
         let path = if path.is_dir() { path.join(FILE) } else { path.to_owned() };
-        let (mut operator, folder) = config_file::load::<Self>(&path)?;
-        operator.operator.key = folder.join(&operator.operator.key);
+        let (mut operator, places) = config_file::load::<Self>(&path)?;
+        let placed = places.key_file("operator", "key", &mut operator.operator.key);
+        placed
+            .and_then(|()| operator.nats.resolve(&places))
+            .map_err(|invalid| ConfigError::invalid(&path, invalid))?;
+        let folder = places.folder;
         operator.operator.state = folder.join(&operator.operator.state);
-        operator.nats.resolve(&folder);
         operator.share.url = config_file::share_url(&operator.share.url, &folder);
         for path in [&mut operator.offline.kit, &mut operator.offline.root] {
             if !path.as_os_str().is_empty() {

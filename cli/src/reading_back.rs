@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 use muster_agent::recover::RoundError;
 use muster_protocol::age::Identity;
+use muster_protocol::alert::Code;
 use muster_protocol::units::{format_duration, format_size};
-use muster_share::verify::{Damage, LedgerError, Progress, RoundSelector, SelectError};
+use muster_share::layout::ObjectPath;
+use muster_share::verify::{Damage, Fault, LedgerError, Progress, RoundSelector, SelectError};
 use serde::Serialize;
 
 use crate::exit::Exit;
@@ -25,6 +27,7 @@ const LINE: Duration = Duration::from_secs(10);
 /// One of `damaged[]`.
 #[derive(Debug, Serialize)]
 pub(crate) struct DamageView {
+    pub(crate) code: &'static str,
     pub(crate) object: String,
     /// Null for what belongs to the whole fleet.
     pub(crate) service: Option<String>,
@@ -40,6 +43,7 @@ pub(crate) struct DamageView {
 impl DamageView {
     pub(crate) fn new(damage: &Damage) -> Self {
         Self {
+            code: alert(damage).as_str(),
             object: damage.object.to_string(),
             service: damage.service().map(ToString::to_string),
             what: damage.fault.to_string(),
@@ -47,6 +51,22 @@ impl DamageView {
             files: None,
             first_path: None,
         }
+    }
+}
+
+/// The alert that a damaged object calls for.
+pub(crate) fn alert(damage: &Damage) -> Code {
+    match (&damage.object, &damage.fault) {
+        (ObjectPath::Format | ObjectPath::LogRecord(_) | ObjectPath::LogSegment(_), _) => Code::Share08,
+        (ObjectPath::Manifest(_), Fault::Missing | Fault::Forged { .. }) => Code::Verify02,
+        (
+            ObjectPath::Manifest(_)
+            | ObjectPath::Pack { .. }
+            | ObjectPath::Slice { .. }
+            | ObjectPath::List(_)
+            | ObjectPath::Grant(_),
+            _,
+        ) => Code::Verify01,
     }
 }
 
@@ -182,7 +202,8 @@ pub(crate) fn round_failure(error: RoundError, keys: &[Identity]) -> Failure {
         RoundError::Forged(_) => because(Exit::Damaged, &error)
             .next("compare root.pub with the kit's printed page, then the share with another copy of it"),
         RoundError::Damaged { ref damaged, newest_intact, .. } => {
-            let failure = Failure::new(Exit::Damaged, format!("VERIFY-01: {error}"));
+            let code = damaged.first().map_or(Code::Verify01, alert);
+            let failure = Failure::new(Exit::Damaged, format!("{code}: {error}"));
             damaged
                 .iter()
                 .fold(failure, |failure, damage| failure.because(damage_line(damage)))

@@ -156,14 +156,15 @@ impl Config {
     /// # Errors
     /// One that names file and key, or the variable, and what would be right.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let (mut config, folder) = config_file::load::<Self>(path)?;
-        config.coordinator.key = folder.join(&config.coordinator.key);
-        if !config.coordinator.sealing_key.as_os_str().is_empty() {
-            config.coordinator.sealing_key = folder.join(&config.coordinator.sealing_key);
-        }
-        config.coordinator.state = folder.join(&config.coordinator.state);
-        config.nats.resolve(&folder);
-        config.share.url = config_file::share_url(&config.share.url, &folder);
+        let (mut config, places) = config_file::load::<Self>(path)?;
+        let own = &mut config.coordinator;
+        let placed = places.key_file("coordinator", "key", &mut own.key);
+        placed
+            .and_then(|()| places.key_file("coordinator", "sealing_key", &mut own.sealing_key))
+            .and_then(|()| config.nats.resolve(&places))
+            .map_err(|invalid| ConfigError::invalid(path, invalid))?;
+        config.coordinator.state = places.folder.join(&config.coordinator.state);
+        config.share.url = config_file::share_url(&config.share.url, &places.folder);
         Ok(config)
     }
 

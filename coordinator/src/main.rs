@@ -14,12 +14,16 @@ use std::process::ExitCode;
 
 use muster_coordinator::config::Config;
 use muster_coordinator::daemon;
+use muster_share::core_dumps;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 const USAGE: &str = "usage: muster-coordinator --config FILE | --version";
 
 fn main() -> ExitCode {
+    if let Err(error) = core_dumps::forbid() {
+        eprintln!("warning: core dumps of this process cannot be forbidden: {error}");
+    }
     let mut words = std::env::args_os().skip(1);
     let config = match (words.next(), words.next(), words.next()) {
         (Some(word), None, None) if word == "--version" => {

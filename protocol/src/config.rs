@@ -7,6 +7,8 @@
 //!
 //! Pure: the caller brings the file's text and the environment. Precedence, strongest first: environment, file, default.
 
+mod places;
+
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
@@ -14,6 +16,8 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use crate::ids::{FleetId, FleetName, KeyId};
+
+pub use places::{CREDENTIALS_DIRECTORY, Places, is_loose};
 
 /// `[fleet]`: which fleet, and whose word counts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,13 +60,13 @@ impl BusConfig {
         Self { url: url.into(), nkey: PathBuf::new(), ca: PathBuf::new() }
     }
 
-    /// Makes relative paths start at `folder`.
-    pub fn resolve(&mut self, folder: &Path) {
-        for path in [&mut self.nkey, &mut self.ca] {
-            if !path.as_os_str().is_empty() {
-                *path = folder.join(&*path);
-            }
-        }
+    /// Makes its paths absolute.
+    ///
+    /// # Errors
+    /// Those of [`Places::key_file`].
+    pub fn resolve(&mut self, places: &Places) -> Result<(), Invalid> {
+        places.key_file("nats", "nkey", &mut self.nkey)?;
+        places.key_file("nats", "ca", &mut self.ca)
     }
 }
 
@@ -193,6 +197,14 @@ pub enum ConfigError {
         /// What is wrong, and what would be right.
         why: String,
     },
+}
+
+impl ConfigError {
+    /// The file holds this value.
+    #[must_use]
+    pub fn invalid(file: &Path, Invalid { section, key, why }: Invalid) -> Self {
+        Self::Value { file: file.to_owned(), place: format!(", [{section}] {key}"), why }
+    }
 }
 
 /// The name of the variable that overrides a key: `MUSTER_ROUND_DEADLINE` for `deadline` of `[round]`.

@@ -85,8 +85,21 @@ mod tests {
     //! Google's Wycheproof vectors: edge cases that implementations have got wrong.
 
     use super::{Cipher, agree, derive, verifies};
+    use chacha20poly1305::ChaCha20Poly1305;
+    use ed25519_dalek::SigningKey;
     use wycheproof::TestResult;
-    use x25519_dalek::StaticSecret;
+    use x25519_dalek::{SharedSecret, StaticSecret};
+    use zeroize::ZeroizeOnDrop;
+
+    /// Compiles only while the crates' features that wipe keys are on.
+    #[test]
+    fn keys_of_the_crates_are_wiped_when_dropped() {
+        fn wiped<T: ZeroizeOnDrop>() {}
+        wiped::<StaticSecret>();
+        wiped::<SharedSecret>();
+        wiped::<SigningKey>();
+        wiped::<ChaCha20Poly1305>();
+    }
 
     #[test]
     fn agreement() {

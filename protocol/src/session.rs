@@ -29,7 +29,7 @@ impl std::fmt::Debug for Ephemeral {
 impl Ephemeral {
     /// A fresh pair.
     pub fn generate(entropy: &mut (impl Entropy + ?Sized)) -> Self {
-        Self(StaticSecret::from(random::<32>(entropy)))
+        Self(StaticSecret::from(*Zeroizing::new(random::<32>(entropy))))
     }
 
     /// The public half.

@@ -3,19 +3,21 @@
 //! Must never write one, and never read a key: those are in files of their own ([`crate::secret_file`]).
 
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use muster_protocol::config::{self, Checked, ConfigError};
+use muster_protocol::config::{self, Checked, ConfigError, Places};
+
+use crate::secret_file;
 
 /// Longest configuration in bytes.
 const MAX_LEN: u64 = 4 << 20;
 
-/// The configuration in `path` with the process's `MUSTER_*` variables laid over it, and the absolute folder that its
-/// relative paths start at.
+/// The configuration in `path` with the process's `MUSTER_*` variables laid over it, and the absolute folders that its
+/// paths start at.
 ///
 /// # Errors
 /// One that names file, line and key, or the variable.
-pub fn load<T: Checked>(path: &Path) -> Result<(T, PathBuf), ConfigError> {
+pub fn load<T: Checked>(path: &Path) -> Result<(T, Places), ConfigError> {
     let unreadable = |source| ConfigError::Read { file: path.to_owned(), source };
     let absolute = std::path::absolute(path).map_err(unreadable)?;
     let text = match read(&absolute) {
@@ -28,7 +30,7 @@ pub fn load<T: Checked>(path: &Path) -> Result<(T, PathBuf), ConfigError> {
     // A variable that is not UTF-8 is no value of any key.
     let config = config::parse(path, &text, |name| std::env::var(name).ok())?;
     let folder = absolute.parent().unwrap_or(Path::new("/")).to_owned();
-    Ok((config, folder))
+    Ok((config, Places { folder, credentials: secret_file::credentials() }))
 }
 
 /// The share's address, a relative path resolved against `folder`.
@@ -76,8 +78,8 @@ mod tests {
         let error = load::<Sample>(&file).expect_err("no text").to_string();
         assert!(error.contains("a.toml cannot be read"), "{error}");
         std::fs::write(&file, "").expect("written");
-        let (_, folder) = load::<Sample>(&file).expect("empty is fine here");
-        assert_eq!(folder, dir.path());
+        let (_, places) = load::<Sample>(&file).expect("empty is fine here");
+        assert_eq!(places.folder, dir.path());
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 pub mod chunk;
 pub mod config_file;
+pub mod core_dumps;
 pub mod credentials;
 pub mod entropy;
 pub mod entry;

@@ -8,6 +8,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use muster_protocol::age::{Identity, KeyError};
+use muster_protocol::config::{CREDENTIALS_DIRECTORY, is_loose};
 use muster_protocol::envelope::Signer;
 use muster_protocol::ids::{KeyId, unhex};
 use muster_protocol::pem::{self, PemError};
@@ -105,7 +106,14 @@ impl SecretFileError {
     }
 }
 
-/// The text of a secret file that only its owner may read. A symbolic link is followed.
+/// The folder in which the service manager put this process's credentials.
+#[must_use]
+pub fn credentials() -> Option<PathBuf> {
+    std::env::var_os(CREDENTIALS_DIRECTORY).map(PathBuf::from).filter(|folder| folder.is_absolute())
+}
+
+/// The text of a secret file that only its owner may read; a credential of the service manager may have the mode that
+/// it gives them. A symbolic link is followed.
 ///
 /// # Errors
 /// When it is missing, no plain file, readable by others, longer than 64 KiB, or not UTF-8.
@@ -204,7 +212,7 @@ fn read_file(path: &Path, secret: bool) -> Result<Zeroizing<String>, SecretFileE
         return Err(SecretFileError::NotAFile { path: owned() });
     }
     let mode = meta.mode() & 0o7777;
-    if secret && mode & 0o077 != 0 {
+    if secret && is_loose(path, mode, credentials().as_deref()) {
         return Err(SecretFileError::Loose { path: owned(), mode });
     }
     if meta.len() > MAX_LEN {

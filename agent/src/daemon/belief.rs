@@ -26,16 +26,16 @@ pub(crate) enum Channel {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Ignored {
     /// No signed document.
-    #[error("it is no signed document of this fleet")]
+    #[error("KEY-03: it is no signed document of this fleet")]
     Envelope(#[from] EnvelopeError),
     /// Signed by somebody who may not say this.
-    #[error("key {} is no coordinator's", key.short())]
+    #[error("KEY-03: key {} is no coordinator's", key.short())]
     Signer {
         /// Who.
         key: KeyId,
     },
     /// Signed by a coordinator that does not lead.
-    #[error("key {} does not hold epoch {epoch}", key.short())]
+    #[error("KEY-03: key {} does not hold epoch {epoch}", key.short())]
     NotHolder {
         /// Who.
         key: KeyId,

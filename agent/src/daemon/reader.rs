@@ -8,6 +8,7 @@ mod tests;
 
 use std::sync::Arc;
 
+use muster_protocol::alert::Code;
 use muster_protocol::log::{Pin, Seen, State};
 use muster_share::log::{HeadMemory, Log, LogError, MemoryError};
 use muster_share::store::Store;
@@ -21,6 +22,16 @@ pub(crate) enum ReadError {
     /// The state folder.
     #[error(transparent)]
     Memory(#[from] MemoryError),
+}
+
+impl ReadError {
+    /// The alert that it calls for.
+    pub(crate) fn alert(&self) -> Code {
+        match self {
+            Self::Log(error) => error.alert().unwrap_or(Code::Share01),
+            Self::Memory(_) => Code::Agent04,
+        }
+    }
 }
 
 /// Follows one log.

@@ -12,12 +12,13 @@
 use crate::ConnectError;
 use data_encoding::BASE32_NOPAD;
 use ed25519_dalek::{Signer as _, SigningKey};
+use muster_protocol::config::{CREDENTIALS_DIRECTORY, is_loose};
 use std::{
     fmt,
     fs::OpenOptions,
     io::{self, Read},
     os::unix::fs::MetadataExt,
-    path::Path,
+    path::{Path, PathBuf},
 };
 use zeroize::Zeroizing;
 
@@ -68,7 +69,8 @@ impl UserKey {
         }
         let file = OpenOptions::new().read(true).open(path).map_err(unreadable)?;
         let mode = file.metadata().map_err(unreadable)?.mode() & 0o7777;
-        if mode & 0o077 != 0 {
+        let credentials = std::env::var_os(CREDENTIALS_DIRECTORY).map(PathBuf::from);
+        if is_loose(path, mode, credentials.as_deref()) {
             return Err(ConnectError::CredentialsOpen { path: path.to_owned(), mode });
         }
         let mut bytes = Zeroizing::new(Vec::with_capacity(4096));

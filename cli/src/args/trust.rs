@@ -145,7 +145,7 @@ pub(crate) enum Key {
     },
     /// New recovery keys from the next round on; earlier rounds keep theirs
     Rotate(Rotate),
-    /// Whether a kit's private key opens the newest round; the key stays where it is, and nothing is written
+    /// Whether a kit's private key opens the newest round; the key stays where it is, the share is only read
     Prove(Prove),
 }
 

@@ -9,6 +9,7 @@ use muster_protocol::alert::Code;
 use muster_protocol::ids::ServiceName;
 use muster_protocol::log::{Outcome as RoundOutcome, RoundPhase, RoundState};
 use muster_protocol::units::{format_duration, format_size, parse_duration};
+use muster_share::log::refusals;
 use serde::Serialize;
 
 use crate::alerts::AlertView;
@@ -18,6 +19,7 @@ use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::fleet::{self, Fleet};
 use crate::leader::Leader;
+use crate::proof;
 use crate::round_view::HeadView;
 use crate::screen;
 
@@ -73,8 +75,8 @@ struct ServiceLine {
 
 /// Shows it.
 pub(crate) async fn run(args: Reading) -> Outcome {
-    let (name, share, leader, alerts) = match &args.share {
-        Some(url) => (String::new(), url.clone(), None, Vec::new()),
+    let (name, share, leader, alerts, operator) = match &args.share {
+        Some(url) => (String::new(), url.clone(), None, Vec::new(), None),
         None => {
             let (folder, operator) = fleet::operator_at(args.config.as_deref())?;
             let cause = "the private key lies where this machine can read it: take it away";
@@ -84,7 +86,8 @@ pub(crate) async fn run(args: Reading) -> Outcome {
                 Ok(leader) => leader.leader().await,
                 Err(failure) => Err(failure),
             };
-            (operator.fleet.name.to_string(), operator.share.url.clone(), Some(heard), alerts.collect())
+            let (name, share) = (operator.fleet.name.to_string(), operator.share.url.clone());
+            (name, share, Some(heard), alerts.collect(), Some(operator))
         }
     };
     let mut view = View {
@@ -111,7 +114,11 @@ pub(crate) async fn run(args: Reading) -> Outcome {
         None => {}
     }
     let (promised, unreadable) = match Fleet::open(&args).await {
-        Ok(fleet) => (from_share(&fleet, &mut view).await?, None),
+        Ok(fleet) => {
+            let unproven = operator.iter().flat_map(|operator| proof::alerts(operator, fleet.state()));
+            view.alerts.extend(unproven);
+            (from_share(&fleet, &mut view).await?, None)
+        }
         // A share that says something wrong is worse than one that says nothing.
         Err(failure) if failure.exit() != Exit::Unreachable => return Err(failure),
         Err(failure) => {
@@ -146,6 +153,15 @@ async fn from_share(fleet: &Fleet, view: &mut View) -> Result<Option<Duration>, 
     if let Some(round) = committed.first().filter(|round| round.outcome() == Some(RoundOutcome::Partial)) {
         let cause = "the newest round lacks services that it was to have";
         view.alerts.push(AlertView::new(Code::Round01, format!("round {}", round.open.number), cause));
+    }
+    // What was refused before the newest commit did not keep it from coming about; `verify` goes on telling of it.
+    let since = committed.first().map_or(0, |round| match &round.phase {
+        RoundPhase::Committed { position, .. } => *position,
+        RoundPhase::Open | RoundPhase::Ended(_) => round.position,
+    });
+    for refusal in refusals(fleet.log.store().as_ref(), state, since).await? {
+        let subject = format!("log record {}", refusal.number);
+        view.alerts.push(AlertView::new(refusal.code, subject, refusal.why));
     }
     let mut services: BTreeMap<ServiceName, ServiceLine> =
         state.services().into_iter().map(|service| (service.clone(), never(&service))).collect();

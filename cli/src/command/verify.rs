@@ -1,12 +1,13 @@
 //! `muster verify [ROUND]`: whether the share still holds what its log promises. Needs only the share; with a kit, it
 //! opens everything, too. Changes nothing.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use muster_protocol::ids::ServiceName;
 use muster_protocol::log::{Outcome as RoundOutcome, Pin};
 use muster_protocol::units::format_size;
-use muster_share::log::HeadMemory;
+use muster_share::log::{HeadMemory, Refusal, refusals};
 use muster_share::verify::{Fault, Ledger, LedgerError, Progress, Report, VerifyError, read_ledger, verify};
 use serde::Serialize;
 
@@ -16,7 +17,7 @@ use crate::failure::{Failure, Outcome};
 use crate::fleet::{absolute_url, hold_to, open_store, operator};
 use crate::kit::{Kit, wrong_key};
 use crate::reading_back::{
-    DamageView, count, damage_line, ledger_failure, path_text, round_ranges, select_failure, selector,
+    DamageView, alert, count, damage_line, ledger_failure, path_text, round_ranges, select_failure, selector,
     show_progress,
 };
 use crate::round_view::HeadView;
@@ -39,6 +40,8 @@ struct View {
     /// Services of the roster that none of the rounds holds.
     missing: Vec<String>,
     damaged: Vec<DamageView>,
+    /// The newest slots of the log that changed nothing.
+    refused: Vec<RefusalLine>,
     objects: u64,
     bytes: u64,
 }
@@ -50,6 +53,14 @@ struct RoundLine {
     outcome: &'static str,
     committed: String,
     whole: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct RefusalLine {
+    /// The log number.
+    number: u64,
+    code: &'static str,
+    why: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -107,10 +118,11 @@ async fn verify_share(args: Verify) -> Outcome {
             wrong_key(number, &wanted, kit.as_ref().map_or(&[], |kit| kit.keys.as_slice()))
         }
     })?;
+    let refused = refusals(store.as_ref(), &ledger.state, 0).await?;
     if args.reading.json {
-        screen::json(&view(&share, &ledger, pin, &report));
+        screen::json(&view(&share, &ledger, pin, &report, &refused));
     } else {
-        print(&share, &ledger, &report);
+        print(&share, &ledger, &report, &refused);
     }
     Ok(if report.is_whole() { Exit::Done } else { Exit::Damaged })
 }
@@ -126,7 +138,7 @@ fn place(args: &Verify) -> Result<(String, Pin), Failure> {
     Ok((operator.share.url, pin))
 }
 
-fn view(share: &str, ledger: &Ledger, pin: Pin, report: &Report) -> View {
+fn view(share: &str, ledger: &Ledger, pin: Pin, report: &Report, refused: &[Refusal]) -> View {
     let state = &ledger.state;
     View {
         schema: "muster.verify/1",
@@ -167,15 +179,26 @@ fn view(share: &str, ledger: &Ledger, pin: Pin, report: &Report) -> View {
                 ..DamageView::new(&found.damage)
             })
             .collect(),
+        refused: refused
+            .iter()
+            .map(|refusal| RefusalLine {
+                number: refusal.number,
+                code: refusal.code.as_str(),
+                why: refusal.why.clone(),
+            })
+            .collect(),
         objects: report.objects,
         bytes: report.bytes,
     }
 }
 
-fn print(share: &str, ledger: &Ledger, report: &Report) {
+fn print(share: &str, ledger: &Ledger, report: &Report, refused: &[Refusal]) {
     let state = &ledger.state;
     let fleet = state.name.as_ref().map_or("unknown fleet".to_owned(), ToString::to_string);
     screen::line(format!("{fleet} · share {share} · log head {}", state.head.number));
+    for Refusal { number, code, why } in refused {
+        screen::line(format!("refused  log record {number}   {code}   {why}"));
+    }
     for found in &report.damaged {
         screen::line(damage_line(&found.damage));
         let mut used = match found.rounds.is_empty() {
@@ -211,7 +234,9 @@ fn print(share: &str, ledger: &Ledger, report: &Report) {
         Some(number) => format!("newest whole round: {number}"),
         None => "no round is whole".to_owned(),
     };
-    screen::line(format!("{of}, {newest}. {read}. VERIFY-01: prune nothing until this is mended."));
+    let codes: BTreeSet<_> = report.damaged.iter().map(|found| alert(&found.damage)).collect();
+    let codes = codes.iter().map(|code| code.as_str()).collect::<Vec<_>>().join(", ");
+    screen::line(format!("{of}, {newest}. {read}. {codes}: prune nothing until this is mended."));
     say_missing(rounds, &missing);
     let hurt: Vec<_> =
         report.services.iter().filter(|service| !service.whole).map(|s| s.service.as_str()).collect();

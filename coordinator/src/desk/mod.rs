@@ -168,7 +168,7 @@ pub(crate) async fn work(
             _ = minute.tick() => {
                 let ignored = desk.setting.ignored.count();
                 if ignored > told {
-                    tracing::warn!(messages = ignored - told, "messages were ignored in the last minute: not ours or not valid");
+                    tracing::warn!(messages = ignored - told, "KEY-03: messages were ignored in the last minute: not ours or not valid");
                     told = ignored;
                 }
             }

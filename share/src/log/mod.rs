@@ -6,6 +6,7 @@
 mod append;
 mod format;
 mod memory;
+mod refused;
 mod segment;
 #[cfg(test)]
 mod tests;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::StreamExt;
+use muster_protocol::alert::Code;
 use muster_protocol::log::{Effect, Head, MAX_RECORD_LEN, Pin, ReplayError, Seen, State};
 
 use crate::layout::{ObjectPath, Prefix};
@@ -22,6 +24,7 @@ use crate::store::{Listed, Store, StoreError};
 pub use append::{AppendError, found};
 pub use format::{FORMAT_VERSION, Format, FormatError};
 pub use memory::{HeadMemory, MemoryError, parse_head, print as print_memory};
+pub use refused::{MOST_REFUSALS, Refusal, refusals};
 
 /// Why the log could not be read to its head.
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +81,18 @@ impl LogError {
             | Self::Replay(_)
             | Self::Gap { .. }
             | Self::Shortened { .. } => false,
+        }
+    }
+
+    /// The alert that it calls for.
+    #[must_use]
+    pub fn alert(&self) -> Option<Code> {
+        match self {
+            Self::Store(error) => error.alert(),
+            Self::NotAShare { .. } => Some(Code::Share02),
+            Self::Format { .. } | Self::Replay(_) | Self::Gap { .. } | Self::Shortened { .. } => {
+                Some(Code::Share08)
+            }
         }
     }
 }
@@ -223,8 +238,14 @@ impl Log {
         let number = self.state.next;
         match self.state.replay(bytes)? {
             Effect::Applied => {}
-            Effect::WithoutEffect(why) => tracing::warn!(number, why, "log record is without effect"),
-            Effect::Void(why) => tracing::warn!(number, why, "log slot is void"),
+            Effect::WithoutEffect(why) => {
+                let code = refused::code(bytes, false);
+                tracing::warn!(number, why, "{code}: log record is without effect");
+            }
+            Effect::Void(why) => {
+                let code = refused::code(bytes, true);
+                tracing::warn!(number, why, "{code}: log slot is void");
+            }
         }
         Ok(())
     }

@@ -359,7 +359,9 @@ fn private_keys_within_reach_are_named() {
         let status = fleet.run(&["status", "--json"]).with_code(0).json();
         let alerts = status["alerts"].as_array().cloned().unwrap_or_default();
         let keys = alerts.iter().filter(|alert| alert["code"] == "KEY-02");
-        keys.filter_map(|alert| alert["subject"].as_str().map(str::to_owned)).collect()
+        let subjects = keys.filter_map(|alert| alert["subject"].as_str().map(str::to_owned));
+        // The same code tells of recovery keys that are unproven.
+        subjects.filter(|subject| !subject.starts_with("age1")).collect()
     };
     assert_eq!(named(), [text(&fleet.kit().join("recovery.key")), text(&fleet.root().join("root.key"))]);
     fs::rename(fleet.kit(), fleet.path("away-kit")).expect("moved");

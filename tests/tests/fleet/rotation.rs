@@ -8,6 +8,7 @@ use muster_tests::fleet::{Fleet, text};
 use muster_tests::gate::Gate;
 use muster_tests::process::Said;
 use muster_tests::tree;
+use serde_json::Value;
 
 fn recover(fleet: &Fleet, kit: &Path, round: &str, into: &str) -> Said {
     let (share, kit, into) = (text(&fleet.share()), text(kit), text(&fleet.path(into)));
@@ -115,4 +116,49 @@ fn a_rotation_is_for_the_rounds_after_it() {
     assert!(again.out.contains("no more"), "{}", again.out);
     let said = fleet.run(&["key", "rotate", "--root", &root, "--recipient", escrow]).with_code(7);
     assert!(said.err.contains("in force already"), "{}", said.err);
+}
+
+/// KEY-02 of a recovery key: until it was shown to open a round, and again when that was long ago.
+#[test]
+fn a_proof_is_remembered_until_it_is_old() {
+    let data = tempfile::TempDir::new().expect("folder");
+    tree::small(&data.path().join("tree"), 3);
+    let fleet = Fleet::init(&[format!("dns=files:{}", text(&data.path().join("tree")))]);
+    let _ = fleet.run(&["once", &text(&fleet.dir())]).with_code(0);
+    let unproven = || -> Vec<Value> {
+        let status = fleet.run(&["status", "--json"]).with_code(0).json();
+        let alerts = status["alerts"].as_array().expect("alerts").clone();
+        let of_a_key = |alert: &Value| alert["subject"].as_str().is_some_and(|of| of.starts_with("age1"));
+        alerts.into_iter().filter(|alert| alert["code"] == "KEY-02" && of_a_key(alert)).collect()
+    };
+    let alerts = unproven();
+    assert_eq!(alerts.len(), 1);
+    assert!(alerts[0]["cause"].as_str().is_some_and(|cause| cause.starts_with("unproven")), "{alerts:?}");
+    assert_eq!(alerts[0]["steps"][0], "muster key prove --kit PATH");
+
+    // Away from the operator's configuration there is nowhere to note it.
+    let (share, kit) = (text(&fleet.share()), text(&fleet.kit()));
+    let away = fleet.run(&["key", "prove", "--kit", &kit, "--share", &share, "--json"]).with_code(0).json();
+    assert_eq!((&away["proven"], &away["noted"]), (&true.into(), &false.into()));
+    assert_eq!(unproven().len(), 1);
+
+    let proven = prove(&fleet, &fleet.kit()).with_code(0).json();
+    assert_eq!((&proven["proven"], &proven["noted"]), (&true.into(), &true.into()));
+    assert_eq!(unproven(), Vec::<Value>::new());
+
+    let file = fleet.dir().join("state/operator/proofs");
+    let mut proof: Value = serde_json::from_slice(&fs::read(&file).expect("the proof")).expect("JSON");
+    assert_eq!((&proof["number"], &proof["recipient"]), (&1.into(), &proven["opens_with"][0]));
+    let day = 24 * 3600 * 1000;
+    for (days, alerts) in [(89, 0), (91, 1)] {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+        proof["at"] = (i64::try_from(now.as_millis()).expect("not so soon") - days * day).into();
+        fs::write(&file, proof.to_string() + "\n").expect("written");
+        assert_eq!(unproven().len(), alerts, "after {days} days");
+    }
+    assert!(unproven()[0]["cause"].as_str().is_some_and(|cause| cause.contains("ago: round 1")));
+    // A torn line is no proof, and swallows none.
+    fs::write(&file, format!("{{\"recipient\":\n{proof}\n{{")).expect("written");
+    let _ = prove(&fleet, &fleet.kit()).with_code(0);
+    assert_eq!(unproven(), Vec::<Value>::new());
 }

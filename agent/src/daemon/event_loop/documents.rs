@@ -99,7 +99,8 @@ impl<C: Capturer> Daemon<C> {
                     tracing::error!(
                         share = self.store.describe(),
                         error = causes(&error),
-                        "the log cannot be read; waiting until it can"
+                        "{}: the log cannot be read; waiting until it can",
+                        error.alert()
                     );
                 }
                 self.beliefs.reading_failed();
@@ -143,7 +144,7 @@ impl<C: Capturer> Daemon<C> {
                 tracing::error!(
                     service = self.identity.service.as_str(),
                     key = key.to_string(),
-                    "this key is not the agent of the service in the fleet's roster: enrol it with `muster enroll`"
+                    "KEY-03: this key is not the agent of the service in the fleet's roster: enrol it with `muster enroll`"
                 );
             }
         } else if self.outsider.right() {

@@ -1,12 +1,12 @@
 //! `muster key prove`: shows that an offline key opens the newest round. The share is only read, and the key is used in this
-//! process alone: nothing of it goes anywhere.
+//! process alone: nothing of it goes anywhere. That it was shown is noted beside the operator's configuration.
 //!
 //! For every slice of the round the index is opened whole, and of its newest pack the header is unwrapped, its MAC and
 //! context checked, and the first frame decrypted and compared with the names of its chunks.
 
 use std::sync::Arc;
 
-use muster_protocol::age::Identity;
+use muster_protocol::age::{Identity, Recipient};
 use muster_protocol::causes::causes;
 use muster_protocol::document::Receipt;
 use muster_protocol::ids::ObjectId;
@@ -25,9 +25,10 @@ use serde::Serialize;
 use crate::args::Prove;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
-use crate::fleet::{hold_to, open_store};
+use crate::fleet::{hold_to, open_store, operator};
 use crate::kit::{Kit, wrong_key};
 use crate::looking;
+use crate::proof::{self, Proof};
 use crate::reading_back::{DamageView, damage_line, ledger_failure, select_failure};
 use crate::screen;
 
@@ -41,6 +42,8 @@ struct View {
     /// The public halves of the kit's keys that open the round.
     opens_with: Vec<String>,
     proven: bool,
+    /// Whether the proof was noted where `status` finds it.
+    noted: bool,
     services: Vec<ServiceLine>,
     damaged: Vec<DamageView>,
 }
@@ -90,6 +93,16 @@ pub(super) async fn run(args: Prove) -> Outcome {
     }
     let proven = damaged.is_empty();
     let opens_with: Vec<_> = opening.iter().map(|key| key.recipient()).collect();
+    let noted = proven && args.reading.share.is_none() && {
+        let proof = |recipient: &Recipient| Proof {
+            recipient: recipient.clone(),
+            round: round.open.round,
+            number,
+            at: screen::now(),
+        };
+        let proofs: Vec<_> = opens_with.iter().map(proof).collect();
+        proof::note(&operator(args.reading.config.as_deref())?, &proofs)?
+    };
     if args.reading.json {
         screen::json(&View {
             schema: "muster.key-prove/1",
@@ -98,11 +111,17 @@ pub(super) async fn run(args: Prove) -> Outcome {
             number,
             opens_with: opens_with.iter().map(ToString::to_string).collect(),
             proven,
+            noted,
             services,
             damaged: damaged.iter().map(DamageView::new).collect(),
         });
     } else {
         tell(state, round, &opens_with.iter().map(short_recipient).collect::<Vec<_>>(), &services, &damaged);
+        if noted {
+            screen::line(
+                "the proof is noted beside the operator's configuration: `muster status` counts on it",
+            );
+        }
     }
     Ok(if proven { Exit::Done } else { Exit::Damaged })
 }
@@ -123,7 +142,7 @@ fn tell(state: &State, round: &RoundState, keys: &[String], services: &[ServiceL
         "{opened} of {} opened: index whole; of the newest pack header, MAC and first frame",
         screen::plural(services.len(), "slice")
     ));
-    screen::line("the private key was used on this machine alone; nothing was written");
+    screen::line("the private key was used on this machine alone; the share was only read");
     if !damaged.is_empty() {
         screen::line("→ muster verify --kit PATH   names everything that is damaged");
     }
