@@ -8,10 +8,11 @@ use std::sync::Arc;
 use muster_protocol::age::{Identity, Recipient};
 use muster_protocol::ids::KeyId;
 use muster_share::secret_file::{self, SecretFileError};
-use muster_share::verify::chain::short_recipient;
+use muster_share::verify::chain::{WrongKey, short_recipient};
 
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::reading_back::round_ranges;
 
 /// The private recovery key's file.
 const RECOVERY_KEY: &str = "recovery.key";
@@ -62,12 +63,19 @@ fn unusable(error: &SecretFileError) -> Failure {
 }
 
 /// None of the kit's keys opens a round.
-pub(crate) fn wrong_key(number: u64, wanted: &[Recipient], keys: &[Identity]) -> Failure {
+pub(crate) fn wrong_key(wrong: &WrongKey, keys: &[Identity]) -> Failure {
     let list = |recipients: &mut dyn Iterator<Item = Recipient>| {
         recipients.map(|recipient| short_recipient(&recipient)).collect::<Vec<_>>().join(", ")
     };
-    Failure::new(Exit::Key, format!("the kit's recovery key does not open round {number}"))
-        .because(format!("it opens with {}", list(&mut wanted.iter().cloned())))
-        .because(format!("the kit has {}", list(&mut keys.iter().map(Identity::recipient))))
-        .next("take the kit that has one of these keys; it is printed on the kit's page")
+    let failure =
+        Failure::new(Exit::Key, format!("the kit's recovery key does not open round {}", wrong.number))
+            .because(format!("it opens with {}", list(&mut wrong.wanted.iter().cloned())))
+            .because(format!("the kit has {}", list(&mut keys.iter().map(Identity::recipient))));
+    let failure = match wrong.opened.is_empty() {
+        true => failure,
+        false => failure.because(format!("this kit opens {}", round_ranges(&wrong.opened))).next(
+            "name one of those, or join the kits: one folder, with the keys of all in its recovery.key",
+        ),
+    };
+    failure.next("take the kit that has one of these keys; it is printed on the kit's page")
 }

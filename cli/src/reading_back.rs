@@ -195,7 +195,7 @@ pub(crate) fn round_failure(error: RoundError, keys: &[Identity]) -> Failure {
         RoundError::Store(error) => error.into(),
         RoundError::Ledger(error) => ledger_failure(error),
         RoundError::Select(error) => select_failure(&error),
-        RoundError::Key { number, wanted } => wrong_key(number, &wanted, keys),
+        RoundError::Key(wrong) => wrong_key(&wrong, keys),
         RoundError::Service { .. } => because(Exit::Usage, &error).next("muster rounds lists the rounds"),
         RoundError::OtherFleet(_) => because(Exit::Key, &error)
             .next("take the kit of this share's fleet; its page names fleet and root key"),

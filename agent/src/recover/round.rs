@@ -5,13 +5,13 @@
 
 use std::sync::Arc;
 
-use muster_protocol::age::{Identity, Recipient};
+use muster_protocol::age::Identity;
 use muster_protocol::document::{Manifest, ManifestSlice};
 use muster_protocol::ids::ServiceName;
 use muster_protocol::log::{Pin, RoundState};
 use muster_share::keys::Keyring;
 use muster_share::store::{Store, StoreError};
-use muster_share::verify::chain::{read_manifest, wanted_keys};
+use muster_share::verify::chain::{WrongKey, read_manifest};
 use muster_share::verify::{
     Damage, Ledger, LedgerError, RoundSelector, SelectError, Trouble, newest_intact, read_ledger,
 };
@@ -48,13 +48,8 @@ pub enum RoundError {
         known: String,
     },
     /// None of the keys opens the round.
-    #[error("no key of the kit opens round {number}")]
-    Key {
-        /// The round.
-        number: u64,
-        /// The recovery keys that do.
-        wanted: Vec<Recipient>,
-    },
+    #[error("no key of the kit opens round {}", .0.number)]
+    Key(WrongKey),
     /// Neither the kit's root key nor its recovery keys are this fleet's.
     #[error("the kit belongs to another fleet")]
     OtherFleet(#[source] LedgerError),
@@ -130,8 +125,8 @@ impl Round {
                 return Err(damaged(&origin, &ledger, Some(number), found).await?);
             }
         };
-        if let Some(wanted) = wanted_keys(&ledger.state, manifest.keyset, &origin.keys) {
-            return Err(RoundError::Key { number, wanted });
+        if let Some(wrong) = WrongKey::of(&ledger.state, number, manifest.keyset, &origin.keys) {
+            return Err(RoundError::Key(wrong));
         }
         Ok(Self { origin, ledger, state, manifest })
     }

@@ -17,6 +17,7 @@ use muster_protocol::log::Pin;
 use muster_share::entropy::OsEntropy;
 use muster_share::entry::{Entry, Gap, Kind};
 use muster_share::layout::{ObjectPath, SlicePart};
+use muster_share::verify::chain::WrongKey;
 use muster_share::verify::{Fault, Progress, Report, RoundSelector, VerifyError, read_ledger, verify};
 
 use super::fixture::{Fixture, Misname, file, folder, found_below, name, noise};
@@ -130,8 +131,10 @@ async fn a_wrong_kit_writes_nothing() {
     let from = |origin: Origin| Request { from: origin, ..base.clone() };
     let keys = Arc::clone(&wrong);
     let error = run(&from(Origin { keys, ..origin(&fixture) })).await.expect_err("wrong key");
-    let RecoverError::Round(RoundError::Key { wanted, .. }) = error else { panic!("{error}") };
-    assert_eq!(wanted, [fixture.key.recipient()]);
+    let RecoverError::Round(RoundError::Key(WrongKey { wanted, opened, .. })) = error else {
+        panic!("{error}")
+    };
+    assert_eq!((wanted, opened.len()), (vec![fixture.key.recipient()], 0));
     let other = Pin { root: Some(Signer::from_seed(&[99; 32]).key_id()), ..Pin::default() };
     let both = Origin { keys: Arc::clone(&wrong), pin: other, ..origin(&fixture) };
     let error = run(&from(both)).await.expect_err("other fleet");
@@ -141,7 +144,7 @@ async fn a_wrong_kit_writes_nothing() {
     assert!(!into.exists());
     let ledger = read_ledger(&fixture.store, fixture.pin(), true).await.expect("a log");
     let error = verify(&fixture.store, &ledger, None, Some(wrong), &Progress::default()).await;
-    assert!(matches!(error, Err(VerifyError::Key { .. })));
+    assert!(matches!(error, Err(VerifyError::Key(_))));
 }
 
 #[tokio::test(flavor = "multi_thread")]

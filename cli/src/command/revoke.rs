@@ -152,6 +152,7 @@ fn find(state: &State, name: &MemberName, role: Option<RoleName>) -> Result<Memb
                     .collect();
                 Failure::usage(format!("the fleet has no member {name}"))
                     .because(format!("its members: {}", names.join(", ")))
+                    .next("give one of these names")
             }
         }),
         several => {

@@ -114,9 +114,7 @@ async fn verify_share(args: Verify) -> Outcome {
     let report = report.map_err(|error| match error {
         VerifyError::Select(error) => select_failure(&error),
         VerifyError::Store(error) => error.into(),
-        VerifyError::Key { number, wanted } => {
-            wrong_key(number, &wanted, kit.as_ref().map_or(&[], |kit| kit.keys.as_slice()))
-        }
+        VerifyError::Key(wrong) => wrong_key(&wrong, kit.as_ref().map_or(&[], |kit| kit.keys.as_slice())),
     })?;
     let refused = refusals(store.as_ref(), &ledger.state, 0).await?;
     if args.reading.json {

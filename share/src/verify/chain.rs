@@ -3,14 +3,14 @@
 //! Everything here has been compared with what named it before it is handed out, so whoever follows this chain decrypts
 //! nothing that the root has not vouched for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use muster_protocol::age::{Identity, Recipient};
 use muster_protocol::causes::causes;
 use muster_protocol::document::{Manifest, ManifestSlice, ObjectRef, Receipt};
 use muster_protocol::envelope::{Payload, open_as};
 use muster_protocol::ids::{KeyId, ServiceName};
-use muster_protocol::log::{Member, Role, RoundPhase, RoundState, State};
+use muster_protocol::log::{Keyset, Member, Role, RoundPhase, RoundState, State};
 
 use super::damage::{Damage, Trouble, read};
 use crate::grant::MAX_GRANT_SEALED;
@@ -195,13 +195,35 @@ pub fn context_of(state: &State, receipt: &Receipt) -> PackContext {
     PackContext { fleet: state.fleet, service: receipt.service.clone(), keyset: receipt.keyset }
 }
 
-/// The recovery keys that a round's slices are sealed to, if none of `keys` is one of them.
-#[must_use]
-pub fn wanted_keys(state: &State, keyset: u64, keys: &[Identity]) -> Option<Vec<Recipient>> {
-    let recipients: Vec<_> =
-        state.keysets.get(&keyset)?.keys.iter().map(|key| key.recipient.clone()).collect();
-    let have: Vec<_> = keys.iter().map(Identity::recipient).collect();
-    (!recipients.iter().any(|recipient| have.contains(recipient))).then_some(recipients)
+/// Keys that do not open a round, and what they do open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WrongKey {
+    /// The round's number.
+    pub number: u64,
+    /// The recovery keys that open it.
+    pub wanted: Vec<Recipient>,
+    /// Numbers of the rounds that these keys open.
+    pub opened: BTreeSet<u64>,
+}
+
+impl WrongKey {
+    /// What is wrong, if none of `keys` is one of those that the slices of round `number` are sealed to.
+    #[must_use]
+    pub fn of(state: &State, number: u64, keyset: u64, keys: &[Identity]) -> Option<Self> {
+        let have: Vec<_> = keys.iter().map(Identity::recipient).collect();
+        let opens = |keyset: &Keyset| keyset.keys.iter().any(|key| have.contains(&key.recipient));
+        let keyset = state.keysets.get(&keyset)?;
+        if opens(keyset) {
+            return None;
+        }
+        let rounds = state.rounds.values().filter(|round| round.is_recoverable());
+        let opened = rounds.filter(|round| state.keyset_at(round.position).is_some_and(|(_, k)| opens(k)));
+        Some(Self {
+            number,
+            wanted: keyset.keys.iter().map(|key| key.recipient.clone()).collect(),
+            opened: opened.map(|round| round.open.number).collect(),
+        })
+    }
 }
 
 /// A recovery key on one line, as screens show it: `age1q…7f`, and in full where it is asked for.

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use futures::{StreamExt, stream};
-use muster_protocol::age::{Identity, Recipient};
+use muster_protocol::age::Identity;
 use muster_protocol::causes::causes;
 use muster_protocol::document::Receipt;
 use muster_protocol::ids::{ObjectId, ServiceName};
@@ -18,8 +18,8 @@ use muster_protocol::log::{RoundState, State};
 use tokio::runtime::Handle;
 
 use super::chain::{
-    context_of, most_bytes, packs_by_number, read_index, read_manifest, read_pack_lists, read_receipt,
-    slice_path, wanted_keys,
+    WrongKey, context_of, most_bytes, packs_by_number, read_index, read_manifest, read_pack_lists,
+    read_receipt, slice_path,
 };
 use super::content::{ExtentReader, Opening, trouble};
 use super::damage::{Damage, Fault, Trouble, fetch, sort};
@@ -70,13 +70,8 @@ pub enum VerifyError {
     #[error(transparent)]
     Select(#[from] SelectError),
     /// None of the keys opens the round.
-    #[error("no key of the kit opens round {number}")]
-    Key {
-        /// The round.
-        number: u64,
-        /// The recovery keys that do.
-        wanted: Vec<Recipient>,
-    },
+    #[error("no key of the kit opens round {}", .0.number)]
+    Key(WrongKey),
     /// The share fails.
     #[error("the share cannot be read")]
     Store(#[source] StoreError),
@@ -198,9 +193,9 @@ impl Run<'_> {
             let Some(manifest) = self.note(manifest, number)? else { continue };
             self.count(round.commit().map_or(0, |commit| commit.manifest_size));
             if let Some(keys) = &self.keys
-                && let Some(wanted) = wanted_keys(self.state, manifest.keyset, keys)
+                && let Some(wrong) = WrongKey::of(self.state, number, manifest.keyset, keys)
             {
-                return Err(VerifyError::Key { number, wanted });
+                return Err(VerifyError::Key(wrong));
             }
             for slice in &manifest.slices {
                 self.services.insert(slice.service.clone());

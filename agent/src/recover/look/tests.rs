@@ -9,6 +9,7 @@ use muster_protocol::log::Pin;
 use muster_share::entropy::OsEntropy;
 use muster_share::entry::{Entry, Extent, Kind};
 use muster_share::layout::ObjectPath;
+use muster_share::verify::chain::WrongKey;
 use muster_share::verify::{Fault, RoundSelector};
 
 use super::{LookError, Piece, Round, RoundError, Slice};
@@ -137,7 +138,7 @@ async fn keys_services_and_roots_that_do_not_fit_are_told_apart() {
     };
     let stranger = Arc::new(vec![Identity::generate(&mut OsEntropy)]);
     let error = open(&|r| r.keys = Arc::clone(&stranger)).await.expect_err("another key");
-    assert!(matches!(error, RoundError::Key { number: 2, .. }), "{error:?}");
+    assert!(matches!(error, RoundError::Key(WrongKey { number: 2, .. })), "{error:?}");
     let other = Pin { root: Some(Signer::from_seed(&[99; 32]).key_id()), ..Pin::default() };
     let error = open(&|r| r.pin = other).await.expect_err("another root");
     assert!(matches!(error, RoundError::Forged(_)), "{error:?}");

@@ -16,8 +16,8 @@ use muster_share::layout::ObjectPath;
 use muster_share::pack::{PackReader, Unlock};
 use muster_share::store::Store;
 use muster_share::verify::chain::{
-    MAX_PACK_LEN, context_of, packs_by_number, read_index, read_manifest, read_pack_lists, read_receipt,
-    short_recipient,
+    MAX_PACK_LEN, WrongKey, context_of, packs_by_number, read_index, read_manifest, read_pack_lists,
+    read_receipt, short_recipient,
 };
 use muster_share::verify::{Damage, Fault, RoundSelector, Trouble, read_ledger};
 use serde::Serialize;
@@ -71,8 +71,8 @@ pub(super) async fn run(args: Prove) -> Outcome {
     let recipients: Vec<_> =
         keyset.into_iter().flat_map(|keyset| &keyset.keys).map(|key| key.recipient.clone()).collect();
     let opening: Vec<_> = kit.keys.iter().filter(|key| recipients.contains(&key.recipient())).collect();
-    if opening.is_empty() {
-        return Err(wrong_key(number, &recipients, &kit.keys));
+    if let Some(wrong) = WrongKey::of(state, number, manifest.keyset, &kit.keys) {
+        return Err(wrong_key(&wrong, &kit.keys));
     }
     let mut services = Vec::new();
     let mut damaged = ledger.damaged.clone();

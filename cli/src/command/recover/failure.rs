@@ -26,7 +26,11 @@ pub(super) async fn explain(error: RecoverError, args: &Recover, request: &Reque
             .next("give the round it was begun with: --round; or a folder that does not exist yet: --into"),
         RecoverError::CutLinks { .. } => because(Exit::Failed, &error)
             .next("recover the folder that holds the files, too: a shorter --path"),
-        RecoverError::MakeTarget { .. } | RecoverError::Path { .. } => because(Exit::Usage, &error),
+        RecoverError::MakeTarget { .. } => {
+            because(Exit::Usage, &error).next("give a place where a folder can be made: --into")
+        }
+        RecoverError::Path { number, .. } => because(Exit::Usage, &error)
+            .next(format!("muster ls {number} --kit PATH, and muster find, name what the round holds")),
         RecoverError::Write(_) => because(Exit::Failed, &error).next(format!(
             "{} is not complete: make room, then {}",
             request.into.display(),
@@ -60,7 +64,7 @@ async fn explain_round(error: RoundError, args: &Recover, request: &Request) -> 
             round_failure(error, &from.keys).next(go_on(request.existing))
         }
         RoundError::Select(_)
-        | RoundError::Key { .. }
+        | RoundError::Key(_)
         | RoundError::OtherFleet(_)
         | RoundError::Forged(_)
         | RoundError::Ledger(_)
