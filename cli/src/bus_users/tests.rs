@@ -45,7 +45,9 @@ fn the_example_is_what_is_printed() {
     for user in &users.users {
         let word = match user.kind {
             UserKind::Agent => format!("NKEY_AGENT_{}", user.name),
-            _ => format!("NKEY_{}", user.name),
+            UserKind::Coordinator | UserKind::Operator | UserKind::Viewer | UserKind::Trigger => {
+                format!("NKEY_{}", user.name)
+            }
         };
         printed = printed.replace(user.nkey.as_str(), &word.to_uppercase());
     }
