@@ -90,6 +90,10 @@ async fn a_running_server_lets_in_who_is_enrolled_and_out_who_is_revoked() {
 
     let _ = fleet.run(&["start", "--services", "steady", "--wait"]).with_code(0);
     drop(agent);
+
+    // One of the folder's own does not try for ever.
+    let _ = fleet.run(&["revoke", "steady", "--root", &root]).with_code(0);
+    wait_for("up stops it", || said(&up).contains("agent steady was stopped").then_some(()));
     up.terminate();
 }
 

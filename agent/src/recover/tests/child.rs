@@ -94,7 +94,7 @@ async fn a_killed_recovery_goes_on() {
 
     let into = fixture.target("into");
     let mut child = recovery(&fixture, &into, Duration::from_millis(100)).spawn().expect("starts");
-    let finished = || found_below(&into).keys().filter(|path| path.contains("/f")).count();
+    let finished = || found_below(&into).keys().filter(|path| path.starts_with("a/files/d/f")).count();
     while finished() == 0 {
         assert!(child.try_wait().expect("a child").is_none(), "it ended before it was killed");
         tokio::time::sleep(Duration::from_millis(5)).await;

@@ -156,6 +156,12 @@ impl Service {
                     end(child).await;
                     return Ok(());
                 }
+                () = self.set_aside() => {
+                    drop(input);
+                    end(child).await;
+                    screen::line(format!("{} was stopped: its configuration is here no more", self.name));
+                    return Ok(());
+                }
             };
             let code = status.as_ref().ok().and_then(ExitStatus::code);
             let hopeless =
@@ -193,6 +199,17 @@ impl Service {
                 () = told(&mut stop) => return Ok(()),
             }
             wait = (wait * 2).min(LONGEST_WAIT);
+        }
+    }
+
+    /// Ends when an agent's configuration is gone, as `revoke` leaves it: the server lets it in no more, and it would try
+    /// for ever. Gone at two looks, because `enroll --replace` moves it. A coordinator ends by what it reads in the log.
+    async fn set_aside(&self) {
+        let mut absent = 0;
+        while absent < 2 {
+            tokio::time::sleep(LOOK).await;
+            let gone = self.kind == AGENT && !std::fs::exists(&self.file).unwrap_or(true);
+            absent = if gone { absent + 1 } else { 0 };
         }
     }
 
