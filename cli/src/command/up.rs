@@ -207,8 +207,9 @@ impl Service {
         }
     }
 
-    /// Ends when an agent's configuration is gone, as `revoke` leaves it: the server lets it in no more, and it would try for
-    /// ever. Gone at two looks, because `enroll --replace` moves it. A coordinator ends by what it reads in the log.
+    /// Ends when an agent's configuration is gone, as `revoke` leaves it: the server lets it in no more, and it would
+    /// try for ever. Gone at two looks, because `enroll --replace` moves it. A coordinator ends by what it reads in the
+    /// log.
     async fn set_aside(&self) {
         let mut absent = 0;
         while absent < 2 {
