@@ -2,6 +2,9 @@
 
 use std::{error::Error, io, path::PathBuf, time::Duration};
 
+/// How long a daemon goes on when the server refuses it at first: `muster up` lets its server read its accounts within seconds.
+const READS_ACCOUNTS: Duration = Duration::from_secs(15);
+
 /// Why no connection to a NATS server was made.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
@@ -63,7 +66,10 @@ pub enum ConnectError {
         source: async_nats::ConnectError,
     },
     /// The server refused who we are.
-    #[error("the NATS server at {servers} refuses these credentials")]
+    #[error(
+        "the NATS server at {servers} refuses these credentials: it does not know the nkey (any more), or has not read its accounts \
+         again: nats-server --signal reload"
+    )]
     Refused {
         /// Host and port of each configured server.
         servers: String,
@@ -133,6 +139,13 @@ impl ConnectError {
             | Self::Refused { .. }
             | Self::ServerTooOld { .. } => false,
         }
+    }
+
+    /// Whether a daemon that began to connect so long ago tries again: what passes, and for a moment credentials that the
+    /// server refuses. Whoever was enrolled just now is known once the server has read its accounts.
+    #[must_use]
+    pub fn may_pass(&self, since: Duration) -> bool {
+        self.is_transient() || (matches!(self, Self::Refused { .. }) && since < READS_ACCOUNTS)
     }
 }
 

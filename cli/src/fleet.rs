@@ -13,11 +13,13 @@ use muster_protocol::log::{Pin, ReplayError, Role, RoundPhase, RoundState, Seen,
 use muster_protocol::retry::{Attempts, Retry};
 use muster_share::layout::ObjectPath;
 use muster_share::log::{HeadMemory, Log, LogError};
+use muster_share::secret_file;
 use muster_share::store::retry::Retrying;
 use muster_share::store::timeout::{Limit, TimeLimited};
 use muster_share::store::{self, Store, StoreError};
 
 use crate::args::{ExpectHead, Reading};
+use crate::command::enroll::role_word;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::operator::{self, Operator};
@@ -159,6 +161,24 @@ impl Fleet {
             }
             None => Ok(()),
         }
+    }
+
+    /// Refuses `what` to whom the log does not allow it, before the bus is asked, which says nothing to whom it refuses.
+    ///
+    /// # Errors
+    /// Exit 7 when the operator is a viewer, was revoked, or is no member.
+    pub(crate) fn operator_may(&self, operator: &Operator, what: &str) -> Result<(), Failure> {
+        let key = secret_file::read_signing_key(&operator.operator.key)?.key_id();
+        let name = &operator.operator.name;
+        let why = match (self.state().role(&key), self.state().members.get(&key)) {
+            (Some(Role::Operator | Role::Admin), _) => return Ok(()),
+            (Some(role), _) => format!("It is a member of the role {}.", role_word(role)),
+            (None, Some(_)) => "It was revoked.".to_owned(),
+            (None, None) => "It is no member of the fleet.".to_owned(),
+        };
+        Err(Failure::new(Exit::Refused, format!("SEC-01: {name} may not {what}"))
+            .because(why)
+            .next("use the operator.toml of an operator or an admin"))
     }
 
     /// What the log says.

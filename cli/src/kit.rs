@@ -77,5 +77,9 @@ pub(crate) fn wrong_key(wrong: &WrongKey, keys: &[Identity]) -> Failure {
             "name one of those, or join the kits: one folder, with the keys of all in its recovery.key",
         ),
     };
+    let failure = match wrong.next {
+        true => failure.next("it opens the rounds from the next one on: muster start --wait, then again"),
+        false => failure,
+    };
     failure.next("take the kit that has one of these keys; it is printed on the kit's page")
 }

@@ -1,5 +1,5 @@
-//! Lets the nats-server of `muster up` read its accounts again when their file changes: `enroll` and `revoke` take effect without
-//! a restart. A server that refuses what it reads goes on with what it has.
+//! Lets the nats-server of `muster up` read its accounts again when their file changes: `enroll` and `revoke` take
+//! effect without a restart. A server that refuses what it reads goes on with what it has.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

@@ -250,6 +250,13 @@ pub(crate) fn admin(state: &State, operator: &Operator) -> Result<Signer, Failur
     let admin = signing_key(&operator.operator.key)?;
     match state.role(&admin.key_id()) {
         Some(Role::Admin) => Ok(admin),
+        None if state.members.get(&admin.key_id()).is_some_and(|member| member.revoked.is_some()) => {
+            Err(Failure::new(Exit::Refused, format!("SEC-01: {} was revoked", operator.operator.name))
+                .because(
+                    "A revocation is final. After a rebuild elsewhere, this folder is of no use any more.",
+                )
+                .next("use the operator.toml of the fleet as it is now"))
+        }
         Some(_) | None => Err(Failure::new(
             Exit::Refused,
             format!("SEC-01: {} may not change the fleet's configuration", operator.operator.name),

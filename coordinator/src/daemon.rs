@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use muster_bus::{Bus, BusError, ConnectError, NatsBus, NatsConfig, Streams};
@@ -97,7 +97,8 @@ pub enum DaemonError {
     },
     /// The key was revoked while this coordinator ran.
     #[error(
-        "KEY-03: key {key} was revoked: this coordinator stops. Another one takes the lead; `muster enroll NAME --role coordinator` makes one"
+        "KEY-03: key {key} was revoked, for good: this coordinator stops. Another one takes the lead; `muster enroll NAME --role coordinator` makes one. \
+         If the fleet was rebuilt elsewhere, this folder is of no use any more"
     )]
     Revoked {
         /// The key, short.
@@ -142,7 +143,9 @@ pub async fn run(config: Config, mut stop: watch::Receiver<bool>) -> Result<(), 
         "coordinators",
     )?;
     let waiting = Waiting { what: "NATS", code: "BUS-01", stop: stop.clone() };
-    let bus = waiting.wait_for(|| NatsBus::connect(nats.clone()), ConnectError::is_transient).await?;
+    let began = Instant::now();
+    let waits = |error: &ConnectError| error.may_pass(began.elapsed());
+    let bus = waiting.wait_for(|| NatsBus::connect(nats.clone()), waits).await?;
     let Some(bus) = bus else { return Ok(()) };
     let opened = Waiting { what: "share", code: "SHARE-01", stop: stop.clone() }
         .wait_for(|| store::open(&config.share.url), OpenStoreError::is_transient)
@@ -190,7 +193,10 @@ pub async fn run_on(
     let log = waiting.wait_for(|| Log::open(store.clone(), pin), absent).await?;
     let Some(mut log) = log else { return Ok(()) };
     if !matches!(log.state().role(&signer.key_id()), Some(Role::Coordinator)) {
-        return Err(DaemonError::NotCoordinator { key: signer.key_id().short() });
+        let key = signer.key_id();
+        let revoked = log.state().members.get(&key).is_some_and(|member| member.revoked.is_some());
+        let key = key.short();
+        return Err(if revoked { DaemonError::Revoked { key } } else { DaemonError::NotCoordinator { key } });
     }
     let keys: Arc<[_]> = confided::keys(&config.coordinator.sealing_key)?.into();
     if let Err(error) = confided::say(&mut log, &signer, &keys).await {

@@ -9,7 +9,7 @@ use crate::units::HumanDuration;
 /// What a value has to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Shape {
-    /// A duration of at least a minute.
+    /// A duration of at least a minute and at most ten years.
     Duration,
     /// A number in these bounds.
     Number(u32, u32),
@@ -99,8 +99,8 @@ pub fn check(key: &str, value: &str) -> Result<(), SettingError> {
         .ok_or_else(|| SettingError::Unknown { key: key.chars().take(64).collect() })?;
     let must = match setting.shape {
         Shape::Duration => match value.parse::<HumanDuration>() {
-            Ok(duration) if duration.0.as_secs() >= 60 => return Ok(()),
-            Ok(_) | Err(_) => "must be a duration of at least a minute, such as 24h".to_owned(),
+            Ok(duration) if (60..=10 * 366 * 86_400).contains(&duration.0.as_secs()) => return Ok(()),
+            Ok(_) | Err(_) => "must be a duration from a minute to ten years, such as 24h".to_owned(),
         },
         Shape::Number(least, most) => match value.parse::<u32>() {
             Ok(number) if (least..=most).contains(&number) => return Ok(()),
@@ -130,7 +130,8 @@ mod tests {
     #[test]
     fn what_cannot_be_is_refused_with_what_could() {
         for (key, value, part) in [
-            ("interval", "1s", "interval must be a duration of at least a minute"),
+            ("interval", "1s", "interval must be a duration from a minute"),
+            ("interval", "5000000000d", "to ten years"),
             ("interval", "soon", "such as 24h"),
             ("retention.keep_days", "-1", "must be a number from 0 to 36500"),
             ("retention.min_verified", "0", "must be a number from 1 to"),

@@ -216,7 +216,8 @@ impl Fleet {
         self.client_options(Some(&seed)).connect(self.nats_url()).await.expect("connects")
     }
 
-    /// Makes its server let everybody in without TLS, as one without accounts would: for tests that must hear everything.
+    /// Makes its server let everybody in without TLS, as one without accounts would: for tests that must hear
+    /// everything.
     ///
     /// # Panics
     /// When the server's configuration is not what `init` writes.

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Instant;
 
 use muster_bus::{Bus, ConnectError, Limits, NatsBus, NatsConfig, Streams};
 use muster_protocol::causes::causes;
@@ -71,8 +72,10 @@ pub(crate) async fn bus(
         let bus: Arc<dyn Bus> = Arc::new(NatsBus::connect(config.clone()).await?);
         Ok(bus)
     };
+    let began = Instant::now();
+    let waits = |error: &ConnectError| error.may_pass(began.elapsed());
     // The address may hold a password, so it is not repeated here; the error names the servers.
-    Ok(wait("NATS server", "nats", patience, stop, connect, ConnectError::is_transient).await?)
+    Ok(wait("NATS server", "nats", patience, stop, connect, waits).await?)
 }
 
 /// Tries until it works, fails for good, or `stop` comes.

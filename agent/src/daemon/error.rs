@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use muster_bus::{BusError, ConnectError};
+use muster_protocol::ids::ServiceName;
 use muster_share::log::MemoryError;
 use muster_share::store::OpenStoreError;
 
@@ -17,6 +18,19 @@ pub enum DaemonError {
         path: PathBuf,
         /// The system's error.
         source: io::Error,
+    },
+    /// The agent's key counts no longer.
+    #[error(
+        "KEY-03: key {key} of the agent of {service} was revoked by log record {record}, for good: this agent stops; \
+         `muster enroll {service}` makes a new one"
+    )]
+    Revoked {
+        /// Its service.
+        service: ServiceName,
+        /// The key, short.
+        key: String,
+        /// The record that revoked it.
+        record: u64,
     },
     /// Another agent has the state folder.
     #[error("another agent uses the state folder {}: stop that one, or give this one a folder of its own", path.display())]
@@ -70,6 +84,7 @@ impl DaemonError {
             Self::Key { .. } | Self::Share(_) => 2,
             Self::Connect(error) if error.is_configuration() => 2,
             Self::Connect(_) => 6,
+            Self::Revoked { .. } => 5,
             Self::State { .. }
             | Self::Memory(_)
             | Self::Bus { .. }

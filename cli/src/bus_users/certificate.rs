@@ -1,5 +1,5 @@
-//! The certificate by which clients know a fleet's NATS server, of a CA that exists for it alone. The CA's private key signs
-//! this one certificate and is dropped: nobody can make another that the clients believe.
+//! The certificate by which clients know a fleet's NATS server, of a CA that exists for it alone. The CA's private key
+//! signs this one certificate and is dropped: nobody can make another that the clients believe.
 
 use jiff::ToSpan;
 use jiff::tz::TimeZone;

@@ -1,5 +1,5 @@
-//! The files about users in a fleet's folder. Each is replaced in one step, so that a crash leaves the old one; and one command
-//! at a time changes them, so that none loses what another added.
+//! The files about users in a fleet's folder. Each is replaced in one step, so that a crash leaves the old one; and one
+//! command at a time changes them, so that none loses what another added.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -32,8 +32,8 @@ pub(crate) fn load(dir: &Path) -> Result<Option<BusUsers>, Failure> {
     }
 }
 
-/// Changes the users of a folder, and what the server reads of them. Whether anything is different now; false as well when the
-/// folder keeps no users. Without a change, accounts that a crash left old are printed anew.
+/// Changes the users of a folder, and what the server reads of them. Whether anything is different now; false as well
+/// when the folder keeps no users. Without a change, accounts that a crash left old are printed anew.
 ///
 /// # Errors
 /// Exit 2 when a file cannot be read, used or written; exit 7 when another command does not let go.

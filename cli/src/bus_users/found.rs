@@ -25,7 +25,8 @@ pub(crate) struct Founded {
 }
 
 impl Founded {
-    /// What goes into `[nats]` of a user's configuration, where `init` puts that: those of agents lie one folder deeper.
+    /// What goes into `[nats]` of a user's configuration, where `init` puts that: those of agents lie one folder
+    /// deeper.
     pub(crate) fn section(&self, kind: UserKind, name: &str) -> BusConfig {
         let up = if kind == UserKind::Agent { "../" } else { "" };
         BusConfig {
@@ -41,7 +42,8 @@ pub(crate) fn url(port: u16) -> String {
     format!("tls://127.0.0.1:{port}")
 }
 
-/// Writes all files of a bus on this machine's `port` into `dir`, where `keys/` must be. An agent's name is that of its service.
+/// Writes all files of a bus on this machine's `port` into `dir`, where `keys/` must be. An agent's name is that of its
+/// service.
 ///
 /// # Errors
 /// When a file is there already or cannot be written.
@@ -71,10 +73,10 @@ pub(crate) fn found(
 
 fn server_file(fleet: &FleetName, port: u16, names: &[String]) -> String {
     format!(
-        "# The NATS server of fleet {fleet}. `muster up` starts it in this folder; by hand: nats-server -c {SERVER}, started\n\
-         # here, because what tls and jetstream name is relative to where the server starts (what is included, to this file).\n\
-         # It listens on this machine only. For a fleet on several, listen on 0.0.0.0 and give the others an address of its\n\
-         # certificate as [nats] url: {names}.\n\
+        "# The NATS server of fleet {fleet}. `muster up` starts it in this folder. By hand: nats-server -c {SERVER},\n\
+         # started here, because paths below tls and jetstream are relative to where the server starts.\n\
+         # It listens on this machine only. For a fleet on several, listen on 0.0.0.0 and give the others as [nats] url\n\
+         # a name of its certificate: {names}.\n\
          # What is kept here may be lost at any time: the share counts.\n\
          server_name: \"muster-{fleet}\"\n\
          listen: \"127.0.0.1:{port}\"\n\

@@ -1,5 +1,5 @@
-//! Who may sign on to a fleet's NATS server, and as what: `nats-users.toml` in the fleet's folder. The server's accounts are
-//! printed from it. It holds public nkeys only; each seed is in a file of its client.
+//! Who may sign on to a fleet's NATS server, and as what: `nats-users.toml` in the fleet's folder. The server's
+//! accounts are printed from it. It holds public nkeys only; each seed is in a file of its client.
 //!
 //! ```text
 //! init, enroll, revoke ──▶ nats-users.toml ──accounts::print──▶ nats-accounts.conf ◀──include── nats-server.conf
@@ -32,9 +32,9 @@ const VERSION: u32 = 1;
 /// The name of the user that `init` makes for plain clients.
 pub(crate) const TRIGGER: &str = "trigger";
 
-const HEADING: &str = "Who may sign on to this fleet's NATS server: public nkeys, no secrets. muster enroll and revoke change it, \
-                       and print\nnats-accounts.conf from it, which the server reads. kind: coordinator, agent (of the service \
-                       of that name),\noperator, viewer or trigger.";
+const HEADING: &str = "Who may sign on to this fleet's NATS server: public nkeys, no secrets. muster enroll and \
+                       revoke change it, and print\nnats-accounts.conf from it, which the server reads. kind: \
+                       coordinator, agent (of the service of that name),\noperator, viewer or trigger.";
 
 /// `nats-users.toml`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -77,7 +77,14 @@ async fn show(contact: Contact) -> Outcome {
                 Some(fingerprint) => format!("share credentials: {fingerprint} (fingerprint)"),
                 None => "share credentials: none".to_owned(),
             });
-            screen::line(format!("opens with {}", kept.recipients.join(", ")));
+            let recovery: Vec<_> = state.recipients().iter().map(ToString::to_string).collect();
+            let (by_kit, by_coordinators): (Vec<_>, Vec<_>) =
+                kept.recipients.iter().cloned().partition(|recipient| recovery.contains(recipient));
+            screen::line(format!("it opens with the recovery keys {}", by_kit.join(", ")));
+            screen::line(format!(
+                "and for the coordinators, who open no backup: {}",
+                by_coordinators.join(", ")
+            ));
         }
         (None, Some(object)) => {
             screen::line(format!("kept sealed for a rebuild: {object}, which no key here opens"));

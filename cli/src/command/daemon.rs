@@ -88,6 +88,7 @@ pub(crate) fn agent(error: AgentError) -> Failure {
         AgentError::Locked { .. } => Exit::Refused,
         AgentError::Key { .. } | AgentError::Share(_) => Exit::Usage,
         AgentError::Connect(_) => Exit::Unreachable,
+        AgentError::Revoked { .. } => Exit::Key,
         AgentError::State { .. }
         | AgentError::Memory(_)
         | AgentError::Bus { .. }

@@ -136,6 +136,19 @@ fn agents_belong(folder: &FleetFolder, fleet: &Fleet) -> Result<(), Failure> {
         let key = secret_file::read_signing_key(&config.agent.key)?.key_id();
         match state.agent(service) {
             Some(member) if member.key == key => {}
+            _ if state.members.get(&key).is_some_and(|member| member.revoked.is_some()) => {
+                let record = state.members[&key].revoked.unwrap_or_default();
+                return Err(Failure::new(
+                    Exit::Key,
+                    format!("KEY-03: the agent of {service} in {file} was revoked by log record {record}"),
+                )
+                .because(
+                    "A revocation is final. After a rebuild elsewhere, this folder is of no use any more.",
+                )
+                .next(format!(
+                    "take {file} out of the folder, or: muster enroll {service} --here --replace …"
+                )));
+            }
             Some(_) => {
                 return Err(Failure::new(
                     Exit::Key,
@@ -145,10 +158,11 @@ fn agents_belong(folder: &FleetFolder, fleet: &Fleet) -> Result<(), Failure> {
                     ),
                 )
                 .because("The fleet's roster names another key for this service.")
-                .next(format!("put the right key file in {file}")));
+                .next(format!("name the right key file in {file}: [agent] key")));
             }
             None => {
-                return Err(Failure::usage(format!("{file}: {service} is no service of {}", fleet.name())));
+                return Err(Failure::usage(format!("{file}: {service} is no service of {}", fleet.name()))
+                    .next(format!("muster enroll {service} --here … makes it one; or take {file} away")));
             }
         }
     }

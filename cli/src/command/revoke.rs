@@ -102,8 +102,8 @@ fn sign_off(folder: &Path, name: &MemberName, kind: UserKind) -> Result<bool, Fa
     })
 }
 
-/// Nobody is to be revoked. If that is because an earlier command revoked it and did not come as far as the bus, its user goes
-/// now.
+/// Nobody is to be revoked. If that is because an earlier command revoked it and did not come as far as the bus, its
+/// user goes now.
 fn left_over(failure: Failure, folder: &Path, state: &State, args: &Revoke) -> Result<Failure, Failure> {
     if failure.exit() != Exit::Refused {
         return Ok(failure);

@@ -36,6 +36,10 @@ async fn ask(args: Start, followed: &OnceLock<String>) -> Outcome {
     if args.request.as_ref().is_some_and(|id| id.is_empty() || id.len() > 128) {
         return Err(Failure::usage("--request must have 1 to 128 bytes"));
     }
+    // The share may be away while the bus is there; a round may be asked for all the same.
+    if let Ok(fleet) = Fleet::of(operator.clone()).await {
+        fleet.operator_may(&operator, "start rounds")?;
+    }
     let leader = Leader::connect(&operator).await?;
     let trigger = Trigger {
         services: args.services,

@@ -311,6 +311,9 @@ fn print(view: &View, promised: Option<Duration>) {
             ));
         }
     }
+    if let Some(head) = &view.head {
+        screen::line(format!("LOG HEAD         {}:{}", head.number, head.hash));
+    }
     if let Some(free) = view.free_bytes {
         screen::line(format!("SHARE            {} free", format_size(free)));
     }

@@ -204,6 +204,8 @@ pub struct WrongKey {
     pub wanted: Vec<Recipient>,
     /// Numbers of the rounds that these keys open.
     pub opened: BTreeSet<u64>,
+    /// Whether they open the rounds to come.
+    pub next: bool,
 }
 
 impl WrongKey {
@@ -219,6 +221,7 @@ impl WrongKey {
         let rounds = state.rounds.values().filter(|round| round.is_recoverable());
         let opened = rounds.filter(|round| state.keyset_at(round.position).is_some_and(|(_, k)| opens(k)));
         Some(Self {
+            next: state.keyset().is_some_and(|(_, keyset)| opens(keyset)),
             number,
             wanted: keyset.keys.iter().map(|key| key.recipient.clone()).collect(),
             opened: opened.map(|round| round.open.number).collect(),

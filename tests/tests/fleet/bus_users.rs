@@ -1,4 +1,5 @@
-//! Who may sign on to the fleet's NATS server: `enroll` and `revoke` change it, and the server of `muster up` obeys at once.
+//! Who may sign on to the fleet's NATS server: `enroll` and `revoke` change it, and the server of `muster up` obeys at
+//! once.
 
 use std::fs;
 use std::path::Path;

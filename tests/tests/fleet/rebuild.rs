@@ -295,7 +295,7 @@ fn only_an_admin_changes_the_configuration() {
     let said = fleet.run(&["config", "set", "interval", "1h", "--config", &config]).with_code(7);
     assert!(said.err.contains("SEC-01") && said.err.contains("admin"), "{}", said.err);
     for (args, part) in [
-        (["config", "set", "interval", "1s"], "at least a minute"),
+        (["config", "set", "interval", "1s"], "from a minute"),
         (["config", "set", "retention", "1"], "no setting \"retention\""),
         (["config", "set", "schedule", "3h"], "must be off"),
     ] {

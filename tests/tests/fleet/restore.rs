@@ -645,6 +645,11 @@ fn whoever_hears_the_whole_bus_and_has_the_share_opens_nothing() {
     let mut scene = Scene::new();
     scene.fleet.open_the_bus();
     scene.fleet.up();
+    // The recorder counts as somebody who listens: without the agent, nothing would say so and be tried again.
+    wait_for("the agent listens", || {
+        let log = fs::read_to_string(scene.fleet.path("agent-config.log")).ok()?;
+        log.contains("the agent is up").then_some(())
+    });
     let (heard, _runtime) = record(scene.fleet.nats.as_ref().expect("a server").port);
     let said = scene.restore("config", &["--existing", "replace"]).with_code(0);
     let subject = b"restore-status";

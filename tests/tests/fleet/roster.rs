@@ -119,7 +119,7 @@ fn an_enrolled_agent_runs_from_the_folder_that_was_copied() {
     assert!(said.out.contains("full upload"), "{}", said.out);
     let log_of_old = agent.log.clone();
     wait_for("the old agent notices", || {
-        fs::read_to_string(&log_of_old).ok()?.contains("is not the agent of the service").then_some(())
+        fs::read_to_string(&log_of_old).ok()?.contains("was revoked by log record").then_some(())
     });
     let mut command = Command::new(binaries().join("muster-agent"));
     command.arg("--config").arg(into.join("agent.toml"));

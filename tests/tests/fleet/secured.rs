@@ -1,5 +1,5 @@
-//! The NATS server that `init` sets up, with accounts, nkeys and TLS: rounds work, and whoever has one client's credentials may
-//! say and hear what is that client's, and nothing else (invariants 9 and 13).
+//! The NATS server that `init` sets up, with accounts, nkeys and TLS: rounds work, and whoever has one client's
+//! credentials may say and hear what is that client's, and nothing else (invariants 9 and 13).
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

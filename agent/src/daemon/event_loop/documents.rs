@@ -139,7 +139,8 @@ impl<C: Capturer> Daemon<C> {
             self.doing.send_modify(|_| ());
         }
         let key = self.identity.signer.key_id();
-        if wish == Wish::Outsider {
+        self.revoked = log.members.get(&key).and_then(|member| member.revoked);
+        if wish == Wish::Outsider && self.revoked.is_none() {
             if self.outsider.wrong("outsider") {
                 tracing::error!(
                     service = self.identity.service.as_str(),

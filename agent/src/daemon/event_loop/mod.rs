@@ -143,6 +143,8 @@ pub(crate) struct Daemon<C: Capturer> {
     share: Condition,
     values: Condition,
     outsider: Condition,
+    /// The record that revoked this agent's key.
+    revoked: Option<u64>,
 }
 
 impl<C: Capturer> Daemon<C> {
@@ -179,6 +181,7 @@ impl<C: Capturer> Daemon<C> {
             share: Condition::default(),
             values: Condition::default(),
             outsider: Condition::default(),
+            revoked: None,
             identity,
             pace,
             bus,
@@ -190,7 +193,7 @@ impl<C: Capturer> Daemon<C> {
     /// Runs until `stop` says so.
     ///
     /// # Errors
-    /// When the bus is closed under it, or a task of its own fails.
+    /// When the bus is closed under it, a task of its own fails, or its key was revoked, which is final.
     pub(crate) async fn run(mut self, mut stop: watch::Receiver<bool>) -> Result<(), DaemonError> {
         let mut fleet = self.watch(&self.identity.state_subject()).await?;
         let mut service = self.watch(&self.identity.subject(Subject::ServiceState)).await?;
@@ -226,6 +229,11 @@ impl<C: Capturer> Daemon<C> {
                     return Err(DaemonError::Fault);
                 }
                 Turn::Timer => self.timer(),
+            }
+            if let Some(record) = self.revoked {
+                self.wind_down().await;
+                let (service, key) = (self.identity.service.clone(), self.identity.signer.key_id().short());
+                return Err(DaemonError::Revoked { service, key, record });
             }
         }
         self.wind_down().await;

@@ -125,7 +125,8 @@ impl Play<'_> {
         Ok(bus)
     }
 
-    /// Whoever starts rounds by a message has the nkey that `init` made for that, and hears answers where plain clients do.
+    /// Whoever starts rounds by a message has the nkey that `init` made for that, and hears answers where plain clients
+    /// do.
     fn plain_client(&self, url: &str, streams: Streams) -> Result<NatsConfig, Failure> {
         let fleet = self.stage.path("fleet");
         let seed = fleet.join(bus_users::seed_path(UserKind::Trigger, bus_users::TRIGGER));

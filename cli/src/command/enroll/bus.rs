@@ -1,7 +1,7 @@
 //! The new member's way to the NATS server: an nkey of its own, and a user on the server that knows it.
 //!
-//! Where the fleet's folder keeps the users, it is added there. Where the server is set up elsewhere and knows its clients by
-//! nkeys, whoever keeps that server is told what to add; and a server that lets everybody in needs nothing.
+//! Where the fleet's folder keeps the users, it is added there. Where the server is set up elsewhere and knows its
+//! clients by nkeys, whoever keeps that server is told what to add; and a server that lets everybody in needs nothing.
 
 use std::path::{Path, PathBuf};
 
@@ -53,8 +53,8 @@ impl NewUser {
         Ok(Some(Self { user, key, folder: keeps.then(|| folder.to_owned()) }))
     }
 
-    /// Lets it in. Before the log does: a user that is no member can do nothing, a member without a user neither, but only
-    /// the first is taken back here.
+    /// Lets it in. Before the log does: a user that is no member can do nothing, a member without a user neither, but
+    /// only the first is taken back here.
     ///
     /// # Errors
     /// When the list cannot be written.
@@ -111,13 +111,14 @@ impl NewUser {
         }
         vec![
             format!("bus       the NATS server does not know it yet: {kind} {name}, nkey {nkey}"),
-            "          → add it to the server's users with the permissions of its kind (deploy/nats/prod.conf), and reload".to_owned(),
+            "          → add it to the server's users, as deploy/nats/prod.conf has its kind, and let it reload"
+                .to_owned(),
         ]
     }
 }
 
-/// Writes what the member needs to sign on: `stem` with the ending `nk`, and the CA's certificate, below its folder. Returns
-/// its `[nats]`, whose paths begin with `up`.
+/// Writes what the member needs to sign on: `stem` with the ending `nk`, and the CA's certificate, below its folder.
+/// Returns its `[nats]`, whose paths begin with `up`.
 ///
 /// # Errors
 /// When the CA's certificate cannot be read, or a file not be written.

@@ -116,7 +116,7 @@ pub(super) fn tell(
             match &member.role {
                 Role::Agent { .. } | Role::Coordinator => {
                     screen::line(format!(
-                        "  → muster up {folder}          started again, it runs this one, too"
+                        "  → muster up {folder}          starts it, too; one that runs does so in seconds"
                     ));
                 }
                 Role::Viewer | Role::Operator | Role::Admin | Role::Pruner | Role::Enroller { .. } => {

@@ -245,7 +245,7 @@ fn elsewhere(operator: &Operator) -> Vec<String> {
     }
     if ["127.0.0.1", "localhost", "[::1]"].iter().any(|host| operator.nats.url.contains(host)) {
         notes.push(format!(
-            "{} is this machine only: change [nats] url there to an address that it reaches; nats-server.conf says more",
+            "{} is this machine only: change [nats] url there to an address that it reaches: see nats-server.conf",
             operator.nats.url
         ));
     }

@@ -85,7 +85,7 @@ fn report(plan: &Plan, keys: &Keys, json: bool) {
         plan.nats_url()
     ));
     screen::line(format!(
-        "kit       {kit}: recovery.key (private), root.pub, kit.html (print it), README.md"
+        "kit       {kit}: recovery.key (private), root.pub, emergency.py, kit.html (print it), README.md"
     ));
     screen::line(format!("root      {root}: root.key (private)"));
     screen::line(format!("opens with {}", recipients.join(", ")));

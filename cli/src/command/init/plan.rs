@@ -109,7 +109,7 @@ fn services(specs: &[String]) -> Result<Vec<Service>, Failure> {
             Failure::usage(format!("--service {spec}: {why}"))
                 .next("write NAME=KIND:ARG, such as dns=files:/etc/bind")
         };
-        let (name, source) = spec.split_once('=').ok_or_else(|| wrong("names no service".to_owned()))?;
+        let (name, source) = spec.split_once('=').ok_or_else(|| wrong("lacks its source".to_owned()))?;
         let name: ServiceName = name.parse().map_err(|error| wrong(format!("{error}")))?;
         let source = from_here(parse_spec(source).map_err(|error| wrong(error.to_string()))?)?;
         match services.iter_mut().find(|service| service.name == name) {
@@ -349,7 +349,7 @@ mod tests {
     #[test]
     fn specs_that_cannot_be_are_named() {
         for (bad, part) in [
-            ("files:/x", "names no service"),
+            ("files:/x", "lacks its source"),
             ("A=files:/x", "service name \"A\""),
             ("a=/x", "no kind"),
             ("a=zfs:/x", "no source kind \"zfs\""),

@@ -108,7 +108,7 @@ pub(super) async fn run(args: Rotate) -> Outcome {
     }
     if let Some(kit) = kit_text {
         screen::line(format!(
-            "kit       {kit}: recovery.key (private), root.pub, kit.html (print it), README.md"
+            "kit       {kit}: recovery.key (private), root.pub, emergency.py, kit.html (print it), README.md"
         ));
         screen::line("warning: KEY-02: the new private key still lies on this machine");
         screen::line(format!("  → move {kit} to a medium that you can take away"));

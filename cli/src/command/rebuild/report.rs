@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::found::Found;
 use super::say::Said;
 use super::write::Keys;
+use crate::bus_users;
 use crate::command::enroll::role_word;
 use crate::round_view::HeadView;
 use crate::screen;
@@ -17,6 +18,8 @@ struct View {
     fleet_id: String,
     dir: String,
     share: String,
+    /// The address of the new NATS server.
+    nats: String,
     coordinators: Vec<String>,
     services: Vec<String>,
     epoch: u64,
@@ -55,6 +58,7 @@ pub(super) fn tell(found: &Found, keys: &Keys, said: &Said, json: bool) {
             fleet_id: found.fleet.id.to_string(),
             dir: dir.to_string(),
             share: found.share.clone(),
+            nats: bus_users::url(found.port),
             coordinators,
             services,
             epoch: said.epoch,
@@ -69,6 +73,10 @@ pub(super) fn tell(found: &Found, keys: &Keys, said: &Said, json: bool) {
     screen::line(format!("rebuilt {name} · {} · {dir}", found.fleet.id.short()));
     screen::line(format!("coordinators  {} · epoch {}", coordinators.join(", "), said.epoch));
     screen::line(format!("services      {}", services.join(", ")));
+    screen::line(format!(
+        "bus           {}: a new server, with new nkeys and a new CA",
+        bus_users::url(found.port)
+    ));
     screen::line(
         "keys          fresh ones; those of the lost machines count no longer, and never opened a backup",
     );
@@ -89,8 +97,13 @@ pub(super) fn tell(found: &Found, keys: &Keys, said: &Said, json: bool) {
     }
     if !left.is_empty() {
         screen::line(format!("still count   {}", left.join(", ")));
-        screen::line("  → muster revoke NAME --root PATH   for each whose key may be in wrong hands");
+        screen::line(
+            "  the new bus does not know them: → muster revoke NAME, then muster enroll NAME, both with --root PATH",
+        );
     }
+    screen::line(
+        "note: coordinators, agents and operator of the former folder count no longer: if it still runs, it stops",
+    );
     screen::line("warning: KEY-02: the private recovery and root keys can be read on this machine");
     screen::line("next:");
     screen::line(format!(
@@ -98,8 +111,11 @@ pub(super) fn tell(found: &Found, keys: &Keys, said: &Said, json: bool) {
         found.share
     ));
     screen::line(format!("  → muster up {dir}"));
-    screen::line(format!(
-        "  → agents that ran on other machines: copy {dir}/agents/NAME.toml and {dir}/keys/agent-NAME.* there"
-    ));
+    screen::line(
+        "  → agents of other machines: copy agents/NAME.toml, keys/agent-NAME.* and keys/bus-ca.crt there, and",
+    );
+    screen::line(
+        "    take agents/NAME.toml out of the folder before `up`, which would look for their sources here",
+    );
     screen::line(format!("note: write the new head down, away from the share: {}", said.head));
 }
