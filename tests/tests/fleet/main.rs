@@ -4,6 +4,8 @@
 mod adoption;
 mod bad_input;
 mod bench;
+mod canary;
+mod credentials;
 mod damage;
 mod emergency;
 mod faults;
@@ -19,4 +21,6 @@ mod rotation;
 mod round_trip;
 mod secured;
 mod stock_tools;
+mod thefts;
+mod threats;
 mod triggers;
