@@ -254,6 +254,23 @@ impl Fleet {
         self.coordinator.as_mut().expect("it runs").wait().code()
     }
 
+    /// A client of the fleet's server, as anybody is one who reaches it once its bus is open ([`Fleet::open_the_bus`]).
+    ///
+    /// # Panics
+    /// When there is no server, or it takes no clients.
+    pub async fn client(&self) -> async_nats::Client {
+        let port = self.nats.as_ref().expect("the fleet's server runs").port;
+        async_nats::connect(format!("127.0.0.1:{port}")).await.expect("the server takes a client")
+    }
+
+    /// The ids of the processes that run for this fleet: server, coordinator, agents.
+    #[must_use]
+    pub fn processes(&self) -> Vec<u32> {
+        let server = self.nats.as_ref().and_then(NatsServer::id);
+        let ours = self.coordinator.iter().chain(self.agents.values()).map(Running::id);
+        server.into_iter().chain(ours).collect()
+    }
+
     /// The folder of the private root key.
     #[must_use]
     pub fn root(&self) -> PathBuf {

@@ -8,6 +8,8 @@ pub mod bench;
 pub mod fleet;
 pub mod fuzz;
 pub mod gate;
+pub mod hand;
 pub mod nats;
 pub mod process;
+pub mod secrets;
 pub mod tree;

@@ -74,6 +74,12 @@ impl NatsServer {
         wait_for("nats-server has read it", || (done() > before).then_some(()));
     }
 
+    /// Its process id, while it runs.
+    #[must_use]
+    pub fn id(&self) -> Option<u32> {
+        self.running.as_ref().map(Running::id)
+    }
+
     /// Ends it as a crash would.
     pub fn kill(&mut self) {
         self.running = None;

@@ -129,8 +129,28 @@ fn nothing_names_a_machine_or_a_registry() {
     assert_none(&objections);
 }
 
+/// Who reads the threat model can rely on it: each row names tests, and each of these is one.
+#[test]
+fn every_test_that_the_threat_model_names_exists() {
+    let model = fs::read_to_string(root().join("docs/threat-model.md")).expect("the threat model");
+    let sources = rust_files(&root().join("tests/tests"));
+    let code: String = sources.iter().map(|path| fs::read_to_string(path).expect("our own source")).collect();
+    let (rows, objections) = unfounded(&model, &code);
+    assert!(rows > 10, "the table was not found");
+    assert_none(&objections);
+}
+
 #[test]
 fn the_checks_object_to_what_they_are_for() {
+    let code =
+        "#[test]\nfn a_real_test() {}\n#[tokio::test]\nasync fn an_async_test() {}\nfn no_test_at_all() {}\n";
+    let row = |cell: &str| {
+        format!("| with | can | cannot | tried by |\n|---|---|---|---|\n| a | b | c | {cell} |\n")
+    };
+    assert_eq!(unfounded(&row("`a_real_test`, `an_async_test`"), code), (1, Vec::new()));
+    for wrong in ["`no_test_at_all`", "`a_test_of_dreams`", "words", ""] {
+        assert_eq!(unfounded(&row(wrong), code).1.len(), 1, "{wrong}");
+    }
     let package = |name: &str, dependencies: &[(&str, Option<&str>)]| {
         let dependencies: Vec<Value> = dependencies
             .iter()
@@ -275,6 +295,39 @@ fn impure_code(files: &BTreeMap<PathBuf, String>) -> Vec<String> {
         }
     }
     objections
+}
+
+/// The rows of tables whose last column says by which tests they were tried, and what is wrong: a row without a test,
+/// or a name anywhere in the text that looks like a test's and is none of `code`.
+fn unfounded(model: &str, code: &str) -> (usize, Vec<String>) {
+    let lines: Vec<&str> = code.lines().map(str::trim).collect();
+    let is_test = |name: &str| {
+        lines.windows(2).any(|pair| {
+            let declared = pair[1].trim_start_matches("async ").strip_prefix("fn ");
+            ["#[test]", "#[tokio::test]"].contains(&pair[0])
+                && declared.is_some_and(|rest| rest.starts_with(&format!("{name}(")))
+        })
+    };
+    let (mut rows, mut within, mut objections) = (0, false, Vec::new());
+    for line in model.lines() {
+        let named: Vec<&str> =
+            line.split('`').skip(1).step_by(2).filter(|word| looks_like_a_test(word)).collect();
+        let unknown = named.iter().filter(|name| !is_test(name));
+        objections.extend(unknown.map(|name| format!("the threat model names {name}, which is no test")));
+        within = line.starts_with('|') && (within || line.ends_with("| tried by |"));
+        if within && !line.ends_with("| tried by |") && !line.starts_with("|--") {
+            rows += 1;
+            if named.is_empty() {
+                objections.push(format!("no test tries the row: {line}"));
+            }
+        }
+    }
+    (rows, objections)
+}
+
+fn looks_like_a_test(word: &str) -> bool {
+    word.matches('_').count() >= 2
+        && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
 }
 
 /// The code without its items under `#[cfg(test)]`, and the names of modules declared under it. Relies on

@@ -9,7 +9,7 @@ use muster_agent::config::Config as AgentConfig;
 use muster_coordinator::config::Config as CoordinatorConfig;
 use muster_protocol::age::{Identity, Recipient};
 use muster_protocol::document::{Manifest, ManifestSlice, ObjectRef, Receipt};
-use muster_protocol::envelope::{Payload, Signer, open_as};
+use muster_protocol::envelope::{Payload, SIGNATURE_LEN, Signer, open_as};
 use muster_protocol::ids::{Nonce, ObjectId, RoundId, ServiceName};
 use muster_protocol::log::{Body, Commit, Open, Outcome, Pin, Scope, State, seal};
 use muster_protocol::time::UnixMillis;
@@ -28,6 +28,15 @@ use crate::fleet::Fleet;
 
 const AT: UnixMillis = UnixMillis(1_700_000_000_000);
 
+/// A document that lacks its signature, though its hash is right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unsigned {
+    /// The agent's account of its slice.
+    Receipt,
+    /// The coordinator's account of the round.
+    Manifest,
+}
+
 /// Everything that is needed to write the next round of one service by hand.
 #[derive(Debug)]
 pub struct Forge {
@@ -41,6 +50,8 @@ pub struct Forge {
     receipt: Receipt,
     /// The index of the newest round, to be changed.
     pub index: IndexRoot,
+    /// What of the next round is not signed; none: all of it is.
+    pub unsigned: Option<Unsigned>,
     packs: BTreeMap<u64, (ObjectId, u64)>,
     new: Vec<ListedPack>,
     round: RoundId,
@@ -82,8 +93,22 @@ impl Forge {
         let agent_key = identities(&agent.agent.sealing_key).remove(0);
         let round = RoundId::derive(&state.fleet, &format!("forged {}", state.last_round));
         let (agent, coordinator) = (signer(&agent.agent.key), signer(&coordinator.coordinator.key));
-        let new = Vec::new();
-        Self { share, state, coordinator, agent, agent_key, keys, service, receipt, index, packs, new, round }
+        let (new, unsigned) = (Vec::new(), None);
+        Self {
+            share,
+            state,
+            coordinator,
+            agent,
+            agent_key,
+            keys,
+            service,
+            receipt,
+            index,
+            unsigned,
+            packs,
+            new,
+            round,
+        }
     }
 
     /// The entries of the round's index.
@@ -197,7 +222,7 @@ impl Forge {
             totals: self.index.totals,
             ..self.receipt.clone()
         };
-        let receipt_bytes = self.agent.seal(&self.state.fleet, &receipt);
+        let receipt_bytes = self.signed(Unsigned::Receipt, self.agent.seal(&self.state.fleet, &receipt));
         let object = self.object(SlicePart::Receipt, &receipt_bytes);
         let slice = ManifestSlice {
             service: self.service.clone(),
@@ -224,6 +249,7 @@ impl Forge {
                 absent: Vec::new(),
             },
         );
+        let manifest = self.signed(Unsigned::Manifest, manifest);
         let id = ObjectId::of(&manifest);
         self.put(&ObjectPath::Manifest(id), &manifest);
         let scope = Scope::Services(vec![self.service.clone()]);
@@ -257,6 +283,15 @@ impl Forge {
         let bytes = self.agent.seal(&self.state.fleet, &self.receipt);
         self.round = self.receipt.round;
         let _ = self.object(SlicePart::Receipt, &bytes);
+    }
+
+    /// The document, without its signature if that is what is asked for.
+    fn signed(&self, what: Unsigned, mut document: Vec<u8>) -> Vec<u8> {
+        if self.unsigned == Some(what) {
+            let at = document.len() - SIGNATURE_LEN;
+            document[at..].fill(0);
+        }
+        document
     }
 
     fn context(&self) -> PackContext {

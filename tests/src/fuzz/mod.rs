@@ -20,6 +20,7 @@ mod plan;
 mod round;
 mod round_trip;
 mod sealed_config;
+mod session;
 #[cfg(test)]
 mod tests;
 mod vault;
@@ -39,7 +40,7 @@ pub struct Target {
 }
 
 /// Every target, sorted by name.
-pub const TARGETS: [Target; 23] = [
+pub const TARGETS: [Target; 24] = [
     Target { name: "age-header", run: age::header, samples: age::header_samples },
     Target { name: "age-stream", run: age::stream, samples: age::stream_samples },
     Target { name: "chunk-index", run: lists::chunk_index, samples: lists::chunk_index_samples },
@@ -61,6 +62,7 @@ pub const TARGETS: [Target; 23] = [
     Target { name: "round", run: round::round, samples: round::samples },
     Target { name: "round-trip", run: round_trip::round_trip, samples: round_trip::samples },
     Target { name: "sealed-config", run: sealed_config::sealed_config, samples: sealed_config::samples },
+    Target { name: "session", run: session::session, samples: session::samples },
     Target { name: "slice-index", run: lists::slice_index, samples: lists::slice_index_samples },
     Target { name: "zstd", run: pack::bounded_zstd, samples: pack::zstd_samples },
 ];
