@@ -5,7 +5,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use muster_bus::UserKey;
 use muster_tests::fleet::{Fleet, text};
 use muster_tests::process::{Said, binaries};
 use muster_tests::tree;
@@ -43,13 +42,21 @@ fn daemons_take_their_keys_from_the_service_manager() {
     let folder = data.path().join("credentials");
     fs::create_dir(&folder).expect("folder");
     let keys = fleet.dir().join("keys");
-    let names = ["agent-config.key", "agent-config.sealing", "agent-config.chunk", "coordinator.key"];
+    let names = [
+        "agent-config.key",
+        "agent-config.sealing",
+        "agent-config.chunk",
+        "agent-config.nk",
+        "coordinator.key",
+        "coordinator.sealing",
+        "coordinator.nk",
+    ];
     for name in names {
         hand_over(&keys.join(name), &folder.join(name));
         fs::remove_file(keys.join(name)).expect("removed");
     }
     edit(&fleet.dir().join("agents/config.toml"), &[("../keys/agent-config.", "credential:agent-config.")]);
-    edit(&fleet.dir().join("coordinator.toml"), &[("keys/coordinator.key", "credential:coordinator.key")]);
+    edit(&fleet.dir().join("coordinator.toml"), &[("keys/coordinator.", "credential:coordinator.")]);
 
     // Without the service manager, the error says what is missing.
     let said = agent(&fleet, None).with_code(2);
@@ -74,12 +81,12 @@ fn daemons_take_their_keys_from_the_service_manager() {
     let _ = fleet.recover(&out).with_code(0);
     tree::assert_same(&data.path().join("tree"), &out.join("config/files"));
 
-    // The nkey, too: it is read before anything is connected to.
-    fleet.kill_agent("config");
-    let nkey = folder.join("agent.nk");
-    fs::write(&nkey, UserKey::from_random(&[7; 32]).seed().as_bytes()).expect("written");
+    // An operator's nkey, too: it is read before anything is connected to.
+    let nkey = folder.join("operator.nk");
+    hand_over(&keys.join("operator.nk"), &nkey);
+    fs::remove_file(keys.join("operator.nk")).expect("removed");
+    fleet.set("MUSTER_NATS_NKEY", "credential:operator.nk");
     fs::set_permissions(&nkey, fs::Permissions::from_mode(0o444)).expect("mode");
-    fleet.set("MUSTER_NATS_NKEY", "credential:agent.nk");
     let said = fleet.run(&["agents"]).with_code(2);
     assert!(said.err.contains("may be read by others (mode 0444)"), "{}", said.err);
     fs::set_permissions(&nkey, fs::Permissions::from_mode(0o440)).expect("mode");
