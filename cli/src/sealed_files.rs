@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,7 +16,7 @@ use muster_agent::config::Config as AgentFile;
 use muster_coordinator::config::Config as CoordinatorFile;
 use muster_protocol::age::{Identity, Recipient};
 use muster_protocol::envelope::Signer;
-use muster_protocol::ids::{KeyId, MemberName, ObjectId, ServiceName};
+use muster_protocol::ids::{MemberName, ObjectId, ServiceName};
 use muster_protocol::log::{Config, Head, Role, State};
 use muster_share::entropy::OsEntropy;
 use muster_share::layout::ObjectPath;
@@ -38,32 +39,53 @@ pub(crate) const COORDINATOR: &str = "coordinator";
 /// The ending of all of them.
 pub(crate) const TOML: &str = ".toml";
 
+/// Tries for one change: each lost one is somebody else's.
+const TRIES: u32 = 20;
+
 /// How often `up` looks whether a file has changed.
 const LOOK: Duration = Duration::from_secs(60);
 
 /// Files by their path below the folder.
 pub(crate) type Files = BTreeMap<String, String>;
 
-/// The folder's own files: the operator's, and those of the coordinators and agents whose keys count in `state`.
+/// The name that an agent's file is kept under, whatever it is called in the folder.
+pub(crate) fn agent_file(service: &ServiceName) -> String {
+    format!("{AGENTS}{service}{TOML}")
+}
+
+/// The name that a coordinator's file is kept under. `muster up` runs every `coordinator*.toml` of its folder.
+pub(crate) fn coordinator_file(name: &MemberName) -> String {
+    match name.as_str().starts_with(COORDINATOR) {
+        true => format!("{name}{TOML}"),
+        false => format!("{COORDINATOR}-{name}{TOML}"),
+    }
+}
+
+/// The folder's own files: the operator's, and those of the coordinators and agents whose keys count in `state`. Of several for
+/// one member the one with its usual name is kept.
 ///
 /// # Errors
 /// When the folder cannot be read, or one of the files is no configuration.
 pub(crate) fn gather(dir: &Path, state: &State) -> Result<Files, Failure> {
     let mut files = Files::new();
-    let counts = |key: &Path| -> Option<KeyId> {
-        let key = secret_file::read_signing_key(key).ok()?.key_id();
-        state.role(&key).is_some().then_some(key)
+    let counts =
+        |key: &Path| secret_file::read_signing_key(key).is_ok_and(|key| state.role(&key.key_id()).is_some());
+    let mut keep = |name: &str, kept_as: String| -> Result<(), Failure> {
+        if name == kept_as || !files.contains_key(&kept_as) {
+            files.insert(kept_as, read(&dir.join(name))?);
+        }
+        Ok(())
     };
     for name in names(dir, "")?.into_iter().filter(|name| name.starts_with(COORDINATOR)) {
         let config = CoordinatorFile::load(&dir.join(&name))?;
-        if counts(&config.coordinator.key).is_some() {
-            files.insert(name.clone(), read(&dir.join(name))?);
+        if counts(&config.coordinator.key) {
+            keep(&name, coordinator_file(&config.coordinator.name))?;
         }
     }
     for name in names(dir, AGENTS)? {
         let config = AgentFile::load(&dir.join(&name))?;
-        if counts(&config.agent.key).is_some() {
-            files.insert(name.clone(), read(&dir.join(name))?);
+        if counts(&config.agent.key) {
+            keep(&name, agent_file(&config.agent.service))?;
         }
     }
     if dir.join(operator::FILE).is_file() {
@@ -141,7 +163,7 @@ pub(crate) async fn in_force(
             Failure::new(Exit::Damaged, "VERIFY-01: the fleet's sealed configuration is not on the share")
                 .because(error.to_string())
                 .next("look for another copy of the share")
-                .next("or go on without it: muster up DIR publishes it anew from a fleet's folder")
+                .next("or keep it anew from a fleet's folder: muster once DIR")
         }
         ReadError::Store(error) => error.into(),
         ReadError::Config { object, source } => {
@@ -154,72 +176,105 @@ pub(crate) async fn in_force(
             } else {
                 Failure::new(Exit::Damaged, "VERIFY-01: the fleet's sealed configuration is damaged")
                     .next("look for another copy of the share")
+                    .next("or keep it anew from a fleet's folder: muster once DIR")
             };
             failure.because(format!("{object}: {}", muster_protocol::causes::causes(&source)))
         }
     })
 }
 
-/// Publishes what `change` makes of the sealed part, unless it is in force already. `keys` open the one in force. Returns the
-/// record that says so.
+/// Publishes what `change` makes of the sealed part, unless it is in force already. `keys` open the one in force. One that is
+/// damaged or gone is begun anew. Returns the record that says so.
 ///
 /// # Errors
-/// Exit 7 when `admin` may not, or another one came first; exit 5 when no key opens the sealed part; those of the share.
+/// Exit 7 when `admin` may not, or others come first again and again; exit 5 when no key opens the sealed part; those of
+/// the share.
 pub(crate) async fn publish(
     log: &mut Log,
     admin: &Signer,
     keys: &[Identity],
-    change: impl FnOnce(&State, &mut SealedConfig) -> Result<(), Failure>,
+    change: impl Fn(&State, &mut SealedConfig) -> Result<(), Failure>,
 ) -> Result<Option<Head>, Failure> {
     let store = Arc::clone(log.store());
-    let state = log.state();
-    let known = in_force(store.as_ref(), state, keys).await?;
-    let mut sealed = known.clone().unwrap_or_default();
-    sealed.recipients = recipients(state);
-    change(state, &mut sealed)?;
-    if known.as_ref() == Some(&sealed) {
-        return Ok(None);
+    for _ in 0..TRIES {
+        let state = log.state();
+        let known = match in_force(store.as_ref(), state, keys).await {
+            Err(failure) if failure.exit() == Exit::Damaged => {
+                screen::aside(format!("warning: {}; it is kept anew from this folder", failure.what()));
+                screen::aside(
+                    "  what only it had is lost: files of agents elsewhere, and credentials of the share",
+                );
+                screen::aside("  → muster share credentials --from FILE, if the share needs any");
+                None
+            }
+            known => known?,
+        };
+        let mut sealed = known.clone().unwrap_or_default();
+        sealed.recipients = recipients(state);
+        change(state, &mut sealed)?;
+        if known.as_ref() == Some(&sealed) {
+            return Ok(None);
+        }
+        let clear = state.config.as_ref().map(|config| config.clear.clone()).unwrap_or_default();
+        let id = store_sealed(store.as_ref(), state, &sealed).await?;
+        if let Some(head) = state_as(log, admin, clear, Some(id)).await? {
+            return Ok(Some(head));
+        }
     }
-    let clear = state.config.as_ref().map(|config| config.clear.clone()).unwrap_or_default();
-    let id = store_sealed(store.as_ref(), state, &sealed).await?;
-    state_as(log, admin, clear, Some(id)).await.map(Some)
+    Err(crowded())
 }
 
 /// Publishes one setting, unless it is in force already. The sealed part stays what it is.
 ///
 /// # Errors
-/// Exit 7 when `admin` may not, or another one came first; those of the share.
+/// Exit 7 when `admin` may not, or others come first again and again; those of the share.
 pub(crate) async fn set(
     log: &mut Log,
     admin: &Signer,
     key: &str,
     value: &str,
 ) -> Result<Option<Head>, Failure> {
-    let config = log.state().config.clone();
-    let (mut clear, sealed) = config.map(|config| (config.clear.clone(), config.sealed)).unwrap_or_default();
-    if clear.insert(key.to_owned(), value.to_owned()).as_deref() == Some(value) {
-        return Ok(None);
+    for _ in 0..TRIES {
+        let config = log.state().config.clone();
+        let (mut clear, sealed) =
+            config.map(|config| (config.clear.clone(), config.sealed)).unwrap_or_default();
+        if clear.insert(key.to_owned(), value.to_owned()).as_deref() == Some(value) {
+            return Ok(None);
+        }
+        if let Some(head) = state_as(log, admin, clear, sealed).await? {
+            return Ok(Some(head));
+        }
     }
-    state_as(log, admin, clear, sealed).await.map(Some)
+    Err(crowded())
 }
 
-/// States the configuration. What another one said meanwhile must not be undone by what was made of the one before.
+fn crowded() -> Failure {
+    Failure::new(Exit::Refused, "others change the fleet's configuration again and again at this moment")
+        .next("look at it with muster config show, and do it again")
+}
+
+/// States the configuration, if nobody else has since the log was read: what another one said must not be undone by what was
+/// made of the one before. None: somebody has, and the log is read on.
 async fn state_as(
     log: &mut Log,
     admin: &Signer,
     clear: BTreeMap<String, String>,
     sealed: Option<ObjectId>,
-) -> Result<Head, Failure> {
+) -> Result<Option<Head>, Failure> {
     let before = previous::<Config>(log.state());
     let config = Config { previous: before, clear, sealed };
+    let overtaken = AtomicBool::new(false);
     let make = |state: &State| {
         if previous::<Config>(state) == before {
             return Ok(config.clone());
         }
-        Err(Failure::new(Exit::Refused, "somebody else changed the fleet's configuration at this moment")
-            .next("look at it with muster config show, and do it again"))
+        overtaken.store(true, Ordering::Relaxed);
+        Err(crowded())
     };
-    say::<Config>(log, admin, make, |state| state.config.as_ref() == Some(&config)).await
+    match say::<Config>(log, admin, make, |state| state.config.as_ref() == Some(&config)).await {
+        Err(_) if overtaken.load(Ordering::Relaxed) => Ok(None),
+        said => said.map(Some),
+    }
 }
 
 /// Publishes the folder's files as they are now, and `also`, in the name of its operator.

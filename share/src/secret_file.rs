@@ -121,6 +121,14 @@ pub fn read(path: &Path) -> Result<Zeroizing<String>, SecretFileError> {
     read_file(path, true)
 }
 
+/// What a secret file holds that need be no text.
+///
+/// # Errors
+/// Those of [`read`], but for what is no text.
+pub fn read_bytes(path: &Path) -> Result<Zeroizing<Vec<u8>>, SecretFileError> {
+    read_plain(path, true)
+}
+
 /// The Ed25519 signing key in a PKCS#8 PEM file.
 ///
 /// # Errors
@@ -195,6 +203,14 @@ fn create_with_mode(path: &Path, bytes: &[u8], mode: u32) -> Result<(), SecretFi
 }
 
 fn read_file(path: &Path, secret: bool) -> Result<Zeroizing<String>, SecretFileError> {
+    let bytes = read_plain(path, secret)?;
+    match std::str::from_utf8(&bytes) {
+        Ok(text) => Ok(Zeroizing::new(text.to_owned())),
+        Err(_) => Err(SecretFileError::NoText { path: path.to_owned(), what: "not UTF-8 text" }),
+    }
+}
+
+fn read_plain(path: &Path, secret: bool) -> Result<Zeroizing<Vec<u8>>, SecretFileError> {
     let owned = || path.to_owned();
     let failed = |source: io::Error| {
         if source.kind() == io::ErrorKind::NotFound {
@@ -222,10 +238,7 @@ fn read_file(path: &Path, secret: bool) -> Result<Zeroizing<String>, SecretFileE
     let mut bytes =
         Zeroizing::new(Vec::with_capacity(usize::try_from(MAX_LEN + 1).expect("64 KiB fit memory")));
     file.take(MAX_LEN).read_to_end(&mut bytes).map_err(failed)?;
-    match std::str::from_utf8(&bytes) {
-        Ok(text) => Ok(Zeroizing::new(text.to_owned())),
-        Err(_) => Err(SecretFileError::NoText { path: owned(), what: "not UTF-8 text" }),
-    }
+    Ok(bytes)
 }
 
 #[cfg(test)]

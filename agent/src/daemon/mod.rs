@@ -59,6 +59,7 @@ pub use error::DaemonError;
 pub(crate) use identity::Identity;
 pub use lock::LOCK_FILE;
 pub(crate) use reader::Reader;
+pub(crate) use said::PassedOver;
 
 /// The file in the state folder that remembers the highest log head.
 const HEAD_FILE: &str = "head";

@@ -36,7 +36,7 @@ use super::carry::Job;
 use super::gate::{Gate, Held};
 use super::trust::{may_restore, refusal, slice_of};
 use crate::daemon::Identity;
-use crate::daemon::Reader;
+use crate::daemon::{PassedOver, Reader};
 use crate::source::SourceConfig;
 
 /// Longest wait for the share before a question is answered with a refusal.
@@ -98,6 +98,7 @@ pub(crate) struct Desk {
     offer: Option<Offer>,
     current: Option<Current>,
     running: JoinSet<RestoreState>,
+    passed_over: PassedOver,
 }
 
 impl Desk {
@@ -109,8 +110,9 @@ impl Desk {
         gate: Gate,
         settings: Settings,
     ) -> Self {
-        let running = JoinSet::new();
-        Self { identity, bus, store, reader, log: None, gate, settings, offer: None, current: None, running }
+        let (running, passed_over) = (JoinSet::new(), PassedOver::new(Arc::default()));
+        let (log, offer, current) = (None, None, None);
+        Self { identity, bus, store, reader, log, gate, settings, offer, current, running, passed_over }
     }
 
     /// Serves until the bus is closed. A restore that runs goes on when this is dropped only as far as its threads are.
@@ -180,9 +182,8 @@ impl Desk {
                     tracing::debug!(error = causes(&error), "the answer about a restore was not sent");
                 }
             }
-            Err(ignored) => {
-                tracing::warn!(why = causes(&ignored), "a message about restores is passed over");
-            }
+            // Whoever reaches the bus must not fill the log of this agent.
+            Err(ignored) => self.passed_over.add("restore", &ignored),
         }
     }
 

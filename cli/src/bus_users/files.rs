@@ -14,6 +14,8 @@ use crate::failure::Failure;
 pub(crate) const USERS: &str = "nats-users.toml";
 /// What the server reads of them.
 pub(crate) const ACCOUNTS: &str = "nats-accounts.conf";
+/// Longest list in bytes: a hundred thousand users.
+const MAX_LEN: u64 = 16 << 20;
 /// Longest wait for another command that changes the users; it takes milliseconds.
 const WAIT: Duration = Duration::from_secs(10);
 
@@ -23,13 +25,22 @@ const WAIT: Duration = Duration::from_secs(10);
 /// Exit 2 when the file cannot be read or used.
 pub(crate) fn load(dir: &Path) -> Result<Option<BusUsers>, Failure> {
     let path = dir.join(USERS);
-    match fs::read_to_string(&path) {
+    match read(&path) {
         Ok(text) => Ok(Some(BusUsers::parse(&path, &text)?)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => {
             Err(Failure::usage(format!("{} cannot be read", path.display())).because(error.to_string()))
         }
     }
+}
+
+/// The text of a plain file: nothing is waited for, and nothing endless is read.
+fn read(path: &Path) -> io::Result<String> {
+    let meta = fs::metadata(path)?;
+    if !meta.is_file() || meta.len() > MAX_LEN {
+        return Err(io::Error::other("it is no plain file of at most 16 MiB"));
+    }
+    fs::read_to_string(path)
 }
 
 /// Changes the users of a folder, and what the server reads of them. Whether anything is different now; false as well
@@ -49,7 +60,7 @@ pub(crate) fn change(dir: &Path, change: impl FnOnce(&mut BusUsers)) -> Result<b
         replace(&dir.join(USERS), &users.to_toml_string())?;
     }
     let (file, text) = (dir.join(ACCOUNTS), accounts_file(&users));
-    let stale = fs::read_to_string(&file).map_or(true, |there| there != text);
+    let stale = read(&file).map_or(true, |there| there != text);
     if stale {
         replace(&file, &text)?;
     }

@@ -11,6 +11,7 @@ use serde::Serialize;
 use zeroize::Zeroizing;
 
 use crate::args::{CredentialsArgs, Share};
+use crate::command::init::plan::real;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::fleet::{self, Fleet};
@@ -37,13 +38,19 @@ pub(crate) async fn run(args: Share) -> Outcome {
 
 async fn credentials(args: CredentialsArgs) -> Outcome {
     let (folder, operator) = fleet::operator_at(args.contact.config.as_deref())?;
+    if let Some(from) =
+        args.from.as_deref().filter(|from| real(from).is_ok_and(|from| from.starts_with(folder.join("keys"))))
+    {
+        return Err(Failure::usage(format!("--from {} is a key of the fleet", from.display()))
+            .next("name the file with the share's credentials"));
+    }
     let secret = args.from.as_deref().map(read).transpose()?;
     let mut fleet = Fleet::of(operator.clone()).await?;
     let admin = sealed_files::admin(fleet.state(), &operator)?;
     let credentials = secret.map(|secret| Credentials::new(secret, &mut OsEntropy));
     let fingerprint = credentials.as_ref().map(Credentials::fingerprint);
     let head = sealed_files::publish(&mut fleet.log, &admin, &sealed_files::keys(&folder), |_, sealed| {
-        sealed.credentials = credentials;
+        sealed.credentials.clone_from(&credentials);
         Ok(())
     })
     .await?;
@@ -81,7 +88,7 @@ fn read(from: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
             Failure::usage("--from -: standard input cannot be read").because(error.to_string())
         })?;
     } else {
-        secret.extend_from_slice(secret_file::read(from)?.as_bytes());
+        secret.extend_from_slice(&secret_file::read_bytes(from)?);
     }
     while secret.last().is_some_and(|byte| matches!(byte, b'\n' | b'\r')) {
         secret.pop();

@@ -5,8 +5,10 @@
 //! adopts <how many adopt statements were in effect>\n        absent: 0
 //! ```
 
+use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use muster_protocol::ids::ObjectId;
 use muster_protocol::log::{Head, Seen};
@@ -67,19 +69,35 @@ impl HeadMemory {
         }
     }
 
-    /// Remembers `seen`, whole or not at all.
+    /// Remembers `seen`, whole or not at all, unless more was remembered meanwhile: by another command of the same member.
     ///
     /// # Errors
     /// When the file cannot be written.
     pub fn remember(&self, seen: &Seen) -> Result<(), MemoryError> {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let temporary = self.path.with_extension(format!("{}-{number}.tmp", std::process::id()));
         let write = || -> std::io::Result<()> {
-            let temporary = self.path.with_extension("tmp");
-            let mut file = std::fs::File::create(&temporary)?;
+            // The folder itself is locked: the file in it is replaced.
+            let folder = File::open(self.path.parent().unwrap_or(Path::new(".")))?;
+            folder.lock()?;
+            let more = |known: Seen| {
+                known.adopts > seen.adopts
+                    || (known.adopts == seen.adopts && known.head.number > seen.head.number)
+            };
+            if self.recall().ok().flatten().is_some_and(more) {
+                return Ok(());
+            }
+            let mut file = File::create(&temporary)?;
             file.write_all(print(seen).as_bytes())?;
             file.sync_all()?;
             std::fs::rename(&temporary, &self.path)
         };
-        write().map_err(|source| MemoryError::Io { path: self.path.clone(), doing: "written", source })
+        write().map_err(|source| {
+            // It has not taken the place; the first error is the one that helps.
+            drop(std::fs::remove_file(&temporary));
+            MemoryError::Io { path: self.path.clone(), doing: "written", source }
+        })
     }
 }
 

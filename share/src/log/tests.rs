@@ -229,3 +229,31 @@ async fn a_segment_stands_for_its_slots_and_a_lying_one_for_nothing() {
         assert_eq!(Log::open(store.clone(), Pin::default()).await.expect("opens").head(), head);
     }
 }
+
+#[test]
+fn a_memory_that_many_write_reads_at_any_time_and_ends_with_the_highest() {
+    let folder = tempfile::tempdir().expect("folder");
+    let memory = HeadMemory::at(&folder.path().join("head"));
+    let seen = |number: u64| Seen {
+        head: Head { number, hash: muster_protocol::ids::ObjectId::of(&number.to_be_bytes()) },
+        adopts: 0,
+    };
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let memory = &memory;
+            scope.spawn(move || {
+                for round in 0..20 {
+                    memory.remember(&seen(1 + (thread * 7 + round * 3) % 100)).expect("written");
+                    assert!(memory.recall().expect("it reads").is_some());
+                }
+            });
+        }
+    });
+    let highest = (0..8).flat_map(|t| (0..20).map(move |r| 1 + (t * 7 + r * 3) % 100)).max();
+    assert_eq!(memory.recall().expect("it reads").map(|seen| seen.head.number), highest);
+    // Less counts again once the root adopted it.
+    let adopted = Seen { adopts: 1, ..seen(2) };
+    memory.remember(&adopted).expect("written");
+    assert_eq!(memory.recall().expect("it reads"), Some(adopted));
+    assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 1, "nothing temporary is left");
+}

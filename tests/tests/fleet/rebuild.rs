@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
+use muster_protocol::log::{Effect, Pin, State};
 use muster_tests::fleet::{Fleet, text};
 use muster_tests::gate::Gate;
 use muster_tests::process::{Said, wait_for};
@@ -309,4 +310,95 @@ fn only_an_admin_changes_the_configuration() {
         fleet.run(&["config", "set", "retention.keep_days", "30"]).with_code(0).out.contains("30 already")
     );
     assert_eq!(records(fleet), count + 1);
+}
+
+/// A rebuild of many services takes several records. Wherever it is cut off, no service may be without an agent: the next
+/// rebuild would take it for one that was let go on purpose.
+#[test]
+fn a_rebuild_that_is_cut_off_anywhere_leaves_every_service_an_agent() {
+    let data = tempfile::TempDir::new().expect("folder");
+    fs::write(data.path().join("file"), b"x").expect("a file");
+    let services: Vec<_> = (0..120).map(|n| format!("s{n}=files:{}", text(data.path()))).collect();
+    let fleet = Fleet::init(&services);
+    let before = records(&fleet);
+    fs::remove_dir_all(fleet.dir()).expect("lost");
+    let rebuilt = rebuild(&fleet, &fleet.dir(), &["--json"]).with_code(0).json();
+    assert_eq!(rebuilt["services"].as_array().map(Vec::len), Some(120));
+    let mut state = State::new(Pin::default());
+    for number in 0..records(&fleet) {
+        let record = fs::read(fleet.share().join(format!("log/{number:010}"))).expect("a record");
+        assert_eq!(state.replay(&record).expect("a log"), Effect::Applied, "record {number}");
+        assert!(number < before || state.services().len() == 120, "record {number}");
+    }
+    // Cut off behind the first of its records, as a full share would.
+    for number in before + 1..records(&fleet) {
+        fs::remove_file(fleet.share().join(format!("log/{number:010}"))).expect("cut off");
+    }
+    let again = rebuild(&fleet, &fleet.path("again"), &["--json"]).with_code(0).json();
+    assert_eq!(
+        (again["services"].as_array().map(Vec::len), &again["unkept"]),
+        (Some(120), &serde_json::json!([]))
+    );
+}
+
+#[test]
+fn what_lies_about_in_the_folder_does_not_stand_in_the_way_of_a_rebuild() {
+    let case = case();
+    let fleet = &case.fleet;
+    let dir = fleet.dir();
+    fs::copy(dir.join("coordinator.toml"), dir.join("coordinator-old.toml")).expect("copied");
+    fs::rename(dir.join("agents/dns.toml"), dir.join("agents/renamed.toml")).expect("renamed");
+    change(&dir.join("agents/renamed.toml"), "heartbeat = \"15s\"", "heartbeat = \"14s\"");
+    let _ = fleet.run(&["once", &text(&dir)]).with_code(0);
+    let shown = fleet.run(&["config", "show", "--json"]).with_code(0).json();
+    let files = serde_json::json!(["agents/dns.toml", "coordinator.toml", "operator.toml"]);
+    assert_eq!(shown["kept"]["files"], files);
+    fs::remove_dir_all(&dir).expect("lost");
+    let _ = rebuild(fleet, &dir, &[]).with_code(0);
+    assert!(fs::read_to_string(dir.join("agents/dns.toml")).expect("a file").contains("\"14s\""));
+    let _ = fleet.run(&["once", &text(&dir)]).with_code(0);
+}
+
+#[test]
+fn a_sealed_configuration_that_was_deleted_is_kept_anew_from_the_folder() {
+    let case = case();
+    let fleet = &case.fleet;
+    let _ = fleet.run(&["once", &text(&fleet.dir())]).with_code(0);
+    let sealed = || {
+        let shown = fleet.run(&["config", "show", "--json"]).with_code(0).json();
+        fleet.share().join(shown["sealed"].as_str().expect("an object"))
+    };
+    let first = sealed();
+    fs::remove_file(&first).expect("deleted");
+    let said = fleet.run(&["once", &text(&fleet.dir())]).with_code(0);
+    assert!(said.err.contains("VERIFY-01") && said.err.contains("share credentials"), "{}", said.err);
+    assert_ne!(sealed(), first);
+    fs::remove_dir_all(fleet.dir()).expect("lost");
+    let _ = rebuild(fleet, &fleet.dir(), &[]).with_code(0);
+}
+
+#[test]
+fn commands_at_the_same_time_lose_nothing() {
+    let case = case();
+    let fleet = &case.fleet;
+    let root = text(&fleet.root());
+    let source = format!("files:{}", text(&case.data.path().join("tree")));
+    std::thread::scope(|scope| {
+        for n in 0..4 {
+            let (root, source) = (&root, &source);
+            scope.spawn(move || {
+                let (name, days) = (format!("web-{n}"), format!("{}", n + 10));
+                let _ = fleet.run(&["config", "set", "retention.keep_days", &days]).with_code(0);
+                let enroll = ["enroll", &name, "--source", source, "--root", root, "--here"];
+                let _ = fleet.run(&enroll).with_code(0);
+                let _ = fleet.run(&["config", "set", "interval", &format!("{}h", n + 10)]).with_code(0);
+                let _ = fleet.run(&["rounds"]).with_code(0);
+            });
+        }
+    });
+    let shown = fleet.run(&["config", "show", "--json"]).with_code(0).json();
+    let files = shown["kept"]["files"].as_array().expect("files");
+    assert!((0..4).all(|n| files.contains(&format!("agents/web-{n}.toml").into())), "{files:?}");
+    let _ = fleet.run(&["once", &text(&fleet.dir())]).with_code(0);
+    let _ = fleet.run(&["verify", "--kit", &text(&fleet.kit())]).with_code(0);
 }

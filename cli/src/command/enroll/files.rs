@@ -167,10 +167,8 @@ pub(super) fn write(
 /// The configuration of a new agent or coordinator under its name in the fleet's folder: what the share keeps.
 pub(super) fn published(request: &Request, written: &Written) -> Result<Files, Failure> {
     let name = match &request.role {
-        Wanted::Agent { service, .. } => format!("{}{service}{}", sealed_files::AGENTS, sealed_files::TOML),
-        Wanted::Other(Role::Coordinator) => {
-            written.config.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned()
-        }
+        Wanted::Agent { service, .. } => sealed_files::agent_file(service),
+        Wanted::Other(Role::Coordinator) => sealed_files::coordinator_file(&request.name),
         Wanted::Other(_) => return Ok(Files::new()),
     };
     Ok([(name, sealed_files::read(&written.config)?)].into())

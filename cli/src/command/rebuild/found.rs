@@ -14,6 +14,7 @@ use muster_protocol::log::{Member, Pin, ReplayError, Role, Seen, State};
 use muster_share::log::{Log, LogError};
 
 use crate::args::Rebuild;
+use crate::bus_users;
 use crate::command::init::plan::{apart, empty, free_port, real, share_folder};
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -154,7 +155,9 @@ impl Kept {
                 }
             } else if name.starts_with(COORDINATOR) && !name.contains('/') {
                 let file: CoordinatorFile = parse(name, text)?;
-                coordinators.push((file.coordinator.name.clone(), file));
+                if coordinators.iter().all(|(name, _)| *name != file.coordinator.name) {
+                    coordinators.push((file.coordinator.name.clone(), file));
+                }
             } else if name == operator::FILE {
                 operator = Some(parse::<Operator>(name, text)?.operator.name);
             } else {
@@ -164,6 +167,11 @@ impl Kept {
         if coordinators.is_empty() {
             return Err(unusable("coordinator.toml", "it is not among the kept files"));
         }
+        // Its files are named after it, beside those of the others.
+        let taken = |name: &MemberName| {
+            name.as_str() == bus_users::TRIGGER || coordinators.iter().any(|(other, _)| other == name)
+        };
+        let operator = operator.filter(|name| !taken(name));
         let operator = operator.unwrap_or_else(|| "operator".parse().expect("a fixed name is a name"));
         Ok(Self { coordinators, agents, operator })
     }
@@ -177,5 +185,5 @@ fn parse<T: Checked>(name: &str, text: &str) -> Result<T, Failure> {
 fn unusable(name: &str, why: &str) -> Failure {
     Failure::new(Exit::Damaged, format!("the kept configuration file {name:?} cannot be used"))
         .because(why.to_owned())
-        .next("look for a muster of the version that kept it")
+        .next("look for another copy of the share, or keep it anew from a fleet's folder: muster once DIR")
 }

@@ -1,5 +1,6 @@
 //! What `rebuild` tells: what is there again, who counts, and what comes next.
 
+use muster_agent::source::config::SourceTable;
 use serde::Serialize;
 
 use super::found::Found;
@@ -7,6 +8,7 @@ use super::say::Said;
 use super::write::Keys;
 use crate::bus_users;
 use crate::command::enroll::role_word;
+use crate::reading_back::path_text;
 use crate::round_view::HeadView;
 use crate::screen;
 
@@ -30,6 +32,8 @@ struct View {
     /// Members that were left as they are.
     left: Vec<String>,
     newest_round: Option<u64>,
+    /// What the kept files would run or call on these machines: `SERVICE: …`.
+    runs: Vec<String>,
     head: HeadView,
 }
 
@@ -66,6 +70,7 @@ pub(super) fn tell(found: &Found, keys: &Keys, said: &Said, json: bool) {
             unkept,
             left,
             newest_round,
+            runs: runs(found),
             head: HeadView { number: said.head.number, hash: said.head.hash.to_string() },
         });
         return;
@@ -87,6 +92,9 @@ pub(super) fn tell(found: &Found, keys: &Keys, said: &Said, json: bool) {
         Some(number) => format!("newest round  {number}: it recovers as before, with the kit"),
         None => "newest round  none was committed yet".to_owned(),
     });
+    for line in runs(found) {
+        screen::line(format!("look at      {line}"));
+    }
     for service in &unkept {
         screen::line(format!(
             "warning: nobody kept the file of {service}'s agent; it goes on with the keys that it has"
@@ -118,4 +126,31 @@ pub(super) fn tell(found: &Found, keys: &Keys, said: &Said, json: bool) {
         "    take agents/NAME.toml out of the folder before `up`, which would look for their sources here",
     );
     screen::line(format!("note: write the new head down, away from the share: {}", said.head));
+}
+
+/// What the kept files would run, or send somewhere. Whoever could change the fleet's configuration could write it.
+fn runs(found: &Found) -> Vec<String> {
+    let mut runs = Vec::new();
+    for (service, file) in &found.agents {
+        for source in &file.source {
+            match source {
+                SourceTable::Command(table) => {
+                    runs.push(format!("{service} runs {}", words(&table.argv)));
+                    if !table.restore.is_empty() {
+                        runs.push(format!("{service} restores with {}", words(&table.restore)));
+                    }
+                }
+                SourceTable::Files(_) | SourceTable::Sqlite(_) => {}
+            }
+        }
+        runs.extend(file.telemetry.endpoint().map(|to| format!("{service} sends telemetry to {to}")));
+    }
+    for (name, file) in &found.coordinators {
+        runs.extend(file.telemetry.endpoint().map(|to| format!("{name} sends telemetry to {to}")));
+    }
+    runs
+}
+
+fn words(argv: &[String]) -> String {
+    argv.iter().map(|word| path_text(word.as_bytes())).collect::<Vec<_>>().join(" ")
 }

@@ -34,9 +34,11 @@ pub(super) struct Said {
     pub(super) head: Head,
 }
 
-/// Revocations first, so that no service has two agents and no name is taken.
+/// Who leads and who decides comes first. An agent takes its service over from the one before it in the very change that
+/// admits it, so that wherever this ends, each service has the former agent or the new one.
 pub(super) fn admissions(found: &Found, keys: &Keys) -> Vec<Change> {
-    let mut changes: Vec<_> = found.replaced().into_iter().map(|member| Change::Revoke(member.key)).collect();
+    let former = found.replaced().into_iter().filter(|member| member.role.service().is_none());
+    let mut changes: Vec<_> = former.map(|member| Change::Revoke(member.key)).collect();
     let mut admit = |signer: &Signer, name: &str, role| {
         let name = name.parse().expect("service names and member names follow one rule");
         changes.push(Change::Admit(Member { key: signer.key_id(), name, role }));

@@ -17,6 +17,7 @@ use crate::command::init::write::{Writer, agent_places, coordinator_places, oper
 use crate::failure::Failure;
 use crate::lock;
 use crate::operator::{self, OfflineConfig, Operator};
+use crate::sealed_files::coordinator_file;
 
 /// Fresh keys; coordinators and agents in the order of what was found.
 pub(super) struct Keys {
@@ -63,8 +64,7 @@ pub(super) fn folder(found: &Found, keys: &Keys, undo: &mut Undo) -> Result<(), 
             nats: bus.section(UserKind::Coordinator, name.as_str()),
             ..kept.clone()
         };
-        writer
-            .public(&dir.join(format!("{}.toml", coordinator_stem(name.as_str()))), &file.to_toml_string())?;
+        writer.public(&dir.join(coordinator_file(name)), &file.to_toml_string())?;
     }
     for ((service, kept), keys) in found.agents.iter().zip(&keys.agents) {
         let agent = AgentConfig { heartbeat: kept.agent.heartbeat, ..agent_places(service) };
@@ -103,11 +103,6 @@ fn bus_members(found: &Found) -> Vec<(UserKind, MemberName)> {
     members.push((UserKind::Operator, found.operator.clone()));
     members.push((UserKind::Trigger, bus_users::TRIGGER.parse().expect("a fixed name is a name")));
     members
-}
-
-/// `muster up` runs every coordinator*.toml of the folder.
-fn coordinator_stem(name: &str) -> String {
-    if name.starts_with("coordinator") { name.to_owned() } else { format!("coordinator-{name}") }
 }
 
 /// Pins the log's head for everybody in the folder: a share that goes back behind it is refused.
