@@ -7,9 +7,10 @@ use std::time::Duration;
 use muster_coordinator::query::LeaderView;
 use muster_protocol::alert::Code;
 use muster_protocol::ids::ServiceName;
-use muster_protocol::log::{Outcome as RoundOutcome, RoundPhase, RoundState};
+use muster_protocol::log::{Outcome as RoundOutcome, RoundPhase, RoundState, State};
 use muster_protocol::units::{format_duration, format_size, parse_duration};
 use muster_share::log::refusals;
+use muster_share::secret_file;
 use serde::Serialize;
 
 use crate::alerts::AlertView;
@@ -19,6 +20,7 @@ use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::fleet::{self, Fleet};
 use crate::leader::Leader;
+use crate::operator::Operator;
 use crate::proof;
 use crate::round_view::HeadView;
 use crate::screen;
@@ -117,6 +119,7 @@ pub(crate) async fn run(args: Reading) -> Outcome {
         Ok(fleet) => {
             let unproven = operator.iter().flat_map(|operator| proof::alerts(operator, fleet.state()));
             view.alerts.extend(unproven);
+            view.alerts.extend(operator.as_ref().and_then(|operator| revoked(operator, fleet.state())));
             (from_share(&fleet, &mut view).await?, None)
         }
         // A share that says something wrong is worse than one that says nothing.
@@ -135,6 +138,16 @@ pub(crate) async fn run(args: Reading) -> Outcome {
         print(&view, promised);
     }
     unreadable.map_or(Ok(Exit::Done), Err)
+}
+
+/// Whoever was revoked, by a rebuild elsewhere perhaps, sees the fleet and can change nothing in it.
+fn revoked(operator: &Operator, state: &State) -> Option<AlertView> {
+    let key = secret_file::read_signing_key(&operator.operator.key).ok()?.key_id();
+    let record = state.members.get(&key)?.revoked?;
+    let cause = format!(
+        "this operator was revoked by log record {record}: if the fleet was rebuilt elsewhere, go on there"
+    );
+    Some(AlertView::new(Code::Key03, operator.operator.name.to_string(), cause))
 }
 
 /// Fills in what the share says; returns the promised interval.

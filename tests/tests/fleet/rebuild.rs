@@ -122,6 +122,8 @@ fn the_lost_keys_count_no_longer() {
     let config = text(&stolen.join("operator.toml"));
     let said = fleet.run(&["config", "set", "interval", "1h", "--config", &config]);
     assert!(said.code == 7 && said.err.contains("SEC-01"), "{} {}", said.code, said.err);
+    let status = fleet.run(&["status", "--json", "--config", &config]);
+    assert!(status.out.contains("this operator was revoked by log record"), "{}", status.out);
     // Nor does the old coordinator's key open the configuration that was published since.
     let shown = fleet.run(&["config", "show", "--json", "--config", &config]).with_code(0).json();
     assert_eq!(shown["kept"], Value::Null);
@@ -291,10 +293,16 @@ fn only_an_admin_changes_the_configuration() {
     let (root, apart) = (text(&fleet.root()), fleet.path("bob"));
     let enroll = ["enroll", "bob", "--role", "operator", "--root", &root, "--into", &text(&apart)];
     let _ = fleet.run(&enroll).with_code(0);
-    let count = records(fleet);
     let config = text(&apart.join("operator.toml"));
     let said = fleet.run(&["config", "set", "interval", "1h", "--config", &config]).with_code(7);
     assert!(said.err.contains("SEC-01") && said.err.contains("admin"), "{}", said.err);
+    let apart = text(&fleet.path("vic"));
+    let enroll = ["enroll", "vic", "--role", "viewer", "--root", &root, "--into", &apart];
+    let _ = fleet.run(&enroll).with_code(0);
+    let config = text(&fleet.path("vic/operator.toml"));
+    let said = fleet.run(&["start", "--config", &config]).with_code(7);
+    assert!(said.err.contains("vic may not start rounds") && said.err.contains("viewer"), "{}", said.err);
+    let count = records(fleet);
     for (args, part) in [
         (["config", "set", "interval", "1s"], "from a minute"),
         (["config", "set", "retention", "1"], "no setting \"retention\""),

@@ -323,6 +323,12 @@ fn who_may_not_restore_is_refused_and_nothing_changes() {
     let said = scene.fleet.run(&["restore", "1", "--service", "config", "--kit", &kit]).with_code(5);
     assert!(said.err.contains("does not open"), "{}", said.err);
 
+    // No agent.
+    scene.fleet.kill_agent("config");
+    let said = scene.restore("config", &replace).with_code(6);
+    assert!(said.err.contains("AGENT-01") && said.err.contains("→"), "{}", said.err);
+    scene.fleet.start_agent("config");
+
     // A viewer.
     let viewer = Signer::from_seed(&[9; 32]);
     let file = scene.path("viewer.key");
@@ -346,10 +352,6 @@ fn who_may_not_restore_is_refused_and_nothing_changes() {
     let said = scene.restore("config", &replace).with_code(7);
     assert!(said.err.contains("SEC-01") && said.err.contains("revoked"), "{}", said.err);
 
-    // No agent.
-    scene.fleet.kill_agent("config");
-    let said = scene.restore("config", &replace).with_code(6);
-    assert!(said.err.contains("AGENT-01") && said.err.contains("→"), "{}", said.err);
     assert_eq!(fs::read(&one).expect("file"), b"changed");
     assert!(files(&scene.fleet.share().join("grants")).is_empty(), "nobody was given a key");
 }

@@ -42,9 +42,17 @@ const APPENDS: u32 = 20;
 
 /// Restores, or follows a restore.
 pub(crate) async fn run(args: Restore) -> Outcome {
-    let service = args.service.clone();
+    let (service, config) = (args.service.clone(), args.config.clone());
     tokio::select! {
-        outcome = restore(args) => outcome,
+        outcome = restore(args) => match outcome {
+            // The bus says nothing to whom it does not let say this.
+            Err(failure) if failure.exit() == Exit::Unreachable => {
+                let operator = operator(config.as_deref())?;
+                Fleet::of(operator.clone()).await?.operator_may(&operator, "restore")?;
+                Err(failure)
+            }
+            outcome => outcome,
+        },
         _ = tokio::signal::ctrl_c() => {
             screen::aside(format!(
                 "interrupted: a restore that has begun goes on; follow it with: muster restore --service {service} --follow"
