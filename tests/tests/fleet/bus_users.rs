@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use async_nats::Event;
 use muster_bus::UserKey;
@@ -13,6 +13,7 @@ use muster_tests::fleet::{Fleet, text};
 use muster_tests::process::{Running, binaries, wait_for};
 use muster_tests::tree;
 use serde_json::Value;
+use tokio::sync::Notify;
 
 fn fleet() -> (Fleet, tempfile::TempDir) {
     let data = tempfile::TempDir::new().expect("folder");
@@ -65,11 +66,11 @@ async fn a_running_server_lets_in_who_is_enrolled_and_out_who_is_revoked() {
 
     // Somebody else with the agent's credentials, and the trigger's client.
     let seed = into.join("keys/agent.nk");
-    let gone = Arc::new(AtomicBool::new(false));
+    let gone = Arc::new(Notify::new());
     let seen = Arc::clone(&gone);
     let options = fleet.client_options(Some(&seed)).event_callback(move |event| {
         if event == Event::Disconnected {
-            seen.store(true, Ordering::SeqCst);
+            seen.notify_one();
         }
         std::future::ready(())
     });
@@ -78,11 +79,7 @@ async fn a_running_server_lets_in_who_is_enrolled_and_out_who_is_revoked() {
     let trigger = fleet.trigger_client().await;
     let told = fleet.run(&["revoke", "dns", "--root", &root]).with_code(0);
     assert!(told.out.contains("dns is out of nats-users.toml"), "{}", told.out);
-    let waited = tokio::time::timeout(muster_tests::process::LIMIT, async {
-        while !gone.load(Ordering::SeqCst) {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
-    });
+    let waited = tokio::time::timeout(muster_tests::process::LIMIT, gone.notified());
     waited.await.expect("its connection is closed");
     let refused = fleet.client_options(Some(&seed)).connect(fleet.nats_url()).await;
     assert!(refused.is_err(), "and not opened again");

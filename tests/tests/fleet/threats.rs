@@ -4,8 +4,8 @@
 use std::cell::RefCell;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
+use futures::StreamExt;
 use muster_protocol::age::Identity;
 use muster_protocol::envelope::{Payload, Signer};
 use muster_protocol::ids::KeyId;
@@ -18,7 +18,7 @@ use muster_share::secret_file;
 use muster_tests::fleet::{Fleet, text};
 use muster_tests::fuzz::forge::{Forge, Unsigned};
 use muster_tests::hand::{Hand, stolen};
-use muster_tests::process::wait_for;
+use muster_tests::process::{LIMIT, wait_for};
 use muster_tests::secrets::files;
 use muster_tests::tree;
 use serde::Serialize;
@@ -134,9 +134,11 @@ fn publish(fleet: &Fleet, document: Vec<u8>) {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
         let client = fleet.client().await;
+        // What the server has sent back to us, it has sent to everybody.
+        let mut heard = client.subscribe("muster.v1.test.state").await.expect("subscribes");
         client.publish("muster.v1.test.state", document.into()).await.expect("sent");
-        client.flush().await.expect("flushed");
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        let heard = tokio::time::timeout(LIMIT, heard.next()).await;
+        heard.expect("the server passes it on").expect("the client lives");
     });
 }
 

@@ -42,6 +42,10 @@ pub(super) struct Found {
     pub(super) agents: Vec<(ServiceName, AgentFile)>,
     /// The operator to make again.
     pub(super) operator: MemberName,
+    /// Members whose former keys go.
+    pub(super) replaced: Vec<Member>,
+    /// Members that stay as they are.
+    pub(super) left: Vec<Member>,
     /// Services whose agent's file nobody kept.
     pub(super) unkept: Vec<ServiceName>,
     /// The port for the new folder's NATS server.
@@ -80,6 +84,7 @@ impl Found {
                 .next("make the folder by hand: muster adopt, muster enroll NAME --root PATH …")
         })?;
         let Kept { coordinators, agents, operator } = Kept::of(&files.files, state)?;
+        let (replaced, left) = members(state, &agents, &operator);
         let unkept =
             state.services().into_iter().filter(|s| agents.iter().all(|(name, _)| name != s)).collect();
         let fleet = FleetConfig {
@@ -100,33 +105,29 @@ impl Found {
             coordinators,
             agents,
             operator,
+            replaced,
+            left,
             unkept,
             port,
         })
     }
+}
 
-    /// Members that are made again: they get other keys, and the former ones count no longer.
-    pub(super) fn replaced(&self) -> Vec<Member> {
-        let counting = self.log.state().members.values().filter(|member| member.revoked.is_none());
-        counting.map(|member| &member.member).filter(|member| self.replaces(member)).cloned().collect()
-    }
-
-    /// Members that the rebuild leaves as they are.
-    pub(super) fn left(&self) -> Vec<Member> {
-        let counting = self.log.state().members.values().filter(|member| member.revoked.is_none());
-        let ours = |member: &Member| member.key == self.kit.root;
-        counting.map(|member| &member.member).filter(|m| !self.replaces(m) && !ours(m)).cloned().collect()
-    }
-
-    fn replaces(&self, member: &Member) -> bool {
-        match &member.role {
-            // None of them may go on: the next epoch is that of the new ones.
-            Role::Coordinator | Role::Pruner => true,
-            Role::Agent { service, .. } => self.agents.iter().any(|(name, _)| name == service),
-            Role::Operator | Role::Admin => member.name == self.operator,
-            Role::Viewer | Role::Enroller { .. } => false,
-        }
-    }
+/// Members that count, apart: those that are made again, whose former keys count no longer then, and those that are left as they
+/// are.
+fn members(
+    state: &State,
+    agents: &[(ServiceName, AgentFile)],
+    operator: &MemberName,
+) -> (Vec<Member>, Vec<Member>) {
+    let counting = state.members.values().filter(|member| member.revoked.is_none());
+    counting.map(|member| member.member.clone()).partition(|member| match &member.role {
+        // None of them may go on: the next epoch is that of the new ones.
+        Role::Coordinator | Role::Pruner => true,
+        Role::Agent { service, .. } => agents.iter().any(|(name, _)| name == service),
+        Role::Operator | Role::Admin => member.name == *operator,
+        Role::Viewer | Role::Enroller { .. } => false,
+    })
 }
 
 fn name(state: &State) -> String {

@@ -45,6 +45,6 @@ pub(crate) async fn run(args: Rebuild) -> Outcome {
             .next(format!("mend the access to the share, then: muster up {}", found.dir.display()))
     })?;
     debug_assert!(found.dir.join(lock::FILE).exists());
-    report::tell(&found, &keys, &said, json);
+    report::tell(&found, &said, json);
     Ok(Exit::Done)
 }

@@ -1,11 +1,11 @@
 //! What `rebuild` tells: what is there again, who counts, and what comes next.
 
 use muster_agent::source::config::SourceTable;
+use muster_protocol::log::Member;
 use serde::Serialize;
 
 use super::found::Found;
 use super::say::Said;
-use super::write::Keys;
 use crate::bus_users;
 use crate::command::enroll::role_word;
 use crate::reading_back::path_text;
@@ -38,18 +38,10 @@ struct View {
 }
 
 /// Tells it.
-pub(super) fn tell(found: &Found, keys: &Keys, said: &Said, json: bool) {
+pub(super) fn tell(found: &Found, said: &Said, json: bool) {
     let state = found.log.state();
-    let new = [&keys.operator, &keys.pruner].map(muster_protocol::envelope::Signer::key_id);
-    let mut new: Vec<_> = new.into();
-    new.extend(keys.coordinators.iter().map(|keys| keys.signer.key_id()));
-    new.extend(keys.agents.iter().map(|keys| keys.signer.key_id()));
-    let left: Vec<_> = found
-        .left()
-        .iter()
-        .filter(|member| !new.contains(&member.key))
-        .map(|member| format!("{} ({})", member.name, role_word(&member.role)))
-        .collect();
+    let named = |member: &Member| format!("{} ({})", member.name, role_word(&member.role));
+    let left: Vec<_> = found.left.iter().map(named).collect();
     let coordinators: Vec<_> = found.coordinators.iter().map(|(name, _)| name.to_string()).collect();
     let services: Vec<_> = found.agents.iter().map(|(service, _)| service.to_string()).collect();
     let unkept: Vec<_> = found.unkept.iter().map(ToString::to_string).collect();

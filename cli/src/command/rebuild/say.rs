@@ -37,7 +37,7 @@ pub(super) struct Said {
 /// Who leads and who decides comes first. An agent takes its service over from the one before it in the very change that
 /// admits it, so that wherever this ends, each service has the former agent or the new one.
 pub(super) fn admissions(found: &Found, keys: &Keys) -> Vec<Change> {
-    let former = found.replaced().into_iter().filter(|member| member.role.service().is_none());
+    let former = found.replaced.iter().filter(|member| member.role.service().is_none());
     let mut changes: Vec<_> = former.map(|member| Change::Revoke(member.key)).collect();
     let mut admit = |signer: &Signer, name: &str, role| {
         let name = name.parse().expect("service names and member names follow one rule");
