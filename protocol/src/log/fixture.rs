@@ -85,6 +85,7 @@ pub(crate) fn open(epoch: u64, id: u8, number: u64, services: &[&str]) -> Open {
         trigger: "command".to_owned(),
         deadline_millis: 60_000,
         at: AT,
+        cut: None,
     }
 }
 
