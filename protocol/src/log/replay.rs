@@ -78,7 +78,23 @@ impl State {
             self.next = 1;
             return Ok(Effect::Applied);
         }
-        let record = match self.link(number, bytes)? {
+        self.take(record::parse(bytes).map_err(|error| causes(&error)))
+    }
+
+    /// Takes slot [`State::next`] in, which is not the first, as a reader has it that has parsed it before; a
+    /// simulation gives one record to many readers.
+    ///
+    /// # Errors
+    /// As [`State::replay`].
+    #[cfg(feature = "simulator")]
+    pub fn replay_record(&mut self, record: Record) -> Result<Effect, ReplayError> {
+        self.take(Ok(record))
+    }
+
+    /// Takes slot [`State::next`] in; the error of what was parsed says why the slot holds no record.
+    fn take(&mut self, parsed: Result<Record, String>) -> Result<Effect, ReplayError> {
+        let number = self.next;
+        let record = match self.link(number, parsed)? {
             Ok(record) => record,
             Err(why) => {
                 // A slot below may have been void before as well; if it was not, the next record names another head.
@@ -145,10 +161,14 @@ impl State {
     }
 
     /// The record in a slot, if it links to the head; the inner error says why the slot is void.
-    fn link(&self, number: u64, bytes: &[u8]) -> Result<Result<Record, String>, ReplayError> {
-        let record = match record::parse(bytes) {
+    fn link(
+        &self,
+        number: u64,
+        parsed: Result<Record, String>,
+    ) -> Result<Result<Record, String>, ReplayError> {
+        let record = match parsed {
             Ok(record) => record,
-            Err(error) => return Ok(Err(causes(&error))),
+            Err(why) => return Ok(Err(why)),
         };
         if record.fleet != self.fleet {
             return Ok(Err(format!("it belongs to fleet {}", record.fleet.short())));

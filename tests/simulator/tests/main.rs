@@ -1,0 +1,3 @@
+//! The seeds of the gate.
+
+mod seeds;
