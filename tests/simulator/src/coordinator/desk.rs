@@ -12,7 +12,6 @@ use muster_protocol::service_policy::ServicePolicy;
 use crate::founding::Founding;
 use crate::happening::coordinator::Step;
 use crate::happening::{Entry, Paper};
-use crate::share::Manifest;
 use crate::world::World;
 
 use super::requests::Wish;
@@ -31,8 +30,6 @@ pub(crate) struct Seat {
     /// Requests that wait for an answer, by service.
     pub(crate) hellos: BTreeMap<usize, u64>,
     pub(crate) notices: BTreeMap<usize, u64>,
-    /// What is to be committed.
-    pub(crate) manifest: Option<Rc<Manifest>>,
     pub(crate) finished: bool,
     /// When it was seated, and how long its coordinator had been stopped by then.
     pub(crate) since: (u64, u64),
@@ -116,7 +113,6 @@ impl World {
             position,
             hellos: BTreeMap::new(),
             notices: BTreeMap::new(),
-            manifest: None,
             finished: false,
             since,
             asked: (position > 0).then_some(since),
