@@ -22,6 +22,7 @@ const LOOK: u64 = 1_500;
 pub(crate) struct Pruner {
     pub(crate) up: bool,
     pub(crate) life: u32,
+    /// Records that it has read; its disk remembers them.
     view: usize,
     /// A list that is on the share, for the sweep of these rounds.
     pub(crate) listed: Option<(ObjectId, Vec<RoundId>)>,
@@ -39,13 +40,15 @@ pub(crate) struct Waste {
 impl World {
     pub(crate) fn pruner_starts(&mut self) {
         let life = self.pruner.life + 1;
-        self.pruner = Pruner { up: true, life, ..Pruner::default() };
+        let view = self.pruner.view;
+        self.pruner = Pruner { up: true, life, view, ..Pruner::default() };
         self.after(LOOK, Happening::For(Party::Pruner, life, Step::Pruner { tick: true }));
     }
 
     pub(crate) fn pruner_dies(&mut self) {
         let life = self.pruner.life + 1;
-        self.pruner = Pruner { up: false, life, ..Pruner::default() };
+        let view = self.pruner.view;
+        self.pruner = Pruner { up: false, life, view, ..Pruner::default() };
         let after = self.rng.between(500, 6_000);
         self.after(after, Happening::Start(Party::Pruner));
     }

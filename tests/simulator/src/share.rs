@@ -18,8 +18,6 @@ pub(crate) struct Receipt {
     pub(crate) cut: Option<Nonce>,
     /// Every pack that the slice needs, with its length.
     pub(crate) packs: Vec<(ObjectId, u64)>,
-    /// Those of them that this slice says it wrote.
-    pub(crate) new: Vec<ObjectId>,
 }
 
 /// A coordinator's account of a round.

@@ -27,13 +27,12 @@ const SHARED: usize = 3;
 pub(crate) struct Cache {
     /// Packs that it has uploaded.
     packs: BTreeMap<ObjectId, u64>,
-    /// Packs of the last receipt that counted.
-    kept: BTreeSet<ObjectId>,
 }
 
 impl Cache {
+    /// A receipt counts: all that it names is known, also to a cache that was lost.
     pub(crate) fn keep(&mut self, receipt: &Receipt) {
-        self.kept = receipt.packs.iter().map(|(id, _)| *id).collect();
+        self.packs.extend(receipt.packs.iter().copied());
     }
 }
 
@@ -139,7 +138,6 @@ impl World {
             let what = format!("agent {a} is to write a receipt of what it has not captured");
             return self.facts.push(Fact::Impossible { what });
         };
-        let kept = &self.agents[a].cache.kept;
         let receipt = Receipt {
             service: a,
             signer: Founding::get().agents[a],
@@ -148,7 +146,6 @@ impl World {
             nonce,
             cut,
             packs: capture.packs.iter().map(|(id, size)| (*id, *size)).collect(),
-            new: capture.packs.keys().filter(|id| !kept.contains(id)).copied().collect(),
         };
         let (ticket, id, life) = (capture.ticket, self.rng.object(), self.agents[a].life);
         let request = Request::Receipt { ticket, id, receipt: Rc::new(receipt) };

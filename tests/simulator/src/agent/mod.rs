@@ -148,12 +148,13 @@ impl World {
         let log = self.agent_view(a);
         let foreign = !log.is_coordinator(&paper.signer)
             || log.epoch.is_some_and(|current| paper.age().0 < current.epoch);
-        let before = (foreign && self.calm_since.is_none()).then(|| self.stand_of_agent(a));
+        let stand = |it: &Self| (it.stand_of_agent(a), it.agents[a].beliefs.wants_reading());
+        let before = (foreign && self.calm_since.is_none()).then(|| stand(self));
         if self.agents[a].beliefs.arrive(paper, &log) {
             self.begin_reading(a, false);
         }
         if let Some(before) = before {
-            let changed = before != self.stand_of_agent(a) || self.agents[a].beliefs.wants_reading();
+            let changed = before != stand(self);
             let what = "a document of nobody who leads".to_owned();
             self.facts.push(crate::fact::Fact::Foreign { what, changed });
         }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use muster_protocol::alert::Code;
 use muster_protocol::document::{ManifestSlice, SliceStatus, SliceTotals};
 use muster_protocol::ids::{ObjectId, RoundId};
-use muster_protocol::log::Open;
+use muster_protocol::log::{Open, State};
 use muster_protocol::round::{CheckFailure, Event, Failure, Machine};
 
 use crate::founding::Founding;
@@ -106,7 +106,7 @@ impl World {
         let event = if call != Call::Done {
             Event::StageFailed { reason: "the share does not answer".to_owned() }
         } else {
-            match self.read_again(&commit.manifest) {
+            match self.read_again(&state, &commit.manifest) {
                 Ok(objects) => Event::Reread { objects, bytes: objects },
                 Err(id) => Event::RereadFailed { reason: format!("{} is damaged", id.short()) },
             }
@@ -114,13 +114,21 @@ impl World {
         self.tell(c, &round, event);
     }
 
-    /// Reads everything again that the round's own slices wrote; the error is what is damaged.
-    fn read_again(&self, manifest: &ObjectId) -> Result<u64, ObjectId> {
+    /// Reads everything again that no verified round names; the error is what is damaged. What a receipt calls new is not
+    /// enough: it names packs as old that came with a round which was cancelled, or never verified.
+    fn read_again(&self, state: &State, manifest: &ObjectId) -> Result<u64, ObjectId> {
         let manifest = self.share.manifest(manifest).ok_or(*manifest)?;
+        let verified = state.rounds.values().filter(|round| round.word() == "verified" && !round.swept);
+        let commits = verified.filter_map(|round| round.commit());
+        let known: BTreeSet<_> = commits
+            .flat_map(|commit| self.share.named_by(&commit.manifest, commit.manifest_size))
+            .map(|(id, _)| id)
+            .collect();
         let mut objects = 0;
         for slice in &manifest.slices {
             let receipt = self.share.receipt(&slice.receipt).ok_or(slice.receipt)?;
-            for id in receipt.new.iter().chain([&slice.receipt]) {
+            let packs = receipt.packs.iter().map(|(id, _)| id);
+            for id in packs.chain([&slice.receipt]).filter(|id| !known.contains(id)) {
                 if !self.share.objects.get(id).is_some_and(|object| object.sound) {
                     return Err(*id);
                 }

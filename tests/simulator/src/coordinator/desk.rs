@@ -1,7 +1,6 @@
 //! The desk: the open rounds' machines while a coordinator leads.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::rc::Rc;
 use std::time::Duration;
 
 use muster_protocol::ids::RoundId;
@@ -31,9 +30,7 @@ pub(crate) struct Seat {
     pub(crate) hellos: BTreeMap<usize, u64>,
     pub(crate) notices: BTreeMap<usize, u64>,
     pub(crate) finished: bool,
-    /// When it was seated, and how long its coordinator had been stopped by then.
-    pub(crate) since: (u64, u64),
-    /// When its machine began to ask services.
+    /// When its machine began to ask services, and how long its coordinator had been stopped by then.
     pub(crate) asked: Option<(u64, u64)>,
 }
 
@@ -114,7 +111,6 @@ impl World {
             hellos: BTreeMap::new(),
             notices: BTreeMap::new(),
             finished: false,
-            since,
             asked: (position > 0).then_some(since),
         };
         desk.rounds.insert(id, seat);
