@@ -83,7 +83,7 @@ impl World {
             return;
         }
         // What was marked is looked at again: a round that was open then may have come to need it.
-        let Some(waste) = self.waste(state) else { return };
+        let Some(waste) = self.waste(state, Some(&prune.rounds)) else { return };
         let rounds: Vec<_> =
             prune.rounds.iter().filter(|round| waste.rounds.contains(*round)).copied().collect();
         let objects: Vec<_> =
@@ -144,8 +144,9 @@ impl World {
         }
     }
 
-    /// Which rounds and objects may go as the log stands; none when that cannot be known for certain.
-    pub(crate) fn waste(&mut self, state: &State) -> Option<Waste> {
+    /// Which rounds and objects may go as the log stands, where `marked` rounds may and no others; none when that cannot be
+    /// known for certain.
+    pub(crate) fn waste(&mut self, state: &State, marked: Option<&[RoundId]>) -> Option<Waste> {
         let short = self.strikes(Fault::ListingShort);
         let mut listing: BTreeSet<ObjectId> = self.share.objects.keys().copied().collect();
         if short {
@@ -159,6 +160,7 @@ impl World {
         for (newer, round) in committed.iter().enumerate() {
             let manifest = self.share.manifest(&round.commit()?.manifest)?;
             let mut needed = newer < self.plan.keep_last || round.held;
+            needed |= marked.is_some_and(|marked| !marked.contains(&round.open.round));
             if round.word() == "verified" {
                 for slice in &manifest.slices {
                     let count = verified.entry(Founding::get().service(&slice.service)).or_default();

@@ -336,6 +336,6 @@ impl World {
         let mut seats = desks.clone().flat_map(|desk| desk.rounds.values());
         let busy = seats.any(|seat| !seat.finished) || desks.clone().any(|desk| !desk.waiting.is_empty());
         let led = desks.clone().next().is_some();
-        !open && swept && !busy && led && self.waste(&state).is_some_and(|waste| waste.objects.is_empty())
+        !open && swept && !busy && led && self.waste(&state, None).is_some_and(|waste| waste.objects.is_empty())
     }
 }

@@ -20,7 +20,7 @@ impl World {
         if self.call(Party::Coordinator(c)) != Call::Done {
             return;
         }
-        let Some(waste) = self.waste(&state) else { return };
+        let Some(waste) = self.waste(&state, None) else { return };
         if waste.objects.is_empty() {
             return;
         }

@@ -52,7 +52,7 @@ pub(crate) fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(holds_end::HoldsEnd),
         Box::new(rounds_end::RoundsEnd),
         Box::new(nobody_waits_for_the_bad::NobodyWaitsForTheBad),
-        Box::new(waste_goes::WasteGoes),
+        Box::<waste_goes::WasteGoes>::default(),
         Box::new(machines_keep_their_word::MachinesKeepTheirWord),
     ]
 }
