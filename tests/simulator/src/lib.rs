@@ -22,4 +22,4 @@ mod world;
 
 pub use fault::{Fault, Tally};
 pub use planted::Planted;
-pub use run::{Broken, Summary, run_many, run_seed};
+pub use run::{Broken, Summary, first_broken, run_many, run_seed};

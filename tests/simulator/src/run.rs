@@ -142,6 +142,12 @@ pub fn run_many(
     Ok(total)
 }
 
+/// The first of these seeds in which a planted bug breaks something.
+#[must_use]
+pub fn first_broken(seeds: std::ops::Range<u64>, planted: Planted) -> Option<Broken> {
+    seeds.into_iter().find_map(|seed| run_seed(seed, Some(planted), false).err()).map(|broken| *broken)
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

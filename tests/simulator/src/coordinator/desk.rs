@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use muster_protocol::ids::RoundId;
-use muster_protocol::log::Open;
-use muster_protocol::round::{CutPolicy, Event, Machine, Policy, Start};
+use muster_protocol::log::{End, Open};
+use muster_protocol::round::{CutPolicy, Event, Machine, Phase, Policy, Start};
 use muster_protocol::service_policy::ServicePolicy;
 
 use crate::founding::Founding;
@@ -130,6 +130,25 @@ impl World {
                 seat.asked.get_or_insert(since);
             }
             seat.machine.handle(event, now);
+        }
+    }
+
+    /// Looks for rounds that the log says are open and that nobody works at: an `open` record may get through whose round
+    /// was ended here in the belief that it had not. Those are ended as was decided.
+    pub(crate) fn reconcile(&mut self, c: usize) {
+        let (state, at) = (self.view_of(c), self.wall_of(c));
+        for round in state.open_rounds() {
+            let id = round.open.round;
+            let Some(desk) = &self.coordinators[c].desk else { return };
+            let epoch = desk.epoch;
+            match desk.rounds.get(&id).map(|seat| (seat.finished, seat.machine.phase().clone())) {
+                Some((true, Phase::Ended { outcome, .. })) => {
+                    let reason = "ended before its record was seen".to_owned();
+                    self.write(c, Entry::End(End { epoch, round: id, outcome, reason, at }), None);
+                }
+                None => self.begin(c, round.open.clone(), round.position, Start::Resume),
+                Some(_) => {}
+            }
         }
     }
 }

@@ -151,6 +151,7 @@ impl World {
         self.refresh(c);
         if self.coordinators[c].desk.is_some() {
             self.publish_again(c);
+            self.reconcile(c);
         } else {
             self.consider_lead(c);
         }
