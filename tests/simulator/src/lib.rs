@@ -16,10 +16,12 @@ mod planted;
 mod pruner;
 mod rng;
 mod run;
+mod scale;
 mod share;
 mod wanted;
 mod world;
 
 pub use fault::{Fault, Tally};
 pub use planted::Planted;
+pub use scale::{Scale, round_of};
 pub use run::{Broken, Summary, first_broken, run_many, run_seed};

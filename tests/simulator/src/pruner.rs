@@ -98,10 +98,9 @@ impl World {
         let mut after = state.clone();
         let record = entry.record(Founding::get().pruner, after.next, after.head);
         let allowed = matches!(after.replay_record(record), Ok(muster_protocol::log::Effect::Applied));
-        if allowed || self.has(Planted::PruneWithoutOpenRounds) {
+        if allowed {
             self.pruner_appends(entry);
-        }
-        if !allowed && self.has(Planted::PruneWithoutOpenRounds) {
+        } else if self.has(Planted::PruneWithoutOpenRounds) {
             for id in self.share.list(&list).cloned().iter().flat_map(|list| list.iter()) {
                 self.delete_one(*id);
             }

@@ -4,3 +4,5 @@
 mod planted;
 #[cfg(not(feature = "planted"))]
 mod seeds;
+#[cfg(not(feature = "planted"))]
+mod scale;
