@@ -21,7 +21,7 @@ use crate::message::{
     RestoreExisting, RestoreOffer, RestoreOrder, RestoreOutcome, RestoreQuery, RestoreRefusal, RestoreState,
     RestoreStatus, RestoreTarget, ServiceState, Stage, StateDocument, Verdict, Welcome,
 };
-use crate::sim::checked_slice;
+use crate::log::fixture::checked_slice;
 use crate::time::UnixMillis;
 
 const AT: UnixMillis = UnixMillis(1_700_000_000_000);

@@ -33,5 +33,3 @@ mod golden;
 mod hostile;
 #[cfg(test)]
 mod seeds;
-#[cfg(test)]
-mod sim;

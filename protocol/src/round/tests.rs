@@ -12,7 +12,7 @@ use crate::round::{
     CheckFailure, Deadline, Effect, Event, Failure, Machine, MemberPhase, Phase, Policy, Start,
 };
 use crate::service_policy::{Expected, ServicePolicy};
-use crate::sim::checked_slice;
+use crate::log::fixture::checked_slice;
 use crate::time::Time;
 
 const RECRUIT: u64 = 30_000;

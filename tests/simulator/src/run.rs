@@ -61,7 +61,14 @@ impl std::fmt::Display for Broken {
 pub fn run_seed(seed: u64, planted: Option<Planted>, traced: bool) -> Result<Summary, Box<Broken>> {
     let mut world = World::new(seed, planted, traced);
     let mut invariants = invariant::all();
-    while !(world.events >= EVENTS && world.at_rest()) {
+    loop {
+        if world.at_rest() {
+            if world.last_round.is_none() {
+                world.want_last_round();
+            } else if world.events >= EVENTS {
+                break;
+            }
+        }
         world.step();
         if world.events == STORMY && world.calm_since.is_none() {
             world.calm_down();

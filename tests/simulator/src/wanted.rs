@@ -82,6 +82,15 @@ impl World {
         }
     }
 
+    /// Everything has come to rest: one more round shows that the fleet works.
+    pub(crate) fn want_last_round(&mut self) {
+        let Some(c) = self.some_leader() else { return };
+        let round = RoundId::derive(&Founding::get().fleet, "last");
+        self.last_round = Some(round);
+        self.request(c, Wish { round, scope: Scope::All });
+        self.carry_out(c);
+    }
+
     /// An operator keeps a committed round, or lets one go again.
     fn want_hold(&mut self) {
         if self.calm_since.is_some() {

@@ -48,6 +48,8 @@ pub(crate) struct World {
     due: [[u64; Party::COUNT]; Party::COUNT],
     pub(crate) history: VecDeque<(Party, Happening)>,
     pub(crate) requests: u64,
+    /// The round that is wanted once everything has come to rest.
+    pub(crate) last_round: Option<RoundId>,
     /// Set when a prune is wanted: then it is worth a look.
     pub(crate) look_whether_at_rest: bool,
     /// When each round's `open` record was written.
@@ -126,6 +128,7 @@ impl World {
             due: [[0; Party::COUNT]; Party::COUNT],
             history: VecDeque::new(),
             requests: 0,
+            last_round: None,
             look_whether_at_rest: false,
             opened: BTreeMap::new(),
             deleted_receipts: BTreeSet::new(),

@@ -1,6 +1,6 @@
-//! 16: once faults stop, every round reaches an end by its deadline and a grace.
+//! 16: once faults stop, every round reaches an end by its deadline and a grace, and a round that begins then is complete.
 
-use muster_protocol::log::RoundPhase;
+use muster_protocol::log::{Outcome, RoundPhase};
 
 use super::Invariant;
 use crate::fact::Fact;
@@ -30,5 +30,16 @@ impl Invariant for RoundsEnd {
             }
         }
         Ok(())
+    }
+
+    fn at_end(&mut self, world: &World) -> Result<(), String> {
+        if world.agents.iter().any(|agent| !agent.up) {
+            return Ok(());
+        }
+        let round = world.last_round.and_then(|id| world.share.truth().rounds.get(&id));
+        match round.and_then(|round| round.outcome()) {
+            Some(Outcome::Complete) => Ok(()),
+            other => Err(format!("the last round, in which nothing failed, is {other:?}")),
+        }
     }
 }
