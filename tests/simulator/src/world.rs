@@ -11,7 +11,7 @@ use crate::fault::{Fault, Tally};
 use crate::founding::Founding;
 use crate::happening::{Happening, Paper, Party, Request, Step, Wanted};
 use crate::hold::Hold;
-use crate::plan::Plan;
+use crate::plan::{Plan, TAKEOVER};
 use crate::planted::Planted;
 use crate::pruner::Pruner;
 use crate::rng::Rng;
@@ -329,7 +329,9 @@ impl World {
     /// Whether faults have stopped, and nothing is left to do: no round is open, every machine has finished, and nothing
     /// is there that a prune would delete.
     pub(crate) fn at_rest(&mut self) -> bool {
-        if self.calm_since.is_none() || !std::mem::take(&mut self.look_whether_at_rest) {
+        // What was under way when faults stopped has arrived by then.
+        let settled = self.calm_since.is_some_and(|calm| self.now > calm + TAKEOVER);
+        if !settled || !std::mem::take(&mut self.look_whether_at_rest) {
             return false;
         }
         let state = std::rc::Rc::clone(self.share.truth());
@@ -338,7 +340,13 @@ impl World {
         let desks = self.coordinators.iter().filter_map(|it| it.desk.as_ref());
         let mut seats = desks.clone().flat_map(|desk| desk.rounds.values());
         let busy = seats.any(|seat| !seat.finished) || desks.clone().any(|desk| !desk.waiting.is_empty());
-        let led = desks.clone().next().is_some();
-        !open && swept && !busy && led && self.waste(&state, None).is_some_and(|waste| waste.objects.is_empty())
+        // A leader that does not know yet that it was deposed takes requests, too.
+        let epoch = state.epoch.map(|epoch| epoch.epoch);
+        let led = desks.clone().count() == 1 && desks.clone().all(|desk| Some(desk.epoch) == epoch);
+        // One that never comes back is stopped for ever.
+        let awake = |until: u64| until <= self.now || until == u64::MAX;
+        let awake = self.agents.iter().all(|agent| awake(agent.stopped_until))
+            && self.coordinators.iter().all(|it| it.up && awake(it.stopped_until));
+        awake && !open && swept && !busy && led && self.waste(&state, None).is_some_and(|waste| waste.objects.is_empty())
     }
 }
