@@ -8,6 +8,7 @@ use crate::alert::Code;
 use crate::document::{Absentee, Manifest, ObjectRef, Receipt, SliceStatus, SliceTotals};
 use crate::envelope::{Payload, open_as};
 use crate::ids::{Nonce, ObjectId, RestoreId};
+use crate::log::fixture::checked_slice;
 use crate::log::fixture::{
     ADMIN, DNS, FIRST, OPERATOR, PRUNER, ROOT, commit, end, epoch, fleet_id, genesis, key, member, open,
     recovery_key, round, service, signer, verified,
@@ -21,7 +22,6 @@ use crate::message::{
     RestoreExisting, RestoreOffer, RestoreOrder, RestoreOutcome, RestoreQuery, RestoreRefusal, RestoreState,
     RestoreStatus, RestoreTarget, ServiceState, Stage, StateDocument, Verdict, Welcome,
 };
-use crate::log::fixture::checked_slice;
 use crate::time::UnixMillis;
 
 const AT: UnixMillis = UnixMillis(1_700_000_000_000);

@@ -163,7 +163,9 @@ impl Machine {
             }
             Event::Failed { service, attempt, failure } => self.failed(&service, attempt, failure, now),
             Event::Checked { service, receipt, result } => self.checked(&service, receipt, result, now),
-            Event::ManifestWritten { .. } if self.phase == Phase::Writing && self.draft == Draft::Outdated => {
+            Event::ManifestWritten { .. }
+                if self.phase == Phase::Writing && self.draft == Draft::Outdated =>
+            {
                 self.conclude();
             }
             Event::ManifestWritten { manifest, manifest_size } if self.phase == Phase::Writing => {

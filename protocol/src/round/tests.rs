@@ -6,13 +6,13 @@ use crate::alert::Code;
 use crate::document::{Absentee, ManifestSlice};
 use crate::ids::{ObjectId, ServiceName};
 use crate::log::Outcome;
+use crate::log::fixture::checked_slice;
 use crate::message::Verdict;
 use crate::retry::{Attempts, Retry};
 use crate::round::{
     CheckFailure, Deadline, Effect, Event, Failure, Machine, MemberPhase, Phase, Policy, Start,
 };
 use crate::service_policy::{Expected, ServicePolicy};
-use crate::log::fixture::checked_slice;
 use crate::time::Time;
 
 const RECRUIT: u64 = 30_000;
@@ -470,10 +470,7 @@ fn what_a_revoked_agent_gave_does_not_count() {
             assert_eq!(round.on(written()), std::slice::from_ref(&partial));
         }
         let (outcome, manifest) = (Outcome::Partial, receipt(9));
-        assert_eq!(
-            round.on(written()),
-            [Effect::AppendCommit { outcome, manifest, manifest_size: 500 }]
-        );
+        assert_eq!(round.on(written()), [Effect::AppendCommit { outcome, manifest, manifest_size: 500 }]);
     }
 
     // The manifest with its slice, the only one, could not be written.

@@ -79,9 +79,12 @@ fn found() -> Founding {
     let agents: Vec<_> = (0..services.len()).map(|i| signer(40 + i as u8).key_id()).collect();
     let (pruner, stranger) = (signer(60).key_id(), signer(61).key_id());
     let mut roles: Vec<_> = coordinators.iter().map(|key| (*key, Role::Coordinator)).collect();
-    roles.extend(agents.iter().zip(&services).map(|(key, service)| {
-        (*key, Role::Agent { service: service.clone(), sealing: recipient(3) })
-    }));
+    roles.extend(
+        agents
+            .iter()
+            .zip(&services)
+            .map(|(key, service)| (*key, Role::Agent { service: service.clone(), sealing: recipient(3) })),
+    );
     roles.push((pruner, Role::Pruner));
     roles.push((operator().key_id(), Role::Operator));
     let admit = |(at, (key, role))| {

@@ -72,7 +72,9 @@ pub(crate) enum Step {
     Coordinator(coordinator::Step),
     Agent(agent::Step),
     /// The pruner looks at the log and does the next thing; by its clock, or because the share has answered.
-    Pruner { tick: bool },
+    Pruner {
+        tick: bool,
+    },
 }
 
 pub(crate) mod coordinator {
@@ -157,10 +159,26 @@ pub(crate) mod agent {
 #[derive(Debug, Clone)]
 pub(crate) enum Request {
     /// A record for the slot after `view`.
-    Append { view: usize, entry: Entry, round: Option<RoundId> },
-    Manifest { id: ObjectId, epoch: u64, manifest: Rc<Manifest> },
-    Receipt { ticket: u64, id: ObjectId, receipt: Rc<Receipt> },
-    List { id: ObjectId, rounds: Vec<RoundId>, objects: Rc<Vec<ObjectId>> },
+    Append {
+        view: usize,
+        entry: Entry,
+        round: Option<RoundId>,
+    },
+    Manifest {
+        id: ObjectId,
+        epoch: u64,
+        manifest: Rc<Manifest>,
+    },
+    Receipt {
+        ticket: u64,
+        id: ObjectId,
+        receipt: Rc<Receipt>,
+    },
+    List {
+        id: ObjectId,
+        rounds: Vec<RoundId>,
+        objects: Rc<Vec<ObjectId>>,
+    },
 }
 
 /// What is appended to the log.

@@ -23,5 +23,5 @@ mod world;
 
 pub use fault::{Fault, Tally};
 pub use planted::Planted;
-pub use scale::{Scale, round_of};
 pub use run::{Broken, Summary, first_broken, run_many, run_seed};
+pub use scale::{Scale, round_of};

@@ -152,8 +152,7 @@ impl World {
             let from = self.rng.index(listing.len().max(1));
             listing = listing.into_iter().skip(from).step_by(2).collect();
         }
-        let mut committed: Vec<_> =
-            state.rounds.values().filter(|round| round.is_recoverable()).collect();
+        let mut committed: Vec<_> = state.rounds.values().filter(|round| round.is_recoverable()).collect();
         committed.sort_by_key(|round| std::cmp::Reverse(round.open.number));
         let (mut kept, mut verified) = (BTreeSet::new(), BTreeMap::<usize, usize>::new());
         for (newer, round) in committed.iter().enumerate() {

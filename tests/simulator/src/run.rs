@@ -110,10 +110,7 @@ fn judge(
 ///
 /// # Errors
 /// When an invariant does not hold in one of them.
-pub fn run_many(
-    seeds: std::ops::Range<u64>,
-    planted: Option<Planted>,
-) -> Result<Summary, Box<Broken>> {
+pub fn run_many(seeds: std::ops::Range<u64>, planted: Option<Planted>) -> Result<Summary, Box<Broken>> {
     let next = AtomicU64::new(seeds.start);
     let total = Mutex::new(Summary { fewest: u64::MAX, ..Summary::default() });
     let first = Mutex::new(None::<u64>);

@@ -64,8 +64,7 @@ struct Fleet {
 #[must_use]
 pub fn round_of(agents: u32, seed: u64) -> Scale {
     let secs = Duration::from_secs;
-    let retry =
-        |attempts| Retry::new(secs(5), secs(60), attempts).expect("these delays are in order");
+    let retry = |attempts| Retry::new(secs(5), secs(60), attempts).expect("these delays are in order");
     let names: Vec<ServiceName> =
         (0..agents).map(|n| format!("s{n:06}").parse().expect("a service's name")).collect();
     let policy = round::Policy {

@@ -94,11 +94,7 @@ impl Share {
     }
 
     /// Fills the slot after `view` with these bytes; none if it is taken.
-    pub(crate) fn append_bytes(
-        &mut self,
-        view: usize,
-        bytes: &[u8],
-    ) -> Option<Result<Effect, ReplayError>> {
+    pub(crate) fn append_bytes(&mut self, view: usize, bytes: &[u8]) -> Option<Result<Effect, ReplayError>> {
         self.fill(view, |state| state.replay(bytes))
     }
 

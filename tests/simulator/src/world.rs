@@ -212,7 +212,9 @@ impl World {
             Request::Manifest { id, epoch, manifest } => {
                 self.manifest_arrives(party, life, id, epoch, manifest);
             }
-            Request::Receipt { ticket, id, receipt } => self.receipt_arrives(party, life, ticket, id, receipt),
+            Request::Receipt { ticket, id, receipt } => {
+                self.receipt_arrives(party, life, ticket, id, receipt)
+            }
             Request::List { id, rounds, objects } => self.list_arrives(party, life, id, rounds, objects),
         }
     }
@@ -347,6 +349,11 @@ impl World {
         let awake = |until: u64| until <= self.now || until == u64::MAX;
         let awake = self.agents.iter().all(|agent| awake(agent.stopped_until))
             && self.coordinators.iter().all(|it| it.up && awake(it.stopped_until));
-        awake && !open && swept && !busy && led && self.waste(&state, None).is_some_and(|waste| waste.objects.is_empty())
+        awake
+            && !open
+            && swept
+            && !busy
+            && led
+            && self.waste(&state, None).is_some_and(|waste| waste.objects.is_empty())
     }
 }

@@ -3,6 +3,6 @@
 #[cfg(feature = "planted")]
 mod planted;
 #[cfg(not(feature = "planted"))]
-mod seeds;
-#[cfg(not(feature = "planted"))]
 mod scale;
+#[cfg(not(feature = "planted"))]
+mod seeds;

@@ -9,7 +9,10 @@ const WITHIN: u64 = 500;
 /// The seed that shows the bug, and the invariant that it breaks.
 fn finds(planted: Planted, invariants: &[&str]) {
     let broken = first_broken(0..WITHIN, planted).unwrap_or_else(|| panic!("{planted:?} was not found"));
-    println!("{planted:?}: seed {}, event {}: {}: {}", broken.seed, broken.event, broken.invariant, broken.why);
+    println!(
+        "{planted:?}: seed {}, event {}: {}: {}",
+        broken.seed, broken.event, broken.invariant, broken.why
+    );
     let number = broken.invariant.split(' ').next().unwrap_or_default();
     assert!(invariants.contains(&number), "{planted:?} was found by \"{}\"", broken.invariant);
 }

@@ -44,7 +44,9 @@ pub(crate) struct Beliefs {
 impl Beliefs {
     /// Takes a document in; true when the log must be read before it can be judged.
     pub(crate) fn arrive(&mut self, paper: Paper, log: &State) -> bool {
-        if !self.may_count(&paper, log) || self.current(&paper) == Some(&paper) || self.waiting.contains(&paper)
+        if !self.may_count(&paper, log)
+            || self.current(&paper) == Some(&paper)
+            || self.waiting.contains(&paper)
         {
             return false;
         }
@@ -150,9 +152,7 @@ impl Beliefs {
     fn may_count(&self, paper: &Paper, log: &State) -> bool {
         let current = log.epoch.map_or(0, |epoch| epoch.epoch);
         let newer = |known: &Paper| known == paper || paper.age() > known.age();
-        log.is_coordinator(&paper.signer)
-            && paper.age().0 >= current
-            && self.current(paper).is_none_or(newer)
+        log.is_coordinator(&paper.signer) && paper.age().0 >= current && self.current(paper).is_none_or(newer)
     }
 
     fn current(&self, paper: &Paper) -> Option<&Paper> {

@@ -60,7 +60,9 @@ impl World {
         };
         let round = capture.round;
         if !last {
-            let Some(shared) = self.shared(a) else { return self.capture_failed(a, round, "no list of prunes") };
+            let Some(shared) = self.shared(a) else {
+                return self.capture_failed(a, round, "no list of prunes");
+            };
             if let Some(capture) = &mut self.agents[a].capture {
                 capture.packs.extend(shared);
             }

@@ -248,7 +248,9 @@ impl World {
                 Effect::Hello { round, attempt, .. } => self.hello(a, round, attempt),
                 Effect::Quiesce { round } => self.quiesce(a, round),
                 Effect::Release { .. } => self.release(a),
-                Effect::Tell { round, attempt, standing, .. } => self.tell_standing(a, round, attempt, standing),
+                Effect::Tell { round, attempt, standing, .. } => {
+                    self.tell_standing(a, round, attempt, standing)
+                }
                 Effect::Capture { round } => self.capture(a, round),
                 Effect::WriteReceipt { round, attempt, cut } => self.write_receipt(a, round, attempt, cut),
                 Effect::Notice { round, attempt, reported, .. } => self.notice(a, round, attempt, reported),

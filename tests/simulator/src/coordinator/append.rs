@@ -119,9 +119,7 @@ impl World {
         };
         let after = self.latency();
         let step = match party {
-            Party::Coordinator(_) => {
-                happening::Step::Coordinator(Step::Appended { entry, round, outcome })
-            }
+            Party::Coordinator(_) => happening::Step::Coordinator(Step::Appended { entry, round, outcome }),
             Party::Agent(_) | Party::Pruner | Party::Bus => happening::Step::Pruner { tick: false },
         };
         self.after(after, Happening::For(party, life, step));

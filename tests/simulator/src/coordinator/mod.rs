@@ -22,8 +22,8 @@ use crate::happening::{self, Happening, Party};
 use crate::world::World;
 
 pub(crate) use desk::Desk;
-pub(crate) use requests::Wish;
 use lead::Lead;
+pub(crate) use requests::Wish;
 
 /// Between two readings of the log.
 const LOOK: u64 = 1_000;
@@ -203,7 +203,8 @@ impl World {
     fn set_alarm(&mut self, c: usize) {
         let it = &self.coordinators[c];
         let Some(desk) = &it.desk else { return };
-        let due = desk.rounds.values().filter_map(|seat| seat.machine.poll_timeout()).map(|(due, _)| due).min();
+        let due =
+            desk.rounds.values().filter_map(|seat| seat.machine.poll_timeout()).map(|(due, _)| due).min();
         let Some(due) = due else { return };
         let due = (due.0 + it.origin).max(self.now);
         if it.wake_at.is_none_or(|at| at > due) {
@@ -233,7 +234,12 @@ impl World {
             .map(|(id, seat)| {
                 let mut stand = seat.machine.phase().word().to_owned();
                 for member in seat.machine.members() {
-                    stand.push_str(&format!(" {}:{}:{}", member.service, member.phase.word(), member.attempt));
+                    stand.push_str(&format!(
+                        " {}:{}:{}",
+                        member.service,
+                        member.phase.word(),
+                        member.attempt
+                    ));
                 }
                 (id.short(), stand)
             })

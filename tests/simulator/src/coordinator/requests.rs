@@ -19,7 +19,9 @@ impl World {
     pub(crate) fn request(&mut self, c: usize, wish: Wish) {
         let state = self.view_of(c);
         let overlap = self.plan.overlap;
-        self.note(|_| format!("  asked of coordinator {c}: {:?}", admit(&state, &wish.round, &wish.scope, overlap)));
+        self.note(|_| {
+            format!("  asked of coordinator {c}: {:?}", admit(&state, &wish.round, &wish.scope, overlap))
+        });
         let Some(desk) = &mut self.coordinators[c].desk else { return };
         if desk.rounds.get(&wish.round).is_some_and(|seat| !seat.finished) {
             return;

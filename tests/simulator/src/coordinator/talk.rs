@@ -20,8 +20,8 @@ impl World {
     pub(crate) fn heard(&mut self, c: usize, said: &Rc<Said>) {
         let Some(epoch) = self.coordinators[c].desk.as_ref().map(|desk| desk.epoch) else { return };
         let founding = Founding::get();
-        let foreign = founding.agents[said.service] != said.signer
-            || said.what == Words::Hello && said.epoch != epoch;
+        let foreign =
+            founding.agents[said.service] != said.signer || said.what == Words::Hello && said.epoch != epoch;
         let before = (foreign && self.calm_since.is_none()).then(|| self.stand_of(c));
         self.take(c, said);
         if let Some(before) = before {
@@ -58,12 +58,9 @@ impl World {
             Words::Notice(outcome) => {
                 seat.notices.insert(said.service, said.request);
                 match outcome {
-                    NoticeOutcome::Stored { receipt, receipt_size, .. } => Event::Stored {
-                        service,
-                        attempt,
-                        receipt: *receipt,
-                        receipt_size: *receipt_size,
-                    },
+                    NoticeOutcome::Stored { receipt, receipt_size, .. } => {
+                        Event::Stored { service, attempt, receipt: *receipt, receipt_size: *receipt_size }
+                    }
                     NoticeOutcome::Failed { code, reason, permanent } => {
                         let (code, reason, permanent) = (*code, reason.clone(), *permanent);
                         Event::Failed { service, attempt, failure: Failure { code, reason, permanent } }
@@ -86,9 +83,9 @@ impl World {
             Words::Notice(outcome) => {
                 let receipt = match outcome {
                     NoticeOutcome::Stored { receipt, .. } => Some(*receipt),
-                    NoticeOutcome::Failed { .. } | NoticeOutcome::Quiesced | NoticeOutcome::Snapped { .. } => {
-                        None
-                    }
+                    NoticeOutcome::Failed { .. }
+                    | NoticeOutcome::Quiesced
+                    | NoticeOutcome::Snapped { .. } => None,
                 };
                 Reply::Acknowledgement { attempt: said.attempt, receipt, verdict: Verdict::Over }
             }

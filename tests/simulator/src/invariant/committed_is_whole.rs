@@ -33,7 +33,8 @@ impl Invariant for CommittedIsWhole {
                 if manifest.round != *id || manifest.outcome != commit.outcome {
                     return Err(format!("the manifest of round {id} is another's"));
                 }
-                if let Some((gone, _)) = named().iter().find(|(object, size)| !world.share.holds(object, *size))
+                if let Some((gone, _)) =
+                    named().iter().find(|(object, size)| !world.share.holds(object, *size))
                 {
                     return Err(format!("round {id} is committed without object {gone}"));
                 }

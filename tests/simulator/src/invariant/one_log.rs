@@ -28,7 +28,10 @@ impl Invariant for OneLog {
             match result {
                 Ok(Effect::Applied) => {}
                 Ok(Effect::WithoutEffect(why) | Effect::Void(why)) => {
-                    return Err(format!("{kind} of {} in slot {slot} counts for nothing: {why}", signer.short()));
+                    return Err(format!(
+                        "{kind} of {} in slot {slot} counts for nothing: {why}",
+                        signer.short()
+                    ));
                 }
                 Err(error) => return Err(format!("slot {slot}: {error}")),
             }

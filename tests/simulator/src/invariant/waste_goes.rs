@@ -18,9 +18,8 @@ impl Invariant for WasteGoes {
     }
 
     fn after(&mut self, world: &World, facts: &[Fact]) -> Result<(), String> {
-        let about_a_round = |fact: &Fact| {
-            matches!(fact, Fact::Appended { kind: "open" | "commit" | "verified" | "end", .. })
-        };
+        let about_a_round =
+            |fact: &Fact| matches!(fact, Fact::Appended { kind: "open" | "commit" | "verified" | "end", .. });
         if facts.iter().any(about_a_round) || world.calm_since.is_none() {
             self.0 = world.now;
         }
