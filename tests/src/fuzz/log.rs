@@ -283,7 +283,7 @@ fn next_record(draw: &mut Draw<'_>, state: &State) -> Vec<u8> {
         "end" => {
             let outcome =
                 *draw.one(&[Outcome::Failed, Outcome::Cancelled, Outcome::Skipped, Outcome::Complete]);
-            says!(End { epoch, round, outcome, reason: "fuzz".to_owned(), at: AT })
+            says!(End { epoch, round, outcome, reason: "fuzz".to_owned(), at: AT, account: None })
         }
         "prune" => says!(Prune { epoch, rounds, list }),
         "sweep" => says!(Sweep { rounds, list }),
