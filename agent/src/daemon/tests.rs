@@ -60,7 +60,7 @@ async fn a_round_goes_from_order_to_kept_receipt() {
         let (keyset, _) = scene.log.state().keyset().expect("there is one");
         assert_eq!((script.jobs[0].round, script.jobs[0].keyset), (round, keyset));
         assert_eq!(script.jobs[0].recipients, [scene.recovery.clone()]);
-        assert_eq!(script.receipts, [(1, scene.attempt_nonce(round, 1), scene.log.head())]);
+        assert_eq!(script.receipts, [(1, scene.attempt_nonce(round, 1), scene.log.head(), None)]);
     });
     assert_eq!(scene.head_file().trim(), scene.log.head().to_string());
     agent.stop().await;

@@ -228,6 +228,7 @@ impl Fixture {
             nonce: Nonce::from_bytes([9; 16]),
             trigger: "command".to_owned(),
             deadline_millis: 60_000,
+            cut: None,
             at,
         };
         self.log.append(&self.coordinator, &open).await.expect("open");
@@ -365,6 +366,7 @@ impl Fixture {
             status: if totals.gaps == 0 { SliceStatus::Whole } else { SliceStatus::Gaps },
             totals,
             previous: None,
+            cut: None,
         };
         let bytes = agent.signer.seal(&fleet, &receipt);
         let receipt = self.part(service, open.round, SlicePart::Receipt, bytes).await;
@@ -376,6 +378,9 @@ impl Fixture {
             receipt_size: receipt.size,
             status: SliceStatus::Whole,
             totals,
+            cut: None,
+            timing: None,
+            tries: Vec::new(),
         };
         self.services.insert(service.clone(), agent);
         slice
