@@ -1,5 +1,6 @@
 //! The agent against a scripted coordinator, a real share in a folder and the bus in process.
 
+mod hold;
 mod scene;
 
 use bytes::Bytes;
@@ -100,7 +101,7 @@ async fn a_refused_slice_is_captured_again_when_a_retry_is_ordered() {
     scene.capturer.until("the receipt", |script| script.kept == [receipt(&second).expect("stored")]).await;
     scene.capturer.with(|script| {
         assert_eq!(script.jobs.len(), 2);
-        let nonces: Vec<_> = script.receipts.iter().map(|(attempt, nonce, _)| (*attempt, *nonce)).collect();
+        let nonces: Vec<_> = script.receipts.iter().map(|(attempt, nonce, ..)| (*attempt, *nonce)).collect();
         assert_eq!(nonces, [1, 2].map(|attempt| (attempt, scene.attempt_nonce(round, attempt))));
     });
     agent.stop().await;

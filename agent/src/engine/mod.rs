@@ -130,7 +130,10 @@ impl Engine {
             Arc::clone(&self.store),
             request.service.clone(),
             Arc::clone(&progress),
-            [self.config.bandwidth_bytes_per_sec, request.bandwidth_bytes_per_sec].into_iter().flatten().min(),
+            [self.config.bandwidth_bytes_per_sec, request.bandwidth_bytes_per_sec]
+                .into_iter()
+                .flatten()
+                .min(),
         );
         progress.enter(Stage::Listing);
         let base = unless_cancelled(&cancel, self.base(request)).await?;

@@ -21,8 +21,7 @@ pub enum Stage {
 }
 
 impl Stage {
-    const ALL: [Self; 5] =
-        [Self::Listing, Self::Capturing, Self::Uploading, Self::Finishing, Self::Captured];
+    const ALL: [Self; 5] = [Self::Listing, Self::Capturing, Self::Uploading, Self::Finishing, Self::Captured];
 }
 
 /// Counters that a capture moves and anybody may read.

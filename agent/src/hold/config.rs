@@ -61,7 +61,12 @@ impl HooksConfig {
             Invalid::unless(right, section, key, "must hold no NUL character")?;
         }
         let right = self.quiesce.is_empty() || !self.release.is_empty();
-        Invalid::unless(right, section, "release", "must be given with quiesce: nothing else releases the service")?;
+        Invalid::unless(
+            right,
+            section,
+            "release",
+            "must be given with quiesce: nothing else releases the service",
+        )?;
         let right = self.release.is_empty() || !self.quiesce.is_empty();
         Invalid::unless(right, section, "quiesce", "must be given with release")?;
         let right = !self.timeout.0.is_zero();
@@ -100,6 +105,9 @@ mod tests {
     fn relative_programs_start_at_the_folder_of_the_file() {
         let mut hooks = read("quiesce = [\"bin/stop\", \"x/y\"]\nrelease = [\"fsfreeze\", \"-u\"]");
         hooks.resolve(Path::new("/etc/muster"));
-        assert_eq!((hooks.quiesce, hooks.release[0].as_str()), (vec!["/etc/muster/bin/stop".to_owned(), "x/y".to_owned()], "fsfreeze"));
+        assert_eq!(
+            (hooks.quiesce, hooks.release[0].as_str()),
+            (vec!["/etc/muster/bin/stop".to_owned(), "x/y".to_owned()], "fsfreeze")
+        );
     }
 }

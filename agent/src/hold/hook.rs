@@ -94,11 +94,16 @@ impl HookError {
 impl Hook {
     /// Runs it. `began` hears the number of its process group; `stop` is asked every few milliseconds whether it shall be
     /// killed.
-    pub(super) fn run(&self, began: impl FnOnce(Pid), mut stop: impl FnMut() -> bool) -> Result<(), HookError> {
+    pub(super) fn run(
+        &self,
+        began: impl FnOnce(Pid),
+        mut stop: impl FnMut() -> bool,
+    ) -> Result<(), HookError> {
         let (kind, program) = (self.kind, self.argv.first().cloned().unwrap_or_default());
         let limit = Duration::from_millis(self.limit_millis);
         let deadline = Instant::now() + limit;
-        let mut group = self.start().map_err(|error| HookError::Start { kind, program: program.clone(), error })?;
+        let mut group =
+            self.start().map_err(|error| HookError::Start { kind, program: program.clone(), error })?;
         if let Some(id) = group.id() {
             began(id);
         }
@@ -130,7 +135,9 @@ impl Hook {
     }
 
     fn start(&self) -> io::Result<Group> {
-        let [program, arguments @ ..] = self.argv.as_slice() else { return Err(io::ErrorKind::NotFound.into()) };
+        let [program, arguments @ ..] = self.argv.as_slice() else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
         let child = Command::new(locate(program)?)
             .arg0(program)
             .args(arguments)

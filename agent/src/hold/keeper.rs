@@ -108,7 +108,19 @@ pub(crate) struct Keeper {
 impl Keeper {
     /// With the checked `[hooks]` of a service, and the folder of its agent's state.
     pub(crate) fn new(hooks: HooksConfig, service: ServiceName, state: &Path) -> Self {
-        Self { hooks, service, record: Record::in_folder(state), program: watchdog_program(), busy: Mutex::default() }
+        Self {
+            hooks,
+            service,
+            record: Record::in_folder(state),
+            program: watchdog_program(),
+            busy: Mutex::default(),
+        }
+    }
+
+    /// Another program in the watchdog's place.
+    #[cfg(test)]
+    pub(super) fn run_instead(&mut self, argv: &[&str]) {
+        self.program = argv.iter().map(OsString::from).collect();
     }
 
     /// Whether there is anything to quiesce.
@@ -181,7 +193,11 @@ impl Keeper {
                 }
                 let failed = self.step_in(&mut child, group, thaw).await;
                 let never = quiesce.is_some() || matches!(stage, Stage::Arming | Stage::Quiescing);
-                if never && !told { Said::Failed(HoldError::Watchdog { what, release: failed }) } else { released(failed) }
+                if never && !told {
+                    Said::Failed(HoldError::Watchdog { what, release: failed })
+                } else {
+                    released(failed)
+                }
             }
         };
         // Whoever does not end in time is taken in by the runtime later.
@@ -190,7 +206,12 @@ impl Keeper {
     }
 
     /// Releases in the watchdog's place. `group` is that of a quiesce hook that may still run.
-    async fn step_in(&self, child: &mut Child, group: Option<rustix::process::Pid>, thaw: Hook) -> Option<String> {
+    async fn step_in(
+        &self,
+        child: &mut Child,
+        group: Option<rustix::process::Pid>,
+        thaw: Hook,
+    ) -> Option<String> {
         // It may only be stopped; whatever it does later would be too late.
         let _ = child.start_kill();
         if let Some(group) = group {
@@ -220,7 +241,9 @@ impl Keeper {
 
     fn start(&self, lock: File) -> io::Result<(Child, StdStream)> {
         let (ours, theirs) = StdStream::pair()?;
-        let [program, arguments @ ..] = self.program.as_slice() else { return Err(io::ErrorKind::NotFound.into()) };
+        let [program, arguments @ ..] = self.program.as_slice() else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
         let child = Command::new(program)
             .args(arguments)
             .current_dir("/")
@@ -262,7 +285,9 @@ impl Keeper {
             Ok(Ok(Ok(lock))) => Ok(lock),
             Ok(Ok(Err(reason))) => Err(HoldError::Former { reason }),
             Ok(Err(error)) => Err(failed(error)),
-            Err(_) => Err(HoldError::Former { reason: "releasing it ended by a fault of the program".to_owned() }),
+            Err(_) => {
+                Err(HoldError::Former { reason: "releasing it ended by a fault of the program".to_owned() })
+            }
         }
     }
 
@@ -301,7 +326,8 @@ fn watchdog_program() -> Vec<OsString> {
 /// The test program, with the one test of it that is a watchdog.
 #[cfg(test)]
 fn watchdog_program() -> Vec<OsString> {
-    let test = ["--exact", "hold::tests::is_a_watchdog", "--ignored", "--test-threads", "1", "--quiet", COMMAND];
+    let test =
+        ["--exact", "hold::tests::is_a_watchdog", "--ignored", "--test-threads", "1", "--quiet", COMMAND];
     std::iter::once("/proc/self/exe").chain(test).map(OsString::from).collect()
 }
 

@@ -242,6 +242,8 @@ impl Fixture {
             attempts: 1,
             code: Code::Agent01,
             reason: "no agent answered".to_owned(),
+            excuse: None,
+            tries: Vec::new(),
         });
         let manifest = Manifest {
             round,
@@ -254,6 +256,7 @@ impl Fixture {
             outcome,
             slices: named,
             absent: absent.collect(),
+            cut: None,
         };
         let bytes = self.coordinator.seal(&self.log.state().fleet, &manifest);
         let (id, size) = (ObjectId::of(&bytes), bytes.len() as u64);

@@ -449,7 +449,8 @@ impl State {
             if known.is_none() && again.is_some_and(|kept| kept.receipt == receipt) {
                 return Ok(());
             }
-            let alone = || wire::encode(&Slice { receipt, lists: Vec::new(), live: Vec::new(), source_bytes: 0 });
+            let alone =
+                || wire::encode(&Slice { receipt, lists: Vec::new(), live: Vec::new(), source_bytes: 0 });
             let kept = checked(KEPT.as_bytes(), &known.unwrap_or_else(alone));
             meta.insert(KEPT, kept.as_slice())?;
             // The others were of attempts that nobody waits for any more.

@@ -40,7 +40,11 @@ impl<C: Capturer> Daemon<C> {
         let settle = async move {
             if let Err(error) = keeper.settle().await {
                 let (code, error) = (error.code().as_str(), causes(&error));
-                tracing::error!(code, error, "a former hold is not over; it is tried again before the next one");
+                tracing::error!(
+                    code,
+                    error,
+                    "a former hold is not over; it is tried again before the next one"
+                );
             }
         };
         self.holds.spawn(settle.in_current_span());
@@ -97,7 +101,12 @@ impl<C: Capturer> Daemon<C> {
             }
             Said::Failed(error) => {
                 let (code, reason, permanent) = told(&error);
-                tracing::error!(round = round.to_string(), code = code.as_str(), reason, "the service is not quiesced");
+                tracing::error!(
+                    round = round.to_string(),
+                    code = code.as_str(),
+                    reason,
+                    "the service is not quiesced"
+                );
                 if current {
                     self.hold = None;
                     self.handle(Event::QuiesceFailed { round, code, reason, permanent });
@@ -106,7 +115,12 @@ impl<C: Capturer> Daemon<C> {
             Said::Released(Ok(())) => tracing::info!(round = round.to_string(), "the service is released"),
             Said::Released(Err(error)) => {
                 let (code, reason, permanent) = told(&error);
-                tracing::error!(round = round.to_string(), code = code.as_str(), reason, "the service is not released");
+                tracing::error!(
+                    round = round.to_string(),
+                    code = code.as_str(),
+                    reason,
+                    "the service is not released"
+                );
                 // The slice may be whole. Only as a failure does a person hear of it, and more than of a slice is at stake.
                 self.handle(Event::CaptureFailed { round, code, reason, permanent });
             }
@@ -145,7 +159,8 @@ impl<C: Capturer> Daemon<C> {
                 telling.abort();
             }
         } else if self.telling.is_none() {
-            let (identity, bus, every) = (Arc::clone(&self.identity), Arc::clone(&self.bus), self.pace.progress);
+            let (identity, bus, every) =
+                (Arc::clone(&self.identity), Arc::clone(&self.bus), self.pace.progress);
             let telling = progress(identity, bus, every, || HOLDING, self.doing.subscribe());
             self.telling = Some(self.holds.spawn(telling.in_current_span()));
         }

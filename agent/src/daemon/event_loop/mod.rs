@@ -66,16 +66,53 @@ pub(crate) struct Parts<C: Capturer> {
 
 /// What a task reports, once. Tickets say which work it was for.
 enum Report<C: Capturer> {
-    Read { reader: Box<Reader>, read: Result<Option<Arc<State>>, ReadError> },
-    Values { fleet: Result<Option<Bytes>, BusError>, service: Result<Option<Bytes>, BusError> },
-    Hello { ticket: u64, round: RoundId, answer: Result<Welcomed, TalkError> },
-    Notice { ticket: u64, round: RoundId, attempt: u32, answer: Result<Verdict, TalkError> },
-    Standing { ticket: u64, round: RoundId, attempt: u32, answer: Result<(), TalkError> },
+    Read {
+        reader: Box<Reader>,
+        read: Result<Option<Arc<State>>, ReadError>,
+    },
+    Values {
+        fleet: Result<Option<Bytes>, BusError>,
+        service: Result<Option<Bytes>, BusError>,
+    },
+    Hello {
+        ticket: u64,
+        round: RoundId,
+        answer: Result<Welcomed, TalkError>,
+    },
+    Notice {
+        ticket: u64,
+        round: RoundId,
+        attempt: u32,
+        answer: Result<Verdict, TalkError>,
+    },
+    Standing {
+        ticket: u64,
+        round: RoundId,
+        attempt: u32,
+        answer: Result<(), TalkError>,
+    },
     /// Every source is read; not, when the capture has ended before.
-    SourcesRead { ticket: u64, round: RoundId, read: bool },
-    Captured { ticket: u64, round: RoundId, lists: Lists, captured: Result<Arc<C::Captured>, Failure> },
-    Receipt { ticket: u64, round: RoundId, attempt: u32, written: Result<Written, Failure> },
-    Kept { receipt: ObjectId, kept: Result<(), Failure> },
+    SourcesRead {
+        ticket: u64,
+        round: RoundId,
+        read: bool,
+    },
+    Captured {
+        ticket: u64,
+        round: RoundId,
+        lists: Lists,
+        captured: Result<Arc<C::Captured>, Failure>,
+    },
+    Receipt {
+        ticket: u64,
+        round: RoundId,
+        attempt: u32,
+        written: Result<Written, Failure>,
+    },
+    Kept {
+        receipt: ObjectId,
+        kept: Result<(), Failure>,
+    },
 }
 
 /// A capture that runs or has ended.

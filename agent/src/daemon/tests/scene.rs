@@ -19,7 +19,8 @@ use muster_protocol::log::{
     self, Change, Epoch, Genesis, Head, Keyset, KeysetKey, Member, Open, Pin, Role, Roster, Scope,
 };
 use muster_protocol::message::{
-    Acknowledgement, CutOrder, Hello, Notice, OpenRound, Order, ServiceState, Stage, StateDocument, Verdict, Welcome,
+    Acknowledgement, CutOrder, Hello, Notice, OpenRound, Order, ServiceState, Stage, StateDocument, Verdict,
+    Welcome,
 };
 use muster_protocol::pem;
 use muster_protocol::retry::{Attempts, Retry};
@@ -88,7 +89,8 @@ pub(super) struct Scripted {
 
 impl Scripted {
     pub(super) fn new() -> Arc<Self> {
-        let (changed, read, gate) = (watch::Sender::new(0), watch::Sender::new(true), watch::Sender::new(true));
+        let (changed, read, gate) =
+            (watch::Sender::new(0), watch::Sender::new(true), watch::Sender::new(true));
         Arc::new(Self { script: Arc::default(), changed, read, gate })
     }
 

@@ -176,7 +176,8 @@ impl Fleet {
         let engine = self.engine();
         let head = Head { number: 7, hash: ObjectId::of(b"record") };
         let nonce = Nonce::from_bytes([3; 16]);
-        let written = engine.write_receipt(&captured, 1, nonce, head, None, &self.signer).await.expect("written");
+        let written =
+            engine.write_receipt(&captured, 1, nonce, head, None, &self.signer).await.expect("written");
         let again =
             engine.write_receipt(&captured, 1, nonce, head, None, &self.signer).await.expect("written again");
         assert_eq!(written, again);
