@@ -10,9 +10,7 @@ use muster_protocol::entropy::random;
 use muster_protocol::envelope::{Signer, open_as};
 use muster_protocol::ids::{KeyId, Nonce, RoundId};
 use muster_protocol::log::Role;
-use muster_protocol::message::{
-    Command, CommandReply, Demand, Format, Trigger, TriggerReply, TriggerState,
-};
+use muster_protocol::message::{Command, CommandReply, Demand, Format, Trigger, TriggerReply, TriggerState};
 use muster_protocol::subject::{Subject, Subjects};
 use muster_share::entropy::OsEntropy;
 use tokio::time::{Instant, sleep};
@@ -98,7 +96,12 @@ impl Leader {
 
     /// Demands something of the leader, signed with the operator's key. A reply counts when a coordinator of the roster has
     /// signed it for this very command.
-    pub(crate) async fn demand(&self, fleet: &Fleet, signer: &Signer, demand: Demand) -> Result<CommandReply, Failure> {
+    pub(crate) async fn demand(
+        &self,
+        fleet: &Fleet,
+        signer: &Signer,
+        demand: Demand,
+    ) -> Result<CommandReply, Failure> {
         let nonce = Nonce::from_bytes(random(&mut OsEntropy));
         let id = fleet.state().fleet;
         let payload = Bytes::from(signer.seal(&id, &Command { nonce, demand }));
@@ -114,8 +117,11 @@ impl Leader {
         let signed = |key: &KeyId| matches!(fleet.state().role(key), Some(Role::Coordinator));
         match reply {
             Ok((key, reply)) if reply.nonce == nonce && signed(&key) => Ok(reply),
-            Ok(_) | Err(_) => Err(Failure::new(Exit::Damaged, "KEY-03: the answer is not signed by a coordinator of the fleet")
-                .next("muster status")),
+            Ok(_) | Err(_) => Err(Failure::new(
+                Exit::Damaged,
+                "KEY-03: the answer is not signed by a coordinator of the fleet",
+            )
+            .next("muster status")),
         }
     }
 

@@ -55,9 +55,9 @@ fn find(name: &RoundName, fleet: &Fleet) -> Result<RoundId, Failure> {
     match name {
         RoundName::Latest => {
             let open = fleet.state().open_rounds();
-            open.last().map(|round| round.open.round).ok_or_else(|| {
-                Failure::new(Exit::Refused, "no round is open").next("muster rounds")
-            })
+            open.last()
+                .map(|round| round.open.round)
+                .ok_or_else(|| Failure::new(Exit::Refused, "no round is open").next("muster rounds"))
         }
         RoundName::Number(_) => Ok(name.find(fleet.state())?.open.round),
         RoundName::Prefix(prefix) => match (prefix.parse(), name.find(fleet.state())) {

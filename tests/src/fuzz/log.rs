@@ -272,6 +272,7 @@ fn next_record(draw: &mut Draw<'_>, state: &State) -> Vec<u8> {
                 trigger: "fuzz".to_owned(),
                 deadline_millis: u64::from(draw.short()),
                 at: AT,
+                cut: None,
             })
         }
         "commit" => {
