@@ -240,7 +240,9 @@ impl Checked for Config {
         Invalid::unless((1..=100).contains(&round.attempts), "round", "attempts", "must be from 1 to 100")?;
         let barrier = self.cut.barrier;
         Invalid::unless(!barrier.0.is_zero(), "cut", "barrier", "must be longer than nothing")?;
-        Invalid::unless(barrier < round.deadline, "cut", "barrier", "must be shorter than [round] deadline")?;
+        // Rounds without one may be as short as they like.
+        let fits = !self.cut.enabled || barrier < round.deadline;
+        Invalid::unless(fits, "cut", "barrier", "must be shorter than [round] deadline")?;
         Invalid::unless(!self.lead.takeover.0.is_zero(), "lead", "takeover", "must be longer than nothing")?;
         Invalid::unless(!self.share.url.is_empty(), "share", "url", "must be a path or an address")?;
         Invalid::unless(
@@ -296,7 +298,7 @@ mod tests {
                 "[round]\nretry_longest = \"1s\"",
                 "[round] retry_longest: must be at least as long as retry_first",
             ),
-            ("[cut]\nbarrier = \"4h\"", "[cut] barrier: must be shorter than [round] deadline"),
+            ("[cut]\nenabled = true\nbarrier = \"4h\"", "[cut] barrier: must be shorter than [round] deadline"),
             ("[cut]\non_break = \"stop\"", "[cut] on_break: unknown variant `stop`"),
             ("[lead]\nlease = \"4h\"", "[lead] lease: unknown key `lease`"),
             ("[telemetry]\nsample = 7.0", "[telemetry] sample: must be from 0 to 1"),
