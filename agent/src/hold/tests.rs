@@ -191,7 +191,7 @@ async fn a_hook_that_hangs_is_killed_with_its_children() {
     let hooks =
         HooksConfig { timeout: HumanDuration(Duration::from_millis(500)), ..service.hooks(hang, THAW) };
     let error = service.hold(hooks).failed().await;
-    assert!(error.to_string().contains("did not end within 500ms and was killed"), "{error}");
+    assert!(error.to_string().contains("did not end within 500 ms and was killed"), "{error}");
     assert!(!error.is_permanent() && error.code() == Code::Agent03 && !service.is_frozen());
     let child = fs::read_to_string(service.path("child")).expect("written");
     until("the child's end", || !lives(&child)).await;
@@ -205,7 +205,7 @@ async fn a_hook_that_is_slower_than_the_longest_hold_is_killed() {
         Some(Duration::from_millis(300)),
     );
     let error = hold.failed().await;
-    assert!(error.to_string().contains("before its longest hold was over"), "{error}");
+    assert!(error.to_string().contains("before max_hold was over"), "{error}");
     assert!(!service.is_frozen());
 }
 

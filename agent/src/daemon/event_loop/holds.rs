@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout};
 use tracing::Instrument;
 
 use super::super::beat::{HOLDING, progress};
-use super::super::capturer::Capturer;
+use super::super::capturer::{Capturer, Failure};
 use super::Daemon;
 use crate::hold::{HoldError, Said};
 
@@ -132,15 +132,21 @@ impl<C: Capturer> Daemon<C> {
     pub(super) fn look_at_hold(&mut self) {
         let over = |hold: &&Hold| hold.until.is_some_and(|until| until <= Instant::now());
         if let Some(round) = self.hold.as_ref().filter(over).map(|hold| hold.round) {
-            self.lose_hold(round, "its longest hold is over");
+            self.lose_hold(round, "max_hold is over");
         }
     }
 
     fn lose_hold(&mut self, round: RoundId, why: &'static str) {
-        tracing::warn!(round = round.to_string(), why, "the service was released before everything was read");
+        tracing::warn!(round = round.to_string(), why, "the service is no longer held");
         // The task goes on releasing; giving it up changes nothing of that.
         self.hold = None;
         self.handle(Event::HoldLost { round });
+        // What is read from here on may not fit what was read before: better no slice than one that hooks were to prevent.
+        // Its packs are found again, so that the next attempt has less to do.
+        if self.capture.take().is_some() {
+            let reason = format!("the service was released before everything was read: {why}");
+            self.failed(round, Failure { code: Code::Agent03, reason, permanent: false });
+        }
     }
 
     /// Says that the service is held, for as long as it only is.

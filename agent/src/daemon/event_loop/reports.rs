@@ -43,6 +43,7 @@ impl<C: Capturer> Daemon<C> {
             Report::SourcesRead { ticket, round, read } => {
                 if read && self.is_current_capture(ticket) {
                     self.look_at_hold();
+                    // Unknown to the machine by now, if the hold was lost.
                     self.handle(Event::Read { round });
                 }
             }
@@ -142,12 +143,14 @@ impl<C: Capturer> Daemon<C> {
         round: RoundId,
         captured: Result<Arc<C::Captured>, Failure>,
     ) {
+        if self.is_current_capture(ticket) {
+            self.look_at_hold();
+        }
         let Some(capture) = self.capture.as_mut().filter(|capture| capture.ticket == ticket) else { return };
         capture.running = None;
         match captured {
             Ok(captured) => {
                 capture.captured = Some(captured);
-                self.look_at_hold();
                 self.handle(Event::Captured { round });
             }
             Err(failure) => {
