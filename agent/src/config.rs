@@ -16,7 +16,7 @@ use muster_share::config_file;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::{IoPriority, Priority};
-use crate::hold::HooksConfig;
+pub use crate::hold::HooksConfig;
 use crate::source::config::{SourceConfig, SourceTable};
 
 /// `agents/NAME.toml`. Paths are absolute once it is loaded, but those of sources: [`Config::sources`] resolves them.

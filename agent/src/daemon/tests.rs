@@ -302,6 +302,7 @@ async fn a_capture_that_is_wanted_no_more_is_cancelled() {
         outcome: Outcome::Cancelled,
         reason: String::new(),
         at: UnixMillis(0),
+        account: None,
     };
     scene.log.append(&signer(ANNA), &end(first, leader.epoch)).await.expect("ended");
     let second = scene.open(&leader, "two").await;

@@ -21,6 +21,7 @@ mod resume;
 mod roster;
 mod rotation;
 mod round_trip;
+mod rounds;
 mod secured;
 mod stock_tools;
 mod thefts;
