@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout};
 use tracing::Instrument;
 
 use super::super::beat::{HOLDING, progress};
+use super::super::brief::brief;
 use super::super::capturer::{Capturer, Failure};
 use super::Daemon;
 use crate::hold::{HoldError, Said};
@@ -109,6 +110,7 @@ impl<C: Capturer> Daemon<C> {
                 );
                 if current {
                     self.hold = None;
+                    let reason = brief(&reason);
                     self.handle(Event::QuiesceFailed { round, code, reason, permanent });
                 }
             }
@@ -122,6 +124,7 @@ impl<C: Capturer> Daemon<C> {
                     "the service is not released"
                 );
                 // The slice may be whole. Only as a failure does a person hear of it, and more than of a slice is at stake.
+                let reason = brief(&reason);
                 self.handle(Event::CaptureFailed { round, code, reason, permanent });
             }
         }

@@ -8,6 +8,7 @@ use muster_protocol::message::Verdict;
 use muster_protocol::slice::Event;
 
 use super::super::belief::Channel;
+use super::super::brief::brief;
 use super::super::capturer::{Capturer, Failure, Written};
 use super::super::talk::{TalkError, Welcomed};
 
@@ -192,6 +193,7 @@ impl<C: Capturer> Daemon<C> {
             permanent,
             "there is no slice"
         );
+        let reason = brief(&reason);
         self.handle(Event::CaptureFailed { round, code, reason, permanent });
     }
 }
