@@ -36,9 +36,14 @@ use clap::Parser;
 use args::{Arguments, Command};
 use exit::Exit;
 use failure::{Failure, Outcome};
+use muster_agent::hold;
 use muster_share::core_dumps;
 
 fn main() -> ExitCode {
+    // Before anything else is begun: this is the watchdog of an agent that runs in `once` or `up`.
+    if std::env::args_os().nth(1).is_some_and(|word| word == hold::COMMAND) {
+        return hold::run_watchdog();
+    }
     if let Err(error) = core_dumps::forbid() {
         screen::aside(format!("warning: core dumps of this process cannot be forbidden: {error}"));
     }

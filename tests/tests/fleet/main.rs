@@ -12,6 +12,7 @@ mod emergency;
 mod faults;
 mod full;
 mod golden;
+mod hold;
 mod hostile;
 mod look;
 mod properties;
