@@ -23,6 +23,7 @@ mod rotation;
 mod round_trip;
 mod secured;
 mod stock_tools;
+mod swarm;
 mod thefts;
 mod threats;
 mod triggers;
