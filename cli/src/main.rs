@@ -108,6 +108,7 @@ async fn dispatch(command: Command) -> Outcome {
     match command {
         Command::Init(args) => command::init::run(args).await,
         Command::Start(args) => command::start::run(args).await,
+        Command::Cancel(args) => command::cancel::run(args).await,
         Command::Watch(args) => command::watch::run(args).await,
         Command::Status(args) => command::status::run(args).await,
         Command::Rounds(args) => command::rounds::run(args).await,

@@ -210,6 +210,9 @@ pub(crate) async fn check(store: Arc<dyn Store>, case: Case) -> Result<ManifestS
         receipt_size: own.size,
         status: receipt.status,
         totals: receipt.totals,
+        cut: receipt.cut,
+        timing: None,
+        tries: Vec::new(),
     })
 }
 

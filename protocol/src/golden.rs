@@ -136,6 +136,7 @@ fn documents() {
             status: SliceStatus::Gaps,
             totals: totals(),
             previous: Some(ObjectId::of(b"previous")),
+            cut: None,
         },
     );
     let (code, reason) = (Code::Agent01, "no hello within 30 s".to_owned());
@@ -151,7 +152,15 @@ fn documents() {
             trigger: "schedule".to_owned(),
             outcome: Outcome::Partial,
             slices: vec![checked_slice(&service("dns"), ObjectId::of(b"receipt"))],
-            absent: vec![Absentee { service: service("web"), attempts: 3, code, reason }],
+            absent: vec![Absentee {
+                service: service("web"),
+                attempts: 3,
+                code,
+                reason,
+                excuse: None,
+                tries: vec![],
+            }],
+            cut: None,
         },
     );
 }
@@ -172,7 +181,8 @@ fn messages() {
         DNS,
         &Progress { service: dns(), round, attempt, stage, done_bytes, expected_bytes, added_bytes },
     );
-    let rounds = vec![OpenRound { round, position: 12, remaining_millis: 60_000, ephemeral }];
+    let rounds =
+        vec![OpenRound { round, position: 12, remaining_millis: 60_000, ephemeral, turn: 0, cut: None }];
     envelope(FIRST, &StateDocument { epoch, revision, rounds });
     envelope(FIRST, &ServiceState { epoch, revision, service: dns(), round, attempt });
     let sealed = serde_bytes::ByteBuf::from(vec![8; 48]);

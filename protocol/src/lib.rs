@@ -18,6 +18,7 @@ pub mod message;
 pub mod pem;
 pub mod retry;
 pub mod round;
+pub mod service_policy;
 pub mod session;
 pub mod settings;
 pub mod slice;

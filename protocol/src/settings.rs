@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::service_policy::{self, RULE_PREFIX, RuleError};
 use crate::units::HumanDuration;
 
 /// What a value has to be.
@@ -56,7 +57,7 @@ const SETTINGS: [Setting; 5] = [
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SettingError {
     /// No such key.
-    #[error("there is no setting {key:?}; there are {}", keys().collect::<Vec<_>>().join(", "))]
+    #[error("there is no setting {key:?}; there are {}, service.PATTERN", keys().collect::<Vec<_>>().join(", "))]
     Unknown {
         /// What was given, cut to 64 characters.
         key: String,
@@ -69,6 +70,15 @@ pub enum SettingError {
         /// What it must be.
         must: String,
     },
+    /// A rule for services cannot be used.
+    #[error("{key}: {why}")]
+    Rule {
+        /// The key, cut to 64 characters.
+        key: String,
+        /// Why.
+        #[source]
+        why: RuleError,
+    },
 }
 
 /// The keys, sorted.
@@ -79,6 +89,9 @@ pub fn keys() -> impl Iterator<Item = &'static str> {
 /// What a key is for, in a few words.
 #[must_use]
 pub fn what(key: &str) -> Option<&'static str> {
+    if key.starts_with(RULE_PREFIX) {
+        return Some("what is expected of these services");
+    }
     SETTINGS.iter().find(|setting| setting.key == key).map(|setting| setting.what)
 }
 
@@ -93,6 +106,10 @@ pub fn defaults() -> BTreeMap<String, String> {
 /// # Errors
 /// When there is no such key, or the value is none of its.
 pub fn check(key: &str, value: &str) -> Result<(), SettingError> {
+    if key.starts_with(RULE_PREFIX) {
+        return service_policy::check(key, value)
+            .map_err(|why| SettingError::Rule { key: key.chars().take(64).collect(), why });
+    }
     let setting = SETTINGS
         .iter()
         .find(|setting| setting.key == key)
@@ -141,7 +158,14 @@ mod tests {
             let error = check(key, value).expect_err(key).to_string();
             assert!(error.contains(part), "{error}");
         }
-        for (key, value) in [("interval", "12h"), ("retention.keep_days", "30"), ("schedule", "off")] {
+        let error = check("service.dns", "sometimes").expect_err("no rule").to_string();
+        assert!(error.starts_with("service.dns: \"sometimes\" is none of required"), "{error}");
+        for (key, value) in [
+            ("interval", "12h"),
+            ("retention.keep_days", "30"),
+            ("schedule", "off"),
+            ("service.dns-*", "optional"),
+        ] {
             assert_eq!(check(key, value), Ok(()));
         }
     }

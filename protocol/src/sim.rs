@@ -13,6 +13,7 @@ use crate::message::Verdict;
 use crate::retry::{Attempts, Retry};
 use crate::round::{self, CheckFailure, Failure, Start};
 use crate::seeds::{Rng, each_seed};
+use crate::service_policy::ServicePolicy;
 use crate::slice::{self, Reported};
 use crate::time::Time;
 
@@ -26,6 +27,9 @@ pub(crate) fn checked_slice(service: &ServiceName, receipt: ObjectId) -> Manifes
         receipt_size: 300,
         status: SliceStatus::Whole,
         totals: SliceTotals::default(),
+        cut: None,
+        timing: None,
+        tries: Vec::new(),
     }
 }
 
@@ -254,8 +258,10 @@ impl World {
             recruit: Duration::from_secs(15),
             offline_after: Duration::from_secs(20),
             retry: retry(self.faults.attempts),
+            tier_wait: Duration::from_secs(60),
+            cut: None,
         };
-        let services = self.agents.iter().map(|agent| agent.name.clone());
+        let services = self.agents.iter().map(|agent| (agent.name.clone(), ServicePolicy::default()));
         let machine = match (&self.log.committed, self.log.opened) {
             (Some((outcome, slices)), _) => {
                 round::Machine::verify(*outcome, slices.clone(), policy, seed, now)
@@ -312,7 +318,7 @@ impl World {
             Some(_) | None => 1,
         };
         let event = if self.open {
-            slice::Event::Order { epoch, round: ROUND, attempt }
+            slice::Event::Order { epoch, round: ROUND, attempt, turn: 0, cut: None }
         } else {
             slice::Event::NoOrder
         };
@@ -411,7 +417,7 @@ impl World {
                 let agent = index(self, &service);
                 self.carry(&Action::Agent { agent, message: ToAgent::Acknowledge { attempt, verdict } });
             }
-            Effect::WriteManifest { outcome, slices, absent } => {
+            Effect::WriteManifest { outcome, slices, absent, .. } => {
                 assert_eq!(outcome == Outcome::Complete, absent.is_empty());
                 assert_eq!(slices.len() + absent.len(), self.agents.len());
                 let manifest = ObjectId::of(&self.rng.next().to_be_bytes());
@@ -470,6 +476,9 @@ impl World {
                 self.carry(&Action::Leader { epoch, agent, message: ToLeader::Notice { attempt, reported } });
                 self.at(2_000, Action::NoticeTimeout(agent));
             }
+            slice::Effect::Quiesce { .. } | slice::Effect::Release { .. } | slice::Effect::Tell { .. } => {
+                panic!("no cut was ordered")
+            }
             slice::Effect::Drop { .. } => self.agents[agent].capture += 1,
             slice::Effect::Keep { receipt, .. } => assert!(self.share.contains_key(&receipt)),
         }
@@ -481,7 +490,7 @@ fn retry(attempts: Attempts) -> Retry {
 }
 
 fn agent_machine(seed: u64) -> slice::Machine {
-    slice::Machine::start(slice::Policy { resend: retry(Attempts::Unlimited) }, seed)
+    slice::Machine::start(slice::Policy { resend: retry(Attempts::Unlimited), hooks: false }, seed)
 }
 
 fn faults(seed: u64, attempts: Attempts) -> Faults {

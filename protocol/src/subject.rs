@@ -25,6 +25,8 @@ pub enum Subject {
     TriggerAsync,
     /// Asks for the fleet's live state; request.
     Query,
+    /// An operator's signed command; request.
+    Command,
 }
 
 /// The subjects of one fleet.
@@ -55,6 +57,7 @@ impl Subjects {
             Subject::Trigger => format!("{prefix}trigger"),
             Subject::TriggerAsync => format!("{prefix}trigger.async"),
             Subject::Query => format!("{prefix}query"),
+            Subject::Command => format!("{prefix}command"),
         }
     }
 
@@ -67,6 +70,7 @@ impl Subjects {
             "trigger" => return Some(Subject::Trigger),
             "trigger.async" => return Some(Subject::TriggerAsync),
             "query" => return Some(Subject::Query),
+            "command" => return Some(Subject::Command),
             _ => {}
         }
         let (what, service) = rest.split_once('.')?;
@@ -108,6 +112,7 @@ mod tests {
             Subject::Trigger,
             Subject::TriggerAsync,
             Subject::Query,
+            Subject::Command,
         ] {
             assert_eq!(subjects.parse(&subjects.print(&subject)), Some(subject));
         }

@@ -367,8 +367,10 @@ async fn discarded_content_does_not_count() {
     let captured = fleet.capture().await.expect("captured");
     assert_eq!((captured.totals.entries, captured.totals.gaps, captured.status), (2, 2, SliceStatus::Gaps));
     let head = Head { number: 7, hash: ObjectId::of(b"record") };
-    let written =
-        fleet.engine().write_receipt(&captured, 1, Nonce::from_bytes([3; 16]), head, &fleet.signer).await;
+    let written = fleet
+        .engine()
+        .write_receipt(&captured, 1, Nonce::from_bytes([3; 16]), head, None, &fleet.signer)
+        .await;
     let (id, ..) = written.expect("written");
     let slice =
         reader::read(&*fleet.share, &captured.fleet, &captured.service, captured.round, id, &fleet.recovery)

@@ -4,6 +4,7 @@
 //! Nothing here waits for the share or the bus, so that no slow part holds up another round.
 
 mod carry;
+mod command;
 mod disown;
 mod requests;
 mod talk;
@@ -16,10 +17,11 @@ use muster_bus::{Job, Reply};
 use muster_protocol::document::Manifest;
 use muster_protocol::entropy::random;
 use muster_protocol::envelope::Signer;
-use muster_protocol::ids::{KeyId, RoundId, ServiceName};
-use muster_protocol::log::{Open, Scope, State};
+use muster_protocol::ids::{KeyId, Nonce, RoundId, ServiceName};
+use muster_protocol::log::{CutTerms, Open, Scope, State};
 use muster_protocol::message::{Format, Hello};
-use muster_protocol::round::{Event, Machine, Overlap, Policy, Start};
+use muster_protocol::round::{CutPolicy, Event, Machine, Overlap, Policy, Start};
+use muster_protocol::service_policy::ServicePolicies;
 use muster_protocol::session::Ephemeral;
 use muster_protocol::subject::Subjects;
 use muster_protocol::time::Time;
@@ -52,7 +54,10 @@ pub(crate) struct Setting {
     pub(crate) name: String,
     pub(crate) signer: Arc<Signer>,
     pub(crate) subjects: Subjects,
+    /// Of every round; its cut stands in the round's record.
     pub(crate) policy: Policy,
+    /// The terms of new rounds' cuts, if they are to have one.
+    pub(crate) cut: Option<CutTerms>,
     pub(crate) overlap: Overlap,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) scribe: ScribeHandle,
@@ -82,7 +87,8 @@ pub(crate) struct Round {
     opened_reply: Vec<(Reply, Format)>,
     opened_job: Option<Job>,
     hellos: HashMap<ServiceName, (KeyId, Hello, Reply)>,
-    notices: HashMap<ServiceName, Reply>,
+    /// Who waits for an answer; of each agent one about a receipt, which is checked first, and one about anything else.
+    notices: HashMap<(ServiceName, bool), Reply>,
     /// The agent that each service had when it was last looked.
     agents: BTreeMap<ServiceName, KeyId>,
     retries: Vec<ServiceName>,
@@ -221,13 +227,21 @@ impl Desk {
         let state = self.state();
         // Who was revoked since the round began is expected and absent, not forgotten.
         let agents = disown::expected(&state, &open, position);
-        let services: Vec<_> = agents.keys().cloned().collect();
+        let policies =
+            state.config.as_ref().map(|config| ServicePolicies::of(&config.clear)).unwrap_or_default();
+        let services: Vec<_> =
+            agents.keys().map(|service| (service.clone(), policies.policy(service))).collect();
         let seed = u64::from_be_bytes(random(&mut OsEntropy));
         // Each new leader restarts the deadline, at most twice in full; from then on each has half of the one before.
         let leaders = self.setting.scribe.epoch().saturating_sub(open.epoch);
         let halvings = u32::try_from(leaders.saturating_sub(MAX_RESTARTS)).unwrap_or(u32::MAX).min(63);
         let deadline = Duration::from_millis(open.deadline_millis >> halvings).max(Duration::from_secs(1));
-        let policy = Policy { deadline, ..self.setting.policy };
+        let cut = open.cut.map(|terms| CutPolicy {
+            nonce: Nonce::from_bytes(random(&mut OsEntropy)),
+            barrier: Duration::from_millis(terms.barrier_millis).min(deadline),
+            on_break: terms.on_break,
+        });
+        let policy = Policy { deadline, cut, ..self.setting.policy };
         let machine = Machine::start(start, services, policy, seed, self.now());
         let id = open.round;
         self.seat(machine, open, position);
@@ -315,6 +329,7 @@ impl Desk {
                 }
             }
             Input::Job { request, trigger, job } => self.job(request, trigger, job),
+            Input::Command { key, command, reply } => self.command(&key, command, reply),
             Input::Query { payload, reply } => {
                 let answer = answer::answer(self, &payload);
                 tokio::spawn(async move { reply.send(Vec::new(), answer.into()).await });

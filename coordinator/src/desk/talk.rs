@@ -44,11 +44,14 @@ impl Desk {
         let Some(round) = self.rounds.get_mut(&id).filter(|r| !r.finished) else {
             let receipt = match outcome {
                 NoticeOutcome::Stored { receipt, .. } => Some(receipt),
-                NoticeOutcome::Failed { .. } => None,
+                NoticeOutcome::Failed { .. } | NoticeOutcome::Quiesced | NoticeOutcome::Snapped { .. } => {
+                    None
+                }
             };
             return self.acknowledge(id, attempt, receipt, Verdict::Over, reply);
         };
-        round.notices.insert(service.clone(), reply);
+        let about_receipt = matches!(outcome, NoticeOutcome::Stored { .. });
+        round.notices.insert((service.clone(), about_receipt), reply);
         let event = match outcome {
             NoticeOutcome::Stored { receipt, receipt_size, .. } => {
                 Event::Stored { service, attempt, receipt, receipt_size }
@@ -56,6 +59,8 @@ impl Desk {
             NoticeOutcome::Failed { code, reason, permanent } => {
                 Event::Failed { service, attempt, failure: Failure { code, reason, permanent } }
             }
+            NoticeOutcome::Quiesced => Event::Quiesced { service, attempt },
+            NoticeOutcome::Snapped { nonce } => Event::Snapped { service, attempt, nonce },
         };
         self.event(&id, event);
     }
@@ -117,6 +122,8 @@ impl Desk {
                 position: r.position,
                 remaining_millis: u64::try_from(r.machine.remaining(now).as_millis()).unwrap_or(u64::MAX),
                 ephemeral: r.ephemeral.public(),
+                turn: r.machine.turn(),
+                cut: r.machine.cut_order(),
             })
             .collect();
         let document = StateDocument { epoch: self.setting.scribe.epoch(), revision: self.revision, rounds };
@@ -161,7 +168,13 @@ impl Desk {
         };
         let credentials = self.setting.credentials.borrow().clone();
         let credentials = credentials.map(|credentials| ByteBuf::from(wire::encode(credentials.as_ref())));
-        let order = Order { nonce: round.open.nonce.for_attempt(service, attempt), credentials };
+        let policy = round.machine.member(service).map(|member| member.policy.clone()).unwrap_or_default();
+        let order = Order {
+            nonce: round.open.nonce.for_attempt(service, attempt),
+            credentials,
+            max_hold_millis: policy.max_hold.map(|hold| u64::try_from(hold.as_millis()).unwrap_or(u64::MAX)),
+            bandwidth: policy.bandwidth,
+        };
         let (ephemeral, ignored) = (Arc::clone(&round.ephemeral), Arc::clone(&self.setting.ignored));
         let seal = self.sealer();
         // A session costs as much as all else that the desk does for a hello: it is made beside the loop, on any core.

@@ -5,9 +5,76 @@ use serde::{Deserialize, Serialize};
 use crate::alert::Code;
 use crate::document::receipt::{SliceStatus, SliceTotals};
 use crate::envelope::Payload;
-use crate::ids::{KeyId, ObjectId, RoundId, ServiceName};
+use crate::ids::{KeyId, Nonce, ObjectId, RoundId, ServiceName};
 use crate::log::Outcome;
 use crate::time::UnixMillis;
+
+/// Most failed tries of one service that are kept; the oldest go first.
+pub const MAX_TRIES: usize = 8;
+
+/// An attempt that gave no slice.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Try {
+    /// The attempt, from 1.
+    pub attempt: u32,
+    /// When it was over, in milliseconds since the round began on the coordinator's clock.
+    pub after_millis: u64,
+    /// The alert code of the reason.
+    pub code: Code,
+    /// The native error.
+    pub reason: String,
+}
+
+/// When a service did what, in milliseconds since the round began on the coordinator's clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Timing {
+    /// Its first hello.
+    pub greeted_millis: u64,
+    /// Its last notice.
+    pub noticed_millis: u64,
+    /// Its slice was found whole.
+    pub checked_millis: u64,
+}
+
+/// Why a service's absence does not make the round partial.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Excuse {
+    /// It is optional.
+    Optional,
+    /// It is expected while it is present only, and was not.
+    NotPresent,
+}
+
+/// A service of a cut round whose slice is not in the cut.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CutOutsider {
+    /// The service.
+    pub service: ServiceName,
+    /// Why.
+    pub reason: String,
+}
+
+/// What became of a round's cut.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CutAccount {
+    /// The cut's nonce; the receipts of its members repeat it.
+    pub nonce: Nonce,
+    /// From the announcement to the last member's word that everything was read while it held, in milliseconds on the
+    /// coordinator's clock: all members were quiesced at the announcement, and no two captured further apart than this.
+    pub skew_millis: u64,
+    /// Services whose slices are in the cut, sorted.
+    pub members: Vec<ServiceName>,
+    /// Services whose slices, if any, are not, sorted.
+    pub outside: Vec<CutOutsider>,
+    /// Why the cut does not hold for the round as a whole (ROUND-05); none: it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub broken: Option<String>,
+}
 
 /// A slice that counts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +94,15 @@ pub struct ManifestSlice {
     pub status: SliceStatus,
     /// Totals, as the receipt has them.
     pub totals: SliceTotals,
+    /// The nonce of the cut that it was captured in, as the receipt has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut: Option<Nonce>,
+    /// When.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timing: Option<Timing>,
+    /// Attempts that failed before it, oldest first, at most [`MAX_TRIES`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tries: Vec<Try>,
 }
 
 /// A service that was expected and gave no slice.
@@ -41,6 +117,12 @@ pub struct Absentee {
     pub code: Code,
     /// The reason, for people.
     pub reason: String,
+    /// Why its absence does not make the round partial; none: it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub excuse: Option<Excuse>,
+    /// Attempts that failed, oldest first, at most [`MAX_TRIES`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tries: Vec<Try>,
 }
 
 /// The signed account of a round.
@@ -67,6 +149,9 @@ pub struct Manifest {
     pub slices: Vec<ManifestSlice>,
     /// Services without a slice, sorted.
     pub absent: Vec<Absentee>,
+    /// What became of the cut, in rounds that were to have one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut: Option<CutAccount>,
 }
 
 impl Payload for Manifest {

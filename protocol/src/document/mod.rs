@@ -3,5 +3,7 @@
 mod manifest;
 mod receipt;
 
-pub use manifest::{Absentee, Manifest, ManifestSlice};
+pub use manifest::{
+    Absentee, CutAccount, CutOutsider, Excuse, MAX_TRIES, Manifest, ManifestSlice, Timing, Try,
+};
 pub use receipt::{ObjectRef, Receipt, SliceStatus, SliceTotals};

@@ -74,6 +74,10 @@ pub struct Receipt {
     pub totals: SliceTotals,
     /// The service's receipt before this one, if the agent knows it.
     pub previous: Option<ObjectId>,
+    /// The nonce of the cut that the slice was captured in: the agent received it while it held its service quiesced, and
+    /// still held it when everything was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut: Option<Nonce>,
 }
 
 impl Payload for Receipt {

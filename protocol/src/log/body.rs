@@ -140,6 +140,27 @@ impl Scope {
     }
 }
 
+/// What happens when a required service loses its place in the cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnBreak {
+    /// The cut is broken for the whole round (ROUND-05); the slices count, each by itself.
+    #[default]
+    Break,
+    /// The cut goes on without it.
+    GoOn,
+}
+
+/// The terms of a round's cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CutTerms {
+    /// Milliseconds from opening until the capture is announced, whoever holds by then.
+    pub barrier_millis: u64,
+    /// What happens when a required service loses its place.
+    pub on_break: OnBreak,
+}
+
 /// A round begins.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -160,6 +181,9 @@ pub struct Open {
     pub deadline_millis: u64,
     /// Coordinator's time.
     pub at: UnixMillis,
+    /// The terms of its cut; none: every service is captured by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut: Option<CutTerms>,
 }
 body!(Open, "open", false);
 
@@ -243,8 +267,22 @@ pub struct End {
     pub reason: String,
     /// Coordinator's time.
     pub at: UnixMillis,
+    /// What became of each service, if the share took it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<EndAccount>,
 }
 body!(End, "end", false);
+
+/// Where the account of a round without a commit lies: an object with a manifest's shape in a manifest's place. It tells a
+/// story and nothing more: no recovery reads it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EndAccount {
+    /// Its hash.
+    pub object: ObjectId,
+    /// Its length in bytes.
+    pub size: u64,
+}
 
 /// The leader has marked what may go.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

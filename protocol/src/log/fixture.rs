@@ -85,6 +85,7 @@ pub(crate) fn open(epoch: u64, id: u8, number: u64, services: &[&str]) -> Open {
         trigger: "command".to_owned(),
         deadline_millis: 60_000,
         at: AT,
+        cut: None,
     }
 }
 
@@ -98,7 +99,14 @@ pub(crate) fn verified(epoch: u64, id: u8) -> Verified {
 }
 
 pub(crate) fn end(epoch: u64, id: u8) -> End {
-    End { epoch, round: round(id), outcome: Outcome::Failed, reason: "nobody came".to_owned(), at: AT }
+    End {
+        epoch,
+        round: round(id),
+        outcome: Outcome::Failed,
+        reason: "nobody came".to_owned(),
+        at: AT,
+        account: None,
+    }
 }
 
 /// A log and what it says.

@@ -51,9 +51,16 @@ pub enum NoticeOutcome {
         /// True when another attempt would fail as well.
         permanent: bool,
     },
+    /// The service is quiesced and waits for the cut.
+    Quiesced,
+    /// Everything was read while the service was still held, after the cut was announced.
+    Snapped {
+        /// The announcement's nonce.
+        nonce: Nonce,
+    },
 }
 
-/// An agent tells how its slice went; repeated until acknowledged.
+/// An agent tells how its slice goes; repeated until acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Notice {
@@ -91,10 +98,24 @@ message!(Heartbeat, "heartbeat");
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stage {
+    /// Its service is being quiesced, or is held for the cut.
+    Holding,
     /// Reading its sources.
     Capturing,
     /// Everything is read, the last packs are under way.
     Uploading,
+}
+
+impl Stage {
+    /// The word for screens and JSON.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Holding => "holding",
+            Self::Capturing => "capturing",
+            Self::Uploading => "uploading",
+        }
+    }
 }
 
 /// How far a slice is. Lossy.

@@ -7,6 +7,19 @@ use zeroize::Zeroize;
 use crate::ids::{Nonce, ObjectId, RoundId, ServiceName};
 use crate::message::message;
 
+/// What a cut asks of the agents of its round now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum CutOrder {
+    /// Quiesce, say so, and wait.
+    Hold,
+    /// Whoever holds captures now; so does everybody else, outside the cut.
+    Capture {
+        /// The announcement's nonce.
+        nonce: Nonce,
+    },
+}
+
 /// An open round. Which services it is for stands in its `open` record, which an agent reads from the share anyway.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -20,6 +33,16 @@ pub struct OpenRound {
     /// The leader's X25519 public key for this round.
     #[serde(with = "serde_bytes")]
     pub ephemeral: [u8; 32],
+    /// Grows whenever further services may begin: who was told that it is not wanted asks again.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub turn: u32,
+    /// What the cut asks for; none: there is no cut, or it is broken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut: Option<CutOrder>,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// The level-triggered state: what agents should be doing now. Never an edge: a late reader needs no history.
@@ -77,6 +100,12 @@ pub struct Order {
     pub nonce: Nonce,
     /// Credentials of the share, where it needs any.
     pub credentials: Option<ByteBuf>,
+    /// The longest that the service may be held quiesced, in milliseconds; none: as the agent is configured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_hold_millis: Option<u64>,
+    /// Bytes a second that are uploaded at most; none: as the agent is configured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bandwidth: Option<u64>,
 }
 
 impl Drop for Order {

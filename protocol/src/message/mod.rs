@@ -2,12 +2,16 @@
 //! who may publish can send. None grows with the fleet or the data: [`MAX_MESSAGE_LEN`] bounds them all.
 
 mod agent;
+mod command;
 mod leader;
 mod restore;
 mod trigger;
 
 pub use agent::{Heartbeat, Hello, Notice, NoticeOutcome, Progress, Stage};
-pub use leader::{Acknowledgement, OpenRound, Order, ServiceState, StateDocument, Verdict, Welcome};
+pub use command::{Command, CommandReply, CommandState, Demand};
+pub use leader::{
+    Acknowledgement, CutOrder, OpenRound, Order, ServiceState, StateDocument, Verdict, Welcome,
+};
 pub use restore::{
     MAX_NOTE_LEN, MAX_NOTES, MAX_ORDER_PATH, OfferVerdict, RestoreAsk, RestoreExisting, RestoreOffer,
     RestoreOrder, RestoreOutcome, RestoreQuery, RestoreRefusal, RestoreState, RestoreStatus, RestoreTarget,

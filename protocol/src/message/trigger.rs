@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{RoundId, ServiceName};
 use crate::message::MAX_MESSAGE_LEN;
+use crate::service_policy::is_label;
 use crate::wire;
 
 /// Asks for a round. Every field may be absent; an empty payload asks for all services.
@@ -13,6 +14,9 @@ pub struct Trigger {
     /// Only these services; none: all of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub services: Option<Vec<ServiceName>>,
+    /// Only services with one of these labels, beside those that are named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<Vec<String>>,
     /// An id of the sender's choice: the same id is the same round. The `Nats-Msg-Id` header stands in for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<String>,
@@ -79,17 +83,23 @@ pub enum TriggerError {
         given: String,
     },
     /// No JSON of that shape.
-    #[error("the trigger is no JSON object with services, request, reason")]
+    #[error("the trigger is no JSON object with services, labels, request, reason")]
     Json(#[source] serde_json::Error),
     /// No MessagePack of that shape.
-    #[error("the trigger is no MessagePack map with services, request, reason")]
+    #[error("the trigger is no MessagePack map with services, labels, request, reason")]
     MessagePack(#[source] wire::WireError),
     /// Some other value.
-    #[error("the trigger is no JSON object or MessagePack map with services, request, reason")]
+    #[error("the trigger is no JSON object or MessagePack map with services, labels, request, reason")]
     NoObject,
     /// An empty list asks for nothing.
-    #[error("the list of services is empty; leave it out to ask for all")]
+    #[error("the list of services or labels is empty; leave it out to ask for all")]
     NoServices,
+    /// No label.
+    #[error("{given:?} is no label: labels are written as service names are")]
+    Label {
+        /// What was given, cut to 64 characters.
+        given: String,
+    },
     /// Request ids are short.
     #[error("the request id is empty or longer than 128 bytes")]
     RequestId,
@@ -153,8 +163,13 @@ impl Trigger {
             Format::Json => serde_json::from_slice(payload).map_err(TriggerError::Json)?,
             Format::MessagePack => wire::decode(payload).map_err(TriggerError::MessagePack)?,
         };
-        if trigger.services.as_ref().is_some_and(Vec::is_empty) {
+        if trigger.services.as_ref().is_some_and(Vec::is_empty)
+            || trigger.labels.as_ref().is_some_and(Vec::is_empty)
+        {
             return Err(TriggerError::NoServices);
+        }
+        if let Some(bad) = trigger.labels.iter().flatten().find(|label| !is_label(label)) {
+            return Err(TriggerError::Label { given: bad.chars().take(64).collect() });
         }
         if trigger.request.as_ref().is_some_and(|id| id.is_empty() || id.len() > 128) {
             return Err(TriggerError::RequestId);

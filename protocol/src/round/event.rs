@@ -1,8 +1,8 @@
 //! What a round machine is told, and what it wants done.
 
 use crate::alert::Code;
-use crate::document::{Absentee, ManifestSlice};
-use crate::ids::{ObjectId, ServiceName};
+use crate::document::{Absentee, CutAccount, ManifestSlice};
+use crate::ids::{Nonce, ObjectId, ServiceName};
 use crate::log::Outcome;
 use crate::message::Verdict;
 
@@ -47,6 +47,22 @@ pub enum Event {
         /// Whose.
         service: ServiceName,
     },
+    /// The agent says that its service is quiesced and waits for the cut.
+    Quiesced {
+        /// Whose.
+        service: ServiceName,
+        /// Which attempt.
+        attempt: u32,
+    },
+    /// The agent says that its service was still held when everything was read.
+    Snapped {
+        /// Whose.
+        service: ServiceName,
+        /// Which attempt.
+        attempt: u32,
+        /// The announcement's nonce.
+        nonce: Nonce,
+    },
     /// The agent says that its receipt is on the share, or a resumed round found it there.
     Stored {
         /// Whose.
@@ -73,7 +89,7 @@ pub enum Event {
         service: ServiceName,
         /// The receipt.
         receipt: ObjectId,
-        /// What it found. The slice's `attempts` are filled in by the machine.
+        /// What it found. The slice's `attempts`, `timing` and `tries` are filled in by the machine.
         result: Result<ManifestSlice, CheckFailure>,
     },
     /// The manifest is on the share.
@@ -174,6 +190,8 @@ pub enum Effect {
         slices: Vec<ManifestSlice>,
         /// Services without one, sorted.
         absent: Vec<Absentee>,
+        /// What became of the cut, if there was to be one.
+        cut: Option<CutAccount>,
     },
     /// Append the `commit` record, then report [`Event::Committed`].
     AppendCommit {
@@ -196,12 +214,19 @@ pub enum Effect {
         /// Bytes read.
         bytes: u64,
     },
-    /// Append the `end` record, then report [`Event::EndAppended`].
+    /// Append the `end` record, then report [`Event::EndAppended`]. The account may go to the share before it, and is never
+    /// waited for twice.
     AppendEnd {
-        /// Failed or cancelled.
+        /// Failed, cancelled or skipped.
         outcome: Outcome,
         /// Why.
         reason: String,
+        /// Slices that were whole when the round ended, sorted by service.
+        slices: Vec<ManifestSlice>,
+        /// Everybody else, sorted by service.
+        absent: Vec<Absentee>,
+        /// What became of the cut, if there was to be one.
+        cut: Option<CutAccount>,
     },
     /// Nothing more will come.
     Finished,
@@ -218,6 +243,12 @@ pub enum Deadline {
     Backoff(ServiceName),
     /// A check is made again.
     Recheck(ServiceName),
+    /// The service's own deadline.
+    Service(ServiceName),
+    /// The capture is announced, whoever holds by now.
+    Barrier,
+    /// The next tier begins, whatever the ones before it are at.
+    Tier,
     /// A stage is tried again.
     Stage,
     /// The round's own deadline.

@@ -1,19 +1,22 @@
-//! The machine itself.
+//! The machine itself: the phases of a round as a whole.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use crate::alert::Code;
-use crate::document::{Absentee, ManifestSlice};
-use crate::ids::{ObjectId, ServiceName};
+use crate::document::{Excuse, ManifestSlice};
+use crate::ids::ServiceName;
 use crate::log::Outcome;
-use crate::message::Verdict;
+use crate::message::CutOrder;
 use crate::retry::Retry;
-use crate::round::event::{CheckFailure, Deadline, Effect, Event, Failure};
+use crate::round::cut::{Cut, CutPolicy};
+use crate::round::event::{Deadline, Effect, Event, Failure};
 use crate::round::member::{Member, MemberPhase, MemberView};
 use crate::round::phase::Phase;
 use crate::round::timers::Timers;
+use crate::service_policy::ServicePolicy;
 use crate::time::Time;
+use crate::units::format_duration;
 
 /// How patient a round is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +29,10 @@ pub struct Policy {
     pub offline_after: Duration,
     /// Attempts per service and the delays between them.
     pub retry: Retry,
+    /// How long a tier may keep the next one waiting.
+    pub tier_wait: Duration,
+    /// The cut, if there is to be one.
+    pub cut: Option<CutPolicy>,
 }
 
 /// How a machine begins.
@@ -40,37 +47,54 @@ pub enum Start {
 /// The coordinator's side of one round.
 #[derive(Debug)]
 pub struct Machine {
-    policy: Policy,
-    phase: Phase,
-    members: BTreeMap<ServiceName, Member>,
-    unsettled: usize,
-    timers: Timers,
-    effects: VecDeque<Effect>,
+    pub(super) policy: Policy,
+    pub(super) phase: Phase,
+    pub(super) members: BTreeMap<ServiceName, Member>,
+    pub(super) unsettled: usize,
+    /// The highest tier that has begun, services that wait for theirs, and those that are at their first attempt.
+    pub(super) tier: u8,
+    pub(super) queued: usize,
+    pub(super) first_tries: usize,
+    /// Grows with every tier that begins.
+    pub(super) turn: u32,
+    pub(super) cut: Option<Cut>,
+    /// Services that the cut waits for.
+    pub(super) awaited: BTreeSet<ServiceName>,
+    pub(super) timers: Timers,
+    pub(super) effects: VecDeque<Effect>,
+    pub(super) began: Time,
     deadline: Time,
     stage_failures: u32,
     random: u64,
 }
 
 impl Machine {
-    /// The machine of a round over `services`, at `now`. `seed` is random and spreads the retries.
+    /// The machine of a round over `services` and what is expected of each, at `now`. `seed` is random and spreads the
+    /// retries. A cut that another leader was about to make is broken: nobody knows any more who held.
     #[must_use]
     pub fn start(
         start: Start,
-        services: impl IntoIterator<Item = ServiceName>,
+        services: impl IntoIterator<Item = (ServiceName, ServicePolicy)>,
         policy: Policy,
         seed: u64,
         now: Time,
     ) -> Self {
-        let member =
-            Member { phase: MemberPhase::Waiting, attempt: 1, seen: now, rechecks: 0, refused: None };
-        let members: BTreeMap<_, _> = services.into_iter().map(|service| (service, member.clone())).collect();
+        let members: BTreeMap<_, _> =
+            services.into_iter().map(|(service, expected)| (service, Member::new(expected, now))).collect();
         let mut machine = Self {
             policy,
             phase: Phase::Opening,
             unsettled: members.len(),
             members,
+            tier: 0,
+            queued: 0,
+            first_tries: 0,
+            turn: 0,
+            cut: policy.cut.map(Cut::new),
+            awaited: BTreeSet::new(),
             timers: Timers::default(),
             effects: VecDeque::new(),
+            began: now,
             deadline: now.after(policy.deadline),
             stage_failures: 0,
             random: seed,
@@ -79,6 +103,9 @@ impl Machine {
         match start {
             Start::Fresh => machine.effects.push_back(Effect::AppendOpen),
             Start::Resume => {
+                if let Some(cut) = &mut machine.cut {
+                    cut.break_it(|| "another coordinator took the lead before it was made".to_owned());
+                }
                 machine.begin(now);
                 machine.effects.push_back(Effect::FindReceipts);
             }
@@ -102,7 +129,9 @@ impl Machine {
         for slice in slices {
             let (service, attempt) = (slice.service.clone(), slice.attempts);
             let phase = MemberPhase::Stored(Box::new(slice));
-            machine.members.insert(service, Member { phase, attempt, seen: now, rechecks: 0, refused: None });
+            machine
+                .members
+                .insert(service, Member { phase, attempt, ..Member::new(ServicePolicy::default(), now) });
         }
         machine.enter(Phase::Verifying { outcome });
         machine
@@ -114,6 +143,8 @@ impl Machine {
             Event::Opened if self.phase == Phase::Opening => self.begin(now),
             Event::Hello { service, attempt } => self.hello(&service, attempt, now),
             Event::Seen { service } => self.seen(&service, now),
+            Event::Quiesced { service, attempt } => self.quiesced(&service, attempt, now),
+            Event::Snapped { service, attempt, nonce } => self.snapped(&service, attempt, nonce, now),
             Event::Stored { service, attempt, receipt, receipt_size } => {
                 self.stored(&service, attempt, receipt, receipt_size, now);
             }
@@ -149,7 +180,7 @@ impl Machine {
                 }
             }
             Event::StageFailed { .. } => {
-                if !matches!(self.phase, Phase::Capturing | Phase::Ended { .. }) {
+                if !matches!(self.phase, Phase::Gathering | Phase::Capturing | Phase::Ended { .. }) {
                     self.stage_failures += 1;
                     let random = self.next_random();
                     let wait = self.policy.retry.delay(self.stage_failures, random);
@@ -158,7 +189,7 @@ impl Machine {
             }
             Event::Disowned { service, failure } => self.disowned(&service, failure, now),
             Event::Cancel { reason } => {
-                if matches!(self.phase, Phase::Opening | Phase::Capturing | Phase::Writing) {
+                if self.can_be_cancelled() {
                     self.enter(Phase::Ending { outcome: Outcome::Cancelled, reason });
                 }
             }
@@ -196,7 +227,13 @@ impl Machine {
 
     /// Every service's place, sorted by name.
     pub fn members(&self) -> impl Iterator<Item = MemberView<'_>> {
-        self.members.iter().map(|(service, m)| MemberView { service, phase: &m.phase, attempt: m.attempt })
+        self.members.iter().map(|(service, member)| member.view(service))
+    }
+
+    /// One service's place.
+    #[must_use]
+    pub fn member(&self, service: &ServiceName) -> Option<MemberView<'_>> {
+        self.members.get_key_value(service).map(|(service, member)| member.view(service))
     }
 
     /// How long until the deadline.
@@ -208,257 +245,120 @@ impl Machine {
     /// Whether agents should still work for this round.
     #[must_use]
     pub fn wants_slices(&self) -> bool {
-        self.phase == Phase::Capturing
+        self.phase.takes_slices()
+    }
+
+    /// Whether an operator can still end the round: its commit is not under way.
+    #[must_use]
+    pub fn can_be_cancelled(&self) -> bool {
+        self.phase.takes_slices() || matches!(self.phase, Phase::Opening | Phase::Writing)
+    }
+
+    /// Grows whenever further services may begin.
+    #[must_use]
+    pub fn turn(&self) -> u32 {
+        self.turn
+    }
+
+    /// What the cut asks of the agents now; none: there is no cut, or it is broken.
+    #[must_use]
+    pub fn cut_order(&self) -> Option<CutOrder> {
+        self.cut.as_ref().and_then(Cut::order)
+    }
+
+    /// Why the cut is broken, if it is.
+    #[must_use]
+    pub fn cut_broken(&self) -> Option<&str> {
+        self.cut.as_ref().and_then(Cut::broken)
     }
 
     fn begin(&mut self, now: Time) {
-        self.enter(Phase::Capturing);
-        let due = now.after(self.policy.recruit);
-        for (service, member) in &self.members {
-            if !member.phase.is_settled() {
-                self.timers.arm(Deadline::Recruit(service.clone()), due);
+        self.open_first_tier(now);
+        match &self.cut {
+            Some(cut) if cut.broken().is_none() => {
+                self.timers.arm(Deadline::Barrier, self.began.after(cut.barrier()));
+                self.await_members();
+                self.enter(Phase::Gathering);
+                self.gather(now);
             }
+            Some(_) | None => self.enter(Phase::Capturing),
         }
         self.settle();
     }
 
-    fn hello(&mut self, service: &ServiceName, attempt: u32, now: Time) {
-        let capturing = self.phase == Phase::Capturing;
-        let Some(member) = self.members.get_mut(service) else { return };
-        member.seen = now;
-        let wanted = match &member.phase {
-            MemberPhase::Waiting | MemberPhase::Working if capturing => {
-                // An agent that was asked twice, or that a former leader asked, may be ahead.
-                member.attempt = member.attempt.max(attempt);
+    /// Whom the cut waits for: those that it needs, or all where it needs nobody.
+    fn await_members(&mut self) {
+        let unsettled = |needed: bool| {
+            let members = self.members.iter().filter(move |(_, member)| !needed || member.is_needed());
+            members
+                .filter(|(_, member)| !member.phase.is_settled())
+                .map(|(service, _)| service.clone())
+                .collect()
+        };
+        self.awaited = unsettled(true);
+        if self.awaited.is_empty() {
+            self.awaited = unsettled(false);
+        }
+    }
+
+    /// Announces the capture once nobody is waited for any more, or the cut is broken.
+    pub(super) fn gather(&mut self, now: Time) {
+        let broken = self.cut_broken().is_some();
+        if self.phase == Phase::Gathering && (broken || self.awaited.is_empty()) {
+            self.announce(now);
+        }
+    }
+
+    fn announce(&mut self, now: Time) {
+        self.timers.disarm(&Deadline::Barrier);
+        self.awaited.clear();
+        let Some(cut) = &mut self.cut else { return };
+        for (service, member) in &mut self.members {
+            if member.phase == MemberPhase::Holding {
                 member.phase = MemberPhase::Working;
-                Some(member.attempt)
             }
-            MemberPhase::BackingOff { .. } if capturing && attempt >= member.attempt => {
-                member.attempt = attempt;
-                member.phase = MemberPhase::Working;
-                Some(attempt)
-            }
-            MemberPhase::Waiting
-            | MemberPhase::Working
-            | MemberPhase::Checking { .. }
-            | MemberPhase::BackingOff { .. }
-            | MemberPhase::Stored(_)
-            | MemberPhase::Absent(_) => None,
-        };
-        if wanted.is_some() {
-            self.timers.disarm_service(service);
-            self.timers.arm(Deadline::Silence(service.clone()), now.after(self.policy.offline_after));
-        }
-        self.effects.push_back(Effect::Welcome { service: service.clone(), attempt: wanted });
-    }
-
-    fn seen(&mut self, service: &ServiceName, now: Time) {
-        if let Some(member) = self.members.get_mut(service) {
-            member.seen = now;
-        }
-    }
-
-    fn stored(
-        &mut self,
-        service: &ServiceName,
-        attempt: u32,
-        receipt: ObjectId,
-        receipt_size: u64,
-        now: Time,
-    ) {
-        let capturing = self.phase == Phase::Capturing;
-        let Some(member) = self.members.get_mut(service) else { return };
-        member.seen = now;
-        let verdict = match &member.phase {
-            MemberPhase::Waiting | MemberPhase::Working | MemberPhase::BackingOff { .. } if capturing => {
-                if let Some((_, reason)) = member.refused.as_ref().filter(|(refused, _)| *refused == receipt)
-                {
-                    Verdict::Refused { reason: reason.clone() }
-                } else {
-                    return self.check(service, attempt, receipt, receipt_size);
-                }
-            }
-            // Only a resumed round can meet the receipt of an older attempt first.
-            MemberPhase::Checking { attempt: older, .. } if capturing && *older < attempt => {
-                return self.check(service, attempt, receipt, receipt_size);
-            }
-            MemberPhase::Checking { .. } if capturing => return,
-            MemberPhase::Stored(slice) if slice.receipt == receipt => Verdict::Accepted,
-            MemberPhase::Waiting
-            | MemberPhase::Working
-            | MemberPhase::Checking { .. }
-            | MemberPhase::BackingOff { .. }
-            | MemberPhase::Stored(_)
-            | MemberPhase::Absent(_) => Verdict::Over,
-        };
-        let service = service.clone();
-        self.effects.push_back(Effect::Acknowledge { service, attempt, receipt: Some(receipt), verdict });
-    }
-
-    fn check(&mut self, service: &ServiceName, attempt: u32, receipt: ObjectId, receipt_size: u64) {
-        self.timers.disarm_service(service);
-        let Some(member) = self.members.get_mut(service) else { return };
-        member.attempt = member.attempt.max(attempt);
-        member.phase = MemberPhase::Checking { receipt, receipt_size, attempt };
-        member.rechecks = 0;
-        self.effects.push_back(Effect::Check { service: service.clone(), receipt, receipt_size, attempt });
-    }
-
-    fn failed(&mut self, service: &ServiceName, attempt: u32, failure: Failure, now: Time) {
-        let Some(member) = self.members.get_mut(service) else { return };
-        member.seen = now;
-        let verdict = Verdict::Accepted;
-        self.effects.push_back(Effect::Acknowledge {
-            service: service.clone(),
-            attempt,
-            receipt: None,
-            verdict,
-        });
-        let working = match member.phase {
-            MemberPhase::Waiting | MemberPhase::Working => self.phase == Phase::Capturing,
-            MemberPhase::Checking { .. }
-            | MemberPhase::BackingOff { .. }
-            | MemberPhase::Stored(_)
-            | MemberPhase::Absent(_) => false,
-        };
-        if working && attempt >= member.attempt {
-            member.attempt = attempt;
-            self.retry_or_give_up(service, failure, now);
-        } else if working {
-            // Late, or from an agent that was started anew and never heard of the attempt that is wanted.
-            let attempt = member.attempt;
-            self.effects.push_back(Effect::PublishRetry { service: service.clone(), attempt });
-        }
-    }
-
-    fn checked(
-        &mut self,
-        service: &ServiceName,
-        receipt: ObjectId,
-        result: Result<ManifestSlice, CheckFailure>,
-        now: Time,
-    ) {
-        if self.phase != Phase::Capturing {
-            return;
-        }
-        let Some(member) = self.members.get_mut(service) else { return };
-        let attempt = match member.phase {
-            MemberPhase::Checking { receipt: current, attempt, .. } if current == receipt => attempt,
-            MemberPhase::Waiting
-            | MemberPhase::Working
-            | MemberPhase::Checking { .. }
-            | MemberPhase::BackingOff { .. }
-            | MemberPhase::Stored(_)
-            | MemberPhase::Absent(_) => return,
-        };
-        let acknowledge = |verdict| Effect::Acknowledge {
-            service: service.clone(),
-            attempt,
-            receipt: Some(receipt),
-            verdict,
-        };
-        match result {
-            Ok(mut slice) => {
-                slice.attempts = member.attempt;
-                member.phase = MemberPhase::Stored(Box::new(slice));
-                self.unsettled -= 1;
-                self.effects.push_back(acknowledge(Verdict::Accepted));
-                self.settle();
-            }
-            Err(CheckFailure::Refused(failure)) => {
-                member.refused = Some((receipt, failure.reason.clone()));
-                self.effects.push_back(acknowledge(Verdict::Refused { reason: failure.reason.clone() }));
-                self.retry_or_give_up(service, failure, now);
-            }
-            Err(CheckFailure::Unavailable { .. }) => {
-                member.rechecks += 1;
-                let rechecks = member.rechecks;
-                let random = self.next_random();
-                let wait = self.policy.retry.delay(rechecks, random);
-                self.timers.arm(Deadline::Recheck(service.clone()), now.after(wait));
+            if member.is_needed() && !cut.is_held(service) {
+                cut.lose(service, &format!("it was {} when the capture was announced", member.phase.word()));
             }
         }
-    }
-
-    fn disowned(&mut self, service: &ServiceName, failure: Failure, now: Time) {
-        let Some(member) = self.members.get_mut(service) else { return };
-        let stored = matches!(member.phase, MemberPhase::Stored(_));
-        if matches!(member.phase, MemberPhase::Absent(_)) {
-            return;
-        }
-        match self.phase {
-            Phase::Opening if !failure.permanent => {}
-            Phase::Opening | Phase::Capturing => {
-                self.unsettled += usize::from(stored);
-                self.retry_or_give_up(service, failure, now);
-            }
-            // Its slice is in the manifest that was to be committed: there must be another one without it.
-            Phase::Writing | Phase::Committing { .. } if stored => {
-                member.phase = MemberPhase::Absent(failure);
-                self.conclude();
-            }
-            Phase::Writing
-            | Phase::Committing { .. }
-            | Phase::Verifying { .. }
-            | Phase::Confirming { .. }
-            | Phase::Ending { .. }
-            | Phase::Ended { .. } => {}
-        }
-    }
-
-    fn retry_or_give_up(&mut self, service: &ServiceName, failure: Failure, now: Time) {
-        self.timers.disarm_service(service);
-        let random = self.next_random();
-        let Some(member) = self.members.get_mut(service) else { return };
-        // Agents say which attempt they are at, so it may be any number.
-        let next = member.attempt.saturating_add(1);
-        if failure.permanent || !self.policy.retry.allows(next) {
-            self.give_up(service, failure);
-            return;
-        }
-        let wait = self.policy.retry.delay(member.attempt, random);
-        member.attempt = next;
-        member.phase = MemberPhase::BackingOff { failure };
-        self.timers.arm(Deadline::Backoff(service.clone()), now.after(wait));
-    }
-
-    fn give_up(&mut self, service: &ServiceName, failure: Failure) {
-        if let Some(member) = self.members.get_mut(service) {
-            member.phase = MemberPhase::Absent(failure);
-            self.unsettled -= 1;
-        }
+        cut.announce(now);
+        self.enter(Phase::Capturing);
         self.settle();
     }
 
     /// Goes on to the manifest once nothing more is expected of anyone.
-    fn settle(&mut self) {
-        if self.phase == Phase::Capturing && self.unsettled == 0 {
+    pub(super) fn settle(&mut self) {
+        if self.phase.takes_slices() && self.unsettled == 0 {
             self.conclude();
         }
     }
 
     /// Goes on with what there is: to a manifest of it, or to the end where there is nothing.
-    fn conclude(&mut self) {
-        let mut failures = self.members.iter().filter_map(|(service, m)| match &m.phase {
-            MemberPhase::Absent(failure) => Some(format!("{service}: {} {}", failure.code, failure.reason)),
-            MemberPhase::Waiting
-            | MemberPhase::Working
-            | MemberPhase::Checking { .. }
-            | MemberPhase::BackingOff { .. }
-            | MemberPhase::Stored(_) => None,
-        });
-        let first = failures.next();
-        let absent = usize::from(first.is_some()) + failures.count();
-        if absent < self.members.len() {
-            self.enter(Phase::Writing);
-        } else {
-            let reason = first.unwrap_or_else(|| "no service is in its scope".to_owned());
-            self.enter(Phase::Ending { outcome: Outcome::Failed, reason });
+    pub(super) fn conclude(&mut self) {
+        if self.members.values().any(|member| member.phase.slice().is_some()) {
+            return self.enter(Phase::Writing);
         }
+        let told = |excused: bool| {
+            let members = self.members.iter().filter(move |(_, m)| m.excuse().is_some() == excused);
+            members
+                .filter_map(|(service, m)| {
+                    m.phase.failure().map(|f| format!("{service}: {} {}", f.code, f.reason))
+                })
+                .next()
+        };
+        let nobody = !self.members.is_empty()
+            && self.members.values().all(|member| member.excuse() == Some(Excuse::NotPresent));
+        let (outcome, reason) = if nobody {
+            (Outcome::Skipped, "none of its services is present".to_owned())
+        } else {
+            let reason = told(false).or_else(|| told(true));
+            (Outcome::Failed, reason.unwrap_or_else(|| "no service is in its scope".to_owned()))
+        };
+        self.enter(Phase::Ending { outcome, reason });
     }
 
     fn enter(&mut self, phase: Phase) {
-        let leaving_capture = self.phase == Phase::Capturing;
+        let leaving_capture = self.phase.takes_slices() && !phase.takes_slices();
         let over = matches!(phase, Phase::Ended { .. });
         self.phase = phase;
         self.stage_failures = 0;
@@ -467,7 +367,7 @@ impl Machine {
         }
         self.timers.disarm(&Deadline::Stage);
         match self.phase {
-            Phase::Capturing | Phase::Verifying { .. } | Phase::Ended { .. } => {
+            Phase::Gathering | Phase::Capturing | Phase::Verifying { .. } | Phase::Ended { .. } => {
                 self.effects.push_back(Effect::Publish);
             }
             Phase::Opening
@@ -483,11 +383,11 @@ impl Machine {
     fn ask(&mut self) {
         let effect = match &self.phase {
             Phase::Opening => Effect::AppendOpen,
-            Phase::Capturing => return,
+            Phase::Gathering | Phase::Capturing => return,
             Phase::Writing => {
                 let outcome = self.outcome();
                 let (slices, absent) = self.account();
-                Effect::WriteManifest { outcome, slices, absent }
+                Effect::WriteManifest { outcome, slices, absent, cut: self.cut_account() }
             }
             Phase::Committing { outcome, manifest, manifest_size } => {
                 let (outcome, manifest, manifest_size) = (*outcome, *manifest, *manifest_size);
@@ -498,45 +398,24 @@ impl Machine {
                 Effect::AppendVerified { objects: *objects, bytes: *bytes }
             }
             Phase::Ending { outcome, reason } => {
-                Effect::AppendEnd { outcome: *outcome, reason: reason.clone() }
+                let (outcome, reason) = (*outcome, reason.clone());
+                let (slices, absent) = self.account();
+                Effect::AppendEnd { outcome, reason, slices, absent, cut: self.cut_account() }
             }
             Phase::Ended { .. } => Effect::Finished,
         };
         self.effects.push_back(effect);
     }
 
-    fn outcome(&self) -> Outcome {
-        if self.members.values().all(|m| matches!(m.phase, MemberPhase::Stored(_))) {
-            Outcome::Complete
-        } else {
-            Outcome::Partial
-        }
-    }
-
-    fn account(&self) -> (Vec<ManifestSlice>, Vec<Absentee>) {
-        let (mut slices, mut absent) = (Vec::new(), Vec::new());
-        for (service, member) in &self.members {
-            match &member.phase {
-                MemberPhase::Stored(slice) => slices.push(slice.as_ref().clone()),
-                MemberPhase::Absent(failure) => absent.push(Absentee {
-                    service: service.clone(),
-                    attempts: member.attempt,
-                    code: failure.code,
-                    reason: failure.reason.clone(),
-                }),
-                MemberPhase::Waiting
-                | MemberPhase::Working
-                | MemberPhase::Checking { .. }
-                | MemberPhase::BackingOff { .. } => {}
-            }
-        }
-        (slices, absent)
-    }
-
     fn expire(&mut self, deadline: Deadline, now: Time) {
         match deadline {
             Deadline::Recruit(service) => {
-                let reason = format!("no hello within {} s", self.policy.recruit.as_secs_f32());
+                let reason = format!("no hello within {}", format_duration(self.policy.recruit));
+                let away = self.members.get(&service).is_some_and(|m| m.excuse() == Some(Excuse::NotPresent));
+                if away {
+                    let failure = Failure { code: Code::Agent01, reason, permanent: true };
+                    return self.give_up(&service, failure, now);
+                }
                 self.retry_or_give_up(
                     &service,
                     Failure { code: Code::Agent01, reason, permanent: false },
@@ -550,12 +429,31 @@ impl Machine {
                     self.timers.arm(Deadline::Silence(service), due);
                     return;
                 }
-                let reason = format!("silent for {} s in mid-slice", self.policy.offline_after.as_secs_f32());
+                let reason =
+                    format!("silent for {} in mid-slice", format_duration(self.policy.offline_after));
                 self.retry_or_give_up(
                     &service,
                     Failure { code: Code::Agent02, reason, permanent: false },
                     now,
                 );
+            }
+            Deadline::Service(service) => {
+                let Some(member) = self.members.get_mut(&service) else { return };
+                member.expired = true;
+                // A check that runs is let finish: the slice is there.
+                if !member.phase.is_settled() && !matches!(member.phase, MemberPhase::Checking { .. }) {
+                    let limit = member.policy.deadline.map(format_duration).unwrap_or_default();
+                    let reason = format!("its own deadline of {limit} passed while {}", member.stage(now));
+                    self.give_up(&service, Failure { code: Code::Round02, reason, permanent: true }, now);
+                }
+            }
+            Deadline::Barrier => {
+                if self.phase == Phase::Gathering {
+                    self.announce(now);
+                }
+            }
+            Deadline::Tier => {
+                self.open_next_tier(now);
             }
             Deadline::Backoff(service) => {
                 let Some(member) = self.members.get_mut(&service) else { return };
@@ -571,19 +469,19 @@ impl Machine {
                 }
             }
             Deadline::Stage => self.ask(),
-            Deadline::Round => self.deadline_passed(),
+            Deadline::Round => self.deadline_passed(now),
         }
     }
 
     /// The round's time is over: what is there is committed, everything else is absent with its slowest stage.
-    fn deadline_passed(&mut self) {
+    fn deadline_passed(&mut self, now: Time) {
         match self.phase {
             Phase::Opening => {
                 let reason = "ROUND-02 the share took no open record before the deadline".to_owned();
                 self.enter(Phase::Ending { outcome: Outcome::Failed, reason });
                 return;
             }
-            Phase::Capturing => {}
+            Phase::Gathering | Phase::Capturing => {}
             Phase::Writing
             | Phase::Committing { .. }
             | Phase::Verifying { .. }
@@ -592,18 +490,10 @@ impl Machine {
             | Phase::Ended { .. } => return,
         }
         for member in self.members.values_mut() {
-            let reason = match &member.phase {
-                MemberPhase::Stored(_) | MemberPhase::Absent(_) => continue,
-                MemberPhase::BackingOff { failure } => {
-                    format!(
-                        "deadline passed while waiting to retry after: {} {}",
-                        failure.code, failure.reason
-                    )
-                }
-                MemberPhase::Waiting | MemberPhase::Working | MemberPhase::Checking { .. } => {
-                    format!("deadline passed while {}", member.phase.word())
-                }
-            };
+            if member.phase.is_settled() {
+                continue;
+            }
+            let reason = format!("deadline passed while {}", member.stage(now));
             member.phase = MemberPhase::Absent(Failure { code: Code::Round02, reason, permanent: true });
         }
         self.unsettled = 0;
@@ -611,7 +501,7 @@ impl Machine {
     }
 
     /// splitmix64 (Steele, Lea, Flood 2014): spreads retries, guards nothing.
-    fn next_random(&mut self) -> u64 {
+    pub(super) fn next_random(&mut self) -> u64 {
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.random;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -8,6 +8,8 @@ use crate::log::Outcome;
 pub enum Phase {
     /// The `open` record is being appended.
     Opening,
+    /// Services are being quiesced for the cut.
+    Gathering,
     /// Services work.
     Capturing,
     /// The manifest is being written.
@@ -52,11 +54,27 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// Whether slices are still made.
+    #[must_use]
+    pub fn takes_slices(&self) -> bool {
+        match self {
+            Self::Gathering | Self::Capturing => true,
+            Self::Opening
+            | Self::Writing
+            | Self::Committing { .. }
+            | Self::Verifying { .. }
+            | Self::Confirming { .. }
+            | Self::Ending { .. }
+            | Self::Ended { .. } => false,
+        }
+    }
+
     /// The word for screens and JSON.
     #[must_use]
     pub fn word(&self) -> &'static str {
         match self {
             Self::Opening => "opening",
+            Self::Gathering => "quiescing",
             Self::Capturing => "capturing",
             Self::Writing | Self::Committing { .. } => "committing",
             Self::Verifying { .. } | Self::Confirming { .. } => "verifying",

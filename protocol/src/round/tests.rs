@@ -1,5 +1,8 @@
 //! The effects of the round machine, event by event.
 
+mod cut;
+mod expected;
+
 use std::time::Duration;
 
 use crate::alert::Code;
@@ -11,6 +14,7 @@ use crate::retry::{Attempts, Retry};
 use crate::round::{
     CheckFailure, Deadline, Effect, Event, Failure, Machine, MemberPhase, Phase, Policy, Start,
 };
+use crate::service_policy::ServicePolicy;
 use crate::sim::checked_slice;
 use crate::time::Time;
 
@@ -38,6 +42,8 @@ fn policy() -> Policy {
         recruit: Duration::from_millis(RECRUIT),
         offline_after: Duration::from_millis(OFFLINE),
         retry: Retry::new(first, longest, Attempts::AtMost(3)).expect("a policy"),
+        tier_wait: Duration::from_secs(120),
+        cut: None,
     }
 }
 
@@ -49,8 +55,13 @@ struct Bench {
 
 impl Bench {
     fn new(start: Start, services: &[&str]) -> Self {
-        let services = services.iter().map(|name| service(name));
-        Self { machine: Machine::start(start, services, policy(), 7, Time(0)), now: 0 }
+        let services: Vec<_> = services.iter().map(|name| (*name, ServicePolicy::default())).collect();
+        Self::with(start, &services, policy())
+    }
+
+    fn with(start: Start, services: &[(&str, ServicePolicy)], policy: Policy) -> Self {
+        let services = services.iter().map(|(name, expected)| (service(name), expected.clone()));
+        Self { machine: Machine::start(start, services, policy, 7, Time(0)), now: 0 }
     }
 
     /// A round whose `open` record is in the log.
@@ -62,7 +73,7 @@ impl Bench {
     }
 
     fn effects(&mut self) -> Vec<Effect> {
-        std::iter::from_fn(|| self.machine.poll_effect()).collect()
+        std::iter::from_fn(|| self.machine.poll_effect()).map(plain).collect()
     }
 
     fn on(&mut self, event: Event) -> Vec<Effect> {
@@ -111,6 +122,29 @@ impl Bench {
     }
 }
 
+/// Without the story, which has a test of its own.
+fn plain(mut effect: Effect) -> Effect {
+    if let Effect::WriteManifest { slices, absent, .. } = &mut effect {
+        for slice in slices {
+            (slice.timing, slice.tries) = (None, Vec::new());
+        }
+        absent.iter_mut().for_each(|absent| absent.tries.clear());
+    } else if let Effect::Reread { slices } = &mut effect {
+        for slice in slices {
+            (slice.timing, slice.tries) = (None, Vec::new());
+        }
+    } else if let Effect::AppendEnd { slices, absent, .. } = &mut effect {
+        slices.clear();
+        absent.clear();
+    }
+    effect
+}
+
+fn end(outcome: Outcome, reason: &str) -> Effect {
+    let reason = reason.to_owned();
+    Effect::AppendEnd { outcome, reason, slices: Vec::new(), absent: Vec::new(), cut: None }
+}
+
 fn welcome(name: &str, attempt: Option<u32>) -> Effect {
     Effect::Welcome { service: service(name), attempt }
 }
@@ -141,7 +175,7 @@ fn a_complete_round_has_its_effects_in_order() {
     assert_eq!(round.settles("web", 2), []);
     let slices = vec![slice("dns", 1), slice("web", 2)];
     let (outcome, absent) = (Outcome::Complete, Vec::new());
-    let written = Effect::WriteManifest { outcome, slices: slices.clone(), absent };
+    let written = Effect::WriteManifest { outcome, slices: slices.clone(), absent, cut: None };
     assert_eq!(round.settles("dns", 1), [written]);
     let (manifest, manifest_size) = (receipt(9), 500);
     let commit = Effect::AppendCommit { outcome, manifest, manifest_size };
@@ -168,9 +202,16 @@ fn an_absent_agent_is_asked_again_and_given_up() {
     let (deadline, effects) = round.wait();
     assert_eq!(deadline, Deadline::Recruit(service("dns")));
     let reason = "no hello within 30 s".to_owned();
-    let absent = vec![Absentee { service: service("dns"), attempts: 3, code: Code::Agent01, reason }];
+    let absent = vec![Absentee {
+        service: service("dns"),
+        attempts: 3,
+        code: Code::Agent01,
+        reason,
+        excuse: None,
+        tries: vec![],
+    }];
     let slices = vec![slice("web", 2)];
-    assert_eq!(effects, [Effect::WriteManifest { outcome: Outcome::Partial, slices, absent }]);
+    assert_eq!(effects, [Effect::WriteManifest { outcome: Outcome::Partial, slices, absent, cut: None }]);
     assert_eq!(round.hello("dns", 1), [welcome("dns", None)]);
 }
 
@@ -186,8 +227,7 @@ fn failures_are_tried_again_unless_permanent() {
     assert_eq!(web, Some(MemberPhase::Absent(failure(true))));
     assert_eq!(round.hello("dns", 2), [welcome("dns", Some(2))]);
     let effects = round.failed("dns", 2, true);
-    let reason = "dns: AGENT-03 source locked".to_owned();
-    let end = Effect::AppendEnd { outcome: Outcome::Failed, reason };
+    let end = end(Outcome::Failed, "dns: AGENT-03 source locked");
     assert_eq!(effects, [acknowledge("dns", 2, None, Verdict::Accepted), end]);
     assert_eq!(round.on(Event::EndAppended), [Effect::Publish, Effect::Finished]);
 }
@@ -270,17 +310,20 @@ fn the_deadline_commits_what_is_there_and_names_the_stage_of_the_rest() {
     }
     assert_eq!(round.now, DEADLINE);
     let effects = round.effects();
-    let Some(Effect::WriteManifest { outcome: Outcome::Partial, slices, absent }) = effects.last() else {
+    let Some(Effect::WriteManifest { outcome: Outcome::Partial, slices, absent, .. }) = effects.last() else {
         panic!("{effects:?}")
     };
     assert_eq!(*slices, [slice("web", 4)]);
-    let told: Vec<_> = absent.iter().map(|a| (a.service.as_str(), a.code, a.reason.as_str())).collect();
-    let late = "deadline passed while waiting to retry after: AGENT-03 source locked";
+    let told: Vec<_> = absent.iter().map(|a| (a.service.as_str(), a.code, a.reason.clone())).collect();
+    let heard = "last heard of 10 ms before";
+    let late = format!("retrying, attempt 2, {heard}; attempt 1 failed: AGENT-03 source locked");
     let expected = [
-        ("dns", Code::Round02, "deadline passed while capturing"),
-        ("log", Code::Round02, "deadline passed while checking"),
-        ("mail", Code::Round02, late),
+        ("dns", format!("capturing, attempt 1, {heard}")),
+        ("log", format!("checking, attempt 1, {heard}")),
+        ("mail", late),
     ];
+    let expected =
+        expected.map(|(name, stage)| (name, Code::Round02, format!("deadline passed while {stage}")));
     assert_eq!(told, expected);
     assert_eq!(round.checked("log", 2, Ok(())), []);
     assert_eq!(round.stored("dns", 1, 1), [acknowledge("dns", 1, Some(1), Verdict::Over)]);
@@ -303,7 +346,7 @@ fn an_open_record_that_never_lands_ends_the_round() {
 #[test]
 fn a_round_is_cancelled_until_its_commit_is_under_way() {
     let cancel = || Event::Cancel { reason: "by an operator".to_owned() };
-    let end = Effect::AppendEnd { outcome: Outcome::Cancelled, reason: "by an operator".to_owned() };
+    let end = end(Outcome::Cancelled, "by an operator");
     let mut opening = Bench::new(Start::Fresh, &["dns"]);
     opening.effects();
     assert_eq!(opening.on(cancel()), std::slice::from_ref(&end));
@@ -408,13 +451,13 @@ fn disowned(permanent: bool) -> Failure {
 
 fn absent(name: &str, attempts: u32) -> Absentee {
     let Failure { code, reason, .. } = disowned(true);
-    Absentee { service: service(name), attempts, code, reason }
+    Absentee { service: service(name), attempts, code, reason, excuse: None, tries: vec![] }
 }
 
 #[test]
 fn what_a_revoked_agent_gave_does_not_count() {
     let (outcome, slices) = (Outcome::Partial, vec![slice("web", 2)]);
-    let partial = Effect::WriteManifest { outcome, slices, absent: vec![absent("dns", 1)] };
+    let partial = Effect::WriteManifest { outcome, slices, absent: vec![absent("dns", 1)], cut: None };
     let gone = || Event::Disowned { service: service("dns"), failure: disowned(true) };
 
     // At work, and with its slice stored already while another is still waited for.
@@ -454,8 +497,7 @@ fn what_a_revoked_agent_gave_does_not_count() {
     let mut round = Bench::new(Start::Fresh, &["dns"]);
     assert_eq!(round.effects(), [Effect::AppendOpen]);
     assert_eq!(round.on(gone()), []);
-    let reason = "dns: KEY-03 its agent was revoked by log record 9".to_owned();
-    let end = Effect::AppendEnd { outcome: Outcome::Failed, reason };
+    let end = end(Outcome::Failed, "dns: KEY-03 its agent was revoked by log record 9");
     assert_eq!(round.on(Event::Opened), [Effect::Publish, end]);
     assert_eq!(round.on(Event::EndAppended), [Effect::Publish, Effect::Finished]);
     assert_eq!(round.machine.poll_timeout(), None);

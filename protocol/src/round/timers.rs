@@ -27,7 +27,7 @@ impl Timers {
         }
     }
 
-    /// Takes every deadline of a service back.
+    /// Takes every deadline of a service's attempt back.
     pub(super) fn disarm_service(&mut self, service: &ServiceName) {
         for deadline in [Deadline::Recruit, Deadline::Silence, Deadline::Backoff, Deadline::Recheck] {
             self.disarm(&deadline(service.clone()));

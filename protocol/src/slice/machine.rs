@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use crate::alert::Code;
 use crate::document::SliceTotals;
-use crate::ids::{ObjectId, RoundId};
-use crate::message::Verdict;
+use crate::ids::{Nonce, ObjectId, RoundId};
+use crate::message::{CutOrder, Verdict};
 use crate::retry::Retry;
 use crate::time::Time;
 
@@ -14,6 +14,20 @@ use crate::time::Time;
 pub struct Policy {
     /// Delays between hellos, and between notices, that nobody answers.
     pub resend: Retry,
+    /// Whether the service has hooks: then it is held quiesced while its sources are read, in a cut or not.
+    pub hooks: bool,
+}
+
+/// What the agent tells the leader about the cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// The service is quiesced and waits.
+    Quiesced,
+    /// Everything was read while it was still held.
+    Snapped {
+        /// The announcement's nonce.
+        nonce: Nonce,
+    },
 }
 
 /// What an agent reports of an attempt.
@@ -50,6 +64,10 @@ pub enum Event {
         round: RoundId,
         /// The attempt that is wanted at least.
         attempt: u32,
+        /// Grows whenever further services may begin.
+        turn: u32,
+        /// What the cut asks for.
+        cut: Option<CutOrder>,
     },
     /// A believed state document asks this service for nothing.
     NoOrder,
@@ -62,6 +80,41 @@ pub enum Event {
     },
     /// Nobody answered the hello in time.
     HelloUnanswered,
+    /// The watchdog is armed and the service is quiesced.
+    Quiesced {
+        /// The round.
+        round: RoundId,
+    },
+    /// It could not be quiesced; whatever was, is released.
+    QuiesceFailed {
+        /// The round.
+        round: RoundId,
+        /// The reason's code.
+        code: Code,
+        /// The native error.
+        reason: String,
+        /// True when another attempt would fail as well.
+        permanent: bool,
+    },
+    /// The watchdog has released the service, or is about to: its time is over.
+    HoldLost {
+        /// The round.
+        round: RoundId,
+    },
+    /// The leader has taken note of the standing.
+    StandingNoted {
+        /// The round.
+        round: RoundId,
+        /// The attempt.
+        attempt: u32,
+    },
+    /// The leader did not answer the standing in time.
+    StandingUnanswered,
+    /// Every source is read: nothing more of the service is needed.
+    Read {
+        /// The round.
+        round: RoundId,
+    },
     /// Everything is captured and uploaded but for the receipt.
     Captured {
         /// The round.
@@ -116,7 +169,30 @@ pub enum Effect {
         /// The attempt.
         attempt: u32,
     },
-    /// Capture the sources, upload the packs; then report [`Event::Captured`] or [`Event::CaptureFailed`].
+    /// Arm the watchdog, then quiesce the service; then report [`Event::Quiesced`] or [`Event::QuiesceFailed`], and
+    /// [`Event::HoldLost`] when its time is over before [`Effect::Release`].
+    Quiesce {
+        /// The round.
+        round: RoundId,
+    },
+    /// Release the service, also one that is only being quiesced.
+    Release {
+        /// The round.
+        round: RoundId,
+    },
+    /// Tell the leader about the cut, then report [`Event::StandingNoted`] or [`Event::StandingUnanswered`].
+    Tell {
+        /// The leader's epoch.
+        epoch: u64,
+        /// The round.
+        round: RoundId,
+        /// The attempt.
+        attempt: u32,
+        /// What.
+        standing: Standing,
+    },
+    /// Capture the sources, upload the packs; report [`Event::Read`] once every source is read, then
+    /// [`Event::Captured`] or [`Event::CaptureFailed`].
     Capture {
         /// The round.
         round: RoundId,
@@ -127,6 +203,8 @@ pub enum Effect {
         round: RoundId,
         /// The attempt.
         attempt: u32,
+        /// The nonce of the cut that it was captured in.
+        cut: Option<Nonce>,
     },
     /// Tell the leader, then report [`Event::Acknowledged`] or [`Event::NoticeUnanswered`].
     Notice {
@@ -160,6 +238,8 @@ pub enum Deadline {
     Hello,
     /// The notice is sent again.
     Notice,
+    /// The standing is told again.
+    Standing,
 }
 
 /// How far the agent is.
@@ -169,6 +249,10 @@ pub enum Phase {
     Idle,
     /// Hello said, not answered.
     Greeting,
+    /// The service is being quiesced.
+    Quiescing,
+    /// Held for the cut, until the capture is announced.
+    Holding,
     /// Capturing.
     Capturing,
     /// Writing the receipt.
@@ -186,7 +270,26 @@ struct Work {
     attempt: u32,
     /// The highest attempt that this leader has ordered; the agent may be ahead by a former leader's order.
     ordered: u32,
+    turn: u32,
+    /// What the cut asks for.
+    cut: Option<CutOrder>,
+    hold: Hold,
+    /// The nonce of the cut that the capture is in, while nothing speaks against it.
+    place: Option<Nonce>,
+    /// Whether every source is read.
+    read: bool,
+    /// Whether the leader knows that the place was kept.
+    told: bool,
     capture: Capture,
+}
+
+/// Whether the service is quiesced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hold {
+    Free,
+    /// Its hooks run; what they did is not known yet.
+    Quiescing,
+    Held,
 }
 
 /// The capture outlives attempts: a retry of an agent that was only unheard goes on with what it has.
@@ -227,17 +330,44 @@ impl Machine {
     /// Takes an event in. Events of another round or attempt change nothing.
     pub fn handle(&mut self, event: Event, now: Time) {
         match event {
-            Event::Order { epoch, round, attempt } => self.order(epoch, round, attempt),
+            Event::Order { epoch, round, attempt, turn, cut } => {
+                self.order(epoch, round, attempt, turn);
+                self.cut(&round, epoch, cut);
+            }
             Event::NoOrder => self.stop(),
             Event::Welcomed { round, attempt } => self.welcomed(&round, attempt),
             Event::HelloUnanswered if self.phase == Phase::Greeting => self.resend(Deadline::Hello, now),
+            Event::Quiesced { round } => self.quiesced(&round),
+            Event::QuiesceFailed { round, code, reason, permanent } => {
+                let quiescing = |w: &&mut Work| w.round == round && w.hold == Hold::Quiescing;
+                if let Some(work) = self.work.as_mut().filter(quiescing) {
+                    work.hold = Hold::Free;
+                    if self.phase == Phase::Quiescing {
+                        self.notice(Reported::Failed { code, reason, permanent });
+                    }
+                }
+            }
+            Event::HoldLost { round } => {
+                if let Some(work) = self.work.as_mut().filter(|w| w.round == round && w.hold == Hold::Held) {
+                    (work.hold, work.place) = (Hold::Free, None);
+                    self.wait_for_place();
+                }
+            }
+            Event::StandingNoted { round, attempt } => self.standing_noted(&round, attempt),
+            Event::StandingUnanswered => {
+                if self.standing().is_some() {
+                    self.resend(Deadline::Standing, now);
+                }
+            }
+            Event::Read { round } => self.read(&round),
             Event::Captured { round } => self.captured(&round),
             Event::CaptureFailed { round, code, reason, permanent } => {
                 let receipting = self.phase == Phase::Receipting;
                 let current =
                     |w: &&mut Work| w.round == round && (w.capture == Capture::Running || receipting);
                 if let Some(work) = self.work.as_mut().filter(current) {
-                    work.capture = Capture::NotBegun;
+                    (work.capture, work.place) = (Capture::NotBegun, None);
+                    self.release();
                     self.notice(Reported::Failed { code, reason, permanent });
                 }
             }
@@ -256,9 +386,12 @@ impl Machine {
 
     /// Lets the deadline act if it is at or before `now`.
     pub fn handle_timeout(&mut self, now: Time) {
-        if self.timer.is_some_and(|(due, _)| due <= now) {
+        if let Some((_, deadline)) = self.timer.filter(|(due, _)| *due <= now) {
             self.timer = None;
-            self.ask();
+            match deadline {
+                Deadline::Hello | Deadline::Notice => self.ask(),
+                Deadline::Standing => self.tell(),
+            }
         }
     }
 
@@ -285,29 +418,35 @@ impl Machine {
     pub fn work(&self) -> Option<(RoundId, u32)> {
         match self.phase {
             Phase::Idle | Phase::Settled(_) => None,
-            Phase::Greeting | Phase::Capturing | Phase::Receipting | Phase::Noticing(_) => {
-                self.work.map(|work| (work.round, work.attempt))
-            }
+            Phase::Greeting
+            | Phase::Quiescing
+            | Phase::Holding
+            | Phase::Capturing
+            | Phase::Receipting
+            | Phase::Noticing(_) => self.work.map(|work| (work.round, work.attempt)),
         }
     }
 
-    fn order(&mut self, epoch: u64, round: RoundId, attempt: u32) {
+    fn order(&mut self, epoch: u64, round: RoundId, attempt: u32, turn: u32) {
         match self.work {
             Some(work) if work.round == round => {
                 let newer = epoch > work.epoch;
                 let more = attempt > work.attempt;
                 // What was not wanted at first is wanted now.
-                let again = self.phase == Phase::Idle && attempt > work.ordered;
+                let again = self.phase == Phase::Idle && (attempt > work.ordered || turn > work.turn);
                 if epoch < work.epoch || !(newer || more || again) {
                     return;
                 }
                 let ordered = if newer { attempt } else { attempt.max(work.ordered) };
-                self.work = Some(Work { epoch, attempt: attempt.max(work.attempt), ordered, ..work });
+                let turn = if newer { turn } else { turn.max(work.turn) };
+                self.work = Some(Work { epoch, attempt: attempt.max(work.attempt), ordered, turn, ..work });
                 match std::mem::replace(&mut self.phase, Phase::Idle) {
                     // A new leader knows nothing of this slice yet; the receipt stays what it is.
                     Phase::Settled(reported) | Phase::Noticing(reported) if !more => self.notice(reported),
                     Phase::Idle
                     | Phase::Greeting
+                    | Phase::Quiescing
+                    | Phase::Holding
                     | Phase::Capturing
                     | Phase::Receipting
                     | Phase::Noticing(_)
@@ -316,14 +455,55 @@ impl Machine {
             }
             Some(_) | None => {
                 self.stop();
-                self.work =
-                    Some(Work { epoch, round, attempt, ordered: attempt, capture: Capture::NotBegun });
+                self.work = Some(Work {
+                    epoch,
+                    round,
+                    attempt,
+                    ordered: attempt,
+                    turn,
+                    cut: None,
+                    hold: Hold::Free,
+                    place: None,
+                    read: false,
+                    told: false,
+                    capture: Capture::NotBegun,
+                });
                 self.enter(Phase::Greeting);
             }
         }
     }
 
+    /// Takes in what the cut asks for. Whoever holds when the capture is announced has a place in it, and nobody else.
+    fn cut(&mut self, round: &RoundId, epoch: u64, cut: Option<CutOrder>) {
+        let current = |work: &&mut Work| work.round == *round && work.epoch == epoch;
+        let Some(work) = self.work.as_mut().filter(current) else { return };
+        let before = std::mem::replace(&mut work.cut, cut);
+        match cut {
+            Some(CutOrder::Hold) => {}
+            Some(CutOrder::Capture { nonce }) => {
+                let holds = self.phase == Phase::Holding && (work.hold == Hold::Held || !self.policy.hooks);
+                if before != cut && holds {
+                    work.place = Some(nonce);
+                }
+            }
+            // Broken, or another leader's round: what was captured is in no cut.
+            None => work.place = None,
+        }
+        match self.phase {
+            Phase::Holding if cut != Some(CutOrder::Hold) => self.capture(),
+            Phase::Receipting => {}
+            Phase::Capturing => self.wait_for_place(),
+            Phase::Idle
+            | Phase::Greeting
+            | Phase::Quiescing
+            | Phase::Holding
+            | Phase::Noticing(_)
+            | Phase::Settled(_) => {}
+        }
+    }
+
     fn stop(&mut self) {
+        self.release();
         if let Some(work) = self.work.take() {
             self.effects.push_back(Effect::Drop { round: work.round });
         }
@@ -337,22 +517,142 @@ impl Machine {
         }
         let Some(work) = self.work.as_mut().filter(|w| w.round == *round) else { return };
         let Some(attempt) = attempt else {
-            // Not wanted now: stay with the order, so that only a higher attempt or epoch greets again.
+            // Not wanted now: stay with the order, so that only a higher attempt, turn or epoch greets again.
             self.timer = None;
             self.phase = Phase::Idle;
+            self.release();
             return;
         };
         work.attempt = work.attempt.max(attempt);
         match work.capture {
-            Capture::NotBegun => {
-                work.capture = Capture::Running;
-                self.enter(Phase::Capturing);
-            }
-            Capture::Running => {
+            Capture::NotBegun => self.hold(),
+            Capture::Running | Capture::Done => {
                 self.timer = None;
                 self.phase = Phase::Capturing;
+                self.tell();
+                self.wait_for_place();
             }
-            Capture::Done => self.enter(Phase::Receipting),
+        }
+    }
+
+    /// Quiesces where there is something to quiesce, then waits for the cut where there is one.
+    fn hold(&mut self) {
+        let Some(work) = self.work.as_mut() else { return };
+        match work.hold {
+            Hold::Free if self.policy.hooks => {
+                work.hold = Hold::Quiescing;
+                self.enter(Phase::Quiescing);
+            }
+            // The hooks of the attempt before still run.
+            Hold::Quiescing => {
+                self.timer = None;
+                self.phase = Phase::Quiescing;
+            }
+            Hold::Free | Hold::Held => self.held(),
+        }
+    }
+
+    fn held(&mut self) {
+        let Some(work) = self.work else { return };
+        if work.cut == Some(CutOrder::Hold) {
+            self.enter(Phase::Holding);
+            self.tell();
+        } else {
+            self.capture();
+        }
+    }
+
+    fn quiesced(&mut self, round: &RoundId) {
+        let quiescing = |w: &&mut Work| w.round == *round && w.hold == Hold::Quiescing;
+        let Some(work) = self.work.as_mut().filter(quiescing) else { return };
+        work.hold = Hold::Held;
+        match self.phase {
+            Phase::Quiescing => self.held(),
+            // Greeting again: the welcome goes on from here.
+            Phase::Greeting => {}
+            Phase::Idle
+            | Phase::Holding
+            | Phase::Capturing
+            | Phase::Receipting
+            | Phase::Noticing(_)
+            | Phase::Settled(_) => self.release(),
+        }
+    }
+
+    /// Captures; what was released in the meantime is quiesced anew, outside the cut.
+    fn capture(&mut self) {
+        let Some(work) = self.work.as_mut() else { return };
+        if self.policy.hooks && work.hold == Hold::Free {
+            return self.hold();
+        }
+        (work.capture, work.read) = (Capture::Running, false);
+        self.enter(Phase::Capturing);
+    }
+
+    /// Everything is read: the service is free again, and a place in the cut was kept if there was one.
+    fn read(&mut self, round: &RoundId) {
+        let running = |w: &&mut Work| w.round == *round && w.capture != Capture::NotBegun && !w.read;
+        let Some(work) = self.work.as_mut().filter(running) else { return };
+        let held = work.hold == Hold::Held || !self.policy.hooks;
+        if !held {
+            work.place = None;
+        }
+        work.read = true;
+        self.release();
+        self.tell();
+    }
+
+    fn release(&mut self) {
+        if let Some(work) = self.work.as_mut()
+            && work.hold != Hold::Free
+        {
+            work.hold = Hold::Free;
+            self.effects.push_back(Effect::Release { round: work.round });
+        }
+    }
+
+    /// What the leader should know about the cut and may not know yet.
+    fn standing(&self) -> Option<Standing> {
+        let work = self.work?;
+        match self.phase {
+            Phase::Holding => (!work.told).then_some(Standing::Quiesced),
+            Phase::Capturing if work.read => {
+                work.place.filter(|_| !work.told).map(|nonce| Standing::Snapped { nonce })
+            }
+            Phase::Idle
+            | Phase::Greeting
+            | Phase::Quiescing
+            | Phase::Capturing
+            | Phase::Receipting
+            | Phase::Noticing(_)
+            | Phase::Settled(_) => None,
+        }
+    }
+
+    fn tell(&mut self) {
+        let Some(Work { epoch, round, attempt, .. }) = self.work else { return };
+        if let Some(standing) = self.standing() {
+            self.effects.push_back(Effect::Tell { epoch, round, attempt, standing });
+        }
+    }
+
+    fn standing_noted(&mut self, round: &RoundId, attempt: u32) {
+        if !self.is_current(round, attempt) || self.standing().is_none() {
+            return;
+        }
+        if let Some(work) = self.work.as_mut() {
+            work.told = true;
+        }
+        self.timer = None;
+        self.wait_for_place();
+    }
+
+    /// Goes on to the receipt once everything is captured, and the leader knows of a place in the cut.
+    fn wait_for_place(&mut self) {
+        let Some(work) = self.work else { return };
+        let known = work.place.is_none() || work.told;
+        if self.phase == Phase::Capturing && work.capture == Capture::Done && known {
+            self.enter(Phase::Receipting);
         }
     }
 
@@ -360,9 +660,8 @@ impl Machine {
         let running = |w: &&mut Work| w.round == *round && w.capture == Capture::Running;
         let Some(work) = self.work.as_mut().filter(running) else { return };
         work.capture = Capture::Done;
-        if self.phase == Phase::Capturing {
-            self.enter(Phase::Receipting);
-        }
+        self.read(round);
+        self.wait_for_place();
     }
 
     fn acknowledged(&mut self, round: &RoundId, attempt: u32, verdict: &Verdict) {
@@ -378,7 +677,7 @@ impl Machine {
             // What was refused is captured anew in the next attempt.
             (Verdict::Refused { .. }, _) => {
                 if let Some(work) = self.work.as_mut() {
-                    work.capture = Capture::NotBegun;
+                    (work.capture, work.place) = (Capture::NotBegun, None);
                 }
             }
             (Verdict::Accepted, Reported::Failed { .. }) | (Verdict::Over, _) => {}
@@ -399,16 +698,20 @@ impl Machine {
         self.phase = phase;
         self.resends = 0;
         self.timer = None;
+        if let Some(work) = self.work.as_mut() {
+            work.told = work.told && self.phase == Phase::Receipting;
+        }
         self.ask();
     }
 
     fn ask(&mut self) {
-        let Some(Work { epoch, round, attempt, .. }) = self.work else { return };
+        let Some(Work { epoch, round, attempt, place, .. }) = self.work else { return };
         let effect = match &self.phase {
-            Phase::Idle | Phase::Settled(_) => return,
+            Phase::Idle | Phase::Holding | Phase::Settled(_) => return,
+            Phase::Quiescing => Effect::Quiesce { round },
             Phase::Greeting => Effect::Hello { epoch, round, attempt },
             Phase::Capturing => Effect::Capture { round },
-            Phase::Receipting => Effect::WriteReceipt { round, attempt },
+            Phase::Receipting => Effect::WriteReceipt { round, attempt, cut: place },
             Phase::Noticing(reported) => Effect::Notice { epoch, round, attempt, reported: reported.clone() },
         };
         self.effects.push_back(effect);

@@ -20,7 +20,7 @@ impl Bench {
     fn new() -> Self {
         let (first, longest) = (Duration::from_secs(2), Duration::from_secs(8));
         let resend = Retry::new(first, longest, Attempts::Unlimited).expect("a policy");
-        Self(Machine::start(Policy { resend }, 7))
+        Self(Machine::start(Policy { resend, hooks: false }, 7))
     }
 
     /// An agent that captures for attempt 1 of epoch 1.
@@ -53,7 +53,7 @@ impl Bench {
     }
 
     fn order(&mut self, epoch: u64, attempt: u32) -> Vec<Effect> {
-        self.on(Event::Order { epoch, round: ROUND, attempt })
+        self.on(Event::Order { epoch, round: ROUND, attempt, turn: 0, cut: None })
     }
 
     fn welcomed(&mut self, attempt: Option<u32>) -> Vec<Effect> {
@@ -70,7 +70,7 @@ fn hello(epoch: u64, attempt: u32) -> Effect {
 }
 
 fn receipt(attempt: u32) -> Effect {
-    Effect::WriteReceipt { round: ROUND, attempt }
+    Effect::WriteReceipt { round: ROUND, attempt, cut: None }
 }
 
 fn notice(epoch: u64, attempt: u32, reported: Reported) -> Effect {
@@ -166,7 +166,7 @@ fn without_an_order_everything_is_dropped() {
         assert_eq!((agent.0.phase(), agent.0.poll_timeout()), (&Phase::Idle, None));
     }
     let mut agent = Bench::capturing();
-    let effects = agent.on(Event::Order { epoch: 1, round: OTHER, attempt: 1 });
+    let effects = agent.on(Event::Order { epoch: 1, round: OTHER, attempt: 1, turn: 0, cut: None });
     assert_eq!(
         effects,
         [Effect::Drop { round: ROUND }, Effect::Hello { epoch: 1, round: OTHER, attempt: 1 }]

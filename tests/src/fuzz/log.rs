@@ -272,6 +272,7 @@ fn next_record(draw: &mut Draw<'_>, state: &State) -> Vec<u8> {
                 trigger: "fuzz".to_owned(),
                 deadline_millis: u64::from(draw.short()),
                 at: AT,
+                cut: None,
             })
         }
         "commit" => {
@@ -283,7 +284,7 @@ fn next_record(draw: &mut Draw<'_>, state: &State) -> Vec<u8> {
         "end" => {
             let outcome =
                 *draw.one(&[Outcome::Failed, Outcome::Cancelled, Outcome::Skipped, Outcome::Complete]);
-            says!(End { epoch, round, outcome, reason: "fuzz".to_owned(), at: AT })
+            says!(End { epoch, round, outcome, reason: "fuzz".to_owned(), at: AT, account: None })
         }
         "prune" => says!(Prune { epoch, rounds, list }),
         "sweep" => says!(Sweep { rounds, list }),

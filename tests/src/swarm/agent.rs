@@ -9,7 +9,7 @@ use bytes::Bytes;
 use muster_bus::{Bus, Watch};
 use muster_protocol::alert::Code;
 use muster_protocol::entropy::random;
-use muster_protocol::ids::RoundId;
+use muster_protocol::ids::{Nonce, RoundId};
 use muster_protocol::message::Verdict;
 use muster_protocol::retry::{Attempts, Retry};
 use muster_protocol::slice::{Effect, Event, Machine, Policy};
@@ -159,6 +159,7 @@ impl Agent {
             talk.abort();
             self.handle(Event::HelloUnanswered);
             self.handle(Event::NoticeUnanswered);
+            self.handle(Event::StandingUnanswered);
         }
     }
 
@@ -180,17 +181,17 @@ impl Agent {
     fn retry(&mut self, bytes: &Bytes) {
         let Some(order) = &self.order else { return };
         if let Some(attempt) = self.parts.beliefs.retry(bytes, order) {
-            let (epoch, round) = (order.epoch, order.round);
-            self.handle(Event::Order { epoch, round, attempt });
+            let Order { epoch, round, turn, cut, .. } = *order;
+            self.handle(Event::Order { epoch, round, attempt, turn, cut });
         }
     }
 
     fn report(&mut self, report: Report) {
         match report {
             Report::Document(Ok(Some(order))) => {
-                let (epoch, round, attempt) = (order.epoch, order.round, order.attempt);
+                let Order { epoch, round, attempt, turn, cut, .. } = order;
                 self.order = Some(order);
-                self.handle(Event::Order { epoch, round, attempt });
+                self.handle(Event::Order { epoch, round, attempt, turn, cut });
             }
             Report::Document(Ok(None)) => {
                 self.order = None;
@@ -259,7 +260,23 @@ impl Agent {
                     Report::Event(Event::Captured { round })
                 });
             }
-            Effect::WriteReceipt { round, attempt } => self.write_receipt(order, round, attempt),
+            // There is nothing to hold: the service is quiesced at once, and read in the same moment.
+            Effect::Quiesce { round } => self.handle(Event::Quiesced { round }),
+            Effect::Release { .. } => {}
+            Effect::Tell { round, attempt, standing, .. } => {
+                let talker = self.parts.talker.clone();
+                let counts = Arc::clone(&self.parts.counts);
+                self.talk = Some(self.tasks.spawn(async move {
+                    Report::Event(match talker.standing(&order, attempt, standing).await {
+                        Ok(_) => Event::StandingNoted { round, attempt },
+                        Err(error) => {
+                            counts.unanswered(&error);
+                            Event::StandingUnanswered
+                        }
+                    })
+                }));
+            }
+            Effect::WriteReceipt { round, attempt, cut } => self.write_receipt(order, round, attempt, cut),
             Effect::Notice { round, attempt, reported, .. } => {
                 let talker = self.parts.talker.clone();
                 let counts = Arc::clone(&self.parts.counts);
@@ -282,11 +299,11 @@ impl Agent {
         }
     }
 
-    fn write_receipt(&mut self, order: Order, round: RoundId, attempt: u32) {
+    fn write_receipt(&mut self, order: Order, round: RoundId, attempt: u32, cut: Option<Nonce>) {
         let (slice, store) = (self.parts.slice.clone(), Arc::clone(&self.parts.store));
         let talker = self.parts.talker.clone();
         let nonce = order.nonce.for_attempt(&talker.service, attempt);
-        let moment = Moment { round, attempt, nonce, keyset: order.keyset, head: order.head };
+        let moment = Moment { round, attempt, nonce, keyset: order.keyset, head: order.head, cut };
         self.tasks.spawn(async move {
             let written = slice.write_receipt(store.as_ref(), &talker.signer, &talker.fleet, moment).await;
             Report::Event(match written {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use muster_protocol::envelope::open_as;
 use muster_protocol::ids::{FleetId, KeyId, Nonce, RoundId, ServiceName};
 use muster_protocol::log::{Head, RoundPhase, State};
-use muster_protocol::message::{OpenRound, ServiceState, StateDocument};
+use muster_protocol::message::{CutOrder, OpenRound, ServiceState, StateDocument};
 use muster_share::log::Log;
 use tokio::sync::Mutex;
 
@@ -23,6 +23,8 @@ pub(super) struct Order {
     pub(super) leader_ephemeral: [u8; 32],
     /// The round's; every attempt's follows from it.
     pub(super) nonce: Nonce,
+    pub(super) turn: u32,
+    pub(super) cut: Option<CutOrder>,
     /// The keyset in force when the round was opened.
     pub(super) keyset: u64,
     /// The head of the log, as the receipt will name it.
@@ -103,6 +105,8 @@ fn order(
         epoch: document.epoch,
         round: open.round,
         attempt: 1,
+        turn: open.turn,
+        cut: open.cut,
         leader,
         leader_ephemeral: open.ephemeral,
         nonce: round.open.nonce,

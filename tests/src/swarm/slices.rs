@@ -82,6 +82,8 @@ pub(super) struct Moment {
     pub(super) nonce: Nonce,
     pub(super) keyset: u64,
     pub(super) head: Head,
+    /// The nonce of the cut that it was captured in.
+    pub(super) cut: Option<Nonce>,
 }
 
 impl Slice {
@@ -93,7 +95,7 @@ impl Slice {
         fleet: &FleetId,
         moment: Moment,
     ) -> Result<(ObjectId, u64, SliceTotals), Failure> {
-        let Moment { round, attempt, nonce, keyset, head } = moment;
+        let Moment { round, attempt, nonce, keyset, head, cut } = moment;
         let index = self.indexes.iter().find(|index| index.round == round).copied();
         let receipt = Receipt {
             service: self.service.clone(),
@@ -109,6 +111,7 @@ impl Slice {
             status: SliceStatus::Whole,
             totals: self.totals,
             previous: None,
+            cut,
         };
         let bytes = Bytes::from(signer.seal(fleet, &receipt));
         let (id, size) = (ObjectId::of(&bytes), bytes.len() as u64);

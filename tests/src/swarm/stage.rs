@@ -10,7 +10,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use muster_bus::{NatsConfig, Streams};
-use muster_coordinator::config::{Config, CoordinatorConfig, LeadConfig, RoundConfig};
+use muster_coordinator::config::{Config, CoordinatorConfig, CutConfig, LeadConfig, RoundConfig};
 use muster_protocol::age::Identity;
 use muster_protocol::config::{BusConfig, FleetConfig, LogConfig, ShareConfig, TelemetryConfig};
 use muster_protocol::entropy::random;
@@ -95,6 +95,7 @@ impl Stage {
             share: ShareConfig { url: share.display().to_string() },
             nats: BusConfig::at(format!("nats://127.0.0.1:{port}")),
             round,
+            cut: CutConfig::default(),
             lead: LeadConfig::default(),
             log: LogConfig { filter: "warn".to_owned(), ..LogConfig::default() },
             telemetry: TelemetryConfig::default(),

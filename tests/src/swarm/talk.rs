@@ -6,13 +6,13 @@ use bytes::Bytes;
 use muster_bus::{Bus, Headers, NatsBus};
 use muster_protocol::entropy::random;
 use muster_protocol::envelope::{Payload, Signer, open_as};
-use muster_protocol::ids::{FleetId, Nonce, RoundId, ServiceName};
+use muster_protocol::ids::{FleetId, Nonce, ObjectId, RoundId, ServiceName};
 use muster_protocol::message::{
     Acknowledgement, Heartbeat, Hello, Notice, NoticeOutcome, Order as Sealed, Progress, Stage, Verdict,
     Welcome,
 };
 use muster_protocol::session::{Ephemeral, Session, Side, Transcript};
-use muster_protocol::slice::Reported;
+use muster_protocol::slice::{Reported, Standing};
 use muster_protocol::subject::{Subject, Subjects};
 use muster_protocol::wire;
 use muster_share::entropy::OsEntropy;
@@ -95,6 +95,30 @@ impl Talker {
                 (NoticeOutcome::Failed { code, reason, permanent }, None)
             }
         };
+        self.tell(order, attempt, outcome, receipt).await
+    }
+
+    /// Tells where the service stands in a cut.
+    pub(super) async fn standing(
+        &self,
+        order: &Order,
+        attempt: u32,
+        standing: Standing,
+    ) -> Result<Verdict, Failure> {
+        let outcome = match standing {
+            Standing::Quiesced => NoticeOutcome::Quiesced,
+            Standing::Snapped { nonce } => NoticeOutcome::Snapped { nonce },
+        };
+        self.tell(order, attempt, outcome, None).await
+    }
+
+    async fn tell(
+        &self,
+        order: &Order,
+        attempt: u32,
+        outcome: NoticeOutcome,
+        receipt: Option<ObjectId>,
+    ) -> Result<Verdict, Failure> {
         let (service, round, epoch) = (self.service.clone(), order.round, order.epoch);
         let notice = Notice { service, round, epoch, attempt, outcome };
         let answer: Acknowledgement = self.ask(order, Subject::Notice, &notice, NOTICE).await?;

@@ -35,6 +35,17 @@ impl<C: Capturer> Daemon<C> {
                     self.acknowledged(round, attempt, answer);
                 }
             }
+            Report::Standing { ticket, round, attempt, answer } => {
+                if self.is_current_talk(ticket) {
+                    self.standing_noted(round, attempt, answer);
+                }
+            }
+            Report::SourcesRead { ticket, round, read } => {
+                if read && self.is_current_capture(ticket) {
+                    self.look_at_hold();
+                    self.handle(Event::Read { round });
+                }
+            }
             Report::Captured { ticket, round, lists, captured } => {
                 self.lists = lists;
                 self.captured(ticket, round, captured);
@@ -64,7 +75,8 @@ impl<C: Capturer> Daemon<C> {
 
     pub(super) fn welcomed(&mut self, round: RoundId, answer: Result<Welcomed, TalkError>) {
         match answer {
-            Ok(Welcomed { attempt, credentials, headers }) => {
+            Ok(Welcomed { attempt, credentials, terms, headers }) => {
+                self.terms = terms;
                 if let Some(credentials) = credentials {
                     self.capturer.accept(&credentials);
                 }
@@ -106,6 +118,16 @@ impl<C: Capturer> Daemon<C> {
         }
     }
 
+    pub(super) fn standing_noted(&mut self, round: RoundId, attempt: u32, answer: Result<(), TalkError>) {
+        match answer {
+            Ok(()) => self.handle(Event::StandingNoted { round, attempt }),
+            Err(error) => {
+                self.unanswered("acknowledgement", &error);
+                self.handle(Event::StandingUnanswered);
+            }
+        }
+    }
+
     pub(super) fn unanswered(&mut self, what: &str, error: &TalkError) {
         if error.is_suspicious() {
             self.passed_over.add(what, error);
@@ -125,6 +147,7 @@ impl<C: Capturer> Daemon<C> {
         match captured {
             Ok(captured) => {
                 capture.captured = Some(captured);
+                self.look_at_hold();
                 self.handle(Event::Captured { round });
             }
             Err(failure) => {

@@ -1,0 +1,62 @@
+//! What an operator demands of the leader, beyond a trigger: signed, because permission on the bus is not enough.
+//!
+//! A command names the very thing that it is about, so that one that is recorded and sent again changes nothing new.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{Nonce, RoundId};
+use crate::message::message;
+
+/// What is demanded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Demand {
+    /// End a round that is not committed yet.
+    Cancel {
+        /// The round.
+        round: RoundId,
+        /// Why, for people; at most [`crate::message::MAX_REASON_LEN`] bytes.
+        reason: String,
+    },
+    /// An alert has been seen by somebody.
+    Acknowledge {
+        /// The alert, as `muster alerts` names it.
+        alert: String,
+    },
+}
+
+/// A signed demand of an operator or admin.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Command {
+    /// Random; the reply repeats it.
+    pub nonce: Nonce,
+    /// What.
+    pub demand: Demand,
+}
+message!(Command, "command");
+
+/// What became of a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CommandState {
+    /// It is done, or under way.
+    Done,
+    /// There was nothing to do: no such round or alert, or it is over.
+    Nothing,
+    /// The key may not demand this.
+    Refused,
+}
+
+/// The leader's answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CommandReply {
+    /// The command's nonce.
+    pub nonce: Nonce,
+    /// What became of it.
+    pub state: CommandState,
+    /// Why, for people.
+    pub reason: String,
+}
+message!(CommandReply, "command-reply");
