@@ -75,7 +75,7 @@ fn measure(arguments: &Arguments) -> Result<(), Failure> {
         baseline: arguments.baseline.clone().or_else(|| std::env::var_os("NATS_BASELINE").map(PathBuf::from)),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let report = runtime.block_on(run(&plan, &mut |line| eprintln!("{line}")))?;
+    let report = runtime.block_on(run(&plan, &mut |line: &str| eprintln!("{line}")))?;
     // Ten thousand connections need no farewell.
     runtime.shutdown_background();
     if arguments.json {

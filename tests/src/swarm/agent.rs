@@ -62,6 +62,7 @@ pub(super) struct Agent {
 enum Report {
     Document(Result<Option<Order>, Failure>),
     Values { fleet: Option<Bytes>, service: Option<Bytes> },
+    Captured { round: RoundId },
     Event(Event),
 }
 
@@ -103,7 +104,7 @@ impl Agent {
             let due = self.machine.poll_timeout().map(|(at, _)| self.origin + Duration::from_millis(at.0));
             let wake = due.into_iter().chain([self.beat_at, poll_at]).min().unwrap_or(poll_at);
             tokio::select! {
-                _ = stop.wait_for(|stop| *stop) => return,
+                changed = stop.changed() => if changed.is_err() || *stop.borrow() { return },
                 document = fleet.next() => match document {
                     Some(document) => self.document(document),
                     None => return,
@@ -206,6 +207,10 @@ impl Agent {
                     self.retry(&service);
                 }
             }
+            Report::Captured { round } => {
+                self.handle(Event::Read { round });
+                self.handle(Event::Captured { round });
+            }
             Report::Event(event) => {
                 if let Event::Acknowledged { verdict: Verdict::Refused { reason }, .. } = &event {
                     self.parts.counts.wrong(reason);
@@ -257,7 +262,7 @@ impl Agent {
                 self.tasks.spawn(async move {
                     talker.progress(round, attempt).await;
                     sleep(takes).await;
-                    Report::Event(Event::Captured { round })
+                    Report::Captured { round }
                 });
             }
             // There is nothing to hold: the service is quiesced at once, and read in the same moment.

@@ -117,10 +117,10 @@ impl Swarm {
         let services: Vec<ServiceName> = stage.agents.iter().map(|(service, _)| service.clone()).collect();
         let slices = slices::prepare(&stage.store, services, rounds).await?;
         let beliefs = Arc::new(Beliefs::new(stage.log().await?));
-        let subjects = Subjects::new(&stage.fleet.name);
+        let subjects = &Subjects::new(&stage.fleet.name);
         let counts = Arc::new(Counts::new());
         let talkers: Vec<Talker> = stream::iter(&stage.agents)
-            .map(|(service, signer)| async {
+            .map(|(service, signer)| async move {
                 let mut config = stage.client(service.as_str())?;
                 // Few messages come in for each; the buffers of a coordinator would be a waste.
                 config.limits = Limits {

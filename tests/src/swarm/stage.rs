@@ -78,8 +78,8 @@ impl Stage {
         let store: Arc<dyn Store> = Arc::new(FileStore::open(share.clone()).await?);
         let (root, coordinator) = (signer(), signer());
         let agents: Vec<(ServiceName, Signer)> = (0..count)
-            .map(|number| Ok((format!("s-{number:06}").parse()?, signer())))
-            .collect::<Result<_, Failure>>()?;
+            .map(|number| Ok::<_, Failure>((format!("s-{number:06}").parse()?, signer())))
+            .collect::<Result<_, _>>()?;
         let fleet = found(&store, &root, &coordinator, &agents).await?;
         let key = folder.join("keys/coordinator.key");
         secret_file::create(&key, pem::signing_key_to_pem(&coordinator).as_bytes())?;
