@@ -71,7 +71,7 @@ impl Agent {
         let resend = Retry::new(Duration::from_secs(1), Duration::from_secs(30), Attempts::Unlimited)
             .expect("these delays are in order");
         Self {
-            machine: Machine::start(Policy { resend }, draw()),
+            machine: Machine::start(Policy { resend, hooks: false }, draw()),
             order: None,
             talk: None,
             tasks: JoinSet::new(),
