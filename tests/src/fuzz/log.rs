@@ -202,7 +202,7 @@ fn holds(before: &State, after: &State) {
         assert!(!was.swept || is.swept, "what is swept stays so");
         assert!(is.swept == was.swept || !is.held, "a held round is swept");
     }
-    for (who, was) in &before.members {
+    for (who, was) in before.members.iter() {
         assert!(after.members.contains_key(who), "{who} was forgotten: {was:?}");
     }
     assert!(after.void.windows(2).all(|pair| pair[0] < pair[1]));

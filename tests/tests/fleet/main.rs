@@ -25,6 +25,7 @@ mod round_trip;
 mod rounds;
 mod secured;
 mod stock_tools;
+mod swarm;
 mod thefts;
 mod threats;
 mod triggers;
