@@ -298,7 +298,10 @@ mod tests {
                 "[round]\nretry_longest = \"1s\"",
                 "[round] retry_longest: must be at least as long as retry_first",
             ),
-            ("[cut]\nenabled = true\nbarrier = \"4h\"", "[cut] barrier: must be shorter than [round] deadline"),
+            (
+                "[cut]\nenabled = true\nbarrier = \"4h\"",
+                "[cut] barrier: must be shorter than [round] deadline",
+            ),
             ("[cut]\non_break = \"stop\"", "[cut] on_break: unknown variant `stop`"),
             ("[lead]\nlease = \"4h\"", "[lead] lease: unknown key `lease`"),
             ("[telemetry]\nsample = 7.0", "[telemetry] sample: must be from 0 to 1"),

@@ -214,7 +214,7 @@ impl Desk {
     }
 
     /// Signs an answer and sends it, beside the loop.
-    fn answer<P: Payload + Send + 'static>(&self, reply: Reply, payload: P) {
+    pub(super) fn answer<P: Payload + Send + 'static>(&self, reply: Reply, payload: P) {
         let seal = self.sealer();
         tokio::spawn(async move { send(reply, seal(&payload)).await });
     }

@@ -24,7 +24,8 @@ impl Services {
 
     /// `NAME=command:…`, a source that tells whether its service is held.
     fn source(&self, name: &str) -> String {
-        let script = format!("test -e '{}' && echo held || echo free", text(&self.path(&format!("{name}.held"))));
+        let script =
+            format!("test -e '{}' && echo held || echo free", text(&self.path(&format!("{name}.held"))));
         format!("{name}=command:{}", serde_json::to_string(&["sh", "-c", &script]).expect("JSON"))
     }
 
