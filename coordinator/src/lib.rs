@@ -18,6 +18,7 @@ mod confided;
 mod desk;
 mod intake;
 mod manifest;
+mod pace;
 mod publisher;
 mod reread;
 mod roll;

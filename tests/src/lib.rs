@@ -12,4 +12,5 @@ pub mod hand;
 pub mod nats;
 pub mod process;
 pub mod secrets;
+pub mod swarm;
 pub mod tree;

@@ -39,7 +39,6 @@ impl Machine {
         member.seen = now;
         // Once the manifest is made, nothing that it says may change.
         member.present |= capturing;
-        member.greeted.get_or_insert(now);
         if self.phase == Phase::Gathering && member.phase == MemberPhase::Waiting && member.is_needed() {
             // Of one that is expected while it is present, only its hello says that it is needed.
             self.awaited.insert(service.clone());
@@ -68,6 +67,7 @@ impl Machine {
             | MemberPhase::Absent(_) => None,
         };
         if wanted.is_some() {
+            member.greeted.get_or_insert(now);
             self.timers.disarm_service(service);
             self.timers.arm(Deadline::Silence(service.clone()), now.after(self.policy.offline_after));
         }
