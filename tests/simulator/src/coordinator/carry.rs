@@ -105,8 +105,8 @@ impl World {
                 let verified = Verified { epoch, round: id, objects, bytes, at };
                 self.write(c, Entry::Verified(verified), Some(id));
             }
-            Effect::AppendEnd { outcome, reason } => {
-                self.write(c, Entry::End(End { epoch, round: id, outcome, reason, at }), Some(id));
+            Effect::AppendEnd { outcome, reason, .. } => {
+                self.write(c, Entry::End(End { epoch, round: id, outcome, reason, at, account: None }), Some(id));
             }
             Effect::Finished => self.finished(c, &id),
         }
