@@ -8,6 +8,9 @@ use crate::world::World;
 /// From the last record about a round until nothing is left to do: a prune goes through both passes.
 const LIMIT: u64 = DEADLINE + 60_000;
 
+/// Events of a seed, at most: what goes round in circles in no time is seen by these.
+const MOST: u64 = 20_000;
+
 /// When something was last said about a round.
 #[derive(Default)]
 pub(crate) struct WasteGoes(u64);
@@ -22,6 +25,9 @@ impl Invariant for WasteGoes {
             |fact: &Fact| matches!(fact, Fact::Appended { kind: "open" | "commit" | "verified" | "end", .. });
         if facts.iter().any(about_a_round) || world.calm_since.is_none() {
             self.0 = world.now;
+        }
+        if world.events > MOST {
+            return Err(format!("still nothing has come to rest after {MOST} events"));
         }
         if world.now <= self.0 + LIMIT {
             return Ok(());
