@@ -166,6 +166,8 @@ impl Machine {
                 if matches!(self.phase, Phase::Reading { .. }) {
                     self.phase = Phase::Follower;
                 }
+                // A share that fails at once is not asked again at once, or the claim would go round in circles.
+                self.not_before = self.not_before.max(now.after(self.policy.look));
             }
             Event::LogBroken { reason } => self.stop(Stop::Broken { reason }),
             Event::LeaseRead { seen } => {

@@ -315,3 +315,25 @@ fn a_leader_that_ends_well_gives_its_lease_back() {
     assert_eq!(machine.last_word(), Some((2, lease)));
     assert_eq!(machine.poll_timeout(), Some((Time(2_000), Deadline::Look)));
 }
+
+#[test]
+fn a_share_that_fails_at_once_is_not_asked_again_at_once() {
+    let mut machine = started();
+    machine.handle(Event::LogRead { asked: Time(0), log: log(None) }, Time(0));
+    machine.handle(Event::LeaseUnknown, Time(0));
+    let (mut now, mut asked) = (Time(0), 0);
+    // The bus is away, and now the share is as well.
+    while now < Time(100_000) {
+        while let Some(effect) = machine.poll_effect() {
+            asked += 1;
+            assert!(asked < 1_000, "it goes round in circles at {now:?}");
+            match effect {
+                Effect::ReadLog => machine.handle(Event::LogUnread, now),
+                Effect::ReadLease => machine.handle(Event::LeaseUnknown, now),
+                other => panic!("{other:?} with nothing known"),
+            }
+        }
+        now = machine.poll_timeout().expect("it goes on").0.max(now);
+        machine.handle_timeout(now);
+    }
+}
