@@ -63,7 +63,8 @@ pub fn run_seed(seed: u64, planted: Option<Planted>, traced: bool) -> Result<Sum
     let mut invariants = invariant::all();
     loop {
         if world.at_rest() {
-            if world.last_round.is_none() {
+            // A leader that is deposed while it opens the round forgets it, and whoever asked asks again.
+            if world.last_round.is_none_or(|id| !world.share.truth().rounds.contains_key(&id)) {
                 world.want_last_round();
             } else if world.events >= EVENTS {
                 break;

@@ -118,9 +118,11 @@ impl World {
         match step {
             Step::Tick => self.tick(a),
             Step::Wake => {
-                self.agents[a].wake_at = None;
-                let now = self.time_of_agent(a);
-                self.agents[a].machine.handle_timeout(now);
+                let (now, world_now) = (self.time_of_agent(a), self.now);
+                // An alarm that an earlier one has replaced changes nothing.
+                if self.agents[a].wake_at.take_if(|at| *at <= world_now).is_some() {
+                    self.agents[a].machine.handle_timeout(now);
+                }
             }
             Step::Document(paper) => self.document(a, paper),
             Step::Read { fetch } => self.read_on(a, fetch),

@@ -56,9 +56,12 @@ impl World {
     }
 
     pub(crate) fn wake_lead(&mut self, c: usize) {
-        let now = self.time_of(c);
+        let (now, world_now) = (self.time_of(c), self.now);
         if let Some(lead) = &mut self.coordinators[c].lead {
-            lead.wake_at = None;
+            // An alarm that an earlier one has replaced.
+            if lead.wake_at.take_if(|at| *at <= world_now).is_none() {
+                return;
+            }
             lead.machine.handle_timeout(now);
         }
         if self.coordinators[c].desk.is_some() {

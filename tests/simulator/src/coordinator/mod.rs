@@ -166,8 +166,11 @@ impl World {
 
     /// Lets every deadline that has passed act.
     fn wake(&mut self, c: usize) {
-        let now = self.time_of(c);
-        self.coordinators[c].wake_at = None;
+        let (now, world_now) = (self.time_of(c), self.now);
+        // An alarm that an earlier one has replaced changes nothing.
+        if self.coordinators[c].wake_at.take_if(|at| *at <= world_now).is_none() {
+            return;
+        }
         if let Some(desk) = &mut self.coordinators[c].desk {
             for seat in desk.rounds.values_mut() {
                 seat.machine.handle_timeout(now);
