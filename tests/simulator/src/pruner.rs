@@ -88,6 +88,7 @@ impl World {
             return self.say_of_list(state, entry);
         }
         let careless = self.has(Planted::PruneWithoutOpenRounds);
+        self.note(|it| format!("  the log asks for {:?}", next(state, GRACE, it.wall_of_pruner())));
         match next(state, GRACE, self.wall_of_pruner()) {
             Next::Finish { sweep } => self.finish(state, sweep),
             Next::Sweep { mark } => self.sweep(state, mark),
@@ -103,6 +104,11 @@ impl World {
             }
             Next::Mark => {}
         }
+    }
+
+    /// Whether the log asks for nothing but a new mark.
+    pub(crate) fn is_pruned(&self, state: &State) -> bool {
+        next(state, GRACE, self.wall_of_pruner()) == Next::Mark
     }
 
     /// Whether more may go than the lists of former marks: a prune for those alone would leave another one.
@@ -207,8 +213,8 @@ impl World {
         let mut chooser = Chooser::new(state, self.plan.terms(GRACE), self.wall_of_pruner());
         for round in chooser.order() {
             let manifest = round.commit().and_then(|commit| self.share.manifest(&commit.manifest));
-            let services: Option<Vec<_>> = manifest
-                .map(|manifest| manifest.slices.iter().map(|slice| slice.service.clone()).collect());
+            let services: Option<Vec<_>> =
+                manifest.map(|manifest| manifest.slices.iter().map(|slice| slice.service.clone()).collect());
             let verdict = chooser.judge(round, services.as_deref());
             let marked = match scope {
                 Scope::Due => true,

@@ -347,7 +347,7 @@ impl World {
         }
         let state = std::rc::Rc::clone(self.share.truth());
         let open = state.rounds.values().any(|round| round.outcome().is_none());
-        let swept = state.prunes.is_empty() && state.sweeps.values().all(|(_, done)| *done);
+        let swept = self.is_pruned(&state);
         let desks = self.coordinators.iter().filter_map(|it| it.desk.as_ref());
         let mut seats = desks.clone().flat_map(|desk| desk.rounds.values());
         let busy = seats.any(|seat| !seat.finished) || desks.clone().any(|desk| !desk.waiting.is_empty());
