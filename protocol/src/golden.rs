@@ -100,10 +100,10 @@ fn records() {
     record(FIRST, &commit(3, 1));
     record(FIRST, &verified(3, 1));
     record(FIRST, &end(3, 1));
-    record(FIRST, &Prune { epoch: 3, rounds: rounds.clone(), list });
+    record(FIRST, &Prune { epoch: 3, rounds: rounds.clone(), list, at: None });
     record(PRUNER, &Sweep { rounds, list });
     record(PRUNER, &Pruned { sweep: 40 });
-    record(OPERATOR, &Hold { previous, round: round(1), keep: true });
+    record(OPERATOR, &Hold { previous, round: round(1), keep: true, reason: None });
     record(ROOT, &Adopt { previous, share: Nonce::from_bytes([5; 16]), head: PREVIOUS });
     record(FIRST, &Sealing { recipient: recovery_key(4).recipient });
     record(FIRST, &Audit { who: key(OPERATOR), what: "started round 3".to_owned(), at: AT });

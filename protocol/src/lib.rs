@@ -16,6 +16,7 @@ pub mod ids;
 pub mod log;
 pub mod message;
 pub mod pem;
+pub mod prune;
 pub mod retry;
 pub mod round;
 pub mod service_policy;

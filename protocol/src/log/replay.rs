@@ -15,7 +15,7 @@ use crate::log::body::{
 };
 use crate::log::member::{Change, Role};
 use crate::log::record::{self, GENESIS_HEAD, Head, Record, Statement};
-use crate::log::state::{EpochState, MAX_OPEN_ROUNDS, MemberState, RoundPhase, RoundState, State};
+use crate::log::state::{EpochState, HoldState, MAX_OPEN_ROUNDS, MemberState, RoundPhase, RoundState, State};
 
 /// What a slot did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -358,7 +358,11 @@ impl State {
         if round.swept {
             return Err("the round is swept already".into());
         }
-        round.held = statement.body.keep;
+        round.hold = statement.body.keep.then(|| HoldState {
+            by: statement.signer,
+            position: record.number,
+            reason: statement.body.reason.clone(),
+        });
         self.said(&statement);
         Ok(())
     }
@@ -428,7 +432,7 @@ impl State {
         self.last_round = open.number;
         let (round, position) = (open.round, record.number);
         let phase = RoundPhase::Open;
-        self.rounds.insert(round, RoundState { open, position, phase, held: false, swept: false });
+        self.rounds.insert(round, RoundState { open, position, phase, hold: None, swept: false });
         Ok(())
     }
 
@@ -488,11 +492,18 @@ impl State {
 
     fn prune(&mut self, record: &Record) -> Result<(), String> {
         let prune: Prune = record.body().map_err(|e| causes(&e))?;
-        self.need_lead(record, prune.epoch)?;
+        if matches!(self.role(&record.signer), Some(Role::Pruner)) {
+            let current = self.epoch.map_or(0, |e| e.epoch);
+            if prune.epoch != current {
+                return Err(format!("epoch {} is not the current one", prune.epoch));
+            }
+        } else {
+            self.need_lead(record, prune.epoch)?;
+        }
         if prune
             .rounds
             .iter()
-            .any(|id| self.rounds.get(id).is_none_or(|r| r.held || r.phase == RoundPhase::Open))
+            .any(|id| self.rounds.get(id).is_none_or(|r| r.hold.is_some() || r.phase == RoundPhase::Open))
         {
             return Err("it marks a round that is open, held or unknown".into());
         }
@@ -508,7 +519,7 @@ impl State {
         if sweep
             .rounds
             .iter()
-            .any(|id| self.rounds.get(id).is_none_or(|r| r.held || r.phase == RoundPhase::Open))
+            .any(|id| self.rounds.get(id).is_none_or(|r| r.hold.is_some() || r.phase == RoundPhase::Open))
         {
             return Err("it sweeps a round that is open, held or unknown".into());
         }
