@@ -12,7 +12,7 @@ use super::error::PruneError;
 use super::needs::Slice;
 use super::survey::Scope;
 use crate::store::Store;
-use crate::verify::Trouble;
+use crate::verify::{Damage, Trouble};
 use crate::verify::chain::{ReceiptName, read_manifest};
 
 /// The rounds of a log, sorted out.
@@ -51,18 +51,18 @@ pub(super) async fn choose<'a>(
     scope: Scope<'_>,
 ) -> Result<Rounds<'a>, PruneError> {
     let mut chooser = Chooser::new(state, terms, now);
-    let mut due: Vec<(&RoundState, Vec<ManifestSlice>)> = Vec::new();
+    let mut due: Vec<(&RoundState, Result<Vec<ManifestSlice>, Damage>)> = Vec::new();
     let mut rounds = Rounds::default();
     for round in chooser.order() {
         let read = if round.is_recoverable() { Some(read_manifest(store, state, round).await) } else { None };
-        let (slices, damage) = match read {
-            None => (Some(Vec::new()), None),
-            Some(Ok(manifest)) => (Some(manifest.slices), None),
-            Some(Err(Trouble::Damaged(damage))) => (None, Some(damage)),
+        let slices = match read {
+            None => Ok(Vec::new()),
+            Some(Ok(manifest)) => Ok(manifest.slices),
+            Some(Err(Trouble::Damaged(damage))) => Err(damage),
             Some(Err(Trouble::Store(error))) => return Err(error.into()),
         };
         let names: Option<Vec<ServiceName>> =
-            slices.as_ref().map(|slices| slices.iter().map(|slice| slice.service.clone()).collect());
+            slices.as_ref().ok().map(|slices| slices.iter().map(|slice| slice.service.clone()).collect());
         let verdict = chooser.judge(round, names.as_deref());
         let marked = match scope {
             Scope::Due { .. } => true,
@@ -72,16 +72,16 @@ pub(super) async fn choose<'a>(
             Scope::Due { .. } => false,
             Scope::Within { since, .. } => round.commit_position().is_some_and(|position| position < since),
         };
-        match (verdict, damage) {
+        match (verdict, slices) {
             (Verdict::Empty, _) => {}
+            (Verdict::Goes, slices) if marked => due.push((round, slices)),
             // Its manifest was whole when the list was made, and what it named is not on the list.
-            (Verdict::Goes, Some(_)) if settled && !marked => {}
-            (Verdict::Goes, _) if marked => due.push((round, slices.unwrap_or_default())),
-            (Verdict::Goes | Verdict::Stays(_), Some(damage)) => return Err(PruneError::Damaged(damage)),
-            (Verdict::Goes, None) => rounds.keep(round, slices.unwrap_or_default()),
-            (Verdict::Stays(why), None) => {
+            (Verdict::Goes, Err(_)) if settled => {}
+            (Verdict::Goes | Verdict::Stays(_), Err(damage)) => return Err(PruneError::Damaged(damage)),
+            (Verdict::Goes, Ok(slices)) => rounds.keep(round, slices),
+            (Verdict::Stays(why), Ok(slices)) => {
                 rounds.reasons.push((round.open.number, why));
-                rounds.keep(round, slices.unwrap_or_default());
+                rounds.keep(round, slices);
             }
         }
     }
@@ -92,14 +92,15 @@ pub(super) async fn choose<'a>(
     };
     for (at, (round, slices)) in due.into_iter().enumerate() {
         if at < most {
-            for slice in slices {
+            for slice in slices.unwrap_or_default() {
                 let receipt = ReceiptName::from(&slice);
                 rounds.slices.entry(slice.service).or_default().going.push(Slice { round, receipt });
             }
             rounds.going.push(round);
         } else {
+            // What it names must be known as long as it stays.
+            rounds.keep(round, slices.map_err(PruneError::Damaged)?);
             rounds.more += 1;
-            rounds.keep(round, slices);
         }
     }
     Ok(rounds)

@@ -48,9 +48,9 @@ impl Look<'_> {
         needed(store, state, service, staying, |object, size| need(&mut stock, object, Some(size))).await?;
         let mut origins = BTreeMap::new();
         for slice in going {
-            let at = rounds.going.iter().position(|round| std::ptr::eq(*round, slice.round));
             let objects = named(store, state, service, slice).await?;
-            let at = at.unwrap_or_default();
+            let at = rounds.going.iter().position(|round| std::ptr::eq(*round, slice.round));
+            let at = at.expect("its round goes");
             origins.extend(objects.into_iter().map(|object| (object, Origin::Round(at))));
         }
         let in_use = state.open_rounds().iter().any(|round| round.open.scope.contains(service));
