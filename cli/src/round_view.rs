@@ -31,6 +31,12 @@ pub(crate) struct RoundView {
     pub(crate) verified: Option<String>,
     pub(crate) verified_objects: Option<u64>,
     pub(crate) verified_bytes: Option<u64>,
+    /// An operator keeps it, whatever the retention says.
+    pub(crate) held: bool,
+    /// Why.
+    pub(crate) hold_reason: Option<String>,
+    /// It was pruned: its objects are deleted, or about to be.
+    pub(crate) swept: bool,
     pub(crate) manifest: Option<ManifestView>,
     pub(crate) head: HeadView,
     /// What became of the cut, in rounds that were to have one.
@@ -92,7 +98,7 @@ pub(crate) struct TimingView {
 #[derive(Debug, Serialize)]
 pub(crate) struct SliceView {
     pub(crate) service: String,
-    /// `stored`, `absent`, or `open` while the round is.
+    /// `stored`, `absent`, `open` while the round is, or `pruned` once it was.
     pub(crate) state: &'static str,
     pub(crate) reason: Option<String>,
     pub(crate) attempts: u32,
@@ -114,6 +120,7 @@ impl RoundView {
     pub(crate) async fn read(fleet: &Fleet, round: &RoundState) -> Result<Self, Failure> {
         let manifest = match &round.phase {
             RoundPhase::Ended(end) => fleet.account(round, end).await,
+            RoundPhase::Committed { .. } if round.swept => None,
             RoundPhase::Open | RoundPhase::Committed { .. } => fleet.manifest(round).await?,
         };
         Ok(Self::of(fleet, round, manifest.as_ref()))
@@ -145,6 +152,9 @@ impl RoundView {
             verified: verified.map(|verified| screen::rfc3339(verified.at)),
             verified_objects: verified.map(|verified| verified.objects),
             verified_bytes: verified.map(|verified| verified.bytes),
+            held: round.hold.is_some(),
+            hold_reason: round.hold.as_ref().and_then(|hold| hold.reason.clone()),
+            swept: round.swept,
             manifest: commit.map(|(commit, log_number)| ManifestView {
                 hash: commit.manifest.to_string(),
                 bytes: commit.manifest_size,
@@ -178,6 +188,12 @@ impl RoundView {
             words.push_str(", verified");
         } else if self.manifest.is_some() {
             words.push_str(", not verified");
+        }
+        if self.held {
+            words.push_str(", held");
+        }
+        if self.swept {
+            return format!("round {} · {} · {words}, pruned", self.number, self.round.short());
         }
         format!(
             "round {} · {} · {words} · {} of {}, {} → {} added",
@@ -298,7 +314,11 @@ fn services(manifest: &Manifest) -> Vec<SliceView> {
 }
 
 fn without_manifest(fleet: &Fleet, round: &RoundState) -> Vec<SliceView> {
-    let state = if round.phase == RoundPhase::Open { "open" } else { "absent" };
+    let state = match &round.phase {
+        RoundPhase::Open => "open",
+        RoundPhase::Committed { .. } if round.swept => "pruned",
+        RoundPhase::Committed { .. } | RoundPhase::Ended(_) => "absent",
+    };
     let services = match &round.open.scope {
         Scope::All => fleet.state().services(),
         Scope::Services(services) => services.clone(),
@@ -345,6 +365,9 @@ mod tests {
             verified: None,
             verified_objects: None,
             verified_bytes: None,
+            held: false,
+            hold_reason: None,
+            swept: false,
             manifest: outcome.is_some().then(|| ManifestView {
                 hash: String::new(),
                 bytes: 1,

@@ -102,6 +102,15 @@ impl RoundState {
         }
     }
 
+    /// The log number of the commit, if the round is committed.
+    #[must_use]
+    pub fn commit_position(&self) -> Option<u64> {
+        match &self.phase {
+            RoundPhase::Committed { position, .. } => Some(*position),
+            RoundPhase::Open | RoundPhase::Ended(_) => None,
+        }
+    }
+
     /// The outcome, once there is one.
     #[must_use]
     pub fn outcome(&self) -> Option<Outcome> {

@@ -16,6 +16,7 @@ mod hold;
 mod hostile;
 mod look;
 mod properties;
+mod prune;
 mod rebuild;
 mod restore;
 mod resume;
