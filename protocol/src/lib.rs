@@ -13,6 +13,7 @@ pub mod document;
 pub mod entropy;
 pub mod envelope;
 pub mod ids;
+pub mod lead;
 pub mod log;
 pub mod message;
 pub mod pem;
