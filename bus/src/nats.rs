@@ -5,6 +5,7 @@
 mod answers;
 mod config;
 mod connection;
+mod lease;
 mod nkey;
 mod stored;
 mod version;
@@ -15,7 +16,7 @@ pub use nkey::{UserKey, inbox_prefix, is_user_nkey};
 pub use version::OLDEST_SERVER;
 
 use crate::{
-    Bus, BusError, ConnectError, Enqueued, Headers, Limits, Link, Message, Reply, Responder, ServerInfo,
+    Bus, BusError, ConnectError, Enqueued, Headers, LeaseSwap, LeaseValue, Limits, Link, Message, Reply, Responder, ServerInfo,
     Subscription, Watch, WorkQueue, subject,
 };
 use answers::Answers;
@@ -121,6 +122,14 @@ impl Bus for NatsBus {
     async fn queue(&self, subject: &str) -> Result<Box<dyn WorkQueue>, BusError> {
         self.0.config.streams.check_queue(subject)?;
         Ok(Box::new(NatsQueue::open(self.0.wire.clone(), self.0.stored.clone()).await?))
+    }
+
+    async fn lease(&self) -> Result<Option<LeaseValue>, BusError> {
+        self.0.stored.lease().await
+    }
+
+    async fn swap_lease(&self, expected: Option<u64>, payload: Bytes) -> Result<LeaseSwap, BusError> {
+        self.0.stored.swap_lease(expected, payload).await
     }
 
     async fn ensure(&self) -> Result<(), BusError> {

@@ -95,7 +95,7 @@ impl Machine {
             epoch_seen: now,
             doublings: 0,
             slowest_append: Duration::ZERO,
-            vacancy: Vacancy::unknown(),
+            vacancy: Vacancy::unknown(now),
             held: None,
             not_before: now,
             proof: now,
@@ -185,7 +185,7 @@ impl Machine {
             }
             Event::LeaseUnknown => {
                 self.asking_lease = false;
-                self.vacancy.lose_sight();
+                self.vacancy.lose_sight(now);
                 self.back_from_claim();
                 self.next_lease = now.after(self.policy.lease / 10);
                 self.read_log(now);
@@ -341,6 +341,7 @@ impl Machine {
                 free(at_once).map(|free| if at_once { free } else { free.max(floor) })
             }
             // A leader without the lease takes it back once nobody holds it; it never fights for it.
+            Phase::Leader { .. } if self.vacancy.is_unknown() => None,
             Phase::Leader { .. } => free(true),
             Phase::Claiming | Phase::Reading { .. } | Phase::Appending { .. } | Phase::Stopped(_) => None,
         }
@@ -349,6 +350,11 @@ impl Machine {
     /// Claims the lease if it is free for us.
     fn claim(&mut self, now: Time) {
         if self.claim_at().is_some_and(|at| now >= at) {
+            if self.vacancy.is_unknown() {
+                self.proof = now;
+                self.phase = Phase::Reading { since: now };
+                return self.read_log(now);
+            }
             if self.phase == Phase::Follower {
                 self.phase = Phase::Claiming;
             }

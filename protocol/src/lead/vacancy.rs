@@ -24,8 +24,8 @@ enum Last {
 
 impl Vacancy {
     /// Nothing seen yet.
-    pub(super) fn unknown() -> Self {
-        Self { last: Last::Unknown, since: Time(0), jitter: 0 }
+    pub(super) fn unknown(now: Time) -> Self {
+        Self { last: Last::Unknown, since: now, jitter: 0 }
     }
 
     /// The lease was read. What looks as before goes on standing still.
@@ -38,8 +38,15 @@ impl Vacancy {
     }
 
     /// The bus was away: it was so for the holder as well, whose silence counts for nothing.
-    pub(super) fn lose_sight(&mut self) {
-        self.last = Last::Unknown;
+    pub(super) fn lose_sight(&mut self, now: Time) {
+        if self.last != Last::Unknown {
+            *self = Self::unknown(now);
+        }
+    }
+
+    /// Whether nothing is known of the lease.
+    pub(super) fn is_unknown(&self) -> bool {
+        self.last == Last::Unknown
     }
 
     /// The revision that a claim must replace.
@@ -51,6 +58,7 @@ impl Vacancy {
     }
 
     /// When the process whose lease is `own` may claim it, if nothing changes until then; none while nothing is known.
+    /// Where the log says that nobody leads, a bus that keeps no lease holds nobody up for longer than one.
     /// `fresh`: a former process of the same coordinator has no claim any more. `at_once`: the log says that nobody leads, so an absent lease is waited for by nobody.
     ///
     /// A living leader writes every third of a lease. An absent one is given half a lease and more, so that a leader
@@ -59,6 +67,7 @@ impl Vacancy {
         let part = |of: Duration| of * self.jitter / 1024;
         let mine = |held: Lease| held.holder == own.holder && (fresh || held.instance == own.instance);
         let wait = match self.last {
+            Last::Unknown if at_once => lease,
             Last::Unknown => return None,
             Last::Absent if at_once => Duration::ZERO,
             Last::Absent => lease / 2 + part(lease / 2),
