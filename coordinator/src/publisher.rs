@@ -1,7 +1,8 @@
 //! The publisher: brings last values onto the bus and keeps at it until the server has them.
 //!
 //! Level-triggered: only the newest value of each subject is ever wanted, after a reconnect all of them again, and
-//! every half minute anyway, because the server's memory may be wiped while the connection stands.
+//! every half minute anyway, because the server's memory may be wiped while the connection stands. While the lead is
+//! doubtful it waits: a leader that was paused must not lay its old document over that of its successor.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,19 +14,21 @@ use muster_protocol::retry::{Attempts, Retry};
 use muster_share::store::retry::delays;
 use tokio::sync::mpsc;
 
+use crate::lead::Standing;
+
 const AGAIN: Duration = Duration::from_secs(30);
 
 /// A value for a subject; none: nobody needs it any more.
 pub(crate) type Value = (String, Option<Bytes>);
 
-/// Starts the publisher. It ends when the sender is dropped.
-pub(crate) fn spawn(bus: Arc<dyn Bus>) -> mpsc::Sender<Value> {
+/// Starts the publisher. It ends when the sender is dropped, or the lead is over.
+pub(crate) fn spawn(bus: Arc<dyn Bus>, standing: Standing) -> mpsc::Sender<Value> {
     let (sender, inbox) = mpsc::channel(1024);
-    tokio::spawn(run(bus, inbox));
+    tokio::spawn(run(bus, standing, inbox));
     sender
 }
 
-async fn run(bus: Arc<dyn Bus>, mut inbox: mpsc::Receiver<Value>) {
+async fn run(bus: Arc<dyn Bus>, standing: Standing, mut inbox: mpsc::Receiver<Value>) {
     let retry = Retry::new(Duration::from_millis(200), Duration::from_secs(5), Attempts::Unlimited)
         .expect("a fixed policy is valid");
     let mut values: BTreeMap<String, Bytes> = BTreeMap::new();
@@ -67,6 +70,9 @@ async fn run(bus: Arc<dyn Bus>, mut inbox: mpsc::Receiver<Value>) {
         let mut failed = Vec::new();
         for subject in pending.drain(..) {
             let Some(payload) = values.get(&subject) else { continue };
+            if !standing.sure().await {
+                return;
+            }
             if let Err(error) = bus.set_last_value(&subject, payload.clone()).await {
                 tracing::warn!(subject, %error, "BUS-01: not published yet, trying again");
                 failed.push(subject);

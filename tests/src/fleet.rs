@@ -11,12 +11,13 @@ use crate::nats::NatsServer;
 use crate::process::{Running, Said, binaries, wait_for};
 
 /// Quick patience for tests: what a user waits for in seconds, a test waits for in tenths.
-const PATIENCE: [(&str, &str); 6] = [
+const PATIENCE: [(&str, &str); 7] = [
     ("MUSTER_ROUND_RECRUIT", "2s"),
     ("MUSTER_ROUND_OFFLINE_AFTER", "3s"),
     ("MUSTER_ROUND_RETRY_FIRST", "200ms"),
     ("MUSTER_ROUND_RETRY_LONGEST", "1s"),
     ("MUSTER_AGENT_HEARTBEAT", "500ms"),
+    ("MUSTER_LEAD_LEASE", "2s"),
     ("MUSTER_LEAD_TAKEOVER", "3s"),
 ];
 
