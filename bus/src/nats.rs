@@ -5,6 +5,7 @@
 mod answers;
 mod config;
 mod connection;
+mod echo;
 mod lease;
 mod nkey;
 mod stored;
@@ -24,6 +25,7 @@ use async_nats::{Client, HeaderMap, StatusCode, client::PublishErrorKind, jetstr
 use async_trait::async_trait;
 use bytes::Bytes;
 use connection::Connection;
+use echo::Echo;
 use futures::StreamExt;
 use std::{future::Future, sync::Arc, time::Duration};
 use stored::Stored;
@@ -38,6 +40,7 @@ struct Inner {
     config: NatsConfig,
     wire: Wire,
     stored: Stored,
+    _echo: Option<Echo>,
 }
 
 impl NatsBus {
@@ -52,7 +55,8 @@ impl NatsBus {
         let wire = set_up
             .map_err(|source| ConnectError::SetUp { servers: config.servers(), source: Box::new(source) })?;
         let stored = Stored::new(wire.clone(), config.streams.clone());
-        Ok(Self(Arc::new(Inner { config, wire, stored })))
+        let echo = config.echo.then(|| Echo::begin(&wire));
+        Ok(Self(Arc::new(Inner { config, wire, stored, _echo: echo })))
     }
 
     #[cfg(test)]

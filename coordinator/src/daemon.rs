@@ -63,6 +63,7 @@ pub async fn run(config: Config, mut stop: watch::Receiver<bool>) -> Result<(), 
         &config.nats.ca,
         "coordinators",
     )?;
+    let nats = nats.with_echo();
     let waiting = Waiting { what: "NATS", code: "BUS-01", stop: stop.clone() };
     let began = Instant::now();
     let waits = |error: &ConnectError| error.may_pass(began.elapsed());
