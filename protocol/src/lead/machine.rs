@@ -384,6 +384,8 @@ impl Machine {
             ) => {
                 self.held = None;
                 self.asking_lease = true;
+                // Looking costs little, and one that was given back is seen soon.
+                self.next_lease = now.after((self.policy.lease / 3).min(self.policy.look));
                 self.effects.push_back(Effect::ReadLease);
             }
         }

@@ -72,7 +72,7 @@ impl Vacancy {
             Last::Absent if at_once => Duration::ZERO,
             Last::Absent => lease / 2 + part(lease / 2),
             Last::Seen(LeaseSeen { lease: Some(held), .. }) if mine(held) => Duration::ZERO,
-            Last::Seen(LeaseSeen { lease: Some(held), .. }) if !held.held => part(lease / 4),
+            Last::Seen(LeaseSeen { lease: Some(held), .. }) if !held.held => part(lease / 16),
             Last::Seen(_) => lease + part(lease / 2),
         };
         Some(self.since.after(wait))
