@@ -1,8 +1,8 @@
 //! One suite for both implementations, and what only a real server can show: restarts, lost streams, old versions.
 
 use crate::{
-    Bus, BusError, ConnectError, EmbeddedBus, Headers, LeaseSwap, LeaseValue, Limits, MSG_ID, Message, NatsBus, NatsConfig, Streams,
-    Subscription, WorkQueue, test_server::TestServer,
+    Bus, BusError, ConnectError, EmbeddedBus, Headers, LeaseSwap, LeaseValue, Limits, MSG_ID, Message,
+    NatsBus, NatsConfig, Streams, Subscription, WorkQueue, test_server::TestServer,
 };
 use bytes::Bytes;
 use std::{future::Future, sync::Arc, time::Duration};
@@ -179,8 +179,7 @@ async fn lease(bus: &Arc<dyn Bus>) {
     let tries = (0..8).map(|number| bus.swap_lease(None, bytes(&format!("holder {number}"))));
     let swapped: Vec<_> =
         futures::future::join_all(tries).await.into_iter().map(|swap| swap.expect("answered")).collect();
-    let stored: Vec<_> =
-        (0..).zip(&swapped).filter(|(_, swap)| !matches!(swap, LeaseSwap::Lost)).collect();
+    let stored: Vec<_> = (0..).zip(&swapped).filter(|(_, swap)| !matches!(swap, LeaseSwap::Lost)).collect();
     let [(winner, LeaseSwap::Stored(first))] = stored[..] else { panic!("not one winner: {swapped:?}") };
     let read = bus.lease().await.expect("readable");
     assert_eq!(read, Some(LeaseValue { revision: *first, payload: bytes(&format!("holder {winner}")) }));

@@ -5,8 +5,8 @@ mod queue;
 mod router;
 
 use crate::{
-    Bus, BusError, Enqueued, Headers, LeaseSwap, LeaseValue, Limits, Link, Message, Reply, Responder, ServerInfo, Streams,
-    Subscription, Watch, WorkQueue, subject,
+    Bus, BusError, Enqueued, Headers, LeaseSwap, LeaseValue, Limits, Link, Message, Reply, Responder,
+    ServerInfo, Streams, Subscription, Watch, WorkQueue, subject,
 };
 use async_trait::async_trait;
 use bytes::Bytes;

@@ -17,8 +17,8 @@ pub use nkey::{UserKey, inbox_prefix, is_user_nkey};
 pub use version::OLDEST_SERVER;
 
 use crate::{
-    Bus, BusError, ConnectError, Enqueued, Headers, LeaseSwap, LeaseValue, Limits, Link, Message, Reply, Responder, ServerInfo,
-    Subscription, Watch, WorkQueue, subject,
+    Bus, BusError, ConnectError, Enqueued, Headers, LeaseSwap, LeaseValue, Limits, Link, Message, Reply,
+    Responder, ServerInfo, Subscription, Watch, WorkQueue, subject,
 };
 use answers::Answers;
 use async_nats::{Client, HeaderMap, StatusCode, client::PublishErrorKind, jetstream};

@@ -255,7 +255,8 @@ mod tests {
         assert!(Path::new(&config.share.url).is_absolute());
         let text = config.to_toml_string();
         assert!(
-            text.contains("\n[lead]\nlease = \"20s\"\ntakeover = \"1m\"\n") && text.contains("overlap = \"queue\"\n"),
+            text.contains("\n[lead]\nlease = \"20s\"\ntakeover = \"1m\"\n")
+                && text.contains("overlap = \"queue\"\n"),
             "{text}"
         );
         assert_eq!(load(&text).expect("valid"), config);

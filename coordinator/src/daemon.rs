@@ -159,8 +159,7 @@ pub async fn run_on(
             tracing::warn!(%error, "BUS-01: the streams could not be made yet");
         }
         let standing = driver.standing(epoch);
-        let (scribe, writer) =
-            scribe::spawn(log, signer.clone(), standing.clone(), epoch, memory.clone());
+        let (scribe, writer) = scribe::spawn(log, signer.clone(), standing.clone(), epoch, memory.clone());
         let (end, ended) = oneshot::channel();
         let (leave, left_at) = watch::channel(false);
         let keeper = tokio::spawn({

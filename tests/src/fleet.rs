@@ -100,7 +100,8 @@ impl Fleet {
         let dir = self.dir();
         let agents = self.services().into_iter().map(|agent| dir.join(format!("agents/{agent}.toml")));
         let files = ["operator.toml", "coordinator.toml", "nats-server.conf"].map(|name| dir.join(name));
-        let standbys = (2..=9).map(|n| dir.join(format!("coordinator-{n}.toml"))).filter(|file| file.exists());
+        let standbys =
+            (2..=9).map(|n| dir.join(format!("coordinator-{n}.toml"))).filter(|file| file.exists());
         for file in files.into_iter().chain(standbys).chain(agents) {
             let text = std::fs::read_to_string(&file).expect("a configuration");
             let (before, rest) = text.split_once("127.0.0.1:").expect("it names the server");
@@ -279,7 +280,8 @@ impl Fleet {
     /// # Panics
     /// When it was not started.
     pub fn coordinator_named(&mut self, name: &str) -> &mut Running {
-        let running = if name == "coordinator" { self.coordinator.as_mut() } else { self.standbys.get_mut(name) };
+        let running =
+            if name == "coordinator" { self.coordinator.as_mut() } else { self.standbys.get_mut(name) };
         running.expect("it was started")
     }
 

@@ -28,11 +28,12 @@ impl Stored {
             Err(other) => return Err(other),
         };
         let number = message.headers.as_ref().and_then(|headers| headers.get(SEQUENCE));
-        let revision = number.and_then(|number| number.as_str().parse().ok()).ok_or_else(|| BusError::Stream {
-            stream: stream.clone(),
-            action: "reading the lease",
-            source: format!("the answer has no {SEQUENCE}").into(),
-        })?;
+        let revision =
+            number.and_then(|number| number.as_str().parse().ok()).ok_or_else(|| BusError::Stream {
+                stream: stream.clone(),
+                action: "reading the lease",
+                source: format!("the answer has no {SEQUENCE}").into(),
+            })?;
         Ok(Some(LeaseValue { revision, payload: message.payload }))
     }
 

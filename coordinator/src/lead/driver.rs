@@ -52,7 +52,17 @@ impl Driver {
         let machine = Machine::start(own, instance, policy, seed, Time(0));
         let link = bus.link();
         let told = watch::channel(None).0;
-        Self { machine, own, instance, origin: Instant::now(), bus, call: None, link, told, complained: false }
+        Self {
+            machine,
+            own,
+            instance,
+            origin: Instant::now(),
+            bus,
+            call: None,
+            link,
+            told,
+            complained: false,
+        }
     }
 
     /// Its process, as its `epoch` records name it.
@@ -96,7 +106,9 @@ impl Driver {
     pub(super) fn handle(&mut self, event: Event) {
         match &event {
             Event::LeaseUnknown if !self.complained => {
-                tracing::warn!("BUS-01: the lease of the lead can be neither read nor written; the log decides");
+                tracing::warn!(
+                    "BUS-01: the lease of the lead can be neither read nor written; the log decides"
+                );
                 self.complained = true;
             }
             Event::LeaseRead { .. } | Event::LeaseWritten { .. } => self.complained = false,

@@ -158,12 +158,7 @@ async fn read(log: &mut Log, whole: bool) -> Result<(), LogError> {
 
 /// Appends the `epoch` record in the slot after what was read. Where a record is missing, any append would fork the log:
 /// that is looked for once more.
-async fn append(
-    log: &mut Log,
-    epoch: u64,
-    signer: &Signer,
-    instance: Nonce,
-) -> Result<Done, AppendError> {
+async fn append(log: &mut Log, epoch: u64, signer: &Signer, instance: Nonce) -> Result<Done, AppendError> {
     let next = log.state().next;
     log.refuse_gap().await?;
     if log.state().next != next {
@@ -195,7 +190,11 @@ impl Told {
             self.epoch = Some(current.epoch);
             let leader = state.members.get(&current.holder);
             let leader = leader.map_or_else(|| current.holder.short(), |m| m.member.name.to_string());
-            tracing::info!(leader, epoch = current.epoch, "another coordinator leads; waiting in case it falls silent");
+            tracing::info!(
+                leader,
+                epoch = current.epoch,
+                "another coordinator leads; waiting in case it falls silent"
+            );
         }
     }
 

@@ -40,7 +40,11 @@ impl Standing {
     pub(crate) fn trust(&self) -> Trust {
         match *self.told.borrow() {
             Some((epoch, until)) if epoch == self.epoch => {
-                if Instant::now() < until { Trust::Sure } else { Trust::Doubtful }
+                if Instant::now() < until {
+                    Trust::Sure
+                } else {
+                    Trust::Doubtful
+                }
             }
             Some(_) | None => Trust::Over,
         }

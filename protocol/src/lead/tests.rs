@@ -42,7 +42,7 @@ fn quiet(machine: &mut Machine, view: LogView, seen: Option<LeaseSeen>, until: T
     let mut done = Vec::new();
     while let Some((due, _)) = machine.poll_timeout().filter(|(due, _)| *due <= until) {
         machine.handle_timeout(due);
-        for effect in effects(machine) {
+        while let Some(effect) = machine.poll_effect() {
             match effect {
                 Effect::ReadLog => machine.handle(Event::LogRead { asked: due, log: view }, due),
                 Effect::ReadLease => machine.handle(Event::LeaseRead { seen }, due),
