@@ -16,6 +16,7 @@ use muster_share::config_file;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::{IoPriority, Priority};
+pub use crate::hold::HooksConfig;
 use crate::source::config::{SourceConfig, SourceTable};
 
 /// `agents/NAME.toml`. Paths are absolute once it is loaded, but those of sources: [`Config::sources`] resolves them.
@@ -33,6 +34,9 @@ pub struct Config {
     /// How slices are made.
     #[serde(default)]
     pub engine: EngineConfig,
+    /// How this service is quiesced while it is captured.
+    #[serde(default)]
+    pub hooks: HooksConfig,
     /// How this service is restored.
     #[serde(default)]
     pub restore: RestoreConfig,
@@ -166,6 +170,11 @@ const COMMENTS: &[(&str, &str)] = &[
          bandwidth: bytes a second, \"0B\" for no limit. nice: 0 to 19. io: \"normal\", \"low\" or \"idle\".\n\
          rewrite: live bytes of mostly dead packs that one slice uploads again, so that those packs can go.",
     ),
+    (
+        "hooks",
+        "How the service is quiesced while it is captured: program and arguments, no shell. release undoes it; it may run\n\
+         more than once, and runs within max_hold even if the agent dies. timeout: for one run of either.",
+    ),
     ("restore", "offer: how long an operator may take between the agent's offer and the order to restore."),
     ("log", "Lines on standard error. format: \"text\" or \"json\"."),
     (
@@ -184,6 +193,7 @@ impl Config {
         let (mut config, places) = config_file::load::<Self>(path)?;
         config.place_keys(&places).map_err(|invalid| ConfigError::invalid(path, invalid))?;
         config.agent.state = places.folder.join(&config.agent.state);
+        config.hooks.resolve(&places.folder);
         config.share.url = config_file::share_url(&config.share.url, &places.folder);
         config.base = places.folder;
         // Checked in full only here: the base is known now.
@@ -251,6 +261,7 @@ impl Checked for Config {
             "heartbeat",
             "must be longer than nothing",
         )?;
+        self.hooks.check()?;
         let right = !self.restore.offer.0.is_zero();
         Invalid::unless(right, "restore", "offer", "must be longer than nothing")?;
         Invalid::unless(

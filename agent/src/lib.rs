@@ -5,6 +5,8 @@
 pub mod config;
 pub mod daemon;
 pub mod engine;
+pub mod hold;
+mod process;
 pub mod recover;
 mod restore;
 pub mod source;

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use muster_agent::config::Config;
-use muster_agent::daemon;
+use muster_agent::{daemon, hold};
 use muster_share::core_dumps;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -25,6 +25,9 @@ fn main() -> ExitCode {
         eprintln!("warning: core dumps of this process cannot be forbidden: {error}");
     }
     let mut words = std::env::args_os().skip(1);
+    if std::env::args_os().nth(1).is_some_and(|word| word == hold::COMMAND) {
+        return hold::run_watchdog();
+    }
     let config = match (words.next(), words.next(), words.next()) {
         (Some(word), None, None) if word == "--version" => {
             println!("muster-agent {}", env!("CARGO_PKG_VERSION"));

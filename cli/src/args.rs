@@ -38,6 +38,8 @@ pub(crate) enum Command {
     Demo(Demo),
     /// Ask for a round
     Start(Start),
+    /// End an open round, or take a waiting request back
+    Cancel(Cancel),
     /// Follow a round
     Watch(Watch),
     /// How the fleet stands
@@ -182,6 +184,9 @@ pub(crate) struct Start {
     /// Only these services
     #[arg(long, value_delimiter = ',', value_name = "A,B")]
     pub(crate) services: Option<Vec<ServiceName>>,
+    /// Also, or only, services with one of these labels (`muster config set service.PATTERN label=NAME`)
+    #[arg(long, value_delimiter = ',', value_name = "A,B")]
+    pub(crate) labels: Option<Vec<String>>,
     /// Wait until the round is verified or has ended
     #[arg(long)]
     pub(crate) wait: bool,
@@ -191,6 +196,17 @@ pub(crate) struct Start {
     /// An id of your choice: the same id is the same round
     #[arg(long, value_name = "ID")]
     pub(crate) request: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Cancel {
+    /// latest, a number, or a unique id prefix
+    pub(crate) round: RoundName,
+    /// Why; it goes into the log
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub(crate) reason: String,
+    #[command(flatten)]
+    pub(crate) contact: Contact,
 }
 
 #[derive(Debug, Args)]

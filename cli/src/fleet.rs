@@ -9,7 +9,7 @@ use std::time::Duration;
 use muster_protocol::document::Manifest;
 use muster_protocol::envelope::{self, Payload};
 use muster_protocol::ids::{FleetName, KeyId, ObjectId};
-use muster_protocol::log::{Pin, ReplayError, Role, RoundPhase, RoundState, Seen, State};
+use muster_protocol::log::{End, Pin, ReplayError, Role, RoundPhase, RoundState, Seen, State};
 use muster_protocol::retry::{Attempts, Retry};
 use muster_share::layout::ObjectPath;
 use muster_share::log::{HeadMemory, Log, LogError};
@@ -189,6 +189,15 @@ impl Fleet {
     /// The fleet's name.
     pub(crate) fn name(&self) -> String {
         self.state().name.as_ref().map(FleetName::to_string).unwrap_or_default()
+    }
+
+    /// The account of a round that ended without a commit; none where the share does not have it any more. It is a story:
+    /// what is wrong with it concerns nobody's backup.
+    pub(crate) async fn account(&self, round: &RoundState, end: &End) -> Option<Manifest> {
+        let account = end.account.filter(|account| account.size <= Manifest::MAX_LEN as u64)?;
+        let bytes = self.log.store().get(&ObjectPath::Manifest(account.object), account.size).await.ok()?;
+        let (_, manifest) = envelope::open_as::<Manifest>(&bytes, &self.state().fleet).ok()?;
+        (ObjectId::of(&bytes) == account.object && manifest.round == round.open.round).then_some(manifest)
     }
 
     /// The manifest of a committed round; none for any other.

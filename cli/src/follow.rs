@@ -173,8 +173,14 @@ impl Display {
             Show::Nothing => {}
             Show::Json => {
                 let summary = &page.summary;
-                // Time alone is no change.
-                let changed = format!("{}{:?}", summary.state, page.services);
+                // Time and pace alone are no change.
+                let still = |service: &ServiceView| ServiceView {
+                    bytes_per_sec: None,
+                    secs_left: None,
+                    ..service.clone()
+                };
+                let services: Vec<_> = page.services.iter().map(still).collect();
+                let changed = format!("{}{services:?}", summary.state);
                 if changed != self.last {
                     self.last = changed;
                     screen::json(&ProgressLine {
@@ -221,7 +227,7 @@ impl Display {
         )];
         let longest = page.services.iter().map(|service| service.service.as_str().len()).max();
         let width = longest.unwrap_or_default().min(LONGEST_NAME);
-        lines.extend(page.services.iter().take(SHOWN).map(|service| service_line(service, width)));
+        lines.extend(first(&page.services).take(SHOWN).map(|service| service_line(service, width)));
         if page.services.len() > SHOWN {
             lines.push(format!("… and {} more", page.services.len() - SHOWN));
         }
@@ -242,8 +248,24 @@ impl Display {
     }
 }
 
+/// The services in the order in which they are of interest: at work, in trouble, waiting, done. A screen holds only so many.
+fn first(services: &[ServiceView]) -> impl Iterator<Item = &ServiceView> {
+    let rank = |service: &ServiceView| match service.state.as_str() {
+        "capturing" | "holding" | "checking" => 0,
+        "retrying" | "absent" => 1,
+        "stored" => 3,
+        _ => 2,
+    };
+    let mut sorted: Vec<_> = services.iter().collect();
+    if services.len() > SHOWN {
+        sorted.sort_by_key(|service| rank(service));
+    }
+    sorted.into_iter()
+}
+
 fn service_line(service: &ServiceView, width: usize) -> String {
-    let mut line = format!("{:<width$} {:<10}", service.service.as_str(), service.state);
+    let state = service.stage.as_deref().unwrap_or(&service.state);
+    let mut line = format!("{:<width$} {state:<10}", service.service.as_str());
     match service.expected_bytes.filter(|expected| *expected > 0) {
         Some(expected) if service.stored_bytes.is_none() => {
             // An estimate may be passed; a bar may not.
@@ -258,6 +280,12 @@ fn service_line(service: &ServiceView, width: usize) -> String {
         Some(_) | None => line.push_str(&format!(" {}", format_size(service.source_bytes))),
     }
     line.push_str(&format!(", {} added", format_size(service.added_bytes)));
+    if let Some(rate) = service.bytes_per_sec {
+        line.push_str(&format!(", {}/s", format_size(rate)));
+    }
+    if let Some(left) = service.secs_left {
+        line.push_str(&format!(", {} left", format_duration(Duration::from_secs(left))));
+    }
     if service.attempts > 1 {
         line.push_str(&format!(", attempt {}", service.attempts));
     }

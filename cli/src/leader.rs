@@ -6,13 +6,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use muster_bus::{Bus, BusError, NatsBus, NatsConfig, Streams};
 use muster_coordinator::query::{AgentView, Answer, LeaderView, Query, RoundPage};
-use muster_protocol::ids::RoundId;
-use muster_protocol::message::{Format, Trigger, TriggerReply, TriggerState};
+use muster_protocol::entropy::random;
+use muster_protocol::envelope::{Signer, open_as};
+use muster_protocol::ids::{KeyId, Nonce, RoundId};
+use muster_protocol::log::Role;
+use muster_protocol::message::{Command, CommandReply, Demand, Format, Trigger, TriggerReply, TriggerState};
 use muster_protocol::subject::{Subject, Subjects};
+use muster_share::entropy::OsEntropy;
 use tokio::time::{Instant, sleep};
 
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::fleet::Fleet;
 use crate::operator::Operator;
 
 /// Longest wait for an answer.
@@ -87,6 +92,37 @@ impl Leader {
             reply.state = TriggerState::Opened;
         }
         Ok(reply)
+    }
+
+    /// Demands something of the leader, signed with the operator's key. A reply counts when a coordinator of the roster has
+    /// signed it for this very command.
+    pub(crate) async fn demand(
+        &self,
+        fleet: &Fleet,
+        signer: &Signer,
+        demand: Demand,
+    ) -> Result<CommandReply, Failure> {
+        let nonce = Nonce::from_bytes(random(&mut OsEntropy));
+        let id = fleet.state().fleet;
+        let payload = Bytes::from(signer.seal(&id, &Command { nonce, demand }));
+        let subject = self.subjects.print(&Subject::Command);
+        let began = Instant::now();
+        let answer = loop {
+            match self.bus.request(&subject, Vec::new(), payload.clone(), ANSWER).await {
+                Err(BusError::NoResponders { .. }) if began.elapsed() < NOBODY => sleep(self.again).await,
+                answered => break answered?,
+            }
+        };
+        let reply = open_as::<CommandReply>(&answer.payload, &id);
+        let signed = |key: &KeyId| matches!(fleet.state().role(key), Some(Role::Coordinator));
+        match reply {
+            Ok((key, reply)) if reply.nonce == nonce && signed(&key) => Ok(reply),
+            Ok(_) | Err(_) => Err(Failure::new(
+                Exit::Damaged,
+                "KEY-03: the answer is not signed by a coordinator of the fleet",
+            )
+            .next("muster status")),
+        }
     }
 
     /// Who leads, and what is open.

@@ -36,9 +36,14 @@ use clap::Parser;
 use args::{Arguments, Command};
 use exit::Exit;
 use failure::{Failure, Outcome};
+use muster_agent::hold;
 use muster_share::core_dumps;
 
 fn main() -> ExitCode {
+    // Before anything else is begun: this is the watchdog of an agent that runs in `once` or `up`.
+    if std::env::args_os().nth(1).is_some_and(|word| word == hold::COMMAND) {
+        return hold::run_watchdog();
+    }
     if let Err(error) = core_dumps::forbid() {
         screen::aside(format!("warning: core dumps of this process cannot be forbidden: {error}"));
     }
@@ -108,6 +113,7 @@ async fn dispatch(command: Command) -> Outcome {
     match command {
         Command::Init(args) => command::init::run(args).await,
         Command::Start(args) => command::start::run(args).await,
+        Command::Cancel(args) => command::cancel::run(args).await,
         Command::Watch(args) => command::watch::run(args).await,
         Command::Status(args) => command::status::run(args).await,
         Command::Rounds(args) => command::rounds::run(args).await,

@@ -129,6 +129,7 @@ mod tests {
                 trigger: String::new(),
                 deadline_millis: 1,
                 at: UnixMillis(0),
+                cut: None,
             };
             let commit = Commit {
                 epoch: 1,

@@ -1,7 +1,7 @@
 //! A round as screens and JSON show it: the one shape that `show`, `start --wait`, `once` and `watch` end with.
 
 use muster_protocol::alert::Code;
-use muster_protocol::document::{Manifest, SliceStatus};
+use muster_protocol::document::{CutAccount, CutOutsider, Excuse, Manifest, SliceStatus, Timing, Try};
 use muster_protocol::ids::RoundId;
 use muster_protocol::log::{Outcome, RoundPhase, RoundState, Scope};
 use muster_protocol::units::format_size;
@@ -33,6 +33,8 @@ pub(crate) struct RoundView {
     pub(crate) verified_bytes: Option<u64>,
     pub(crate) manifest: Option<ManifestView>,
     pub(crate) head: HeadView,
+    /// What became of the cut, in rounds that were to have one.
+    pub(crate) cut: Option<CutView>,
     pub(crate) services: Vec<SliceView>,
 }
 
@@ -52,6 +54,40 @@ pub(crate) struct HeadView {
     pub(crate) hash: String,
 }
 
+/// `cut`
+#[derive(Debug, Serialize)]
+pub(crate) struct CutView {
+    pub(crate) whole: bool,
+    pub(crate) broken: Option<String>,
+    pub(crate) skew_millis: u64,
+    pub(crate) members: Vec<String>,
+    pub(crate) outside: Vec<OutsiderView>,
+}
+
+/// One of `cut.outside[]`.
+#[derive(Debug, Serialize)]
+pub(crate) struct OutsiderView {
+    pub(crate) service: String,
+    pub(crate) reason: String,
+}
+
+/// One of `services[].tries[]`: an attempt that gave no slice.
+#[derive(Debug, Serialize)]
+pub(crate) struct TryView {
+    pub(crate) attempt: u32,
+    pub(crate) after_millis: u64,
+    pub(crate) code: &'static str,
+    pub(crate) reason: String,
+}
+
+/// `services[].timing`, in milliseconds since the round began.
+#[derive(Debug, Serialize)]
+pub(crate) struct TimingView {
+    pub(crate) greeted_millis: u64,
+    pub(crate) noticed_millis: u64,
+    pub(crate) checked_millis: u64,
+}
+
 /// One of `services[]`.
 #[derive(Debug, Serialize)]
 pub(crate) struct SliceView {
@@ -66,12 +102,20 @@ pub(crate) struct SliceView {
     pub(crate) entries: u64,
     pub(crate) gaps: u64,
     pub(crate) receipt: Option<String>,
+    /// Why its absence does not make the round partial: `optional`, `not-present`.
+    pub(crate) excuse: Option<&'static str>,
+    pub(crate) timing: Option<TimingView>,
+    /// Attempts that failed, oldest first.
+    pub(crate) tries: Vec<TryView>,
 }
 
 impl RoundView {
     /// The round, with what its manifest says.
     pub(crate) async fn read(fleet: &Fleet, round: &RoundState) -> Result<Self, Failure> {
-        let manifest = fleet.manifest(round).await?;
+        let manifest = match &round.phase {
+            RoundPhase::Ended(end) => fleet.account(round, end).await,
+            RoundPhase::Open | RoundPhase::Committed { .. } => fleet.manifest(round).await?,
+        };
         Ok(Self::of(fleet, round, manifest.as_ref()))
     }
 
@@ -108,6 +152,7 @@ impl RoundView {
                 keyset: manifest.map_or(0, |manifest| manifest.keyset),
             }),
             head: HeadView { number: head.number, hash: head.hash.to_string() },
+            cut: manifest.and_then(|manifest| manifest.cut.as_ref()).map(cut),
             services: manifest.map_or_else(|| without_manifest(fleet, round), services),
         }
     }
@@ -149,8 +194,17 @@ impl RoundView {
     pub(crate) fn troubles(&self) -> Vec<String> {
         let mut lines: Vec<String> = self.reason.iter().map(|reason| format!("reason: {reason}")).collect();
         for service in &self.services {
-            if let ("absent", Some(reason)) = (service.state, &service.reason) {
-                lines.push(format!("{}: {reason} (attempts: {})", service.service, service.attempts));
+            match (service.state, service.excuse, &service.reason) {
+                ("absent", None, Some(reason)) => {
+                    lines.push(format!("{}: {reason} (attempts: {})", service.service, service.attempts));
+                }
+                ("absent", Some("not-present"), _) => {
+                    lines.push(format!("{}: not present, and expected only while it is", service.service));
+                }
+                ("absent", Some(excuse), Some(reason)) => {
+                    lines.push(format!("{}: {excuse}; {reason}", service.service));
+                }
+                _ => {}
             }
             if service.gaps > 0 {
                 lines.push(format!(
@@ -158,6 +212,9 @@ impl RoundView {
                     service.service, service.gaps
                 ));
             }
+        }
+        if let Some(reason) = self.cut.as_ref().and_then(|cut| cut.broken.as_ref()) {
+            lines.push(format!("{} the cut is broken: {reason}", Code::Round05));
         }
         let steps = next_steps(&lines);
         lines.extend(steps);
@@ -170,6 +227,43 @@ fn next_steps(lines: &[String]) -> Vec<String> {
     let named = |code: &&Code| lines.iter().any(|line| line.contains(code.as_str()));
     let steps = Code::ALL.iter().filter(named).flat_map(|code| code.steps());
     steps.filter(|step| !step.contains("NAME")).map(|step| format!("→ {step}")).collect()
+}
+
+/// The word for JSON.
+fn excuse(excuse: Excuse) -> &'static str {
+    match excuse {
+        Excuse::Optional => "optional",
+        Excuse::NotPresent => "not-present",
+    }
+}
+
+fn cut(account: &CutAccount) -> CutView {
+    let outsider = |outsider: &CutOutsider| OutsiderView {
+        service: outsider.service.to_string(),
+        reason: outsider.reason.clone(),
+    };
+    CutView {
+        whole: account.broken.is_none(),
+        broken: account.broken.clone(),
+        skew_millis: account.skew_millis,
+        members: account.members.iter().map(ToString::to_string).collect(),
+        outside: account.outside.iter().map(outsider).collect(),
+    }
+}
+
+fn tries(tries: &[Try]) -> Vec<TryView> {
+    let view = |try_: &Try| TryView {
+        attempt: try_.attempt,
+        after_millis: try_.after_millis,
+        code: try_.code.as_str(),
+        reason: try_.reason.clone(),
+    };
+    tries.iter().map(view).collect()
+}
+
+fn timing(timing: Timing) -> TimingView {
+    let Timing { greeted_millis, noticed_millis, checked_millis } = timing;
+    TimingView { greeted_millis, noticed_millis, checked_millis }
 }
 
 fn services(manifest: &Manifest) -> Vec<SliceView> {
@@ -187,10 +281,15 @@ fn services(manifest: &Manifest) -> Vec<SliceView> {
         entries: slice.totals.entries,
         gaps: slice.totals.gaps,
         receipt: Some(slice.receipt.to_string()),
+        excuse: None,
+        timing: slice.timing.map(timing),
+        tries: tries(&slice.tries),
     });
     let absent = manifest.absent.iter().map(|absentee| SliceView {
         reason: Some(format!("{} {}", absentee.code, absentee.reason)),
         attempts: absentee.attempts,
+        excuse: absentee.excuse.map(excuse),
+        tries: tries(&absentee.tries),
         ..nothing(absentee.service.to_string(), "absent")
     });
     let mut all: Vec<_> = stored.chain(absent).collect();
@@ -219,6 +318,9 @@ fn nothing(service: String, state: &'static str) -> SliceView {
         entries: 0,
         gaps: 0,
         receipt: None,
+        excuse: None,
+        timing: None,
+        tries: Vec::new(),
     }
 }
 
@@ -250,6 +352,7 @@ mod tests {
                 keyset: 1,
             }),
             head: HeadView { number: 9, hash: String::new() },
+            cut: None,
             services: vec![nothing("dns".to_owned(), "stored")],
         }
     }

@@ -1,5 +1,7 @@
 //! Answers to queries, read off the desk.
 
+use std::time::Instant;
+
 use muster_protocol::ids::{RoundId, ServiceName};
 use muster_protocol::message::MAX_MESSAGE_LEN;
 use muster_protocol::round::{MemberPhase, MemberView, Phase};
@@ -94,8 +96,7 @@ fn paged<T>(
 
 fn agents(desk: &Desk, after: Option<&ServiceName>, page: usize) -> AgentsPage {
     let state = desk.setting.scribe.state();
-    let mut agents: Vec<_> = state.agents().collect();
-    agents.sort_by_key(|(service, _)| (*service).clone());
+    let agents: Vec<_> = state.agents().collect();
     let (agents, next) = paged(agents, after, page, |(service, _)| service);
     let limit = desk.setting.policy.offline_after;
     let view = |(service, member): (&ServiceName, &muster_protocol::log::Member)| {
@@ -131,6 +132,7 @@ fn round_page(
             (Some(outcome.as_str().to_owned()), false)
         }
         Phase::Opening
+        | Phase::Gathering
         | Phase::Capturing
         | Phase::Writing
         | Phase::Committing { .. }
@@ -148,6 +150,17 @@ fn round_page(
 fn service(desk: &Desk, id: &RoundId, member: &MemberView<'_>) -> ServiceView {
     let progress =
         desk.roll.agent(member.service).and_then(|entry| entry.progress.as_ref()).filter(|p| p.round == *id);
+    let at_work = match member.phase {
+        MemberPhase::Working | MemberPhase::Holding => progress,
+        MemberPhase::Queued
+        | MemberPhase::Waiting
+        | MemberPhase::Checking { .. }
+        | MemberPhase::BackingOff { .. }
+        | MemberPhase::Stored(_)
+        | MemberPhase::Absent(_) => None,
+    };
+    let (pace, now) = (desk.roll.agent(member.service).map(|entry| entry.pace), Instant::now());
+    let pace = pace.filter(|_| at_work.is_some());
     let mut view = ServiceView {
         service: member.service.clone(),
         state: member.phase.word().to_owned(),
@@ -157,17 +170,15 @@ fn service(desk: &Desk, id: &RoundId, member: &MemberView<'_>) -> ServiceView {
         expected_bytes: progress.and_then(|p| p.expected_bytes),
         added_bytes: progress.map_or(0, |p| p.added_bytes),
         stored_bytes: None,
+        stage: at_work.map(|progress| progress.stage.word().to_owned()),
+        bytes_per_sec: pace.and_then(|pace| pace.bytes_per_sec(now)),
+        secs_left: pace.and_then(|pace| pace.secs_left(progress.and_then(|p| p.expected_bytes), now)),
     };
-    match member.phase {
-        MemberPhase::Stored(slice) => {
-            view.source_bytes = slice.totals.source_bytes;
-            view.added_bytes = slice.totals.added_bytes;
-            view.stored_bytes = Some(slice.totals.stored_bytes);
-        }
-        MemberPhase::BackingOff { failure } | MemberPhase::Absent(failure) => {
-            view.reason = Some(format!("{} {}", failure.code, failure.reason));
-        }
-        MemberPhase::Waiting | MemberPhase::Working | MemberPhase::Checking { .. } => {}
+    if let Some(slice) = member.phase.slice() {
+        view.source_bytes = slice.totals.source_bytes;
+        view.added_bytes = slice.totals.added_bytes;
+        view.stored_bytes = Some(slice.totals.stored_bytes);
     }
+    view.reason = member.phase.failure().map(|failure| format!("{} {}", failure.code, failure.reason));
     view
 }

@@ -10,6 +10,7 @@ use muster_protocol::config::{
     TelemetryConfig,
 };
 use muster_protocol::ids::MemberName;
+use muster_protocol::log::OnBreak;
 use muster_protocol::units::HumanDuration;
 use muster_share::config_file;
 use serde::{Deserialize, Serialize};
@@ -29,6 +30,9 @@ pub struct Config {
     /// How rounds go.
     #[serde(default)]
     pub round: RoundConfig,
+    /// Whether, and how, all services are captured at one moment.
+    #[serde(default)]
+    pub cut: CutConfig,
     /// How the lead changes.
     #[serde(default)]
     pub lead: LeadConfig,
@@ -85,6 +89,8 @@ pub struct RoundConfig {
     pub retry_first: HumanDuration,
     /// Longest wait between two attempts.
     pub retry_longest: HumanDuration,
+    /// How long the services of a tier may keep those of the next one waiting.
+    pub tier_wait: HumanDuration,
 }
 
 impl Default for RoundConfig {
@@ -97,7 +103,27 @@ impl Default for RoundConfig {
             overlap: OverlapPolicy::Queue,
             retry_first: seconds(5),
             retry_longest: seconds(120),
+            tier_wait: seconds(600),
         }
+    }
+}
+
+/// `[cut]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CutConfig {
+    /// Whether rounds have one.
+    pub enabled: bool,
+    /// From the opening of a round until its capture is announced, whoever holds by then. Shorter than the agents' maximum
+    /// hold, or those that hold first lose their place.
+    pub barrier: HumanDuration,
+    /// What happens when a required service has no place in it.
+    pub on_break: OnBreak,
+}
+
+impl Default for CutConfig {
+    fn default() -> Self {
+        Self { enabled: false, barrier: seconds(20), on_break: OnBreak::Break }
     }
 }
 
@@ -145,7 +171,14 @@ const COMMENTS: &[(&str, &str)] = &[
     (
         "round",
         "deadline: every round ends by then. recruit: how long agents have to answer. attempts: of each service.\n\
-         overlap: \"queue\" or \"skip\" requests for services that another round has.",
+         overlap: \"queue\" or \"skip\" requests for services that another round has. tier_wait: how long a tier of services may\n\
+         keep the next one waiting.",
+    ),
+    (
+        "cut",
+        "enabled: quiesce all services, capture them at one moment, release them. barrier: how long to wait for the last one;\n\
+         shorter than the agents' max_hold. on_break: \"break\" (ROUND-05; each is captured by itself) or \"go-on\" without\n\
+         those that lost their place.",
     ),
     (
         "lead",
@@ -207,12 +240,18 @@ impl Checked for Config {
             ("recruit", round.recruit),
             ("offline_after", round.offline_after),
             ("retry_first", round.retry_first),
+            ("tier_wait", round.tier_wait),
         ] {
             Invalid::unless(!duration.0.is_zero(), "round", key, "must be longer than nothing")?;
         }
         let ordered = round.retry_longest >= round.retry_first;
         Invalid::unless(ordered, "round", "retry_longest", "must be at least as long as retry_first")?;
         Invalid::unless((1..=100).contains(&round.attempts), "round", "attempts", "must be from 1 to 100")?;
+        let barrier = self.cut.barrier;
+        Invalid::unless(!barrier.0.is_zero(), "cut", "barrier", "must be longer than nothing")?;
+        // Rounds without one may be as short as they like.
+        let fits = !self.cut.enabled || barrier < round.deadline;
+        Invalid::unless(fits, "cut", "barrier", "must be shorter than [round] deadline")?;
         let lease = self.lead.lease.0 >= SHORTEST_LEASE;
         Invalid::unless(lease, "lead", "lease", "must be at least 1s")?;
         Invalid::unless(!self.lead.takeover.0.is_zero(), "lead", "takeover", "must be longer than nothing")?;
@@ -271,6 +310,11 @@ mod tests {
                 "[round]\nretry_longest = \"1s\"",
                 "[round] retry_longest: must be at least as long as retry_first",
             ),
+            (
+                "[cut]\nenabled = true\nbarrier = \"4h\"",
+                "[cut] barrier: must be shorter than [round] deadline",
+            ),
+            ("[cut]\non_break = \"stop\"", "[cut] on_break: unknown variant `stop`"),
             ("[lead]\nlease = \"10ms\"", "[lead] lease: must be at least 1s"),
             ("[lead]\nleash = \"4h\"", "[lead] leash: unknown key `leash`"),
             ("[telemetry]\nsample = 7.0", "[telemetry] sample: must be from 0 to 1"),

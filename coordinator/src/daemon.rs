@@ -14,7 +14,7 @@ use muster_protocol::alert::Code;
 use muster_protocol::causes::causes;
 use muster_protocol::envelope::Signer;
 use muster_protocol::lead as lead_machine;
-use muster_protocol::log::{Pin, Role};
+use muster_protocol::log::{CutTerms, Pin, Role};
 use muster_protocol::pem;
 use muster_protocol::retry::{Attempts, Retry};
 use muster_protocol::round::{Overlap, Policy};
@@ -105,7 +105,13 @@ pub async fn run_on(
         recruit: round.recruit.0,
         offline_after: round.offline_after.0,
         retry,
+        tier_wait: round.tier_wait.0,
+        cut: None,
     };
+    let cut = config.cut.enabled.then(|| CutTerms {
+        barrier_millis: u64::try_from(config.cut.barrier.0.as_millis()).unwrap_or(u64::MAX),
+        on_break: config.cut.on_break,
+    });
     let store = guarded(store);
     let pin = Pin { root: Some(config.fleet.root), fleet: Some(config.fleet.id), head: memory.recall()? };
     let subjects = Subjects::new(&config.fleet.name);
@@ -182,6 +188,7 @@ pub async fn run_on(
             signer: signer.clone(),
             subjects: subjects.clone(),
             policy,
+            cut,
             overlap: match round.overlap {
                 OverlapPolicy::Queue => Overlap::Queue,
                 OverlapPolicy::Skip => Overlap::Skip,

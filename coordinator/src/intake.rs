@@ -11,7 +11,7 @@ use muster_bus::{Bus, BusError, Job, Message, Reply};
 use muster_protocol::causes::causes;
 use muster_protocol::envelope::{Payload, open_as};
 use muster_protocol::ids::{FleetId, KeyId};
-use muster_protocol::message::{Format, Heartbeat, Hello, Notice, Progress, Trigger, TriggerError};
+use muster_protocol::message::{Command, Format, Heartbeat, Hello, Notice, Progress, Trigger, TriggerError};
 use muster_protocol::subject::{Subject, Subjects};
 use tokio::sync::mpsc;
 
@@ -48,6 +48,11 @@ pub(crate) enum Input {
         request: Option<String>,
         trigger: Result<Trigger, TriggerError>,
         job: Job,
+    },
+    Command {
+        key: KeyId,
+        command: Command,
+        reply: Reply,
     },
     Query {
         payload: bytes::Bytes,
@@ -121,6 +126,21 @@ pub(crate) async fn listen(
             }
         }
     }));
+    let mut commands = bus.subscribe(&subjects.print(&Subject::Command), Some(GROUP)).await?;
+    let (sender, counter) = (desk.clone(), ignored.clone());
+    tasks.push(tokio::spawn(async move {
+        while let Some(message) = commands.next().await {
+            match (open_as::<Command>(&message.payload, &fleet), message.reply) {
+                (Ok((key, command)), Some(reply)) => {
+                    if sender.send(Input::Command { key, command, reply }).await.is_err() {
+                        return;
+                    }
+                }
+                (Ok(_), None) => counter.one(&"a command that asks for no answer"),
+                (Err(error), _) => counter.one(&causes(&error)),
+            }
+        }
+    }));
     tasks.push(tokio::spawn(take_jobs(bus.clone(), subjects.print(&Subject::TriggerAsync), desk)));
     Ok(tasks)
 }
@@ -156,7 +176,8 @@ fn signed(subjects: &Subjects, fleet: &FleetId, message: Message) -> Result<Inpu
         | Subject::Restore(_)
         | Subject::Trigger
         | Subject::TriggerAsync
-        | Subject::Query => return Err("the subject is not an agent's".into()),
+        | Subject::Query
+        | Subject::Command => return Err("the subject is not an agent's".into()),
     };
     if service == said {
         Ok(input)

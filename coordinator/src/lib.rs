@@ -19,6 +19,7 @@ mod desk;
 mod intake;
 mod lead;
 mod manifest;
+mod pace;
 mod publisher;
 mod reread;
 mod roll;

@@ -133,8 +133,10 @@ pub struct RoundPage {
 pub struct ServiceView {
     /// The service.
     pub service: ServiceName,
-    /// `waiting`, `capturing`, `checking`, `retrying`, `stored`, `absent`.
+    /// `queued`, `waiting`, `holding`, `capturing`, `checking`, `retrying`, `stored`, `absent`.
     pub state: String,
+    /// What its agent says it is at within `capturing`: `holding`, `capturing`, `uploading`.
+    pub stage: Option<String>,
     /// The attempt, from 1.
     pub attempts: u32,
     /// The last failure: code and native error.
@@ -147,4 +149,8 @@ pub struct ServiceView {
     pub added_bytes: u64,
     /// Bytes of all objects of the slice, once stored.
     pub stored_bytes: Option<u64>,
+    /// Source bytes a second of late, while it captures.
+    pub bytes_per_sec: Option<u64>,
+    /// Seconds until everything is read at that speed, if the round before is a measure.
+    pub secs_left: Option<u64>,
 }

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use muster_protocol::ids::{Nonce, RoundId, ServiceName};
 use muster_protocol::message::{Heartbeat, Progress};
 
+use crate::pace::Pace;
+
 /// What is known of one agent.
 #[derive(Debug, Clone)]
 pub(crate) struct Entry {
@@ -13,6 +15,7 @@ pub(crate) struct Entry {
     pub(crate) version: Option<String>,
     pub(crate) round: Option<RoundId>,
     pub(crate) progress: Option<Progress>,
+    pub(crate) pace: Pace,
     /// The agent's process, and its last heartbeat's number: an older one is a replay.
     beat: Option<(Nonce, u64)>,
 }
@@ -41,6 +44,7 @@ impl Roll {
     pub(crate) fn progress(&mut self, progress: Progress, now: Instant) {
         let entry = self.entry(&progress.service, now);
         entry.seen = now;
+        entry.pace.observe(progress.round, progress.done_bytes, now);
         entry.progress = Some(progress);
     }
 
@@ -65,6 +69,7 @@ impl Roll {
             version: None,
             round: None,
             progress: None,
+            pace: Pace::default(),
             beat: None,
         })
     }

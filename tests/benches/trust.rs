@@ -120,6 +120,7 @@ fn records() -> Vec<Vec<u8>> {
             trigger: "schedule".to_owned(),
             deadline_millis: 60_000,
             at: AT,
+            cut: None,
         };
         log.say(&coordinator, &fleet, &open);
         let manifest = ObjectId::of(&number.to_be_bytes());

@@ -8,13 +8,13 @@ use muster_bus::{Bus, Headers};
 use muster_protocol::entropy::random;
 use muster_protocol::envelope::Payload;
 use muster_protocol::ids::RoundId;
-use muster_protocol::message::{Heartbeat, Progress};
+use muster_protocol::message::{Heartbeat, Progress, Stage};
 use muster_protocol::subject::Subject;
 use muster_share::entropy::OsEntropy;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
-use super::capturer::Capturer;
+use super::capturer::Gauged;
 use super::identity::{Identity, VERSION};
 
 /// Longest wait for a connection to take a message that nobody waits for.
@@ -55,13 +55,16 @@ pub(crate) async fn heartbeats(
     }
 }
 
-/// Tells how far the capture of `run` is; never ends.
-pub(crate) async fn progress<C: Capturer>(
+/// What is told of a service that is held and not captured yet.
+pub(crate) const HOLDING: Gauged =
+    Gauged { stage: Stage::Holding, done_bytes: 0, expected_bytes: None, added_bytes: 0 };
+
+/// Tells how far a slice is, as `gauge` says; never ends.
+pub(crate) async fn progress(
     identity: Arc<Identity>,
     bus: Arc<dyn Bus>,
     every: Duration,
-    capturer: Arc<C>,
-    run: Arc<C::Run>,
+    gauge: impl Fn() -> Gauged,
     doing: watch::Receiver<Doing>,
 ) {
     let subject = identity.subject(Subject::Progress);
@@ -70,7 +73,7 @@ pub(crate) async fn progress<C: Capturer>(
     loop {
         ticks.tick().await;
         let Some((round, attempt)) = *doing.borrow() else { continue };
-        let gauged = capturer.gauged(&run);
+        let gauged = gauge();
         let message = Progress {
             service: identity.service.clone(),
             round,

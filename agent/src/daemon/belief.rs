@@ -8,7 +8,7 @@ use bytes::Bytes;
 use muster_protocol::envelope::{EnvelopeError, open_as};
 use muster_protocol::ids::{FleetId, KeyId, Nonce, RoundId, ServiceName};
 use muster_protocol::log::{MAX_OPEN_ROUNDS, RoundPhase, State};
-use muster_protocol::message::{OpenRound, ServiceState, StateDocument};
+use muster_protocol::message::{CutOrder, OpenRound, ServiceState, StateDocument};
 
 /// Most documents that wait for the log; the oldest goes first.
 const MAX_WAITING: usize = 8;
@@ -97,6 +97,10 @@ pub(crate) struct Order {
     pub(crate) round: RoundId,
     /// The attempt that is wanted at least.
     pub(crate) attempt: u32,
+    /// Grows whenever further services may begin.
+    pub(crate) turn: u32,
+    /// What the cut asks for; none: there is no cut, or it is broken.
+    pub(crate) cut: Option<CutOrder>,
     /// Who leads.
     pub(crate) leader: KeyId,
     /// The leader's ephemeral key for this round.
@@ -256,6 +260,8 @@ impl Beliefs {
             epoch,
             round: open.round,
             attempt: self.attempt(epoch, leader, &open.round),
+            turn: open.turn,
+            cut: open.cut,
             leader,
             leader_ephemeral: open.ephemeral,
             nonce: round.open.nonce,

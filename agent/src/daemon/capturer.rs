@@ -22,6 +22,8 @@ pub(crate) struct Job {
     pub(crate) recipients: Vec<Recipient>,
     /// Objects of this service that must not be relied on: they are being deleted.
     pub(crate) refused: BTreeSet<ObjectId>,
+    /// Bytes a second that are uploaded at most, if that is less than the agent's own limit.
+    pub(crate) bandwidth: Option<u64>,
 }
 
 /// How far a capture is.
@@ -68,19 +70,23 @@ pub(crate) trait Capturer: Send + Sync + 'static {
     /// How far a run is.
     fn gauged(&self, run: &Self::Run) -> Gauged;
 
+    /// Waits until nothing more of the sources is needed; for ever, if the run fails before.
+    async fn sources_read(&self, run: Arc<Self::Run>);
+
     /// Tells a run to stop; it does so within seconds.
     fn cancel(&self, run: &Self::Run);
 
     /// Captures, seals and uploads.
     async fn capture(&self, job: Job, run: Arc<Self::Run>) -> Result<Self::Captured, Failure>;
 
-    /// Writes the receipt of one attempt.
+    /// Writes the receipt of one attempt; `cut` is the nonce of the cut that it was captured in.
     async fn write_receipt(
         &self,
         captured: &Self::Captured,
         attempt: u32,
         nonce: Nonce,
         head: Head,
+        cut: Option<Nonce>,
     ) -> Result<Written, Failure>;
 
     /// The slice counts: its receipt is the service's last.

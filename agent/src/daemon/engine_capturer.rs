@@ -131,10 +131,14 @@ impl Capturer for EngineCapturer {
         let progress = &run.progress;
         let stage = match progress.stage() {
             Stage::Listing | Stage::Capturing => Told::Capturing,
-            Stage::Finishing | Stage::Captured => Told::Uploading,
+            Stage::Uploading | Stage::Finishing | Stage::Captured => Told::Uploading,
         };
         let (done_bytes, added_bytes) = (progress.source_bytes(), progress.added_bytes());
-        Gauged { stage, done_bytes, expected_bytes: None, added_bytes }
+        Gauged { stage, done_bytes, expected_bytes: progress.expected_bytes(), added_bytes }
+    }
+
+    async fn sources_read(&self, run: Arc<Run>) {
+        run.progress.sources_read().await;
     }
 
     fn cancel(&self, run: &Run) {
@@ -152,6 +156,7 @@ impl Capturer for EngineCapturer {
             chunk_key: chunk_key(&self.chunk_secret, job.keyset),
             sources: self.sources.clone(),
             refused: job.refused.into_iter().collect::<HashSet<_>>(),
+            bandwidth_bytes_per_sec: job.bandwidth,
         };
         self.resume(&request).await;
         let capturing = self.engine.capture(request, Arc::clone(&run.progress), run.cancel.clone());
@@ -164,8 +169,9 @@ impl Capturer for EngineCapturer {
         attempt: u32,
         nonce: Nonce,
         head: Head,
+        cut: Option<Nonce>,
     ) -> Result<Written, Failure> {
-        let writing = self.engine.write_receipt(captured, attempt, nonce, head, &self.identity.signer);
+        let writing = self.engine.write_receipt(captured, attempt, nonce, head, cut, &self.identity.signer);
         let (receipt, receipt_size, totals) = writing.await.map_err(|error| failure(&error))?;
         Ok(Written { receipt, receipt_size, totals })
     }

@@ -12,6 +12,7 @@
 
 mod beat;
 mod belief;
+mod brief;
 mod capturer;
 mod connect;
 mod engine_capturer;
@@ -49,6 +50,7 @@ use tokio::task::JoinSet;
 use tracing::Instrument;
 
 use crate::config::Config;
+use crate::hold::Keeper;
 use crate::restore::{Desk, Gate, Settings};
 use engine_capturer::EngineCapturer;
 use event_loop::{Daemon, Parts};
@@ -163,6 +165,11 @@ impl Prepared {
             capturer: Arc::new(capturer),
             passed_over: Arc::default(),
             gate,
+            keeper: Arc::new(Keeper::new(
+                config.hooks.clone(),
+                config.agent.service.clone(),
+                &config.agent.state,
+            )),
         };
         let span = tracing::info_span!("agent", service = config.agent.service.as_str());
         // Ends with the daemon: a set aborts its tasks when it is dropped.

@@ -33,6 +33,8 @@ pub(crate) struct Task<C: Capturer> {
     pub(crate) wind_down: Duration,
     /// Closed while a restore runs: half of it would be captured.
     pub(crate) gate: Gate,
+    /// Bytes a second that the leader allows.
+    pub(crate) bandwidth: Option<u64>,
 }
 
 impl<C: Capturer> Task<C> {
@@ -67,7 +69,7 @@ impl<C: Capturer> Task<C> {
                 return (lists, Err(Failure { code, reason: causes(&error), permanent }));
             }
         };
-        let job = Job { round: self.round, keyset, recipients, refused };
+        let job = Job { round: self.round, keyset, recipients, refused, bandwidth: self.bandwidth };
         let (capturer, run) = (self.capturer, self.run);
         let captured = guarded("the capture", async move { capturer.capture(job, run).await }).await;
         drop(held);

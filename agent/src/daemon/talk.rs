@@ -1,4 +1,4 @@
-//! The two conversations with the leader: hello and welcome, notice and acknowledgement.
+//! The conversations with the leader: hello and welcome, notice or standing and acknowledgement.
 //!
 //! Must never take an answer on trust: it counts only when the leader of the order signed it and it repeats what was
 //! asked. What does not count is as if nobody had answered.
@@ -10,12 +10,12 @@ use bytes::Bytes;
 use muster_bus::{Bus, BusError, Headers};
 use muster_protocol::entropy::random;
 use muster_protocol::envelope::{EnvelopeError, Payload, open_as};
-use muster_protocol::ids::{KeyId, Nonce};
+use muster_protocol::ids::{KeyId, Nonce, ObjectId};
 use muster_protocol::message::{
     Acknowledgement, Hello, Notice, NoticeOutcome, Order as Sealed, Verdict, Welcome, cut_reason,
 };
 use muster_protocol::session::{Ephemeral, Session, SessionError, Side, Transcript};
-use muster_protocol::slice::Reported;
+use muster_protocol::slice::{Reported, Standing};
 use muster_protocol::subject::Subject;
 use muster_protocol::wire::{self, WireError};
 use muster_share::credentials::Credentials;
@@ -67,6 +67,15 @@ impl TalkError {
     }
 }
 
+/// What the leader allows an agent for one attempt; where it says nothing, the agent's own configuration stands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Terms {
+    /// The longest that the service may be held quiesced.
+    pub(crate) max_hold: Option<Duration>,
+    /// Bytes a second that are uploaded at most.
+    pub(crate) bandwidth: Option<u64>,
+}
+
 /// What a welcome says.
 #[derive(Debug, Clone)]
 pub(crate) struct Welcomed {
@@ -74,6 +83,8 @@ pub(crate) struct Welcomed {
     pub(crate) attempt: Option<u32>,
     /// Credentials of the share, where the fleet has any.
     pub(crate) credentials: Option<Credentials>,
+    /// What the leader allows.
+    pub(crate) terms: Terms,
     /// The answer's headers: they continue the round's trace.
     pub(crate) headers: Headers,
 }
@@ -110,7 +121,7 @@ impl Talker {
         same(welcome.round == order.round, "round")?;
         same(welcome.epoch == order.epoch, "epoch")?;
         same(welcome.nonce == nonce, "nonce")?;
-        let mut credentials = None;
+        let (mut credentials, mut terms) = (None, Terms::default());
         if let Some(attempt) = welcome.attempt {
             let transcript = Transcript {
                 fleet: me.fleet,
@@ -132,8 +143,12 @@ impl Talker {
                 .map(|bytes| wire::decode(bytes))
                 .transpose()
                 .map_err(TalkError::Order)?;
+            terms = Terms {
+                max_hold: sealed.max_hold_millis.map(Duration::from_millis),
+                bandwidth: sealed.bandwidth,
+            };
         }
-        Ok(Welcomed { attempt: welcome.attempt, credentials, headers })
+        Ok(Welcomed { attempt: welcome.attempt, credentials, terms, headers })
     }
 
     /// Tells the leader how an attempt of `order` went.
@@ -144,7 +159,6 @@ impl Talker {
         reported: Reported,
         limit: Duration,
     ) -> Result<Verdict, TalkError> {
-        let me = &self.identity;
         let (outcome, receipt) = match reported {
             Reported::Stored { receipt, receipt_size, totals } => {
                 (NoticeOutcome::Stored { receipt, receipt_size, totals }, Some(receipt))
@@ -153,6 +167,34 @@ impl Talker {
                 (NoticeOutcome::Failed { code, reason: cut_reason(&reason), permanent }, None)
             }
         };
+        self.tell(order, attempt, outcome, receipt, limit).await
+    }
+
+    /// Tells the leader where an attempt of `order` stands in the cut.
+    pub(crate) async fn standing(
+        &self,
+        order: &Order,
+        attempt: u32,
+        standing: Standing,
+        limit: Duration,
+    ) -> Result<(), TalkError> {
+        let outcome = match standing {
+            Standing::Quiesced => NoticeOutcome::Quiesced,
+            Standing::Snapped { nonce } => NoticeOutcome::Snapped { nonce },
+        };
+        // Whatever it says of it: the leader knows, and what follows comes with the state document.
+        self.tell(order, attempt, outcome, None, limit).await.map(drop)
+    }
+
+    async fn tell(
+        &self,
+        order: &Order,
+        attempt: u32,
+        outcome: NoticeOutcome,
+        receipt: Option<ObjectId>,
+        limit: Duration,
+    ) -> Result<Verdict, TalkError> {
+        let me = &self.identity;
         let notice =
             Notice { service: me.service.clone(), round: order.round, epoch: order.epoch, attempt, outcome };
         let (answer, _) =

@@ -1,5 +1,6 @@
 //! The agent against a scripted coordinator, a real share in a folder and the bus in process.
 
+mod hold;
 mod scene;
 
 use bytes::Bytes;
@@ -60,7 +61,7 @@ async fn a_round_goes_from_order_to_kept_receipt() {
         let (keyset, _) = scene.log.state().keyset().expect("there is one");
         assert_eq!((script.jobs[0].round, script.jobs[0].keyset), (round, keyset));
         assert_eq!(script.jobs[0].recipients, [scene.recovery.clone()]);
-        assert_eq!(script.receipts, [(1, scene.attempt_nonce(round, 1), scene.log.head())]);
+        assert_eq!(script.receipts, [(1, scene.attempt_nonce(round, 1), scene.log.head(), None)]);
     });
     assert_eq!(scene.head_file().trim(), scene.log.head().to_string());
     agent.stop().await;
@@ -100,7 +101,7 @@ async fn a_refused_slice_is_captured_again_when_a_retry_is_ordered() {
     scene.capturer.until("the receipt", |script| script.kept == [receipt(&second).expect("stored")]).await;
     scene.capturer.with(|script| {
         assert_eq!(script.jobs.len(), 2);
-        let nonces: Vec<_> = script.receipts.iter().map(|(attempt, nonce, _)| (*attempt, *nonce)).collect();
+        let nonces: Vec<_> = script.receipts.iter().map(|(attempt, nonce, ..)| (*attempt, *nonce)).collect();
         assert_eq!(nonces, [1, 2].map(|attempt| (attempt, scene.attempt_nonce(round, attempt))));
     });
     agent.stop().await;
@@ -301,6 +302,7 @@ async fn a_capture_that_is_wanted_no_more_is_cancelled() {
         outcome: Outcome::Cancelled,
         reason: String::new(),
         at: UnixMillis(0),
+        account: None,
     };
     scene.log.append(&signer(ANNA), &end(first, leader.epoch)).await.expect("ended");
     let second = scene.open(&leader, "two").await;

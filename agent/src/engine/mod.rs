@@ -130,10 +130,14 @@ impl Engine {
             Arc::clone(&self.store),
             request.service.clone(),
             Arc::clone(&progress),
-            self.config.bandwidth_bytes_per_sec,
+            [self.config.bandwidth_bytes_per_sec, request.bandwidth_bytes_per_sec]
+                .into_iter()
+                .flatten()
+                .min(),
         );
         progress.enter(Stage::Listing);
         let base = unless_cancelled(&cancel, self.base(request)).await?;
+        progress.expect(base.expected_bytes);
         progress.enter(Stage::Capturing);
         let captured = self.run(request, &base, &uploader, &cancel).await?;
         progress.enter(Stage::Finishing);
@@ -143,7 +147,7 @@ impl Engine {
     }
 
     /// Writes the receipt of a captured slice: its id, its length in bytes, and the totals it states. The same attempt
-    /// always has the same receipt.
+    /// always has the same receipt. `cut` is the nonce of the cut that it was captured in.
     ///
     /// # Errors
     /// When the share or the agent's memory fails.
@@ -153,6 +157,7 @@ impl Engine {
         attempt: u32,
         nonce: Nonce,
         head: Head,
+        cut: Option<Nonce>,
         signer: &Signer,
     ) -> Result<(ObjectId, u64, SliceTotals), EngineError> {
         let receipt = Receipt {
@@ -169,12 +174,18 @@ impl Engine {
             status: captured.status,
             totals: captured.totals,
             previous: captured.previous,
+            cut,
         };
         let bytes = Bytes::from(signer.seal(&captured.fleet, &receipt));
         let uploader = Uploader::new(Arc::clone(&self.store), captured.service.clone(), Arc::default(), None);
         let object = uploader.slice_object(captured.round, SlicePart::Receipt, bytes).await?;
         let state = Arc::clone(&self.state);
-        let slice = Slice { receipt: object.id, lists: captured.lists.clone(), live: captured.live.clone() };
+        let slice = Slice {
+            receipt: object.id,
+            lists: captured.lists.clone(),
+            live: captured.live.clone(),
+            source_bytes: captured.totals.source_bytes,
+        };
         blocking(move || Ok(state.add_slice(&slice)?)).await?;
         Ok((object.id, object.size, captured.totals))
     }
@@ -192,7 +203,7 @@ impl Engine {
         let failed = |source| EngineError::Store { doing: "listing the agent's packs", source };
         let state = Arc::clone(&self.state);
         let (keyset, check) = (request.keyset, request.chunk_key.id(b""));
-        let Begun { next_pack, packs, kept, previous, binding } =
+        let Begun { next_pack, packs, kept, previous, source_bytes, binding } =
             blocking(move || Ok(state.begin(keyset, check)?)).await?;
         let mut present = HashMap::new();
         let mut listing = self.store.list(&Prefix::Packs(request.service.clone()));
@@ -221,7 +232,7 @@ impl Engine {
             }
         }
         let next_binding = random(&mut OsEntropy);
-        Ok(Base { next_pack, packs, lists, previous, binding, next_binding })
+        Ok(Base { next_pack, packs, lists, previous, binding, next_binding, expected_bytes: source_bytes })
     }
 
     async fn usable_pair(&self, pair: &ListPair, request: &CaptureRequest) -> Result<bool, EngineError> {
@@ -418,6 +429,8 @@ struct Base {
     /// Pairs of which everything is on the share and may be named.
     lists: Vec<ListPair>,
     previous: Option<ObjectId>,
+    /// Source bytes of the slice before; 0: not known.
+    expected_bytes: u64,
     /// Binds what was seen of files to these packs, and what is seen now to those of the next slice.
     binding: [u8; 32],
     next_binding: [u8; 32],

@@ -49,6 +49,15 @@ pub(super) struct Run {
     pub(super) progress: Arc<Progress>,
 }
 
+impl Run {
+    /// Nothing more of the sources is needed, unless the capture has failed: then it was not all.
+    pub(super) fn sources_read(&self) {
+        if self.halt.check().is_ok() {
+            self.progress.all_read();
+        }
+    }
+}
+
 /// What the sources gave.
 #[derive(Debug, Default)]
 pub(super) struct Captured {
@@ -85,7 +94,9 @@ pub(super) fn run(run: &Run, uploads: mpsc::Sender<Upload>, runtime: Handle) -> 
             })
         });
         let reports = guarded(run, || walk(run, Feeder::new(run, queue, results)));
-        queue.end();
+        if queue.end() {
+            run.sources_read();
+        }
         let worked = workers.into_iter().map(|worker| worker.join().ok().flatten());
         let finished = worked.collect::<Option<Vec<()>>>().and_then(|_| guarded(run, || data.finish()));
         let assembled = assembler.join().ok().flatten();

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
+use tokio::sync::watch;
+
 /// What the engine is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
@@ -10,6 +12,8 @@ pub enum Stage {
     Listing,
     /// Reading the sources, sealing and uploading.
     Capturing,
+    /// Every source is read; what is not on the share yet is sealed and uploaded.
+    Uploading,
     /// Writing index and lists.
     Finishing,
     /// Everything but the receipt is on the share.
@@ -17,7 +21,7 @@ pub enum Stage {
 }
 
 impl Stage {
-    const ALL: [Self; 4] = [Self::Listing, Self::Capturing, Self::Finishing, Self::Captured];
+    const ALL: [Self; 5] = [Self::Listing, Self::Capturing, Self::Uploading, Self::Finishing, Self::Captured];
 }
 
 /// Counters that a capture moves and anybody may read.
@@ -27,7 +31,10 @@ pub struct Progress {
     added_bytes: AtomicU64,
     entries: AtomicU64,
     unchanged: AtomicU64,
+    /// 0: not known.
+    expected_bytes: AtomicU64,
     stage: AtomicU8,
+    read: watch::Sender<bool>,
 }
 
 impl Progress {
@@ -35,6 +42,12 @@ impl Progress {
     #[must_use]
     pub fn source_bytes(&self) -> u64 {
         self.source_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Source bytes of the slice before, as an estimate of the whole; none: there was none, or it is forgotten.
+    #[must_use]
+    pub fn expected_bytes(&self) -> Option<u64> {
+        Some(self.expected_bytes.load(Ordering::Relaxed)).filter(|bytes| *bytes > 0)
     }
 
     /// Bytes written to the share.
@@ -60,6 +73,23 @@ impl Progress {
     pub fn stage(&self) -> Stage {
         let stage = usize::from(self.stage.load(Ordering::Relaxed));
         Stage::ALL.get(stage).copied().unwrap_or(Stage::Captured)
+    }
+
+    /// Waits until nothing more of the sources is needed; for ever, if the capture fails before.
+    pub async fn sources_read(&self) {
+        let mut read = self.read.subscribe();
+        // The sender is here, so that it cannot be gone.
+        let _ = read.wait_for(|read| *read).await;
+    }
+
+    /// Every source is read.
+    pub(super) fn all_read(&self) {
+        self.enter(Stage::Uploading);
+        self.read.send_replace(true);
+    }
+
+    pub(super) fn expect(&self, bytes: u64) {
+        self.expected_bytes.store(bytes, Ordering::Relaxed);
     }
 
     pub(super) fn enter(&self, stage: Stage) {

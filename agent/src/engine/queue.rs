@@ -44,6 +44,13 @@ struct Inner {
     fed: bool,
 }
 
+impl Inner {
+    /// Whether nothing is left to be read, as opposed to packed.
+    fn is_read(&self) -> bool {
+        self.fed && self.reading == 0 && self.jobs.is_empty()
+    }
+}
+
 impl Queue {
     /// For so many workers, whose parts have this many bytes of memory each.
     pub(super) fn new(workers: usize, buffer_len: usize) -> Self {
@@ -144,10 +151,14 @@ impl Queue {
         self.work.notify_one();
     }
 
-    /// The feeder has ended.
-    pub(super) fn end(&self) {
-        self.lock().fed = true;
+    /// The feeder has ended; true if everything is read by now.
+    pub(super) fn end(&self) -> bool {
+        let mut inner = self.lock();
+        inner.fed = true;
+        let read = inner.is_read();
+        drop(inner);
         self.work.notify_all();
+        read
     }
 
     /// The next task; `None` when nothing will come any more. Whoever took a job says `done_reading` after it.
@@ -170,14 +181,15 @@ impl Queue {
         Ok(task)
     }
 
-    /// A job is read.
-    pub(super) fn done_reading(&self) {
+    /// A job is read; true if everything is read by now.
+    pub(super) fn done_reading(&self) -> bool {
         let mut inner = self.lock();
         inner.reading -= 1;
-        let done = inner.fed && inner.reading == 0;
+        let (done, read) = (inner.fed && inner.reading == 0, inner.is_read());
         drop(inner);
         if done {
             self.work.notify_all();
         }
+        read
     }
 }

@@ -33,6 +33,8 @@ pub struct CaptureRequest {
     pub sources: Vec<Arc<dyn Source>>,
     /// Objects on `sweep` and pending `prune` lists: they may not be named.
     pub refused: HashSet<ObjectId>,
+    /// Bytes a second that go to the share at most, if that is less than the engine's own limit; none: no further limit.
+    pub bandwidth_bytes_per_sec: Option<u64>,
 }
 
 impl CaptureRequest {

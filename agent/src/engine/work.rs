@@ -30,7 +30,9 @@ pub(super) fn work(run: &Run, lane: &Lane<'_>, queue: &Queue, results: &Results)
                     }
                 }
                 filler.finish()?;
-                queue.done_reading();
+                if queue.done_reading() {
+                    run.sources_read();
+                }
             }
         }
     }

@@ -228,6 +228,7 @@ impl Fixture {
             nonce: Nonce::from_bytes([9; 16]),
             trigger: "command".to_owned(),
             deadline_millis: 60_000,
+            cut: None,
             at,
         };
         self.log.append(&self.coordinator, &open).await.expect("open");
@@ -241,6 +242,8 @@ impl Fixture {
             attempts: 1,
             code: Code::Agent01,
             reason: "no agent answered".to_owned(),
+            excuse: None,
+            tries: Vec::new(),
         });
         let manifest = Manifest {
             round,
@@ -253,6 +256,7 @@ impl Fixture {
             outcome,
             slices: named,
             absent: absent.collect(),
+            cut: None,
         };
         let bytes = self.coordinator.seal(&self.log.state().fleet, &manifest);
         let (id, size) = (ObjectId::of(&bytes), bytes.len() as u64);
@@ -365,6 +369,7 @@ impl Fixture {
             status: if totals.gaps == 0 { SliceStatus::Whole } else { SliceStatus::Gaps },
             totals,
             previous: None,
+            cut: None,
         };
         let bytes = agent.signer.seal(&fleet, &receipt);
         let receipt = self.part(service, open.round, SlicePart::Receipt, bytes).await;
@@ -376,6 +381,9 @@ impl Fixture {
             receipt_size: receipt.size,
             status: SliceStatus::Whole,
             totals,
+            cut: None,
+            timing: None,
+            tries: Vec::new(),
         };
         self.services.insert(service.clone(), agent);
         slice

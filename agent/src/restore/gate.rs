@@ -1,16 +1,20 @@
-//! What the agent is at: a capture would store a half restored service, so it never runs beside a restore.
+//! What the agent is at: a capture would store a half restored service, so neither it nor the hold that it is made in
+//! runs beside a restore.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum Doing {
     #[default]
     Nothing,
-    Capture,
+    /// A capture, the hold around it, or both.
+    Capture {
+        inside: u32,
+    },
     Restore,
 }
 
-/// Lets one in at a time.
+/// Lets a restore in alone, or a capture with its hold.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Gate(Arc<Mutex<Doing>>);
 
@@ -30,41 +34,53 @@ pub(crate) enum Busy {
 }
 
 impl Gate {
-    /// Enters to capture.
+    /// Enters to capture, or to hold the service for it.
     pub(crate) fn capture(&self) -> Result<Held, Busy> {
-        self.enter(Doing::Capture)
+        let mut doing = self.doing();
+        let inside = match *doing {
+            Doing::Nothing => 0,
+            Doing::Capture { inside } => inside,
+            Doing::Restore => return Err(Busy::Restore),
+        };
+        *doing = Doing::Capture { inside: inside + 1 };
+        drop(doing);
+        Ok(Held(self.clone()))
     }
 
     /// Enters to restore.
     pub(crate) fn restore(&self) -> Result<Held, Busy> {
-        self.enter(Doing::Restore)
+        let mut doing = self.doing();
+        busy(*doing)?;
+        *doing = Doing::Restore;
+        drop(doing);
+        Ok(Held(self.clone()))
     }
 
     /// Whether nobody is in.
     pub(crate) fn free(&self) -> Result<(), Busy> {
-        busy(*self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        busy(*self.doing())
     }
 
-    fn enter(&self, to: Doing) -> Result<Held, Busy> {
-        let mut doing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        busy(*doing)?;
-        *doing = to;
-        drop(doing);
-        Ok(Held(self.clone()))
+    fn doing(&self) -> MutexGuard<'_, Doing> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 fn busy(doing: Doing) -> Result<(), Busy> {
     match doing {
         Doing::Nothing => Ok(()),
-        Doing::Capture => Err(Busy::Capture),
+        Doing::Capture { .. } => Err(Busy::Capture),
         Doing::Restore => Err(Busy::Restore),
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        *self.0.0.lock().unwrap_or_else(PoisonError::into_inner) = Doing::Nothing;
+        let mut doing = self.0.doing();
+        *doing = match *doing {
+            Doing::Capture { inside } if inside > 1 => Doing::Capture { inside: inside - 1 },
+            Doing::Capture { .. } | Doing::Restore | Doing::Nothing => Doing::Nothing,
+        };
     }
 }
 
@@ -83,6 +99,17 @@ mod tests {
         assert_eq!(gate.capture().map(drop), Err(Busy::Restore));
         assert_eq!(gate.restore().map(drop), Err(Busy::Restore));
         drop(held);
+        assert_eq!(gate.free(), Ok(()));
+    }
+
+    #[test]
+    fn a_hold_and_its_capture_share_the_gate() {
+        let gate = Gate::default();
+        let (hold, capture) = (gate.capture().expect("free"), gate.capture().expect("its own"));
+        drop(capture);
+        assert_eq!(gate.restore().map(drop), Err(Busy::Capture));
+        drop(hold);
+        assert_eq!(gate.restore().map(drop), Ok(()));
         assert_eq!(gate.free(), Ok(()));
     }
 }

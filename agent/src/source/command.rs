@@ -7,30 +7,22 @@
 
 mod put_back;
 
-use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
 use muster_protocol::ids::SourceName;
 use muster_share::entry::{Entry, Kind};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 use super::config::CommandTable;
 use super::{BUFFER_BYTES, CaptureContext, Cause, Sink, Source, SourceError, SourceReport, dump};
+use crate::process::{self, Group, Tail, drain, is_later, search_path, wait};
 
 /// How long a process group may take to end after SIGTERM, and how long a pipe may stay open after the program's end.
 pub const GRACE: Duration = Duration::from_secs(2);
-/// How often the clock, the cancel flag and the program's end are looked at while nothing is written.
-const TICK: Duration = Duration::from_millis(20);
-/// How much of standard error is kept.
-const STDERR_BYTES: usize = 4096;
-/// Where programs are looked up when the agent itself has no `PATH`.
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// A command to capture.
 #[derive(Debug, Clone)]
@@ -66,22 +58,7 @@ impl CommandSource {
 
     /// The program's file, as execvp(3) would find it.
     fn locate(&self) -> Result<PathBuf, Cause> {
-        let program = &self.table.argv[0];
-        let executable =
-            |path: &Path| rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok() && path.is_file();
-        if program.contains('/') {
-            let path = PathBuf::from(program);
-            path.metadata().map_err(|error| self.start_error(error))?;
-            return if executable(&path) {
-                Ok(path)
-            } else {
-                Err(self.start_error(io::ErrorKind::PermissionDenied.into()))
-            };
-        }
-        std::env::split_paths(&search_path())
-            .map(|folder| folder.join(program))
-            .find(|path| executable(path))
-            .ok_or_else(|| self.start_error(io::ErrorKind::NotFound.into()))
+        process::locate(&self.table.argv[0]).map_err(|error| self.start_error(error))
     }
 
     fn start(&self) -> Result<Group, Cause> {
@@ -113,7 +90,7 @@ impl CommandSource {
                 None => command.env_remove(name),
             };
         }
-        command.spawn().map(|child| Group { child, reaped: false }).map_err(|error| self.start_error(error))
+        command.spawn().map(Group::new).map_err(|error| self.start_error(error))
     }
 
     fn run(&self, sink: &mut dyn Sink, context: &CaptureContext<'_>) -> Result<SourceReport, Cause> {
@@ -168,12 +145,12 @@ impl CommandSource {
         let mut ended: Option<Instant> = None;
         loop {
             if context.cancelled() {
-                group.end(&mut stdout);
+                group.end(&mut stdout, GRACE);
                 return Err(Cause::Cancelled);
             }
             if Instant::now() >= deadline {
                 drain(&mut stderr, &mut said);
-                group.end(&mut stdout);
+                group.end(&mut stdout, GRACE);
                 drain(&mut stderr, &mut said);
                 return Err(Cause::TimedOut { program: self.program(), limit, stderr: said.text() });
             }
@@ -184,7 +161,7 @@ impl CommandSource {
                 (None, Some(_)) => break,
                 (Some(_), Some(since)) if since.elapsed() >= GRACE => {
                     drain(&mut stderr, &mut said);
-                    group.end(&mut stdout);
+                    group.end(&mut stdout, GRACE);
                     let status = group.reap().map_err(|error| self.follow_error(error))?;
                     return Err(Cause::Held { program: self.program(), status, stderr: said.text() });
                 }
@@ -235,131 +212,6 @@ impl Source for CommandSource {
         context: &CaptureContext<'_>,
     ) -> Result<SourceReport, SourceError> {
         self.run(sink, context).map_err(|cause| self.error(cause))
-    }
-}
-
-fn search_path() -> std::ffi::OsString {
-    std::env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into())
-}
-
-fn is_later(error: &io::Error) -> bool {
-    [io::ErrorKind::WouldBlock, io::ErrorKind::Interrupted].contains(&error.kind())
-}
-
-/// Waits for either pipe, at most one tick.
-fn wait(stdout: Option<&impl AsFd>, stderr: Option<&impl AsFd>) -> Result<(), rustix::io::Errno> {
-    let mut pipes: Vec<PollFd<'_>> = Vec::with_capacity(2);
-    pipes.extend(stdout.map(|pipe| PollFd::new(pipe, PollFlags::IN)));
-    pipes.extend(stderr.map(|pipe| PollFd::new(pipe, PollFlags::IN)));
-    let tick = Timespec { tv_sec: 0, tv_nsec: i64::from(TICK.subsec_nanos()) };
-    match poll(&mut pipes, Some(&tick)) {
-        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
-        Err(errno) => Err(errno),
-    }
-}
-
-/// Takes what standard error holds now, without waiting and without end: a flood is taken up in turns.
-fn drain(stderr: &mut Option<impl Read>, said: &mut Tail) {
-    let mut buffer = [0; STDERR_BYTES];
-    for _ in 0..16 {
-        let Some(pipe) = stderr else { return };
-        match pipe.read(&mut buffer) {
-            Ok(0) => *stderr = None,
-            Ok(count) => said.push(&buffer[..count]),
-            Err(error) if is_later(&error) => return,
-            Err(_) => *stderr = None,
-        }
-    }
-}
-
-/// The last bytes of standard error.
-#[derive(Default)]
-struct Tail(VecDeque<u8>);
-
-impl Tail {
-    fn push(&mut self, bytes: &[u8]) {
-        self.0.extend(bytes);
-        let excess = self.0.len().saturating_sub(STDERR_BYTES);
-        self.0.drain(..excess);
-    }
-
-    /// As text that is safe on a terminal.
-    fn text(&self) -> String {
-        let bytes: Vec<u8> = self.0.iter().copied().collect();
-        let text: String = String::from_utf8_lossy(&bytes)
-            .chars()
-            .map(|c| if c.is_control() && c != '\n' { ' ' } else { c })
-            .collect();
-        text.trim().to_owned()
-    }
-}
-
-/// The program with its process group. The program stays unreaped until the group has been dealt with, so that the
-/// group's number cannot have become somebody else's.
-struct Group {
-    child: Child,
-    reaped: bool,
-}
-
-impl Group {
-    fn id(&self) -> Option<Pid> {
-        i32::try_from(self.child.id()).ok().and_then(Pid::from_raw)
-    }
-
-    /// Whether the program (not the group) has ended.
-    fn has_ended(&self) -> bool {
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        self.id().is_none_or(|id| !matches!(waitid(WaitId::Pid(id), options), Ok(None)))
-    }
-
-    fn signal(&self, signal: Signal) {
-        if let Some(id) = self.id().filter(|_| !self.reaped) {
-            // Fails only when nobody is left.
-            let _ = kill_process_group(id, signal);
-        }
-    }
-
-    /// Ends the whole group: politely, then after [`GRACE`] for good. What it still writes is thrown away.
-    fn end(&mut self, stdout: &mut Option<impl Read + AsFd>) {
-        self.signal(Signal::TERM);
-        let since = Instant::now();
-        let mut buffer = [0; 4096];
-        while since.elapsed() < GRACE && !(stdout.is_none() && self.has_ended()) {
-            // A pipe that cannot be watched costs nothing but the grace.
-            let _ = wait(stdout.as_ref(), None::<&std::process::ChildStderr>);
-            let Some(pipe) = stdout else { continue };
-            match pipe.read(&mut buffer) {
-                Ok(0) => *stdout = None,
-                Ok(_) => {}
-                Err(error) if is_later(&error) => {}
-                Err(_) => *stdout = None,
-            }
-        }
-        self.signal(Signal::KILL);
-    }
-
-    /// The program's status. Called when it has ended or was killed; waits for the kernel at most [`GRACE`].
-    fn reap(&mut self) -> io::Result<ExitStatus> {
-        let since = Instant::now();
-        loop {
-            if let Some(status) = self.child.try_wait()? {
-                self.reaped = true;
-                return Ok(status);
-            }
-            if since.elapsed() >= GRACE {
-                return Ok(ExitStatus::from_raw(9));
-            }
-            std::thread::sleep(Duration::from_millis(2));
-        }
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        if !self.reaped {
-            self.signal(Signal::KILL);
-            drop(self.reap());
-        }
     }
 }
 

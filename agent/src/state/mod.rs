@@ -101,6 +101,9 @@ pub struct Slice {
     pub lists: Vec<ListPair>,
     /// Numbers of the packs that its entries lie in, and how many plain bytes of each they name.
     pub live: Vec<(u64, u64)>,
+    /// Source bytes of the slice; 0: not known.
+    #[serde(default)]
+    pub source_bytes: u64,
 }
 
 /// What is remembered when a slice begins.
@@ -114,6 +117,8 @@ pub struct Begun {
     pub kept: Option<Slice>,
     /// The last receipt that counted, whatever its keyset.
     pub previous: Option<ObjectId>,
+    /// Source bytes of the last slice that counted; 0: not known.
+    pub source_bytes: u64,
     /// Random, of the last slice that was finished: what was seen of files belongs to this very memory of packs, and to
     /// no older one that was put back.
     pub binding: [u8; 32],
@@ -238,11 +243,13 @@ impl State {
         let binding = binding.try_into().map_err(|_| self.damaged())?;
         let packs = self.packs()?;
         let previous = kept.as_ref().map(|kept| kept.receipt);
+        let source_bytes = kept.as_ref().map_or(0, |kept| kept.source_bytes);
         Ok(Begun {
             next_pack: self.next_pack.load(Ordering::Relaxed),
             packs,
             kept: kept.filter(|kept| !kept.lists.is_empty()),
             previous,
+            source_bytes,
             binding,
         })
     }
@@ -442,7 +449,8 @@ impl State {
             if known.is_none() && again.is_some_and(|kept| kept.receipt == receipt) {
                 return Ok(());
             }
-            let alone = || wire::encode(&Slice { receipt, lists: Vec::new(), live: Vec::new() });
+            let alone =
+                || wire::encode(&Slice { receipt, lists: Vec::new(), live: Vec::new(), source_bytes: 0 });
             let kept = checked(KEPT.as_bytes(), &known.unwrap_or_else(alone));
             meta.insert(KEPT, kept.as_slice())?;
             // The others were of attempts that nobody waits for any more.

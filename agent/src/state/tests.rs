@@ -62,6 +62,7 @@ fn only_slices_that_count_are_built_upon() {
         receipt: ObjectId::of(&[n]),
         lists: vec![ListPair { packs: object, chunks: object, numbers: vec![u64::from(n)] }],
         live: vec![(u64::from(n), 7)],
+        source_bytes: 70,
     };
     state.add_slice(&slice(1)).expect("added");
     state.add_slice(&slice(2)).expect("added");

@@ -17,8 +17,9 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 /// Largest message in either stream; the server refuses more, whoever sends it.
 const STORED_MESSAGE_BYTES: i32 = 64 * 1024;
-/// Most subjects with a last value: the fleet's document and one for each service.
-const VALUES: i64 = 4096;
+/// Most subjects with a last value: the fleet's document and one for each service that was asked again. When there are
+/// more, the oldest value goes, and that is the fleet's document: so far more than a fleet has services.
+const VALUES: i64 = 65_536;
 /// Most bytes of either stream.
 const STREAM_BYTES: i64 = 64 * 1024 * 1024;
 /// "Maximum messages exceeded" and its like (nats-server `errors.json`, `JSStreamStoreFailedF`).

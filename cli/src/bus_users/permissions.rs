@@ -66,6 +66,7 @@ impl Names {
                     print(&Subject::Trigger),
                     print(&Subject::TriggerAsync),
                     print(&Subject::Query),
+                    print(&Subject::Command),
                     self.subjects.every("restore"),
                 ],
                 subscribe: vec![inbox("operators")],
@@ -89,8 +90,9 @@ impl Names {
         let print = |subject: &Subject| self.subjects.print(subject);
         let (state, queue) = (self.streams.value_stream(), self.streams.queue_stream());
         let lease = self.streams.lease_stream();
-        let (trigger, query) = (print(&Subject::Trigger), print(&Subject::Query));
-        let mut publish = vec![print(&Subject::State), self.subjects.every("state"), query.clone()];
+        let asked = [&Subject::Trigger, &Subject::Query, &Subject::Command].map(print);
+        let query = print(&Subject::Query);
+        let mut publish = vec![print(&Subject::State), self.subjects.every("state"), query];
         // Answers: to agents and operators through their accounts, to other coordinators.
         publish.extend(["_R_.>", "_INBOX_coordinators.>", "$JS.API.INFO"].map(str::to_owned));
         for stream in [state, queue, lease] {
@@ -108,9 +110,9 @@ impl Names {
         publish.push(format!("$JS.ACK.{queue}.coordinators.>"));
         let mut subscribe: Vec<_> =
             ["hello", "notice", "heartbeat", "progress"].map(|what| self.subjects.every(what)).into();
-        subscribe.extend([&trigger, &query].map(Clone::clone));
+        subscribe.extend(asked.iter().cloned());
         // A subscription of a queue group needs a word of its own.
-        subscribe.extend([&trigger, &query].map(|subject| format!("{subject} coordinators")));
+        subscribe.extend(asked.iter().map(|subject| format!("{subject} coordinators")));
         subscribe.push(inbox);
         Permissions { publish, subscribe, answers: false }
     }
@@ -140,7 +142,8 @@ impl Names {
         let said = ["hello", "notice", "heartbeat", "progress"].map(|what| self.subjects.every(what));
         let got = [&state, &orders].map(|subject| self.get(subject));
         bridges.extend(said.into_iter().chain(got).map(|subject| bridge("service", subject, FLEET, AGENTS)));
-        let asked = [&Subject::Trigger, &Subject::TriggerAsync, &Subject::Query].map(print);
+        let asked =
+            [&Subject::Trigger, &Subject::TriggerAsync, &Subject::Query, &Subject::Command].map(print);
         bridges.extend(asked.map(|subject| bridge("service", subject, FLEET, OPERATORS)));
         bridges.push(bridge("service", self.subjects.every("restore"), AGENTS, OPERATORS));
         bridges

@@ -108,6 +108,7 @@ async fn round(
     let leader = Leader::here(bus, subjects);
     let work = async {
         let trigger = Trigger {
+            labels: None,
             services: args.services.clone(),
             request: Some(hex(&random::<16>(&mut OsEntropy))),
             reason: Some("once".to_owned()),

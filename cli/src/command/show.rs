@@ -1,7 +1,9 @@
 //! `muster show ROUND`: one round, as log and manifest tell it. Needs only the share.
 
+use std::time::Duration;
+
 use muster_protocol::log::{RoundPhase, RoundState};
-use muster_protocol::units::format_size;
+use muster_protocol::units::{format_duration, format_size};
 
 use crate::args::Show;
 use crate::exit::Exit;
@@ -66,6 +68,7 @@ fn print(fleet: &Fleet, round: &RoundState, view: &RoundView) {
                 service.service.clone(),
                 service.state.to_owned(),
                 service.attempts.to_string(),
+                service.timing.as_ref().map_or_else(String::new, |timing| since(timing.checked_millis)),
                 service.entries.to_string(),
                 format_size(service.source_bytes),
                 format_size(service.added_bytes),
@@ -74,10 +77,67 @@ fn print(fleet: &Fleet, round: &RoundState, view: &RoundView) {
         })
         .collect();
     screen::line(screen::table(
-        &["service", "state", "attempts", "entries", "source", "added", "stored"],
+        &["service", "state", "attempts", "after", "entries", "source", "added", "stored"],
         rows,
     ));
     for trouble in view.troubles() {
         screen::line(format!("  {trouble}"));
     }
+    let story = story(view);
+    if !story.is_empty() {
+        screen::line("");
+        story.into_iter().for_each(screen::line);
+    }
+}
+
+/// Time since the round began.
+fn since(millis: u64) -> String {
+    format_duration(Duration::from_millis(millis))
+}
+
+/// What a table cannot say: the cut, every attempt that failed, and who kept the round waiting.
+fn story(view: &RoundView) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(cut) = &view.cut {
+        let members = screen::plural(cut.members.len(), "service");
+        lines.push(match &cut.broken {
+            None => format!("cut: {members} within {}", since(cut.skew_millis)),
+            Some(_) => format!("cut: broken, {members} kept their place"),
+        });
+        lines.extend(cut.outside.iter().map(|one| format!("  outside: {}: {}", one.service, one.reason)));
+    }
+    for service in &view.services {
+        for failed in &service.tries {
+            lines.push(format!(
+                "{}: attempt {} failed after {}: {} {}",
+                service.service,
+                failed.attempt,
+                since(failed.after_millis),
+                failed.code,
+                failed.reason
+            ));
+        }
+    }
+    lines.extend(slowest(view));
+    lines
+}
+
+/// The service that was ready last, if it was much later than most.
+fn slowest(view: &RoundView) -> Option<String> {
+    let timed = view.services.iter().filter_map(|service| service.timing.as_ref().map(|t| (service, t)));
+    let mut timed: Vec<_> = timed.collect();
+    timed.sort_by_key(|(_, timing)| timing.checked_millis);
+    let (_, middle) = *timed.get(timed.len() / 2)?;
+    let (last, timing) = *timed.last()?;
+    let late = timed.len() > 1 && timing.checked_millis > 2 * middle.checked_millis.max(500);
+    late.then(|| {
+        format!(
+            "slowest: {}, whole after {} (half of the services after {}): hello after {}, last notice after {}",
+            last.service,
+            since(timing.checked_millis),
+            since(middle.checked_millis),
+            since(timing.greeted_millis),
+            since(timing.noticed_millis),
+        )
+    })
 }

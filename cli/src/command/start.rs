@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use muster_protocol::entropy::random;
 use muster_protocol::ids::hex;
 use muster_protocol::message::{Trigger, TriggerReply, TriggerState};
+use muster_protocol::service_policy::is_label;
 use muster_share::entropy::OsEntropy;
 use serde::Serialize;
 
@@ -36,6 +37,9 @@ async fn ask(args: Start, followed: &OnceLock<String>) -> Outcome {
     if args.request.as_ref().is_some_and(|id| id.is_empty() || id.len() > 128) {
         return Err(Failure::usage("--request must have 1 to 128 bytes"));
     }
+    if let Some(bad) = args.labels.iter().flatten().find(|label| !is_label(label)) {
+        return Err(Failure::usage(format!("{bad:?} is no label: labels are written as service names are")));
+    }
     // The share may be away while the bus is there; a round may be asked for all the same.
     if let Ok(fleet) = Fleet::of(operator.clone()).await {
         fleet.operator_may(&operator, "start rounds")?;
@@ -43,6 +47,7 @@ async fn ask(args: Start, followed: &OnceLock<String>) -> Outcome {
     let leader = Leader::connect(&operator).await?;
     let trigger = Trigger {
         services: args.services,
+        labels: args.labels,
         // One of our own: the same request delivered twice must not become two rounds.
         request: Some(args.request.unwrap_or_else(|| hex(&random::<16>(&mut OsEntropy)))),
         reason: Some(format!("command of {}", operator.operator.name)),

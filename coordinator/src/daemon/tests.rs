@@ -97,6 +97,7 @@ impl World {
             share: ShareConfig { url: self.folder.path().to_string_lossy().into_owned() },
             nats: BusConfig::at(""),
             round: crate::config::RoundConfig::default(),
+            cut: crate::config::CutConfig::default(),
             lead: crate::config::LeadConfig::default(),
             log: muster_protocol::config::LogConfig::default(),
             telemetry: muster_protocol::config::TelemetryConfig::default(),

@@ -2,23 +2,52 @@
 
 use muster_protocol::alert::Code;
 use muster_protocol::causes::causes;
-use muster_protocol::document::{Manifest, Receipt};
+use muster_protocol::document::{Absentee, CutAccount, Manifest, ManifestSlice, Receipt};
 use muster_protocol::envelope::{Payload, open_as};
 use muster_protocol::ids::{RoundId, ServiceName};
-use muster_protocol::log::{Commit, End, Verified};
+use muster_protocol::log::{Commit, End, EndAccount, Outcome, Verified};
 use muster_protocol::round::{CheckFailure, Effect, Event, Machine, Phase};
 use muster_protocol::subject::Subject;
 use muster_protocol::{entropy::random, ids::ObjectId};
 use muster_share::entropy::OsEntropy;
 use muster_share::layout::{ObjectPath, Prefix, SlicePart};
 use muster_share::store::Listed;
+use tokio::sync::mpsc;
 
 use crate::check::{self, Case};
-use crate::scribe::{Entry, ScribeError, unix_now};
+use crate::scribe::{Entry, ScribeError, ScribeHandle, unix_now};
 use crate::{manifest, reread};
 
 use super::requests::{refused, send_trigger_reply};
-use super::{Desk, Report, disown};
+use super::{Desk, Report, Round, disown};
+
+/// Has a record written, and reports what came of it.
+async fn appended(
+    scribe: &ScribeHandle,
+    reports: &mpsc::Sender<Report>,
+    id: RoundId,
+    entry: Entry,
+    done: Event,
+) {
+    let report = match scribe.write(entry).await {
+        Ok(()) => Report::Event(id, Box::new(done)),
+        Err(ScribeError::Deposed { epoch }) => {
+            tracing::warn!(epoch, "COORD-01: another coordinator leads now");
+            Report::Deposed
+        }
+        Err(ScribeError::Revoked { key }) => {
+            tracing::error!(key = key.short(), "KEY-03: this coordinator's key was revoked");
+            Report::Revoked
+        }
+        Err(error @ (ScribeError::Disowned { .. } | ScribeError::Append(_) | ScribeError::Gone)) => {
+            let reason = causes(&error);
+            tracing::warn!(reason, "the log took no record; trying again");
+            Report::Event(id, Box::new(Event::StageFailed { reason }))
+        }
+    };
+    // The desk may be gone: then nobody waits for the event.
+    let _ = reports.send(report).await;
+}
 
 impl Desk {
     /// Carries out every effect that is waiting.
@@ -51,29 +80,22 @@ impl Desk {
                 self.check(id, service, receipt, receipt_size, attempt);
             }
             Effect::Acknowledge { service, attempt, receipt, verdict } => {
-                let reply = self.rounds.get_mut(&id).and_then(|r| r.notices.remove(&service));
+                let waits = (service, receipt.is_some());
+                let reply = self.rounds.get_mut(&id).and_then(|r| r.notices.remove(&waits));
                 if let Some(reply) = reply {
                     self.acknowledge(id, attempt, receipt, verdict, reply);
                 }
             }
-            Effect::WriteManifest { outcome, slices, absent } => {
-                let state = self.state();
+            Effect::WriteManifest { outcome, slices, absent, cut } => {
                 let Some(round) = self.rounds.get(&id) else { return };
-                let manifest = Manifest {
-                    round: id,
-                    number: round.open.number,
-                    epoch: self.setting.scribe.epoch(),
-                    keyset: state.keyset_at(round.position).map_or(0, |(number, _)| number),
-                    opened: round.open.at,
-                    assembled: unix_now(),
-                    trigger: round.open.trigger.clone(),
-                    outcome,
-                    slices,
-                    absent,
-                };
+                if let Some(reason) = cut.as_ref().and_then(|cut| cut.broken.as_ref()) {
+                    tracing::warn!(round = round.open.number, reason, "{}: the cut is broken", Code::Round05);
+                }
+                let manifest = self.account(round, outcome, slices, absent, cut);
                 let (store, signer) = (self.setting.store.clone(), self.setting.signer.clone());
+                let fleet = self.state().fleet;
                 self.task(id, async move {
-                    match manifest::write(store, signer, state.fleet, manifest).await {
+                    match manifest::write(store, signer, fleet, manifest).await {
                         Ok((manifest, manifest_size)) => Event::ManifestWritten { manifest, manifest_size },
                         Err(error) => Event::StageFailed { reason: causes(&error) },
                     }
@@ -105,9 +127,11 @@ impl Desk {
                 let verified = Verified { epoch: 0, round: id, objects, bytes, at: unix_now() };
                 self.append(id, Entry::Verified(verified), Event::VerifiedAppended);
             }
-            Effect::AppendEnd { outcome, reason } => {
-                let end = End { epoch: 0, round: id, outcome, reason, at: unix_now() };
-                self.append(id, Entry::End(end), Event::EndAppended);
+            Effect::AppendEnd { outcome, reason, slices, absent, cut } => {
+                let Some(round) = self.rounds.get(&id) else { return };
+                let account = self.account(round, outcome, slices, absent, cut);
+                let end = End { epoch: 0, round: id, outcome, reason, at: unix_now(), account: None };
+                self.append_end(id, end, account);
             }
             Effect::Finished => self.finished(id),
         }
@@ -124,24 +148,49 @@ impl Desk {
 
     pub(super) fn append(&self, id: RoundId, entry: Entry, done: Event) {
         let (scribe, reports) = (self.setting.scribe.clone(), self.reports.clone());
+        tokio::spawn(async move { appended(&scribe, &reports, id, entry, done).await });
+    }
+
+    /// The account of a round, as manifests have it.
+    fn account(
+        &self,
+        round: &Round,
+        outcome: Outcome,
+        slices: Vec<ManifestSlice>,
+        absent: Vec<Absentee>,
+        cut: Option<CutAccount>,
+    ) -> Manifest {
+        Manifest {
+            round: round.open.round,
+            number: round.open.number,
+            epoch: self.setting.scribe.epoch(),
+            keyset: self.state().keyset_at(round.position).map_or(0, |(number, _)| number),
+            opened: round.open.at,
+            assembled: unix_now(),
+            trigger: round.open.trigger.clone(),
+            outcome,
+            slices,
+            absent,
+            cut,
+        }
+    }
+
+    /// Ends a round without a commit. Its story goes to the share first; a share that does not take it keeps no round open.
+    fn append_end(&self, id: RoundId, mut end: End, account: Manifest) {
+        let (store, signer, fleet) =
+            (self.setting.store.clone(), self.setting.signer.clone(), self.state().fleet);
+        let (scribe, reports) = (self.setting.scribe.clone(), self.reports.clone());
         tokio::spawn(async move {
-            let report = match scribe.write(entry).await {
-                Ok(()) => Report::Event(id, Box::new(done)),
-                Err(ScribeError::Deposed { epoch }) => {
-                    tracing::warn!(epoch, "COORD-01: another coordinator leads now");
-                    Report::Deposed
+            match manifest::write(store, signer, fleet, account).await {
+                Ok((object, size)) => end.account = Some(EndAccount { object, size }),
+                Err(error) => {
+                    tracing::warn!(
+                        error = causes(&error),
+                        "the account of a round without a commit was not kept"
+                    );
                 }
-                Err(ScribeError::Revoked { key }) => {
-                    tracing::error!(key = key.short(), "KEY-03: this coordinator's key was revoked");
-                    Report::Revoked
-                }
-                Err(error @ (ScribeError::Disowned { .. } | ScribeError::Append(_) | ScribeError::Gone)) => {
-                    let reason = causes(&error);
-                    tracing::warn!(reason, "the log took no record; trying again");
-                    Report::Event(id, Box::new(Event::StageFailed { reason }))
-                }
-            };
-            let _ = reports.send(report).await;
+            }
+            appended(&scribe, &reports, id, Entry::End(end), Event::EndAppended).await;
         });
     }
 
@@ -163,19 +212,21 @@ impl Desk {
         let (Some(round), Some(agent)) = (self.rounds.get(&id), state.agent(&service).map(|a| a.key)) else {
             return;
         };
-        let (open, open_position) = (round.open.clone(), round.position);
         let case = Case {
             state,
-            open,
-            open_position,
+            round: id,
+            nonce: round.open.nonce.for_attempt(&service, attempt),
+            open_position: round.position,
             service: service.clone(),
             agent,
             attempt,
             receipt,
             receipt_size,
         };
-        let store = self.setting.store.clone();
+        let (store, places) = (self.setting.store.clone(), self.checks.clone());
         self.task(id, async move {
+            // Never closed, so that there is always a place in the end.
+            let _place = places.acquire_owned().await;
             let result = check::check(store, case).await;
             if let Err(failure) = &result {
                 tracing::warn!(%service, ?failure, "slice not accepted");
@@ -260,6 +311,7 @@ impl Desk {
                 tracing::info!(round = number, outcome, verified, seconds, "round ended");
             }
             Phase::Opening
+            | Phase::Gathering
             | Phase::Capturing
             | Phase::Writing
             | Phase::Committing { .. }

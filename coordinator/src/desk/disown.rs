@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use muster_protocol::alert::Code;
 use muster_protocol::ids::{KeyId, RoundId, ServiceName};
 use muster_protocol::log::{Open, RoundPhase, State};
-use muster_protocol::round::{Event, Failure, Machine, MemberPhase};
+use muster_protocol::round::{Event, Failure, Machine};
 
 use super::Desk;
 
@@ -31,15 +31,7 @@ pub(super) fn expected(state: &State, open: &Open, position: u64) -> BTreeMap<Se
 
 /// The agents whose slices count.
 pub(super) fn stored(machine: &Machine) -> Vec<KeyId> {
-    let agent = |phase: &MemberPhase| match phase {
-        MemberPhase::Stored(slice) => Some(slice.agent),
-        MemberPhase::Waiting
-        | MemberPhase::Working
-        | MemberPhase::Checking { .. }
-        | MemberPhase::BackingOff { .. }
-        | MemberPhase::Absent(_) => None,
-    };
-    machine.members().filter_map(|member| agent(member.phase)).collect()
+    machine.members().filter_map(|member| member.phase.slice()).map(|slice| slice.agent).collect()
 }
 
 impl Desk {

@@ -4,6 +4,7 @@
 //! Nothing here waits for the share or the bus, so that no slow part holds up another round.
 
 mod carry;
+mod command;
 mod disown;
 mod requests;
 mod talk;
@@ -16,16 +17,17 @@ use muster_bus::{Job, Reply};
 use muster_protocol::document::Manifest;
 use muster_protocol::entropy::random;
 use muster_protocol::envelope::Signer;
-use muster_protocol::ids::{KeyId, RoundId, ServiceName};
-use muster_protocol::log::{Open, Scope, State};
+use muster_protocol::ids::{KeyId, Nonce, RoundId, ServiceName};
+use muster_protocol::log::{CutTerms, Open, Scope, State};
 use muster_protocol::message::{Format, Hello};
-use muster_protocol::round::{Event, Machine, Overlap, Policy, Start};
+use muster_protocol::round::{CutPolicy, Event, Machine, Overlap, Policy, Start};
+use muster_protocol::service_policy::ServicePolicies;
 use muster_protocol::session::Ephemeral;
 use muster_protocol::subject::Subjects;
 use muster_protocol::time::Time;
 use muster_share::entropy::OsEntropy;
 use muster_share::store::Store;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use crate::answer;
 use crate::confided::Confided;
@@ -41,6 +43,9 @@ const REMEMBERED: usize = 16;
 const MAX_RESTARTS: u64 = 2;
 /// Requests that may wait for their services.
 const MAX_QUEUED: usize = 64;
+/// Slices that are checked at once. Each asks the share a few times; thousands at a time would only take threads from one
+/// another.
+const CHECKS_AT_ONCE: usize = 32;
 /// How long a job whose services are busy waits before it is looked at again.
 const JOB_AGAIN: Duration = Duration::from_secs(2);
 
@@ -49,7 +54,10 @@ pub(crate) struct Setting {
     pub(crate) name: String,
     pub(crate) signer: Arc<Signer>,
     pub(crate) subjects: Subjects,
+    /// Of every round; its cut stands in the round's record.
     pub(crate) policy: Policy,
+    /// The terms of new rounds' cuts, if they are to have one.
+    pub(crate) cut: Option<CutTerms>,
     pub(crate) overlap: Overlap,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) scribe: ScribeHandle,
@@ -75,11 +83,12 @@ pub(crate) struct Round {
     pub(crate) position: u64,
     pub(crate) began: Instant,
     pub(crate) took: Option<Duration>,
-    ephemeral: Ephemeral,
+    ephemeral: Arc<Ephemeral>,
     opened_reply: Vec<(Reply, Format)>,
     opened_job: Option<Job>,
     hellos: HashMap<ServiceName, (KeyId, Hello, Reply)>,
-    notices: HashMap<ServiceName, Reply>,
+    /// Who waits for an answer; of each agent one about a receipt, which is checked first, and one about anything else.
+    notices: HashMap<(ServiceName, bool), Reply>,
     /// The agent that each service had when it was last looked.
     agents: BTreeMap<ServiceName, KeyId>,
     retries: Vec<ServiceName>,
@@ -103,6 +112,7 @@ pub(crate) struct Desk {
     origin: Instant,
     revision: u64,
     reports: mpsc::Sender<Report>,
+    checks: Arc<Semaphore>,
 }
 
 /// Why the desk was left.
@@ -133,6 +143,7 @@ pub(crate) async fn work(
         origin: Instant::now(),
         revision: 0,
         reports,
+        checks: Arc::new(Semaphore::new(CHECKS_AT_ONCE)),
     };
     desk.resume();
     let mut log = desk.setting.scribe.changes();
@@ -216,13 +227,21 @@ impl Desk {
         let state = self.state();
         // Who was revoked since the round began is expected and absent, not forgotten.
         let agents = disown::expected(&state, &open, position);
-        let services: Vec<_> = agents.keys().cloned().collect();
+        let policies =
+            state.config.as_ref().map(|config| ServicePolicies::of(&config.clear)).unwrap_or_default();
+        let services: Vec<_> =
+            agents.keys().map(|service| (service.clone(), policies.policy(service))).collect();
         let seed = u64::from_be_bytes(random(&mut OsEntropy));
         // Each new leader restarts the deadline, at most twice in full; from then on each has half of the one before.
         let leaders = self.setting.scribe.epoch().saturating_sub(open.epoch);
         let halvings = u32::try_from(leaders.saturating_sub(MAX_RESTARTS)).unwrap_or(u32::MAX).min(63);
         let deadline = Duration::from_millis(open.deadline_millis >> halvings).max(Duration::from_secs(1));
-        let policy = Policy { deadline, ..self.setting.policy };
+        let cut = open.cut.map(|terms| CutPolicy {
+            nonce: Nonce::from_bytes(random(&mut OsEntropy)),
+            barrier: Duration::from_millis(terms.barrier_millis).min(deadline),
+            on_break: terms.on_break,
+        });
+        let policy = Policy { deadline, cut, ..self.setting.policy };
         let machine = Machine::start(start, services, policy, seed, self.now());
         let id = open.round;
         self.seat(machine, open, position);
@@ -241,7 +260,7 @@ impl Desk {
             position,
             began: Instant::now(),
             took: None,
-            ephemeral: Ephemeral::generate(&mut OsEntropy),
+            ephemeral: Arc::new(Ephemeral::generate(&mut OsEntropy)),
             opened_reply: Vec::new(),
             opened_job: None,
             hellos: HashMap::new(),
@@ -310,6 +329,7 @@ impl Desk {
                 }
             }
             Input::Job { request, trigger, job } => self.job(request, trigger, job),
+            Input::Command { key, command, reply } => self.command(&key, command, reply),
             Input::Query { payload, reply } => {
                 let answer = answer::answer(self, &payload);
                 tokio::spawn(async move { reply.send(Vec::new(), answer.into()).await });

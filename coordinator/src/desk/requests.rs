@@ -1,19 +1,23 @@
 //! Requests: what becomes of a trigger, and of those that wait for their services.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use muster_bus::{Job, Reply};
 use muster_protocol::causes::causes;
 use muster_protocol::entropy::random;
-use muster_protocol::ids::{Nonce, RoundId};
-use muster_protocol::log::{Open, Scope};
+use muster_protocol::ids::{Nonce, RoundId, ServiceName};
+use muster_protocol::log::{Open, Scope, State};
 use muster_protocol::message::{Format, Trigger, TriggerError, TriggerReply, TriggerState, cut_reason};
 use muster_protocol::round::{Admission, Overlap, Phase, Start, admit};
+use muster_protocol::service_policy::ServicePolicies;
 use muster_share::entropy::OsEntropy;
 
 use crate::scribe::unix_now;
 
 use super::{Desk, JOB_AGAIN, MAX_QUEUED, Request};
+
+/// Services that a round's record can name: names of 32 bytes at most, in a record of 64 KiB.
+const MAX_NAMED: usize = 1500;
 
 impl Desk {
     /// Decides on a trigger. The second part names the round whose opening must succeed before the answer is true.
@@ -35,13 +39,9 @@ impl Desk {
             .or(request)
             .unwrap_or_else(|| muster_protocol::ids::hex(&random::<16>(&mut OsEntropy)));
         let id = RoundId::derive(&state.fleet, &request);
-        let scope = match trigger.services {
-            None => Scope::All,
-            Some(mut services) => {
-                services.sort();
-                services.dedup();
-                Scope::Services(services)
-            }
+        let scope = match scope(&state, trigger.services, trigger.labels) {
+            Ok(scope) => scope,
+            Err(reason) => return (refused(reason), None),
         };
         if let Some(round) = self.rounds.get(&id).filter(|r| !r.finished) {
             let answer = TriggerReply {
@@ -114,6 +114,7 @@ impl Desk {
             trigger,
             deadline_millis: u64::try_from(self.setting.policy.deadline.as_millis()).unwrap_or(u64::MAX),
             at: unix_now(),
+            cut: self.setting.cut,
         };
         self.begin(open, 0, Start::Fresh);
     }
@@ -154,6 +155,47 @@ impl Desk {
         self.queued = still.iter().map(|r| r.id).collect();
         self.waiting = still;
     }
+}
+
+/// The services that are named, and those with one of the labels. The record of the round names them all, so that what it is
+/// over stays what it was when the labels change.
+fn scope(
+    state: &State,
+    services: Option<Vec<ServiceName>>,
+    labels: Option<Vec<String>>,
+) -> Result<Scope, String> {
+    let Some(labels) = labels else {
+        let Some(mut services) = services else { return Ok(Scope::All) };
+        services.sort();
+        services.dedup();
+        return bounded(services);
+    };
+    let policies = state.config.as_ref().map(|config| ServicePolicies::of(&config.clear)).unwrap_or_default();
+    let mut wanted: BTreeSet<_> = services.into_iter().flatten().collect();
+    for label in &labels {
+        let before = wanted.len();
+        let with = |service: &ServiceName| policies.policy(service).labels.contains(label);
+        let labelled: Vec<_> = state.services().into_iter().filter(with).collect();
+        if labelled.is_empty() {
+            return Err(format!(
+                "no service has the label {label}; `muster config set service.PATTERN label={label}` gives it to some"
+            ));
+        }
+        wanted.extend(labelled);
+        tracing::debug!(label, services = wanted.len() - before, "label resolved");
+    }
+    bounded(wanted.into_iter().collect())
+}
+
+/// A log record holds so many names and no more.
+fn bounded(services: Vec<ServiceName>) -> Result<Scope, String> {
+    if services.len() > MAX_NAMED {
+        return Err(format!(
+            "{} services are asked for by name or label, and a round names at most {MAX_NAMED}; ask for all of them, or in parts",
+            services.len()
+        ));
+    }
+    Ok(Scope::Services(services))
 }
 
 pub(super) fn refused(reason: String) -> TriggerReply {

@@ -1,5 +1,7 @@
 //! Talk: what the desk says to agents, and what their hellos and notices mean to a machine.
 
+use std::sync::Arc;
+
 use muster_bus::Reply;
 use muster_protocol::envelope::Payload;
 use muster_protocol::ids::ObjectId;
@@ -42,11 +44,14 @@ impl Desk {
         let Some(round) = self.rounds.get_mut(&id).filter(|r| !r.finished) else {
             let receipt = match outcome {
                 NoticeOutcome::Stored { receipt, .. } => Some(receipt),
-                NoticeOutcome::Failed { .. } => None,
+                NoticeOutcome::Failed { .. } | NoticeOutcome::Quiesced | NoticeOutcome::Snapped { .. } => {
+                    None
+                }
             };
             return self.acknowledge(id, attempt, receipt, Verdict::Over, reply);
         };
-        round.notices.insert(service.clone(), reply);
+        let about_receipt = matches!(outcome, NoticeOutcome::Stored { .. });
+        round.notices.insert((service.clone(), about_receipt), reply);
         let event = match outcome {
             NoticeOutcome::Stored { receipt, receipt_size, .. } => {
                 Event::Stored { service, attempt, receipt, receipt_size }
@@ -54,6 +59,8 @@ impl Desk {
             NoticeOutcome::Failed { code, reason, permanent } => {
                 Event::Failed { service, attempt, failure: Failure { code, reason, permanent } }
             }
+            NoticeOutcome::Quiesced => Event::Quiesced { service, attempt },
+            NoticeOutcome::Snapped { nonce } => Event::Snapped { service, attempt, nonce },
         };
         self.event(&id, event);
     }
@@ -115,6 +122,8 @@ impl Desk {
                 position: r.position,
                 remaining_millis: u64::try_from(r.machine.remaining(now).as_millis()).unwrap_or(u64::MAX),
                 ephemeral: r.ephemeral.public(),
+                turn: r.machine.turn(),
+                cut: r.machine.cut_order(),
             })
             .collect();
         let document = StateDocument { epoch: self.setting.scribe.epoch(), revision: self.revision, rounds };
@@ -157,23 +166,35 @@ impl Desk {
             agent_ephemeral: hello.ephemeral,
             nonce: hello.nonce,
         };
-        let mut session = match Session::derive(Side::Leader, &round.ephemeral, &transcript) {
-            Ok(session) => session,
-            Err(error) => return self.setting.ignored.one(&error),
-        };
         let credentials = self.setting.credentials.borrow().clone();
         let credentials = credentials.map(|credentials| ByteBuf::from(wire::encode(credentials.as_ref())));
-        let order = Order { nonce: round.open.nonce.for_attempt(service, attempt), credentials };
-        let plain = Zeroizing::new(wire::encode(&order));
-        let sealed = ByteBuf::from(session.seal(&plain));
-        let welcome =
-            Welcome { round: id, epoch: hello.epoch, attempt: Some(attempt), nonce: hello.nonce, sealed };
-        send(reply, self.seal(&welcome));
+        let policy = round.machine.member(service).map(|member| member.policy.clone()).unwrap_or_default();
+        let order = Order {
+            nonce: round.open.nonce.for_attempt(service, attempt),
+            credentials,
+            max_hold_millis: policy.max_hold.map(|hold| u64::try_from(hold.as_millis()).unwrap_or(u64::MAX)),
+            bandwidth: policy.bandwidth,
+        };
+        let (ephemeral, ignored) = (Arc::clone(&round.ephemeral), Arc::clone(&self.setting.ignored));
+        let seal = self.sealer();
+        // A session costs as much as all else that the desk does for a hello: it is made beside the loop, on any core.
+        tokio::spawn(async move {
+            let mut session = match Session::derive(Side::Leader, &ephemeral, &transcript) {
+                Ok(session) => session,
+                Err(error) => return ignored.one(&error),
+            };
+            let plain = Zeroizing::new(wire::encode(&order));
+            let sealed = ByteBuf::from(session.seal(&plain));
+            let (epoch, nonce) = (hello.epoch, hello.nonce);
+            let welcome = Welcome { round: id, epoch, attempt: Some(attempt), nonce, sealed };
+            send(reply, seal(&welcome)).await;
+        });
     }
 
     pub(super) fn welcome_to_nothing(&self, hello: &Hello, reply: Reply) {
         let (round, epoch, nonce) = (hello.round, hello.epoch, hello.nonce);
-        send(reply, self.seal(&Welcome { round, epoch, attempt: None, nonce, sealed: ByteBuf::new() }));
+        let welcome = Welcome { round, epoch, attempt: None, nonce, sealed: ByteBuf::new() };
+        self.answer(reply, welcome);
     }
 
     pub(super) fn acknowledge(
@@ -189,14 +210,24 @@ impl Desk {
             Verdict::Refused { reason } => Verdict::Refused { reason: cut_reason(&reason) },
             Verdict::Accepted | Verdict::Over => verdict,
         };
-        send(reply, self.seal(&Acknowledgement { round, epoch, attempt, receipt, verdict }));
+        self.answer(reply, Acknowledgement { round, epoch, attempt, receipt, verdict });
+    }
+
+    /// Signs an answer and sends it, beside the loop.
+    pub(super) fn answer<P: Payload + Send + 'static>(&self, reply: Reply, payload: P) {
+        let seal = self.sealer();
+        tokio::spawn(async move { send(reply, seal(&payload)).await });
+    }
+
+    /// Signs what it is given as this coordinator, wherever it is called.
+    fn sealer<P: Payload>(&self) -> impl Fn(&P) -> Vec<u8> + Send + 'static + use<P> {
+        let (signer, fleet) = (Arc::clone(&self.setting.signer), self.state().fleet);
+        move |payload| signer.seal(&fleet, payload)
     }
 }
 
-pub(super) fn send(reply: Reply, payload: Vec<u8>) {
-    tokio::spawn(async move {
-        if let Err(error) = reply.send(Vec::new(), payload.into()).await {
-            tracing::debug!(%error, "an answer was not sent; it will be asked for again");
-        }
-    });
+async fn send(reply: Reply, payload: Vec<u8>) {
+    if let Err(error) = reply.send(Vec::new(), payload.into()).await {
+        tracing::debug!(%error, "an answer was not sent; it will be asked for again");
+    }
 }

@@ -60,6 +60,7 @@ async fn led() -> (TempDir, Arc<dyn Store>, Log) {
         trigger: "test".to_owned(),
         deadline_millis: 1000,
         at: UnixMillis(0),
+        cut: None,
     };
     log.append(&signer(LEADER), &open).await.expect("opened");
     (folder, store, log)

@@ -267,8 +267,22 @@ pub struct End {
     pub reason: String,
     /// Coordinator's time.
     pub at: UnixMillis,
+    /// What became of each service, if the share took it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<EndAccount>,
 }
 body!(End, "end", false);
+
+/// Where the account of a round without a commit lies: an object with a manifest's shape in a manifest's place. It tells a
+/// story and nothing more: no recovery reads it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EndAccount {
+    /// Its hash.
+    pub object: ObjectId,
+    /// Its length in bytes.
+    pub size: u64,
+}
 
 /// The leader has marked what may go.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -99,7 +99,14 @@ pub(crate) fn verified(epoch: u64, id: u8) -> Verified {
 }
 
 pub(crate) fn end(epoch: u64, id: u8) -> End {
-    End { epoch, round: round(id), outcome: Outcome::Failed, reason: "nobody came".to_owned(), at: AT }
+    End {
+        epoch,
+        round: round(id),
+        outcome: Outcome::Failed,
+        reason: "nobody came".to_owned(),
+        at: AT,
+        account: None,
+    }
 }
 
 /// A log and what it says.

@@ -5,6 +5,7 @@
 //! stop a reader: a fork, a remembered head that is void or another record, and a critical kind that it does not know.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use crate::causes::causes;
 use crate::ids::{FleetId, KeyId, ObjectId};
@@ -259,7 +260,11 @@ impl State {
                         }
                     }
                     let since = self.members.get(&member.key).map_or(record.number, |known| known.since);
-                    self.members.insert(member.key, MemberState { member, since, revoked: None });
+                    if let Role::Agent { service, .. } = &member.role {
+                        Arc::make_mut(&mut self.agents).insert(service.clone(), member.key);
+                    }
+                    let known = MemberState { since, revoked: None, member };
+                    Arc::make_mut(&mut self.members).insert(known.member.key, known);
                 }
                 Change::Revoke(key) => self.revoke(&key, record.number),
             }
@@ -268,8 +273,12 @@ impl State {
     }
 
     fn revoke(&mut self, key: &KeyId, number: u64) {
-        if let Some(member) = self.members.get_mut(key) {
-            member.revoked.get_or_insert(number);
+        let Some(member) = Arc::make_mut(&mut self.members).get_mut(key) else { return };
+        member.revoked.get_or_insert(number);
+        if let Some(service) = member.member.role.service()
+            && self.agents.get(service) == Some(key)
+        {
+            Arc::make_mut(&mut self.agents).remove(service);
         }
     }
 

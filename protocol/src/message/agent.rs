@@ -106,6 +106,18 @@ pub enum Stage {
     Uploading,
 }
 
+impl Stage {
+    /// The word for screens and JSON.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Holding => "holding",
+            Self::Capturing => "capturing",
+            Self::Uploading => "uploading",
+        }
+    }
+}
+
 /// How far a slice is. Lossy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -1,5 +1,6 @@
 //! The account of a round: what goes into its manifest.
 
+use crate::alert::Code;
 use crate::document::{Absentee, CutAccount, ManifestSlice};
 use crate::log::Outcome;
 use crate::round::machine::Machine;
@@ -13,26 +14,24 @@ impl Machine {
         if fine { Outcome::Complete } else { Outcome::Partial }
     }
 
-    /// Slices and absentees, each sorted by service.
+    /// Slices and absentees, each sorted by service. Who was still at work is absent, too.
     pub(super) fn account(&self) -> (Vec<ManifestSlice>, Vec<Absentee>) {
         let (mut slices, mut absent) = (Vec::new(), Vec::new());
         for (service, member) in &self.members {
             match &member.phase {
                 MemberPhase::Stored(slice) => slices.push(slice.as_ref().clone()),
-                MemberPhase::Absent(failure) => absent.push(Absentee {
-                    service: service.clone(),
-                    attempts: member.attempt,
-                    code: failure.code,
-                    reason: failure.reason.clone(),
-                    excuse: member.excuse(),
-                    tries: member.tries.clone(),
-                }),
+                MemberPhase::Absent(failure) => {
+                    absent.push(member.absentee(service, failure.code, failure.reason.clone()));
+                }
                 MemberPhase::Queued
                 | MemberPhase::Waiting
                 | MemberPhase::Working
                 | MemberPhase::Holding
                 | MemberPhase::Checking { .. }
-                | MemberPhase::BackingOff { .. } => {}
+                | MemberPhase::BackingOff { .. } => {
+                    let reason = format!("the round ended while it was {}", member.phase.word());
+                    absent.push(member.absentee(service, Code::Round01, reason));
+                }
             }
         }
         (slices, absent)

@@ -214,12 +214,19 @@ pub enum Effect {
         /// Bytes read.
         bytes: u64,
     },
-    /// Append the `end` record, then report [`Event::EndAppended`].
+    /// Append the `end` record, then report [`Event::EndAppended`]. The account may go to the share before it, and is never
+    /// waited for twice.
     AppendEnd {
-        /// Failed or cancelled.
+        /// Failed, cancelled or skipped.
         outcome: Outcome,
         /// Why.
         reason: String,
+        /// Slices that were whole when the round ended, sorted by service.
+        slices: Vec<ManifestSlice>,
+        /// Everybody else, sorted by service.
+        absent: Vec<Absentee>,
+        /// What became of the cut, if there was to be one.
+        cut: Option<CutAccount>,
     },
     /// Nothing more will come.
     Finished,

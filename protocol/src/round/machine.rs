@@ -227,13 +227,13 @@ impl Machine {
 
     /// Every service's place, sorted by name.
     pub fn members(&self) -> impl Iterator<Item = MemberView<'_>> {
-        self.members.iter().map(|(service, m)| MemberView {
-            service,
-            phase: &m.phase,
-            attempt: m.attempt,
-            policy: &m.policy,
-            tries: &m.tries,
-        })
+        self.members.iter().map(|(service, member)| member.view(service))
+    }
+
+    /// One service's place.
+    #[must_use]
+    pub fn member(&self, service: &ServiceName) -> Option<MemberView<'_>> {
+        self.members.get_key_value(service).map(|(service, member)| member.view(service))
     }
 
     /// How long until the deadline.
@@ -398,7 +398,9 @@ impl Machine {
                 Effect::AppendVerified { objects: *objects, bytes: *bytes }
             }
             Phase::Ending { outcome, reason } => {
-                Effect::AppendEnd { outcome: *outcome, reason: reason.clone() }
+                let (outcome, reason) = (*outcome, reason.clone());
+                let (slices, absent) = self.account();
+                Effect::AppendEnd { outcome, reason, slices, absent, cut: self.cut_account() }
             }
             Phase::Ended { .. } => Effect::Finished,
         };

@@ -1,6 +1,7 @@
 //! One service's place in a round.
 
-use crate::document::{Excuse, MAX_TRIES, ManifestSlice, Timing, Try};
+use crate::alert::Code;
+use crate::document::{Absentee, Excuse, MAX_TRIES, ManifestSlice, Timing, Try};
 use crate::ids::{ObjectId, ServiceName};
 use crate::message::cut_reason;
 use crate::round::event::Failure;
@@ -184,6 +185,27 @@ impl Member {
             code: failure.code,
             reason: cut_reason(&failure.reason),
         });
+    }
+
+    pub(super) fn absentee(&self, service: &ServiceName, code: Code, reason: String) -> Absentee {
+        Absentee {
+            service: service.clone(),
+            attempts: self.attempt,
+            code,
+            reason,
+            excuse: self.excuse(),
+            tries: self.tries.clone(),
+        }
+    }
+
+    pub(super) fn view<'a>(&'a self, service: &'a ServiceName) -> MemberView<'a> {
+        MemberView {
+            service,
+            phase: &self.phase,
+            attempt: self.attempt,
+            policy: &self.policy,
+            tries: &self.tries,
+        }
     }
 
     pub(super) fn timing(&self, began: Time, now: Time) -> Timing {

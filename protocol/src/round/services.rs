@@ -37,7 +37,6 @@ impl Machine {
         let capturing = self.phase.takes_slices();
         let Some(member) = self.members.get_mut(service) else { return };
         (member.seen, member.present) = (now, true);
-        member.greeted.get_or_insert(now);
         if self.phase == Phase::Gathering && member.phase == MemberPhase::Waiting && member.is_needed() {
             // Of one that is expected while it is present, only its hello says that it is needed.
             self.awaited.insert(service.clone());
@@ -66,6 +65,7 @@ impl Machine {
             | MemberPhase::Absent(_) => None,
         };
         if wanted.is_some() {
+            member.greeted.get_or_insert(now);
             self.timers.disarm_service(service);
             self.timers.arm(Deadline::Silence(service.clone()), now.after(self.policy.offline_after));
         }

@@ -1,5 +1,8 @@
 //! The effects of the round machine, event by event.
 
+mod cut;
+mod expected;
+
 use std::time::Duration;
 
 use crate::alert::Code;
@@ -52,8 +55,13 @@ struct Bench {
 
 impl Bench {
     fn new(start: Start, services: &[&str]) -> Self {
-        let services = services.iter().map(|name| (service(name), ServicePolicy::default()));
-        Self { machine: Machine::start(start, services, policy(), 7, Time(0)), now: 0 }
+        let services: Vec<_> = services.iter().map(|name| (*name, ServicePolicy::default())).collect();
+        Self::with(start, &services, policy())
+    }
+
+    fn with(start: Start, services: &[(&str, ServicePolicy)], policy: Policy) -> Self {
+        let services = services.iter().map(|(name, expected)| (service(name), expected.clone()));
+        Self { machine: Machine::start(start, services, policy, 7, Time(0)), now: 0 }
     }
 
     /// A round whose `open` record is in the log.
@@ -125,8 +133,16 @@ fn plain(mut effect: Effect) -> Effect {
         for slice in slices {
             (slice.timing, slice.tries) = (None, Vec::new());
         }
+    } else if let Effect::AppendEnd { slices, absent, .. } = &mut effect {
+        slices.clear();
+        absent.clear();
     }
     effect
+}
+
+fn end(outcome: Outcome, reason: &str) -> Effect {
+    let reason = reason.to_owned();
+    Effect::AppendEnd { outcome, reason, slices: Vec::new(), absent: Vec::new(), cut: None }
 }
 
 fn welcome(name: &str, attempt: Option<u32>) -> Effect {
@@ -211,8 +227,7 @@ fn failures_are_tried_again_unless_permanent() {
     assert_eq!(web, Some(MemberPhase::Absent(failure(true))));
     assert_eq!(round.hello("dns", 2), [welcome("dns", Some(2))]);
     let effects = round.failed("dns", 2, true);
-    let reason = "dns: AGENT-03 source locked".to_owned();
-    let end = Effect::AppendEnd { outcome: Outcome::Failed, reason };
+    let end = end(Outcome::Failed, "dns: AGENT-03 source locked");
     assert_eq!(effects, [acknowledge("dns", 2, None, Verdict::Accepted), end]);
     assert_eq!(round.on(Event::EndAppended), [Effect::Publish, Effect::Finished]);
 }
@@ -299,13 +314,16 @@ fn the_deadline_commits_what_is_there_and_names_the_stage_of_the_rest() {
         panic!("{effects:?}")
     };
     assert_eq!(*slices, [slice("web", 4)]);
-    let told: Vec<_> = absent.iter().map(|a| (a.service.as_str(), a.code, a.reason.as_str())).collect();
-    let late = "deadline passed while waiting to retry after: AGENT-03 source locked";
+    let told: Vec<_> = absent.iter().map(|a| (a.service.as_str(), a.code, a.reason.clone())).collect();
+    let heard = "last heard of 10 ms before";
+    let late = format!("retrying, attempt 2, {heard}; attempt 1 failed: AGENT-03 source locked");
     let expected = [
-        ("dns", Code::Round02, "deadline passed while capturing"),
-        ("log", Code::Round02, "deadline passed while checking"),
-        ("mail", Code::Round02, late),
+        ("dns", format!("capturing, attempt 1, {heard}")),
+        ("log", format!("checking, attempt 1, {heard}")),
+        ("mail", late),
     ];
+    let expected =
+        expected.map(|(name, stage)| (name, Code::Round02, format!("deadline passed while {stage}")));
     assert_eq!(told, expected);
     assert_eq!(round.checked("log", 2, Ok(())), []);
     assert_eq!(round.stored("dns", 1, 1), [acknowledge("dns", 1, Some(1), Verdict::Over)]);
@@ -328,7 +346,7 @@ fn an_open_record_that_never_lands_ends_the_round() {
 #[test]
 fn a_round_is_cancelled_until_its_commit_is_under_way() {
     let cancel = || Event::Cancel { reason: "by an operator".to_owned() };
-    let end = Effect::AppendEnd { outcome: Outcome::Cancelled, reason: "by an operator".to_owned() };
+    let end = end(Outcome::Cancelled, "by an operator");
     let mut opening = Bench::new(Start::Fresh, &["dns"]);
     opening.effects();
     assert_eq!(opening.on(cancel()), std::slice::from_ref(&end));
@@ -479,8 +497,7 @@ fn what_a_revoked_agent_gave_does_not_count() {
     let mut round = Bench::new(Start::Fresh, &["dns"]);
     assert_eq!(round.effects(), [Effect::AppendOpen]);
     assert_eq!(round.on(gone()), []);
-    let reason = "dns: KEY-03 its agent was revoked by log record 9".to_owned();
-    let end = Effect::AppendEnd { outcome: Outcome::Failed, reason };
+    let end = end(Outcome::Failed, "dns: KEY-03 its agent was revoked by log record 9");
     assert_eq!(round.on(Event::Opened), [Effect::Publish, end]);
     assert_eq!(round.on(Event::EndAppended), [Effect::Publish, Effect::Finished]);
     assert_eq!(round.machine.poll_timeout(), None);

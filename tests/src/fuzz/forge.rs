@@ -232,6 +232,9 @@ impl Forge {
             receipt_size: object.size,
             status: receipt.status,
             totals: receipt.totals,
+            cut: None,
+            timing: None,
+            tries: Vec::new(),
         };
         let outcome = Outcome::Complete;
         let manifest = self.coordinator.seal(
@@ -247,6 +250,7 @@ impl Forge {
                 outcome,
                 slices: vec![slice],
                 absent: Vec::new(),
+                cut: None,
             },
         );
         let manifest = self.signed(Unsigned::Manifest, manifest);
@@ -254,7 +258,8 @@ impl Forge {
         self.put(&ObjectPath::Manifest(id), &manifest);
         let scope = Scope::Services(vec![self.service.clone()]);
         let trigger = "forged".to_owned();
-        self.append(&Open { epoch, round, number, scope, nonce, trigger, deadline_millis: 1000, at: AT });
+        let (deadline_millis, cut) = (1000, None);
+        self.append(&Open { epoch, round, number, scope, nonce, trigger, deadline_millis, at: AT, cut });
         let manifest_size = manifest.len() as u64;
         self.append(&Commit { epoch, round, manifest: id, manifest_size, outcome, at: AT });
     }

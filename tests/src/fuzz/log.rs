@@ -202,7 +202,7 @@ fn holds(before: &State, after: &State) {
         assert!(!was.swept || is.swept, "what is swept stays so");
         assert!(is.swept == was.swept || !is.held, "a held round is swept");
     }
-    for (who, was) in &before.members {
+    for (who, was) in before.members.iter() {
         assert!(after.members.contains_key(who), "{who} was forgotten: {was:?}");
     }
     assert!(after.void.windows(2).all(|pair| pair[0] < pair[1]));
@@ -272,6 +272,7 @@ fn next_record(draw: &mut Draw<'_>, state: &State) -> Vec<u8> {
                 trigger: "fuzz".to_owned(),
                 deadline_millis: u64::from(draw.short()),
                 at: AT,
+                cut: None,
             })
         }
         "commit" => {
@@ -283,7 +284,7 @@ fn next_record(draw: &mut Draw<'_>, state: &State) -> Vec<u8> {
         "end" => {
             let outcome =
                 *draw.one(&[Outcome::Failed, Outcome::Cancelled, Outcome::Skipped, Outcome::Complete]);
-            says!(End { epoch, round, outcome, reason: "fuzz".to_owned(), at: AT })
+            says!(End { epoch, round, outcome, reason: "fuzz".to_owned(), at: AT, account: None })
         }
         "prune" => says!(Prune { epoch, rounds, list }),
         "sweep" => says!(Sweep { rounds, list }),

@@ -8,15 +8,19 @@ use std::time::Duration;
 
 use muster_protocol::alert::Code;
 use muster_protocol::document::{ManifestSlice, SliceStatus, SliceTotals};
-use muster_protocol::ids::{KeyId, ObjectId, ServiceName};
-use muster_protocol::log::Outcome;
+use muster_protocol::ids::{KeyId, Nonce, ObjectId, ServiceName};
+use muster_protocol::log::{OnBreak, Outcome};
 use muster_protocol::retry::{Attempts, Retry};
-use muster_protocol::round::{CheckFailure, Effect, Event, Failure, Machine, Phase, Policy, Start};
+use muster_protocol::round::{
+    CheckFailure, CutPolicy, Effect, Event, Failure, Machine, Phase, Policy, Start,
+};
+use muster_protocol::service_policy::{Expected, ServicePolicy};
 use muster_protocol::time::Time;
 
 use super::input::Draw;
 
 const DEADLINE: Duration = Duration::from_secs(600);
+const CUT: Nonce = Nonce::from_bytes([2; 16]);
 
 /// Runs a sequence, then answers everything until the round has ended.
 pub(super) fn round(input: &[u8]) {
@@ -39,7 +43,7 @@ pub(super) fn samples() -> Vec<Vec<u8>> {
     let stored = |service: u8| vec![3, service, 1, service];
     let checked = |service: u8| vec![5, service, service, 0];
     let complete = [
-        vec![0, 2, 3],
+        begins(&[0, 2, 3]),
         vec![0],
         hello(0),
         hello(1),
@@ -53,7 +57,7 @@ pub(super) fn samples() -> Vec<Vec<u8>> {
         vec![10],
     ];
     let troubled = [
-        vec![1, 2, 2],
+        begins(&[1, 2, 2]),
         hello(0),
         vec![4, 0, 1, 0],
         vec![13, 60],
@@ -65,8 +69,28 @@ pub(super) fn samples() -> Vec<Vec<u8>> {
         vec![14],
     ];
     // Cancelled before the round was open.
-    let early = vec![0, 2, 3, 14, 11, 13, 60];
-    vec![complete.concat(), troubled.concat(), early]
+    let early = [begins(&[0, 2, 3]), vec![14, 11, 13, 60]];
+    // With a cut that both hold for, and that one of them loses by a second attempt.
+    let held = |service: u8| [hello(service), vec![16, service, 1]].concat();
+    let cut = [
+        [&[0, 2, 3, 1], &EXPECTED[..], &EXPECTED[..]].concat(),
+        vec![0],
+        held(0),
+        held(1),
+        vec![17, 0, 1, 0],
+        stored(2),
+        vec![4, 1, 1, 0],
+        vec![15],
+    ];
+    vec![complete.concat(), troubled.concat(), early.concat(), cut.concat()]
+}
+
+/// What [`expected`] draws for a service that is required, in every round.
+const EXPECTED: [u8; 5] = [1, 1, 0, 1, 1];
+
+/// A world of two such services without a cut.
+fn begins(first: &[u8]) -> Vec<u8> {
+    [first, &[0], &EXPECTED, &EXPECTED].concat()
 }
 
 struct World {
@@ -103,10 +127,20 @@ impl World {
             recruit: Duration::from_secs(15),
             offline_after: Duration::from_secs(20),
             retry,
+            tier_wait: Duration::from_secs(30),
+            cut: match draw.below(3) {
+                0 => None,
+                way => Some(CutPolicy {
+                    nonce: CUT,
+                    barrier: Duration::from_secs(25),
+                    on_break: if way == 1 { OnBreak::Break } else { OnBreak::GoOn },
+                }),
+            },
         };
         let now = Time(1_000);
+        let expected: Vec<_> = services.iter().map(|service| (service.clone(), expected(draw))).collect();
         Self {
-            machine: Machine::start(start, services.clone(), policy, 7, now),
+            machine: Machine::start(start, expected, policy, 7, now),
             services,
             now,
             began: now,
@@ -123,7 +157,7 @@ impl World {
     }
 
     fn step(&mut self, draw: &mut Draw<'_>) {
-        let kind = draw.below(16);
+        let kind = draw.below(18);
         let stray: ServiceName = "stray".parse().expect("a name");
         let service = |draw: &mut Draw<'_>| {
             let at = usize::from(draw.byte());
@@ -175,6 +209,12 @@ impl World {
                 self.now = self.now.after(Duration::from_secs(u64::from(draw.byte())));
                 return self.machine.handle_timeout(self.now);
             }
+            16 => Event::Quiesced { service: service(draw), attempt: u32::from(draw.below(4)) },
+            17 => Event::Snapped {
+                service: service(draw),
+                attempt: u32::from(draw.below(4)),
+                nonce: if draw.below(4) == 3 { Nonce::from_bytes([3; 16]) } else { CUT },
+            },
             14 => Event::Cancel { reason: "an operator says so".to_owned() },
             _ => {
                 let Some((due, _)) = self.machine.poll_timeout() else { return };
@@ -223,8 +263,17 @@ impl World {
                 assert!(self.services.contains(service));
                 self.asked.insert((service.clone(), *receipt));
             }
-            Effect::WriteManifest { outcome, slices, absent } => {
-                assert_eq!(*outcome == Outcome::Complete, absent.is_empty());
+            Effect::WriteManifest { outcome, slices, absent, cut } => {
+                let missed = absent.iter().any(|absentee| absentee.excuse.is_none());
+                assert_eq!(*outcome == Outcome::Partial, missed);
+                if let Some(cut) = cut {
+                    let members = cut.members.len() + cut.outside.len();
+                    assert_eq!(members, self.services.len(), "somebody is neither in the cut nor outside");
+                    let proved = |service: &ServiceName| {
+                        slices.iter().any(|s| s.service == *service && s.cut == Some(CUT))
+                    };
+                    assert!(cut.members.iter().all(proved), "a member without the cut's nonce");
+                }
                 assert_eq!(slices.len() + absent.len(), self.services.len(), "somebody is not accounted for");
                 assert!(!slices.is_empty());
                 for slice in slices {
@@ -246,7 +295,7 @@ impl World {
             Effect::AppendVerified { .. } => assert!(self.committing),
             Effect::AppendEnd { outcome, .. } => {
                 assert!(!self.committing, "ends what may be committed");
-                assert!(matches!(outcome, Outcome::Failed | Outcome::Cancelled));
+                assert!(matches!(outcome, Outcome::Failed | Outcome::Cancelled | Outcome::Skipped));
                 self.ending = true;
             }
             Effect::Finished => self.finished = true,
@@ -331,5 +380,21 @@ fn slice(service: &ServiceName, receipt: ObjectId) -> ManifestSlice {
         receipt_size: 300,
         status: SliceStatus::Whole,
         totals: SliceTotals::default(),
+        // Half of the agents say that they were in the cut.
+        cut: receipt.as_bytes()[0].is_multiple_of(2).then_some(CUT),
+        timing: None,
+        tries: Vec::new(),
+    }
+}
+
+/// What may be expected of a service.
+fn expected(draw: &mut Draw<'_>) -> ServicePolicy {
+    ServicePolicy {
+        required: draw.below(3) != 0,
+        expected: if draw.below(3) == 0 { Expected::WhilePresent } else { Expected::Always },
+        tier: 1 + draw.below(3),
+        attempts: (draw.below(3) == 0).then_some(1),
+        deadline: (draw.below(3) == 0).then_some(Duration::from_secs(40)),
+        ..ServicePolicy::default()
     }
 }

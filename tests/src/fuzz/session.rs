@@ -60,7 +60,12 @@ pub(super) fn session(input: &[u8]) {
         let other = Session::derive(Side::Agent, &agent, transcript);
         (one.expect("honest keys"), other.expect("honest keys"))
     };
-    let order = Order { nonce: heard.nonce, credentials: Some(ByteBuf::from(said)) };
+    let order = Order {
+        nonce: heard.nonce,
+        credentials: Some(ByteBuf::from(said)),
+        max_hold_millis: None,
+        bandwidth: None,
+    };
     let order = wire::encode(&order);
     let (one, other) = both(&transcript);
     speak(one, other, &order, at, bit);

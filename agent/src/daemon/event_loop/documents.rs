@@ -153,9 +153,9 @@ impl<C: Capturer> Daemon<C> {
         }
         match wish {
             Wish::Slice(order) => {
-                let Order { epoch, round, attempt, .. } = order;
+                let Order { epoch, round, attempt, turn, cut, .. } = order;
                 self.order = Some(order);
-                self.handle(Event::Order { epoch, round, attempt });
+                self.handle(Event::Order { epoch, round, attempt, turn, cut });
             }
             Wish::Nothing | Wish::Outsider => self.drop_order(),
             Wish::Unknown => {

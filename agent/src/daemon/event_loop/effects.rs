@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use muster_bus::Headers;
-use muster_protocol::ids::RoundId;
-use muster_protocol::slice::{Effect, Event, Reported};
+use muster_protocol::ids::{Nonce, RoundId};
+use muster_protocol::slice::{Effect, Event, Reported, Standing};
 use tokio::sync::oneshot;
 use tracing::{Instrument, Span};
 
@@ -21,7 +21,10 @@ impl<C: Capturer> Daemon<C> {
             match effect {
                 Effect::Hello { round, attempt, .. } => self.hello(round, attempt),
                 Effect::Capture { round } => self.begin_capture(round),
-                Effect::WriteReceipt { round, attempt } => self.write_receipt(round, attempt),
+                Effect::Tell { round, attempt, standing, .. } => self.tell(round, attempt, standing),
+                Effect::WriteReceipt { round, attempt, cut } => self.write_receipt(round, attempt, cut),
+                Effect::Quiesce { round } => self.quiesce(round),
+                Effect::Release { round } => self.release(round),
                 Effect::Notice { round, attempt, reported, .. } => self.notice(round, attempt, reported),
                 Effect::Drop { round } => self.drop_work(round),
                 Effect::Keep { receipt, .. } => {
@@ -31,6 +34,7 @@ impl<C: Capturer> Daemon<C> {
                 }
             }
         }
+        self.tell_of_hold();
         let doing = self.machine.work();
         self.doing.send_if_modified(|now| std::mem::replace(now, doing) != doing);
     }
@@ -66,6 +70,7 @@ impl<C: Capturer> Daemon<C> {
         // The machine takes the one that it waits for.
         self.handle(Event::HelloUnanswered);
         self.handle(Event::NoticeUnanswered);
+        self.handle(Event::StandingUnanswered);
     }
 
     pub(super) fn is_current_talk(&mut self, ticket: u64) -> bool {
@@ -95,6 +100,17 @@ impl<C: Capturer> Daemon<C> {
         self.begin_talk(ticket, talk, span);
     }
 
+    pub(super) fn tell(&mut self, round: RoundId, attempt: u32, standing: Standing) {
+        let (order, ticket, talker, limit) =
+            (self.order(round), self.ticket(), self.talker.clone(), self.pace.notice);
+        let talk = async move {
+            let answer = talker.standing(&order, attempt, standing, limit).await;
+            Report::Standing { ticket, round, attempt, answer }
+        };
+        let span = self.slice_span(round);
+        self.begin_talk(ticket, talk, span);
+    }
+
     pub(super) fn begin_capture(&mut self, round: RoundId) {
         let ticket = self.ticket();
         let run = Arc::new(self.capturer.run());
@@ -115,30 +131,42 @@ impl<C: Capturer> Daemon<C> {
             former,
             wind_down: self.pace.wind_down,
             gate: self.gate.clone(),
+            bandwidth: self.terms.bandwidth,
         };
         let telling = progress(
             Arc::clone(&self.identity),
             Arc::clone(&self.bus),
             self.pace.progress,
-            Arc::clone(&self.capturer),
-            run,
+            {
+                let (capturer, run) = (Arc::clone(&self.capturer), Arc::clone(&run));
+                move || capturer.gauged(&run)
+            },
             self.doing.subscribe(),
         );
         tracing::info!(round = round.to_string(), "capturing");
+        let (over, is_over) = oneshot::channel::<()>();
         let work = async move {
             // Dropped when the task has ended, however it did.
-            let _end = end;
+            let (_end, _over) = (end, over);
             let (lists, captured) = tokio::select! {
                 done = task.work() => done,
                 () = telling => unreachable!("progress is told for ever"),
             };
             Report::Captured { ticket, round, lists, captured }
         };
+        let capturer = Arc::clone(&self.capturer);
+        self.tasks.spawn(async move {
+            let read = tokio::select! {
+                () = capturer.sources_read(run) => true,
+                _ = is_over => false,
+            };
+            Report::SourcesRead { ticket, round, read }
+        });
         let span = self.slice_span(round);
         self.tasks.spawn(work.instrument(span));
     }
 
-    pub(super) fn write_receipt(&mut self, round: RoundId, attempt: u32) {
+    pub(super) fn write_receipt(&mut self, round: RoundId, attempt: u32, cut: Option<Nonce>) {
         let order = self.order(round);
         let ticket = self.capture.as_ref().map_or(0, |capture| capture.ticket);
         let captured = self.capture.as_ref().and_then(|capture| capture.captured.clone());
@@ -148,7 +176,7 @@ impl<C: Capturer> Daemon<C> {
         let capturer = Arc::clone(&self.capturer);
         let span = self.slice_span(round);
         let work = async move {
-            let writing = async move { capturer.write_receipt(&captured, attempt, nonce, head).await };
+            let writing = async move { capturer.write_receipt(&captured, attempt, nonce, head, cut).await };
             let written = guarded("writing the receipt", writing).await;
             Report::Receipt { ticket, round, attempt, written }
         };

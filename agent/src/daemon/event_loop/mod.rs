@@ -10,6 +10,7 @@
 
 mod documents;
 mod effects;
+mod holds;
 mod reports;
 
 use std::sync::Arc;
@@ -28,7 +29,7 @@ use muster_protocol::subject::Subject;
 use muster_protocol::time::Time;
 use muster_share::entropy::OsEntropy;
 use muster_share::store::Store;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::Span;
@@ -42,8 +43,10 @@ use super::identity::{Identity, Pace};
 use super::reader::{ReadError, Reader};
 use super::refused::Lists;
 use super::said::{Condition, PassedOver};
-use super::talk::{TalkError, Talker, Welcomed};
+use super::talk::{TalkError, Talker, Terms, Welcomed};
+use crate::hold::Keeper;
 use crate::restore::Gate;
+use holds::{Hold, HoldSaid};
 
 /// What the loop is made of.
 pub(crate) struct Parts<C: Capturer> {
@@ -57,17 +60,59 @@ pub(crate) struct Parts<C: Capturer> {
     pub(crate) passed_over: Arc<AtomicU64>,
     /// Closed while a restore runs.
     pub(crate) gate: Gate,
+    /// Holds the service while it is captured.
+    pub(crate) keeper: Arc<Keeper>,
 }
 
 /// What a task reports, once. Tickets say which work it was for.
 enum Report<C: Capturer> {
-    Read { reader: Box<Reader>, read: Result<Option<Arc<State>>, ReadError> },
-    Values { fleet: Result<Option<Bytes>, BusError>, service: Result<Option<Bytes>, BusError> },
-    Hello { ticket: u64, round: RoundId, answer: Result<Welcomed, TalkError> },
-    Notice { ticket: u64, round: RoundId, attempt: u32, answer: Result<Verdict, TalkError> },
-    Captured { ticket: u64, round: RoundId, lists: Lists, captured: Result<Arc<C::Captured>, Failure> },
-    Receipt { ticket: u64, round: RoundId, attempt: u32, written: Result<Written, Failure> },
-    Kept { receipt: ObjectId, kept: Result<(), Failure> },
+    Read {
+        reader: Box<Reader>,
+        read: Result<Option<Arc<State>>, ReadError>,
+    },
+    Values {
+        fleet: Result<Option<Bytes>, BusError>,
+        service: Result<Option<Bytes>, BusError>,
+    },
+    Hello {
+        ticket: u64,
+        round: RoundId,
+        answer: Result<Welcomed, TalkError>,
+    },
+    Notice {
+        ticket: u64,
+        round: RoundId,
+        attempt: u32,
+        answer: Result<Verdict, TalkError>,
+    },
+    Standing {
+        ticket: u64,
+        round: RoundId,
+        attempt: u32,
+        answer: Result<(), TalkError>,
+    },
+    /// Every source is read; not, when the capture has ended before.
+    SourcesRead {
+        ticket: u64,
+        round: RoundId,
+        read: bool,
+    },
+    Captured {
+        ticket: u64,
+        round: RoundId,
+        lists: Lists,
+        captured: Result<Arc<C::Captured>, Failure>,
+    },
+    Receipt {
+        ticket: u64,
+        round: RoundId,
+        attempt: u32,
+        written: Result<Written, Failure>,
+    },
+    Kept {
+        receipt: ObjectId,
+        kept: Result<(), Failure>,
+    },
 }
 
 /// A capture that runs or has ended.
@@ -84,6 +129,7 @@ enum Turn<C: Capturer> {
     Document(Channel, Option<Bytes>),
     Link(bool),
     Report(Result<Report<C>, tokio::task::JoinError>),
+    Hold(HoldSaid),
     Timer,
 }
 
@@ -119,6 +165,8 @@ pub(crate) struct Daemon<C: Capturer> {
     reader: Option<Box<Reader>>,
     log: Option<Arc<State>>,
     order: Option<Order>,
+    /// What the leader allows, as its last welcome said.
+    terms: Terms,
     capture: Option<Capture<C>>,
     /// Resolves when the last capture's task has ended.
     winding_down: Option<oneshot::Receiver<()>>,
@@ -140,6 +188,14 @@ pub(crate) struct Daemon<C: Capturer> {
     connects: u64,
     passed_over: PassedOver,
     gate: Gate,
+    keeper: Arc<Keeper>,
+    /// The hold that the machine knows of.
+    hold: Option<Hold>,
+    /// Holds, those included that are only being released.
+    holds: JoinSet<()>,
+    said: (mpsc::UnboundedSender<HoldSaid>, mpsc::UnboundedReceiver<HoldSaid>),
+    /// Tells that the service is held, while there is nothing else to tell.
+    telling: Option<AbortHandle>,
     share: Condition,
     values: Condition,
     outsider: Condition,
@@ -149,12 +205,12 @@ pub(crate) struct Daemon<C: Capturer> {
 
 impl<C: Capturer> Daemon<C> {
     pub(crate) fn build(parts: Parts<C>) -> Self {
-        let Parts { identity, pace, bus, store, reader, capturer, passed_over, gate } = parts;
+        let Parts { identity, pace, bus, store, reader, capturer, passed_over, gate, keeper } = parts;
         let seed = u64::from_be_bytes(random(&mut OsEntropy));
         let key = identity.signer.key_id();
         Self {
             talker: Talker { identity: Arc::clone(&identity), bus: Arc::clone(&bus) },
-            machine: Machine::start(Policy { resend: pace.resend }, seed),
+            machine: Machine::start(Policy { resend: pace.resend, hooks: keeper.has_hooks() }, seed),
             beliefs: Beliefs::new(identity.fleet, identity.service.clone(), key),
             backoff: Backoff { policy: pace.reread, failures: 0 },
             origin: Instant::now(),
@@ -162,6 +218,7 @@ impl<C: Capturer> Daemon<C> {
             reader: Some(Box::new(reader)),
             log: None,
             order: None,
+            terms: Terms::default(),
             capture: None,
             winding_down: None,
             lists: Lists::new(),
@@ -178,6 +235,11 @@ impl<C: Capturer> Daemon<C> {
             connects: bus.link().borrow().connects,
             passed_over: PassedOver::new(passed_over),
             gate,
+            keeper,
+            hold: None,
+            holds: JoinSet::new(),
+            said: mpsc::unbounded_channel(),
+            telling: None,
             share: Condition::default(),
             values: Condition::default(),
             outsider: Condition::default(),
@@ -202,6 +264,7 @@ impl<C: Capturer> Daemon<C> {
         let beat = self.pace.heartbeat;
         let (identity, bus) = (Arc::clone(&self.identity), Arc::clone(&self.bus));
         beating.spawn(heartbeats(identity, bus, beat, self.doing.subscribe()));
+        self.settle_former();
         self.poll();
         loop {
             self.carry_out();
@@ -212,6 +275,7 @@ impl<C: Capturer> Daemon<C> {
                 bytes = service.next() => Turn::Document(Channel::Service, bytes),
                 changed = link.changed() => Turn::Link(changed.is_ok()),
                 Some(report) = self.tasks.join_next() => Turn::Report(report),
+                Some(said) = self.said.1.recv() => Turn::Hold(said),
                 () = sleep_until(wake) => Turn::Timer,
             };
             match turn {
@@ -228,6 +292,7 @@ impl<C: Capturer> Daemon<C> {
                     self.wind_down().await;
                     return Err(DaemonError::Fault);
                 }
+                Turn::Hold(said) => self.held(said),
                 Turn::Timer => self.timer(),
             }
             if let Some(record) = self.revoked {
@@ -252,9 +317,10 @@ impl<C: Capturer> Daemon<C> {
         }
     }
 
-    /// Cancels what runs and gives it a moment to end.
+    /// Releases the service, cancels what runs, and gives it a moment to end.
     async fn wind_down(&mut self) {
         self.capture = None;
+        self.end_holds().await;
         if let Some(ended) = self.winding_down.take()
             && timeout(self.pace.wind_down, ended).await.is_err()
         {

@@ -8,6 +8,7 @@ use muster_protocol::message::Verdict;
 use muster_protocol::slice::Event;
 
 use super::super::belief::Channel;
+use super::super::brief::brief;
 use super::super::capturer::{Capturer, Failure, Written};
 use super::super::talk::{TalkError, Welcomed};
 
@@ -33,6 +34,18 @@ impl<C: Capturer> Daemon<C> {
             Report::Notice { ticket, round, attempt, answer } => {
                 if self.is_current_talk(ticket) {
                     self.acknowledged(round, attempt, answer);
+                }
+            }
+            Report::Standing { ticket, round, attempt, answer } => {
+                if self.is_current_talk(ticket) {
+                    self.standing_noted(round, attempt, answer);
+                }
+            }
+            Report::SourcesRead { ticket, round, read } => {
+                if read && self.is_current_capture(ticket) {
+                    self.look_at_hold();
+                    // Unknown to the machine by now, if the hold was lost.
+                    self.handle(Event::Read { round });
                 }
             }
             Report::Captured { ticket, round, lists, captured } => {
@@ -64,7 +77,8 @@ impl<C: Capturer> Daemon<C> {
 
     pub(super) fn welcomed(&mut self, round: RoundId, answer: Result<Welcomed, TalkError>) {
         match answer {
-            Ok(Welcomed { attempt, credentials, headers }) => {
+            Ok(Welcomed { attempt, credentials, terms, headers }) => {
+                self.terms = terms;
                 if let Some(credentials) = credentials {
                     self.capturer.accept(&credentials);
                 }
@@ -106,6 +120,16 @@ impl<C: Capturer> Daemon<C> {
         }
     }
 
+    pub(super) fn standing_noted(&mut self, round: RoundId, attempt: u32, answer: Result<(), TalkError>) {
+        match answer {
+            Ok(()) => self.handle(Event::StandingNoted { round, attempt }),
+            Err(error) => {
+                self.unanswered("acknowledgement", &error);
+                self.handle(Event::StandingUnanswered);
+            }
+        }
+    }
+
     pub(super) fn unanswered(&mut self, what: &str, error: &TalkError) {
         if error.is_suspicious() {
             self.passed_over.add(what, error);
@@ -120,6 +144,9 @@ impl<C: Capturer> Daemon<C> {
         round: RoundId,
         captured: Result<Arc<C::Captured>, Failure>,
     ) {
+        if self.is_current_capture(ticket) {
+            self.look_at_hold();
+        }
         let Some(capture) = self.capture.as_mut().filter(|capture| capture.ticket == ticket) else { return };
         capture.running = None;
         match captured {
@@ -166,6 +193,7 @@ impl<C: Capturer> Daemon<C> {
             permanent,
             "there is no slice"
         );
+        let reason = brief(&reason);
         self.handle(Event::CaptureFailed { round, code, reason, permanent });
     }
 }

@@ -19,7 +19,8 @@ use muster_protocol::log::{
     self, Change, Epoch, Genesis, Head, Keyset, KeysetKey, Member, Open, Pin, Role, Roster, Scope,
 };
 use muster_protocol::message::{
-    Acknowledgement, Hello, Notice, OpenRound, Order, ServiceState, Stage, StateDocument, Verdict, Welcome,
+    Acknowledgement, CutOrder, Hello, Notice, OpenRound, Order, ServiceState, Stage, StateDocument, Verdict,
+    Welcome,
 };
 use muster_protocol::pem;
 use muster_protocol::retry::{Attempts, Retry};
@@ -43,6 +44,7 @@ use crate::daemon::error::DaemonError;
 use crate::daemon::event_loop::{Daemon, Parts};
 use crate::daemon::identity::{Identity, Pace};
 use crate::daemon::reader::Reader;
+use crate::hold::{HooksConfig, Keeper};
 
 pub(super) const STATE: &str = "muster.v1.prod.state";
 pub(super) const RETRY: &str = "muster.v1.prod.state.dns";
@@ -70,7 +72,7 @@ pub(super) struct Script {
     pub(super) jobs: Vec<Job>,
     pub(super) confided: Vec<Vec<u8>>,
     pub(super) cancelled: u64,
-    pub(super) receipts: Vec<(u32, Nonce, Head)>,
+    pub(super) receipts: Vec<(u32, Nonce, Head, Option<Nonce>)>,
     pub(super) kept: Vec<ObjectId>,
     /// Fails this many captures.
     pub(super) fail: u64,
@@ -79,14 +81,17 @@ pub(super) struct Script {
 pub(super) struct Scripted {
     pub(super) script: Arc<Mutex<Script>>,
     changed: watch::Sender<u64>,
+    /// All sources count as read while this is open.
+    pub(super) read: watch::Sender<bool>,
     /// Captures end only while this is open.
     pub(super) gate: watch::Sender<bool>,
 }
 
 impl Scripted {
     pub(super) fn new() -> Arc<Self> {
-        let (changed, gate) = (watch::Sender::new(0), watch::Sender::new(true));
-        Arc::new(Self { script: Arc::default(), changed, gate })
+        let (changed, read, gate) =
+            (watch::Sender::new(0), watch::Sender::new(true), watch::Sender::new(true));
+        Arc::new(Self { script: Arc::default(), changed, read, gate })
     }
 
     pub(super) fn with<T>(&self, change: impl FnOnce(&mut Script) -> T) -> T {
@@ -121,6 +126,12 @@ impl Capturer for Scripted {
         Gauged { stage: Stage::Capturing, done_bytes: 7, expected_bytes: None, added_bytes: 5 }
     }
 
+    async fn sources_read(&self, run: Arc<Self::Run>) {
+        let mut read = self.read.subscribe();
+        let _ = read.wait_for(|read| *read).await;
+        drop(run);
+    }
+
     fn cancel(&self, run: &Self::Run) {
         run.send_replace(true);
     }
@@ -152,8 +163,9 @@ impl Capturer for Scripted {
         attempt: u32,
         nonce: Nonce,
         head: Head,
+        cut: Option<Nonce>,
     ) -> Result<Written, Failure> {
-        self.with(|script| script.receipts.push((attempt, nonce, head)));
+        self.with(|script| script.receipts.push((attempt, nonce, head, cut)));
         let receipt = ObjectId::of(&[*captured as u8, attempt as u8]);
         Ok(Written {
             receipt,
@@ -189,6 +201,8 @@ pub(super) struct Scene {
     pub(super) capturer: Arc<Scripted>,
     pub(super) passed_over: Arc<AtomicU64>,
     pub(super) recovery: age::Recipient,
+    /// The hooks of agents that are started from here on.
+    pub(super) hooks: HooksConfig,
     hellos: Subscription,
     notices: Subscription,
     statements: BTreeMap<&'static str, ObjectId>,
@@ -241,6 +255,7 @@ impl Scene {
             capturer: Scripted::new(),
             passed_over: Arc::default(),
             recovery: recovery.clone(),
+            hooks: HooksConfig::default(),
             hellos,
             notices,
             statements: BTreeMap::new(),
@@ -272,7 +287,16 @@ impl Scene {
         let epoch = self.log.state().epoch.map_or(0, |epoch| epoch.epoch) + 1;
         let body = Epoch { epoch, instance: Nonce::from_bytes([who; 16]), at: UnixMillis(0) };
         self.log.append(&signer(who), &body).await.expect("leads");
-        Leader { who, epoch, revision: 0, ephemeral: Ephemeral::generate(&mut OsEntropy) }
+        Leader {
+            who,
+            epoch,
+            revision: 0,
+            ephemeral: Ephemeral::generate(&mut OsEntropy),
+            turn: 0,
+            cut: None,
+            max_hold_millis: None,
+            bandwidth: None,
+        }
     }
 
     /// The leader opens a round in the log.
@@ -286,6 +310,7 @@ impl Scene {
             nonce: Nonce::from_bytes(random(&mut OsEntropy)),
             trigger: "command".to_owned(),
             deadline_millis: 60_000,
+            cut: None,
             at: UnixMillis(0),
         };
         self.log.append(&signer(leader.who), &open).await.expect("opened");
@@ -294,7 +319,14 @@ impl Scene {
 
     pub(super) fn open_round(&self, leader: &Leader, round: RoundId) -> OpenRound {
         let position = self.log.state().rounds.get(&round).expect("open").position;
-        OpenRound { round, position, remaining_millis: 60_000, ephemeral: leader.ephemeral.public() }
+        OpenRound {
+            round,
+            position,
+            remaining_millis: 60_000,
+            ephemeral: leader.ephemeral.public(),
+            turn: leader.turn,
+            cut: leader.cut,
+        }
     }
 
     /// Publishes the next state document.
@@ -344,6 +376,7 @@ impl Scene {
             capturer: Arc::clone(&self.capturer),
             passed_over: Arc::clone(&self.passed_over),
             gate: crate::restore::Gate::default(),
+            keeper: Arc::new(Keeper::new(self.hooks.clone(), dns(), &self.state_folder())),
             identity,
         });
         let (stop, stopping) = watch::channel(false);
@@ -439,7 +472,12 @@ impl Scene {
             let nonce = self.attempt_nonce(hello.round, attempt);
             let secret = Zeroizing::new(CONFIDED.to_vec());
             let credentials = wire::encode(&Credentials::new(secret, &mut OsEntropy));
-            session.seal(&wire::encode(&Order { nonce, credentials: Some(ByteBuf::from(credentials)) }))
+            session.seal(&wire::encode(&Order {
+                nonce,
+                credentials: Some(ByteBuf::from(credentials)),
+                max_hold_millis: leader.max_hold_millis,
+                bandwidth: leader.bandwidth,
+            }))
         });
         let (round, epoch, nonce) = (hello.round, hello.epoch, hello.nonce);
         Welcome { round, epoch, attempt, nonce, sealed: ByteBuf::from(sealed) }
@@ -490,7 +528,9 @@ impl Scene {
 pub(super) fn receipt(notice: &Notice) -> Option<ObjectId> {
     match &notice.outcome {
         muster_protocol::message::NoticeOutcome::Stored { receipt, .. } => Some(*receipt),
-        muster_protocol::message::NoticeOutcome::Failed { .. } => None,
+        muster_protocol::message::NoticeOutcome::Failed { .. }
+        | muster_protocol::message::NoticeOutcome::Quiesced
+        | muster_protocol::message::NoticeOutcome::Snapped { .. } => None,
     }
 }
 
@@ -500,6 +540,11 @@ pub(super) struct Leader {
     pub(super) epoch: u64,
     pub(super) revision: u64,
     pub(super) ephemeral: Ephemeral,
+    /// What its documents and orders say of its rounds.
+    pub(super) turn: u32,
+    pub(super) cut: Option<CutOrder>,
+    pub(super) max_hold_millis: Option<u64>,
+    pub(super) bandwidth: Option<u64>,
 }
 
 pub(super) fn key(who: u8) -> KeyId {

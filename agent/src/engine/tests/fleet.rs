@@ -145,6 +145,7 @@ impl Fleet {
             chunk_key: chunk_key(&[9; 32], self.keyset),
             sources: self.sources.clone(),
             refused: self.refused.clone(),
+            bandwidth_bytes_per_sec: None,
         }
     }
 
@@ -175,9 +176,10 @@ impl Fleet {
         let engine = self.engine();
         let head = Head { number: 7, hash: ObjectId::of(b"record") };
         let nonce = Nonce::from_bytes([3; 16]);
-        let written = engine.write_receipt(&captured, 1, nonce, head, &self.signer).await.expect("written");
+        let written =
+            engine.write_receipt(&captured, 1, nonce, head, None, &self.signer).await.expect("written");
         let again =
-            engine.write_receipt(&captured, 1, nonce, head, &self.signer).await.expect("written again");
+            engine.write_receipt(&captured, 1, nonce, head, None, &self.signer).await.expect("written again");
         assert_eq!(written, again);
         engine.keep(written.0).expect("kept");
         let slice = reader::read(

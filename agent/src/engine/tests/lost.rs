@@ -52,7 +52,7 @@ async fn every_name_of_a_file_that_breaks_is_the_same_gap() {
     assert_eq!((captured.totals.entries, captured.totals.gaps, captured.status), (5, 3, SliceStatus::Gaps));
     let head = Head { number: 7, hash: ObjectId::of(b"record") };
     let nonce = Nonce::from_bytes([3; 16]);
-    let written = fleet.engine().write_receipt(&captured, 1, nonce, head, &fleet.signer).await;
+    let written = fleet.engine().write_receipt(&captured, 1, nonce, head, None, &fleet.signer).await;
     let (store, keys) = (&*fleet.share, &fleet.recovery);
     let (fleet_id, service, round) = (&captured.fleet, &captured.service, captured.round);
     let slice = reader::read(store, fleet_id, service, round, written.expect("written").0, keys).await;

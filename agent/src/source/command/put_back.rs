@@ -9,7 +9,8 @@ use std::time::Instant;
 
 use super::super::config::CommandTable;
 use super::super::{Cause, SourceError};
-use super::{CommandSource, Tail, drain, wait};
+use super::{CommandSource, GRACE};
+use crate::process::{Tail, drain, wait};
 
 impl CommandSource {
     /// The counterpart, if one is configured and there: what [`CommandSource::put_back`] would run.
@@ -46,7 +47,7 @@ impl CommandSource {
         while !group.has_ended() {
             if Instant::now() >= deadline {
                 drain(&mut stderr, &mut said);
-                group.end(&mut None::<ChildStdout>);
+                group.end(&mut None::<ChildStdout>, GRACE);
                 drain(&mut stderr, &mut said);
                 return Err(Cause::TimedOut { program: self.program(), limit, stderr: said.text() });
             }

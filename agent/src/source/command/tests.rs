@@ -2,7 +2,7 @@
 
 use super::super::testing::{Memory, capture};
 use super::super::{CaptureContext, Cause, SourceConfig, SourceTable};
-use super::{GRACE, Tail};
+use super::GRACE;
 use crate::source::Source;
 use crate::source::config::CommandTable;
 use muster_protocol::units::HumanDuration;
@@ -136,13 +136,4 @@ fn a_cancelled_capture_ends() {
         build(shell("echo data; exec sleep 600")).capture(&mut sink, &context).expect_err("cancelled");
     assert!(matches!(*error.cause, Cause::Cancelled), "{error}");
     assert_eq!(sink.discarded, 1);
-}
-
-#[test]
-fn only_the_end_of_standard_error_is_kept() {
-    let mut tail = Tail::default();
-    tail.push(&[b'a'; 10_000]);
-    tail.push(b" the end\x07\n");
-    let text = tail.text();
-    assert!(text.len() <= 4096 && text.ends_with("the end"), "{text}");
 }

@@ -5,9 +5,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use muster_agent::config::{AgentConfig, Config as AgentFile, EngineConfig, RestoreConfig};
+use muster_agent::config::{AgentConfig, Config as AgentFile, EngineConfig, HooksConfig, RestoreConfig};
 use muster_agent::source::config::SourceTable;
-use muster_coordinator::config::{Config as CoordinatorFile, CoordinatorConfig, LeadConfig, RoundConfig};
+use muster_coordinator::config::{
+    Config as CoordinatorFile, CoordinatorConfig, CutConfig, LeadConfig, RoundConfig,
+};
 use muster_protocol::config::{BusConfig, LogConfig, ShareConfig, TelemetryConfig};
 use muster_protocol::envelope::Signer;
 use muster_protocol::ids::ServiceName;
@@ -229,6 +231,7 @@ fn agent(
         agent: own,
         share: ShareConfig { url: operator.share.url.clone() },
         nats,
+        hooks: HooksConfig::default(),
         engine: EngineConfig::default(),
         restore: RestoreConfig::default(),
         log: LogConfig::default(),
@@ -256,6 +259,7 @@ fn coordinator(request: &Request, names: &Names, nats: BusConfig) -> Coordinator
         share: ShareConfig { url: operator.share.url.clone() },
         nats,
         round: RoundConfig::default(),
+        cut: CutConfig::default(),
         lead: LeadConfig::default(),
         log: LogConfig::default(),
         telemetry: TelemetryConfig::default(),

@@ -5,9 +5,11 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use muster_agent::config::{AgentConfig, Config as AgentFile, EngineConfig, RestoreConfig};
+use muster_agent::config::{AgentConfig, Config as AgentFile, EngineConfig, HooksConfig, RestoreConfig};
 use muster_agent::source::config::SourceTable;
-use muster_coordinator::config::{Config as CoordinatorFile, CoordinatorConfig, LeadConfig, RoundConfig};
+use muster_coordinator::config::{
+    Config as CoordinatorFile, CoordinatorConfig, CutConfig, LeadConfig, RoundConfig,
+};
 use muster_protocol::config::{LogConfig, ShareConfig, TelemetryConfig};
 use muster_protocol::envelope::Signer;
 use muster_protocol::ids::{MemberName, ServiceName, hex};
@@ -82,6 +84,7 @@ fn coordinators(plan: &Plan, keys: &Keys, bus: &Founded, writer: &mut Writer<'_>
             share: ShareConfig { url: plan.share.clone() },
             nats: bus.section(UserKind::Coordinator, name.as_str()),
             round: RoundConfig::default(),
+            cut: CutConfig::default(),
             lead: LeadConfig::default(),
             log: LogConfig::default(),
             telemetry: TelemetryConfig::default(),
@@ -132,6 +135,7 @@ fn agents(plan: &Plan, keys: &Keys, bus: &Founded, writer: &mut Writer<'_>) -> R
             agent: agent_places(name),
             share: ShareConfig { url: plan.share.clone() },
             nats: bus.section(UserKind::Agent, name.as_str()),
+            hooks: HooksConfig::default(),
             engine: EngineConfig::default(),
             restore: RestoreConfig::default(),
             log: LogConfig::default(),

@@ -98,7 +98,7 @@ pub(super) async fn the_rest(found: &mut Found, keys: &Keys) -> Result<Said, Fai
     for (round, _) in &open {
         append(log, leader, |_| {
             let reason = "the fleet was rebuilt before the round ended".to_owned();
-            End { epoch, round: *round, outcome: Ended::Failed, reason, at: screen::now() }
+            End { epoch, round: *round, outcome: Ended::Failed, reason, at: screen::now(), account: None }
         })
         .await?;
     }

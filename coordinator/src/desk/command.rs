@@ -1,0 +1,74 @@
+//! Commands: what operators demand of a round or an alert.
+
+use muster_bus::Reply;
+use muster_protocol::alert::Code;
+use muster_protocol::ids::{KeyId, RoundId};
+use muster_protocol::log::{Member, Role};
+use muster_protocol::message::{Command, CommandReply, CommandState, Demand, MAX_REASON_LEN, cut_reason};
+use muster_protocol::round::Event;
+
+use super::Desk;
+
+impl Desk {
+    /// Carries a command out, if its key may demand it, and answers.
+    pub(super) fn command(&mut self, key: &KeyId, command: Command, reply: Reply) {
+        let state = self.state();
+        let who = state.members.get(key).filter(|member| member.revoked.is_none()).map(|m| m.member.clone());
+        let (state, reason) = match who {
+            // Nobody of this fleet: not answered, as any message that is none of ours.
+            None => return self.setting.ignored.one(&format!("a command of unknown key {}", key.short())),
+            Some(who) if !commands(&who.role) => {
+                tracing::warn!(key = key.short(), name = %who.name, "{}: a command was refused", Code::Sec01);
+                let reason = format!(
+                    "{}: the key of {} may not demand this: it takes an operator's",
+                    Code::Sec01,
+                    who.name
+                );
+                (CommandState::Refused, reason)
+            }
+            Some(who) => match command.demand {
+                Demand::Cancel { round, reason } => self.cancel(&round, &reason, &who),
+                Demand::Acknowledge { alert } => {
+                    (CommandState::Nothing, format!("there is no alert {alert}"))
+                }
+            },
+        };
+        self.answer(reply, CommandReply { nonce: command.nonce, state, reason: cut_reason(&reason) });
+    }
+
+    fn cancel(&mut self, id: &RoundId, reason: &str, who: &Member) -> (CommandState, String) {
+        if let Some(place) = self.waiting.iter().position(|request| request.id == *id) {
+            self.waiting.remove(place);
+            self.queued.retain(|queued| queued != id);
+            return (CommandState::Done, "the request that waited was taken back".to_owned());
+        }
+        let Some(round) = self.rounds.get(id).filter(|round| !round.finished) else {
+            return (CommandState::Nothing, format!("round {} is not open", id.short()));
+        };
+        let number = round.open.number;
+        if !round.machine.can_be_cancelled() {
+            let word = round.machine.phase().word();
+            return (
+                CommandState::Nothing,
+                format!("round {number} is {word}: it cannot be cancelled any more"),
+            );
+        }
+        let line: String = reason.chars().filter(|c| !c.is_control()).take(MAX_REASON_LEN).collect();
+        let reason = if line.is_empty() {
+            format!("cancelled by {}", who.name)
+        } else {
+            format!("cancelled by {}: {line}", who.name)
+        };
+        tracing::warn!(round = number, reason, "round cancelled");
+        self.event(id, Event::Cancel { reason: cut_reason(&reason) });
+        (CommandState::Done, format!("round {number} ends without a commit"))
+    }
+}
+
+/// Whether a role may demand something of the fleet's rounds and alerts.
+fn commands(role: &Role) -> bool {
+    match role {
+        Role::Operator | Role::Admin => true,
+        Role::Coordinator | Role::Agent { .. } | Role::Viewer | Role::Pruner | Role::Enroller { .. } => false,
+    }
+}
