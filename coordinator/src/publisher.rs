@@ -71,9 +71,8 @@ async fn run(bus: Arc<dyn Bus>, standing: Standing, mut inbox: mpsc::Receiver<Va
         }
         pending.sort();
         pending.dedup();
-        let sent = publish(bus.as_ref(), &standing, &values, std::mem::take(&mut pending)).await;
-        // Somebody else may lead by now: what this coordinator would say is not to be heard any more.
-        let Some(failed) = sent else { return };
+        let published = publish(bus.as_ref(), &standing, &values, std::mem::take(&mut pending)).await;
+        let Some(failed) = published else { return };
         if failed.is_empty() {
             waits = delays(&retry);
         }
@@ -82,8 +81,7 @@ async fn run(bus: Arc<dyn Bus>, standing: Standing, mut inbox: mpsc::Receiver<Va
 }
 
 /// Publishes the newest value of each subject, in order; returns those that the server did not take. Once it takes none
-/// of a batch, the others wait for the next try: thousands of orders must not wait out a limit each. None: this coordinator
-/// leads no longer.
+/// of a batch, the others wait for the next try: thousands of orders must not wait out a limit each. None: the lead is over.
 async fn publish(
     bus: &dyn Bus,
     standing: &Standing,

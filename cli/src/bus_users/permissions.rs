@@ -89,8 +89,8 @@ impl Names {
     fn coordinator(&self, inbox: String) -> Permissions {
         let print = |subject: &Subject| self.subjects.print(subject);
         let (state, queue) = (self.streams.value_stream(), self.streams.queue_stream());
-        let asked = [&Subject::Trigger, &Subject::Query, &Subject::Command].map(print);
         let lease = self.streams.lease_stream();
+        let asked = [&Subject::Trigger, &Subject::Query, &Subject::Command].map(print);
         let query = print(&Subject::Query);
         let mut publish = vec![print(&Subject::State), self.subjects.every("state"), query];
         // Answers: to agents and operators through their accounts, to other coordinators.

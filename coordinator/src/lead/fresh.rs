@@ -12,7 +12,7 @@ use crate::scribe::ScribeHandle;
 /// Longest that a request waits for the log to be read; then it is judged by what is known.
 const LIMIT: Duration = Duration::from_secs(2);
 
-/// Passes inputs on to the desk; reads the log before requests for rounds, and before anything that comes while the lead
+/// Passes inputs on to the desk; reads the log before requests and commands, and before anything that comes while the lead
 /// is doubtful. Ends with either side.
 pub(crate) async fn freshen(
     mut inputs: mpsc::Receiver<Input>,
@@ -30,7 +30,7 @@ pub(crate) async fn freshen(
             }
             Trust::Over => return,
         }
-        if matches!(input, Input::Trigger { .. } | Input::Job { .. }) {
+        if matches!(input, Input::Trigger { .. } | Input::Job { .. } | Input::Command { .. }) {
             // Beside the others, so that a slow share holds up nobody who does not need it.
             let (scribe, desk) = (scribe.clone(), desk.clone());
             tokio::spawn(async move {
