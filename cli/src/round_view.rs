@@ -101,6 +101,8 @@ pub(crate) struct SliceView {
     /// `stored`, `absent`, `open` while the round is, or `pruned` once it was.
     pub(crate) state: &'static str,
     pub(crate) reason: Option<String>,
+    /// The reason's alert code.
+    pub(crate) code: Option<&'static str>,
     pub(crate) attempts: u32,
     pub(crate) source_bytes: u64,
     pub(crate) stored_bytes: u64,
@@ -290,6 +292,7 @@ fn services(manifest: &Manifest) -> Vec<SliceView> {
             SliceStatus::Whole => None,
             SliceStatus::Gaps => Some(format!("{} entries have gaps", slice.totals.gaps)),
         },
+        code: None,
         attempts: slice.attempts,
         source_bytes: slice.totals.source_bytes,
         stored_bytes: slice.totals.stored_bytes,
@@ -303,6 +306,7 @@ fn services(manifest: &Manifest) -> Vec<SliceView> {
     });
     let absent = manifest.absent.iter().map(|absentee| SliceView {
         reason: Some(format!("{} {}", absentee.code, absentee.reason)),
+        code: Some(absentee.code.as_str()),
         attempts: absentee.attempts,
         excuse: absentee.excuse.map(excuse),
         tries: tries(&absentee.tries),
@@ -331,6 +335,7 @@ fn nothing(service: String, state: &'static str) -> SliceView {
         service,
         state,
         reason: None,
+        code: None,
         attempts: 0,
         source_bytes: 0,
         stored_bytes: 0,

@@ -153,7 +153,7 @@ fn a_hook_that_hangs_is_killed_and_delays_nobody() {
     assert_eq!(service(&round, "quick")["state"], "stored");
     let stuck = service(&round, "stuck");
     let reason = stuck["reason"].as_str().expect("a reason");
-    assert!(reason.contains("the quiesce hook \"sh\" did not end within 6s and was killed"), "{reason}");
+    assert!(reason.contains("the quiesce hook \"sh\" did not end within 6.0 s and was killed"), "{reason}");
     assert_eq!(stuck["code"], "AGENT-03", "{stuck}");
 }
 
