@@ -5,7 +5,8 @@ use std::rc::Rc;
 use muster_protocol::ids::{KeyId, ObjectId, RoundId};
 use muster_protocol::log::{Commit, End, Epoch, Open, Prune, Pruned, Record, Sweep, Verified};
 use muster_protocol::message::{NoticeOutcome, ServiceState, StateDocument, Verdict};
-use muster_protocol::{log::Head, round};
+use muster_protocol::time::Time;
+use muster_protocol::{lead, log::Head, round};
 
 use crate::founding::Founding;
 use crate::share::{Manifest, Receipt};
@@ -49,6 +50,8 @@ pub(crate) enum Happening {
     Arrives(Party, u32, Request),
     /// A value arrives at the bus.
     Published(Paper),
+    /// A question about the lease arrives at the bus, or a new one in place of that of a revision.
+    Leased { coordinator: usize, life: u32, asked: Time, write: Option<(Option<u64>, lead::Lease)> },
     /// A hold's time is over.
     Watchdog { service: usize, hold: u64 },
 }
@@ -78,20 +81,20 @@ pub(crate) enum Step {
 }
 
 pub(crate) mod coordinator {
-    use super::{Entry, ObjectId, Rc, RoundId, Said, round};
+    use super::{Entry, ObjectId, Rc, RoundId, Said, lead, round};
 
     #[derive(Debug, Clone)]
     pub(crate) enum Step {
-        /// It reads the log.
-        Look,
+        /// A deadline of its lead machine.
+        LeadWake,
+        /// The bus has answered about the lease, or has not.
+        Lease(lead::Event),
         /// A machine's deadline.
         Wake,
         /// A message of an agent.
         Heard(Rc<Said>),
         /// The share has answered an append.
         Appended { entry: Entry, round: Option<RoundId>, outcome: Append },
-        /// The list of a prune is on the share, or is not.
-        Listed { list: ObjectId, rounds: Vec<RoundId>, there: bool },
         /// A task brings something back to the desk of this epoch.
         Report { epoch: u64, round: RoundId, event: round::Event },
         /// A receipt is looked into.
@@ -174,11 +177,7 @@ pub(crate) enum Request {
         id: ObjectId,
         receipt: Rc<Receipt>,
     },
-    List {
-        id: ObjectId,
-        rounds: Vec<RoundId>,
-        objects: Rc<Vec<ObjectId>>,
-    },
+    List { id: ObjectId, objects: Rc<Vec<ObjectId>>, entry: Entry },
 }
 
 /// What is appended to the log.

@@ -52,7 +52,10 @@ impl World {
         match fault {
             Fault::CoordinatorPartitioned => self.off_bus[Party::Coordinator(c).index()] = until,
             Fault::AgentPartitioned => self.off_bus[Party::Agent(a).index()] = until,
-            Fault::BusWiped => self.last_values.fill(None),
+            Fault::BusWiped => {
+                self.last_values.fill(None);
+                self.lease = None;
+            }
             Fault::ShareCut => self.off_share[self.rng.index(Party::COUNT - 1)] = until,
             Fault::CoordinatorCrashed if self.coordinators[c].up => self.coordinator_dies(c),
             Fault::CoordinatorPaused if self.coordinators[c].up => {
@@ -67,7 +70,11 @@ impl World {
             Fault::PrunerCrashed if self.pruner.up => self.pruner_dies(),
             Fault::ClockJumped => {
                 let far = self.rng.below(2 * FAR) as i64 - FAR as i64;
-                self.coordinators[c].wall = far;
+                if self.rng.percent(30) {
+                    self.pruner.wall = far;
+                } else {
+                    self.coordinators[c].wall = far;
+                }
             }
             Fault::Replayed => return self.replay(),
             Fault::Forged => return self.forge(c, a),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use muster_protocol::log::{CutTerms, OnBreak};
+use muster_protocol::prune::Terms;
 use muster_protocol::retry::{Attempts, Retry};
 use muster_protocol::round::{Overlap, Policy};
 use muster_protocol::service_policy::{Expected, ServicePolicy};
@@ -13,8 +14,12 @@ use crate::rng::Rng;
 
 /// From opening to the deadline.
 pub(crate) const DEADLINE: u64 = 40_000;
-/// How long the log must stand still before another coordinator takes the lead.
+/// A lease that was not written for so long is given up.
+pub(crate) const LEASE: u64 = 5_000;
+/// How long after a new epoch nobody but its holder takes the lead.
 pub(crate) const TAKEOVER: u64 = 5_000;
+/// Between two readings of the log by a coordinator.
+pub(crate) const LOOK: u64 = 2_000;
 /// The longest that a service may be held.
 pub(crate) const MAX_HOLD: u64 = 6_000;
 /// How long a tier may keep the next one waiting.
@@ -30,9 +35,10 @@ pub(crate) struct Plan {
     pub(crate) cut: Option<CutTerms>,
     pub(crate) overlap: Overlap,
     pub(crate) attempts: Attempts,
-    /// Verified rounds that survive, of each service and in all.
-    pub(crate) min_verified: usize,
-    pub(crate) keep_last: usize,
+    /// The retention.
+    pub(crate) min_verified: u32,
+    pub(crate) keep_last: u32,
+    pub(crate) keep_days: u32,
     /// How often each fault strikes, in a thousand, or its weight; zero for those that this seed spares.
     rates: [u64; Fault::ALL.len()],
 }
@@ -73,8 +79,9 @@ impl Plan {
             cut,
             overlap: if rng.percent(70) { Overlap::Queue } else { Overlap::Skip },
             attempts: if rng.percent(50) { Attempts::AtMost(3) } else { Attempts::Unlimited },
-            min_verified: rng.index(2) + 1,
-            keep_last: rng.index(2) + 1,
+            min_verified: rng.below(2) as u32 + 1,
+            keep_last: rng.below(3) as u32,
+            keep_days: rng.below(5) as u32 / 4,
             rates,
         }
     }
@@ -93,6 +100,13 @@ impl Plan {
             tier_wait: Duration::from_millis(TIER_WAIT),
             cut: None,
         }
+    }
+
+    /// What is kept.
+    pub(crate) fn terms(&self, grace: Duration) -> Terms {
+        let day = Duration::from_secs(86_400);
+        let (keep_last, min_verified) = (self.keep_last, self.min_verified);
+        Terms { keep_last, keep_days: self.keep_days, min_verified, interval: day, grace }
     }
 
     /// How patient agents are.

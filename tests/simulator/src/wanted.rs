@@ -18,10 +18,7 @@ impl World {
                 self.look_whether_at_rest = true;
                 let after = self.rng.between(4_000, 10_000);
                 self.after(after, Happening::Wanted(Wanted::Prune));
-                if let Some(c) = self.some_leader() {
-                    self.mark(c);
-                    self.carry_out(c);
-                }
+                self.pruner.wanted = true;
             }
             Wanted::Restore => {
                 let after = self.rng.between(5_000, 15_000);
@@ -105,7 +102,7 @@ impl World {
         }
         let round = rounds[self.rng.index(rounds.len())];
         let previous = state.statements.get(Hold::KIND).copied();
-        let hold = Hold { previous, round: round.open.round, keep: !round.held };
+        let hold = Hold { previous, round: round.open.round, keep: round.hold.is_none(), reason: None };
         let (who, fleet) = (operator(), state.fleet);
         let statement = seal_statement(&who, &fleet, &hold);
         let record = seal_with_statement(&who, &fleet, state.next, state.head, Hold::KIND, statement);

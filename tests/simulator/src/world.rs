@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 
 use muster_protocol::ids::{ObjectId, RoundId};
+use muster_protocol::lead::Lease;
 
 use crate::agent::Agent;
 use crate::coordinator::Coordinator;
@@ -13,7 +14,7 @@ use crate::happening::{Happening, Paper, Party, Request, Step, Wanted};
 use crate::hold::Hold;
 use crate::plan::{Plan, TAKEOVER};
 use crate::planted::Planted;
-use crate::pruner::Pruner;
+use crate::pruner::{Pruner, Scope};
 use crate::rng::Rng;
 use crate::share::Share;
 
@@ -35,6 +36,9 @@ pub(crate) struct World {
     pub(crate) share: Share,
     /// The bus's last values: of the fleet's subject, then of each service's.
     pub(crate) last_values: Vec<Option<Paper>>,
+    /// The lease and its revision.
+    pub(crate) lease: Option<(u64, Lease)>,
+    pub(crate) revisions: u64,
     pub(crate) coordinators: Vec<Coordinator>,
     pub(crate) agents: Vec<Agent>,
     /// What each service is held by.
@@ -118,6 +122,8 @@ impl World {
             sequence: 0,
             share: Share::new(founding.state()),
             last_values: vec![None; services + 1],
+            lease: None,
+            revisions: 0,
             coordinators,
             agents,
             holds: (0..services).map(|_| None).collect(),
@@ -182,6 +188,9 @@ impl World {
             Happening::For(party, life, step) => self.act(party, life, step),
             Happening::Arrives(party, life, request) => self.arrives(party, life, request),
             Happening::Published(paper) => self.published(paper),
+            Happening::Leased { coordinator, life, asked, write } => {
+                self.leased(coordinator, life, asked, write);
+            }
             Happening::Watchdog { service, hold } => self.watchdog(service, hold),
         }
     }
@@ -215,7 +224,7 @@ impl World {
             Request::Receipt { ticket, id, receipt } => {
                 self.receipt_arrives(party, life, ticket, id, receipt)
             }
-            Request::List { id, rounds, objects } => self.list_arrives(party, life, id, rounds, objects),
+            Request::List { id, objects, entry } => self.list_arrives(life, id, objects, entry),
         }
     }
 
@@ -354,6 +363,6 @@ impl World {
             && swept
             && !busy
             && led
-            && self.waste(&state, None).is_some_and(|waste| waste.objects.is_empty())
+            && self.waste(&state, Scope::Due).is_some_and(|waste| !self.is_worth_it(&waste))
     }
 }

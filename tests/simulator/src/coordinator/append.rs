@@ -1,7 +1,8 @@
 //! The scribe: one record after the other, each for the next slot that its coordinator knows of.
 
 use muster_protocol::ids::RoundId;
-use muster_protocol::log::{Commit, End, Open, Prune, RoundPhase, State, Verified};
+use muster_protocol::log::{Commit, End, Open, RoundPhase, State, Verified};
+use muster_protocol::prune::sweeps_after;
 use muster_protocol::round::Event;
 
 use crate::fact::Fact;
@@ -30,10 +31,15 @@ impl World {
 
     /// Looks whether the entry may still be written, then appends it.
     fn try_write(&mut self, c: usize, entry: Entry, round: Option<RoundId>) {
+        // It may have been stopped for longer than its lease: what was true then need not be true now.
+        let careless = self.has(Planted::CommitWithoutEpoch);
+        if !careless && !self.is_trusted(c) && !self.refresh(c) {
+            return self.write_failed(c, round);
+        }
         let (state, key) = (self.view_of(c), self.coordinators[c].key);
         let Some(epoch) = self.coordinators[c].desk.as_ref().map(|desk| desk.epoch) else { return };
         let holds = state.epoch.is_some_and(|e| e.epoch == epoch && e.holder == key);
-        if !holds && !self.has(Planted::CommitWithoutEpoch) {
+        if !holds && !careless {
             return self.deposed(c);
         }
         if stands_already(&state, &entry) {
@@ -50,27 +56,27 @@ impl World {
             Entry::Commit(commit) => Entry::Commit(Commit { epoch, ..commit }),
             Entry::Verified(verified) => Entry::Verified(Verified { epoch, ..verified }),
             Entry::End(end) => Entry::End(End { epoch, ..end }),
-            Entry::Prune(prune) => Entry::Prune(Prune { epoch, ..prune }),
-            Entry::Epoch(_) | Entry::Sweep(_) | Entry::Pruned(_) => entry,
+            Entry::Epoch(_) | Entry::Prune(_) | Entry::Sweep(_) | Entry::Pruned(_) => entry,
         };
         // As the log's writer does it: what would break a rule is never sent.
         let mut after = state.as_ref().clone();
         let record = entry.record(key, after.next, after.head);
         if !matches!(after.replay_record(record), Ok(muster_protocol::log::Effect::Applied))
-            && !self.has(Planted::CommitWithoutEpoch)
+            && !careless
         {
             return self.write_failed(c, round);
         }
         self.append(c, entry, round);
     }
 
-    /// Whether something that the manifest names is on the list of a sweep.
+    /// Whether something that the manifest names is on the list of a sweep; or a list cannot be read.
     fn is_swept(&self, c: usize, commit: &Commit) -> bool {
         let state = self.share.state(self.coordinators[c].view);
-        let lists = state.sweeps.values().filter_map(|(sweep, _)| self.share.list(&sweep.list));
-        let swept: Vec<_> = lists.flat_map(|list| list.iter()).collect();
         let named = self.share.named_by(&commit.manifest, commit.manifest_size);
-        !swept.is_empty() && named.iter().any(|(id, _)| swept.contains(&id))
+        sweeps_after(state, 0).any(|list| {
+            let list = self.share.list(&list);
+            list.is_none_or(|list| named.iter().any(|(id, _)| list.contains(id)))
+        })
     }
 
     /// Sends a record for the next slot that the coordinator knows of.
@@ -130,12 +136,8 @@ impl World {
         if let Append::Stands(slot) = outcome {
             self.knows(c, slot);
         }
-        if let Entry::Epoch(epoch) = &entry {
-            return match outcome {
-                Append::Stands(_) => self.take_desk(c, epoch.epoch),
-                Append::Taken => self.lead_failed(c, true),
-                Append::Unknown => self.lead_failed(c, false),
-            };
+        if let Entry::Epoch(_) = &entry {
+            return self.epoch_appended(c, outcome);
         }
         match outcome {
             Append::Stands(_) => self.written(c, &entry, round),
@@ -185,7 +187,6 @@ fn stands_already(state: &State, entry: &Entry) -> bool {
         }
         Entry::Verified(verified) => round(&verified.round).is_some_and(|r| r.word() == "verified"),
         Entry::End(end) => round(&end.round).is_none_or(|r| r.phase != RoundPhase::Open),
-        Entry::Prune(prune) => state.prunes.values().any(|known| known.list == prune.list),
-        Entry::Epoch(_) | Entry::Sweep(_) | Entry::Pruned(_) => false,
+        Entry::Epoch(_) | Entry::Prune(_) | Entry::Sweep(_) | Entry::Pruned(_) => false,
     }
 }

@@ -5,7 +5,6 @@ mod carry;
 mod check;
 mod desk;
 mod lead;
-mod mark;
 mod requests;
 mod talk;
 
@@ -25,9 +24,6 @@ pub(crate) use desk::Desk;
 use lead::Lead;
 pub(crate) use requests::Wish;
 
-/// Between two readings of the log.
-const LOOK: u64 = 1_000;
-
 /// A coordinator's process and what its disk keeps.
 pub(crate) struct Coordinator {
     pub(crate) key: KeyId,
@@ -45,7 +41,7 @@ pub(crate) struct Coordinator {
     pub(crate) remembered: usize,
     /// Records that this process has read.
     pub(crate) view: usize,
-    lead: Lead,
+    lead: Option<Lead>,
     pub(crate) desk: Option<Desk>,
     wake_at: Option<u64>,
 }
@@ -62,7 +58,7 @@ impl Coordinator {
             wall: 0,
             remembered: 0,
             view: 0,
-            lead: Lead::default(),
+            lead: None,
             desk: None,
             wake_at: None,
         }
@@ -78,8 +74,8 @@ impl World {
         }
         (it.up, it.origin, it.view, it.desk, it.wake_at) = (true, now, it.remembered, None, None);
         it.life += 1;
-        it.lead = Lead::fresh(now);
-        self.for_coordinator(c, 5, Step::Look);
+        self.start_lead(c);
+        self.carry_out_lead(c);
     }
 
     pub(crate) fn coordinator_dies(&mut self, c: usize) {
@@ -89,7 +85,7 @@ impl World {
         }
         it.up = false;
         it.life += 1;
-        it.desk = None;
+        (it.desk, it.lead) = (None, None);
         let wiped = self.strikes(Fault::CoordinatorDiskWiped);
         if wiped {
             self.coordinators[c].remembered = 0;
@@ -107,11 +103,11 @@ impl World {
 
     pub(crate) fn coordinator_step(&mut self, c: usize, step: Step) {
         match step {
-            Step::Look => self.look(c),
+            Step::LeadWake => self.wake_lead(c),
+            Step::Lease(event) => self.tell_lead(c, event),
             Step::Wake => self.wake(c),
             Step::Heard(said) => self.heard(c, &said),
             Step::Appended { entry, round, outcome } => self.appended(c, entry, round, outcome),
-            Step::Listed { list, rounds, there } => self.listed(c, list, rounds, there),
             Step::Report { epoch, round, event } => {
                 if self.leads(c, epoch) {
                     self.tell(c, &round, event);
@@ -138,23 +134,13 @@ impl World {
                 }
             }
         }
+        self.carry_out_lead(c);
         self.carry_out(c);
     }
 
     /// Whether this coordinator believes that it leads this epoch.
     pub(crate) fn leads(&self, c: usize, epoch: u64) -> bool {
         self.coordinators[c].desk.as_ref().is_some_and(|desk| desk.epoch == epoch)
-    }
-
-    fn look(&mut self, c: usize) {
-        self.for_coordinator(c, LOOK, Step::Look);
-        self.refresh(c);
-        if self.coordinators[c].desk.is_some() {
-            self.publish_again(c);
-            self.reconcile(c);
-        } else {
-            self.consider_lead(c);
-        }
     }
 
     /// Reads the log on; false when it cannot be read.
@@ -165,27 +151,17 @@ impl World {
         true
     }
 
-    /// The coordinator has read this many records: a leader that lost its epoch leaves its desk.
+    /// The coordinator has read this many records: whether it still leads is the lead machine's to say.
     pub(crate) fn knows(&mut self, c: usize, view: usize) {
         let it = &mut self.coordinators[c];
         it.view = it.view.max(view);
         it.remembered = it.view;
-        let epoch = self.share.state(it.view).epoch;
-        let leads = |desk: &Desk| {
-            epoch.is_some_and(|current| current.epoch == desk.epoch && current.holder == it.key)
-        };
-        let deposed = it.desk.as_ref().is_some_and(|desk| !leads(desk));
-        if deposed && !self.has(crate::planted::Planted::CommitWithoutEpoch) {
-            self.deposed(c);
-        }
+        self.tell_lead_of_log(c);
     }
 
     pub(crate) fn deposed(&mut self, c: usize) {
         self.note(|_| format!("  coordinator {c} leads no longer"));
-        let now = self.now;
-        let it = &mut self.coordinators[c];
-        it.desk = None;
-        it.lead = Lead::follower(now, it.view);
+        self.coordinators[c].desk = None;
     }
 
     /// Lets every deadline that has passed act.

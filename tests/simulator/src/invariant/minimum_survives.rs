@@ -24,7 +24,7 @@ impl Invariant for MinimumSurvives {
                 round.word() == "verified"
                     && manifest.is_some_and(|m| m.slices.iter().any(|slice| slice.service == *service))
             });
-            if let Some(round) = with.take(world.plan.min_verified).find(|round| round.swept) {
+            if let Some(round) = with.take(world.plan.min_verified as usize).find(|round| round.swept) {
                 return Err(format!("round {} of {service} was swept", round.open.number));
             }
         }
