@@ -11,8 +11,8 @@ use muster_protocol::alert::Code;
 use muster_protocol::causes::causes;
 use muster_protocol::document::{ManifestSlice, ObjectRef, Receipt};
 use muster_protocol::envelope::{Payload, open_as};
-use muster_protocol::ids::{KeyId, ObjectId, ServiceName};
-use muster_protocol::log::{Open, State};
+use muster_protocol::ids::{KeyId, Nonce, ObjectId, RoundId, ServiceName};
+use muster_protocol::log::State;
 use muster_protocol::round::{CheckFailure, Failure};
 use muster_share::layout::{ObjectPath, Prefix, SlicePart};
 use muster_share::lists::{MAX_OBJECT_LIST_LEN, MAX_PACK_LIST_LEN, PackList, parse_object_list};
@@ -22,7 +22,9 @@ use muster_share::store::{Listed, Store, StoreError};
 #[derive(Clone)]
 pub(crate) struct Case {
     pub(crate) state: Arc<State>,
-    pub(crate) open: Open,
+    pub(crate) round: RoundId,
+    /// The attempt's nonce.
+    pub(crate) nonce: Nonce,
     pub(crate) open_position: u64,
     pub(crate) service: ServiceName,
     pub(crate) agent: KeyId,
@@ -158,8 +160,8 @@ pub(crate) async fn swept_objects(
 /// Checks one slice.
 pub(crate) async fn check(store: Arc<dyn Store>, case: Case) -> Result<ManifestSlice, CheckFailure> {
     let store = store.as_ref();
-    let Case { state, open, service, .. } = &case;
-    let own = ObjectRef { round: open.round, id: case.receipt, size: case.receipt_size };
+    let Case { state, round, service, .. } = &case;
+    let own = ObjectRef { round: *round, id: case.receipt, size: case.receipt_size };
     if own.size > Receipt::MAX_LEN as u64 {
         return Err(refused(format!("the receipt has {} bytes", own.size)));
     }
@@ -173,10 +175,10 @@ pub(crate) async fn check(store: Arc<dyn Store>, case: Case) -> Result<ManifestS
             key.short()
         )));
     }
-    if receipt.service != *service || receipt.round != open.round || receipt.attempt != case.attempt {
+    if receipt.service != *service || receipt.round != *round || receipt.attempt != case.attempt {
         return Err(refused("the receipt is of another service, round or attempt".into()));
     }
-    if receipt.nonce != open.nonce.for_attempt(service, case.attempt) {
+    if receipt.nonce != case.nonce {
         return Err(refused("the receipt was not made for this attempt: its nonce is another".into()));
     }
     let keyset = state.keyset_at(case.open_position).map(|(number, _)| number);

@@ -212,19 +212,21 @@ impl Desk {
         let (Some(round), Some(agent)) = (self.rounds.get(&id), state.agent(&service).map(|a| a.key)) else {
             return;
         };
-        let (open, open_position) = (round.open.clone(), round.position);
         let case = Case {
             state,
-            open,
-            open_position,
+            round: id,
+            nonce: round.open.nonce.for_attempt(&service, attempt),
+            open_position: round.position,
             service: service.clone(),
             agent,
             attempt,
             receipt,
             receipt_size,
         };
-        let store = self.setting.store.clone();
+        let (store, places) = (self.setting.store.clone(), self.checks.clone());
         self.task(id, async move {
+            // Never closed, so that there is always a place in the end.
+            let _place = places.acquire_owned().await;
             let result = check::check(store, case).await;
             if let Err(failure) = &result {
                 tracing::warn!(%service, ?failure, "slice not accepted");

@@ -9,7 +9,7 @@ use crate::log::OnBreak;
 use crate::message::{CutOrder, Verdict};
 use crate::round::{CutPolicy, Deadline, Effect, Event, Phase, Policy, Start};
 use crate::service_policy::{Expected, ServicePolicy};
-use crate::sim::checked_slice;
+use crate::log::fixture::checked_slice;
 
 const NONCE: Nonce = Nonce::from_bytes([7; 16]);
 const BARRIER: u64 = 20_000;
