@@ -15,6 +15,7 @@ use muster_protocol::causes::causes;
 use muster_protocol::envelope::Signer;
 use muster_protocol::ids::KeyId;
 use muster_protocol::log::{Commit, End, Open, State, Verified};
+use muster_protocol::prune::sweeps_after;
 use muster_protocol::time::UnixMillis;
 use muster_share::log::{AppendError, HeadMemory, Log, LogError};
 use tokio::sync::{mpsc, oneshot, watch};

@@ -177,7 +177,11 @@ pub(crate) enum Request {
         id: ObjectId,
         receipt: Rc<Receipt>,
     },
-    List { id: ObjectId, objects: Rc<Vec<ObjectId>>, entry: Entry },
+    List {
+        id: ObjectId,
+        objects: Rc<Vec<ObjectId>>,
+        entry: Entry,
+    },
 }
 
 /// What is appended to the log.

@@ -207,8 +207,8 @@ impl World {
         let mut chooser = Chooser::new(state, self.plan.terms(GRACE), self.wall_of_pruner());
         for round in chooser.order() {
             let manifest = round.commit().and_then(|commit| self.share.manifest(&commit.manifest));
-            let services: Option<Vec<_>> = manifest
-                .map(|manifest| manifest.slices.iter().map(|slice| slice.service.clone()).collect());
+            let services: Option<Vec<_>> =
+                manifest.map(|manifest| manifest.slices.iter().map(|slice| slice.service.clone()).collect());
             let verdict = chooser.judge(round, services.as_deref());
             let marked = match scope {
                 Scope::Due => true,

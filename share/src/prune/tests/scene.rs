@@ -242,7 +242,14 @@ impl Scene {
 
     pub(super) async fn end(&mut self, number: u64) {
         let (round, reason) = (self.id(number), "test".to_owned());
-        let end = End { epoch: 1, round, outcome: Outcome::Failed, reason, at: UnixMillis(self.now) };
+        let end = End {
+            epoch: 1,
+            round,
+            outcome: Outcome::Failed,
+            reason,
+            at: UnixMillis(self.now),
+            account: None,
+        };
         self.log.append(&signer(COORDINATOR), &end).await.expect("ended");
     }
 

@@ -61,9 +61,7 @@ impl World {
         // As the log's writer does it: what would break a rule is never sent.
         let mut after = state.as_ref().clone();
         let record = entry.record(key, after.next, after.head);
-        if !matches!(after.replay_record(record), Ok(muster_protocol::log::Effect::Applied))
-            && !careless
-        {
+        if !matches!(after.replay_record(record), Ok(muster_protocol::log::Effect::Applied)) && !careless {
             return self.write_failed(c, round);
         }
         self.append(c, entry, round);

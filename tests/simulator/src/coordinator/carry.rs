@@ -106,7 +106,11 @@ impl World {
                 self.write(c, Entry::Verified(verified), Some(id));
             }
             Effect::AppendEnd { outcome, reason, .. } => {
-                self.write(c, Entry::End(End { epoch, round: id, outcome, reason, at, account: None }), Some(id));
+                self.write(
+                    c,
+                    Entry::End(End { epoch, round: id, outcome, reason, at, account: None }),
+                    Some(id),
+                );
             }
             Effect::Finished => self.finished(c, &id),
         }

@@ -139,7 +139,11 @@ impl World {
             match desk.rounds.get(&id).map(|seat| (seat.finished, seat.machine.phase().clone())) {
                 Some((true, Phase::Ended { outcome, .. })) => {
                     let reason = "ended before its record was seen".to_owned();
-                    self.write(c, Entry::End(End { epoch, round: id, outcome, reason, at, account: None }), None);
+                    self.write(
+                        c,
+                        Entry::End(End { epoch, round: id, outcome, reason, at, account: None }),
+                        None,
+                    );
                 }
                 None => self.begin(c, round.open.clone(), round.position, Start::Resume),
                 Some(_) => {}

@@ -69,7 +69,8 @@ impl World {
 
     /// Carries out what the machine wants.
     pub(crate) fn carry_out_lead(&mut self, c: usize) {
-        while let Some(effect) = self.coordinators[c].lead.as_mut().and_then(|lead| lead.machine.poll_effect())
+        while let Some(effect) =
+            self.coordinators[c].lead.as_mut().and_then(|lead| lead.machine.poll_effect())
         {
             if self.dies(Fault::CoordinatorCrashed) {
                 return self.coordinator_dies(c);
@@ -112,11 +113,14 @@ impl World {
 
     /// How the append of an `epoch` record went.
     pub(crate) fn epoch_appended(&mut self, c: usize, outcome: Append) {
-        self.tell_lead(c, match outcome {
-            Append::Stands(_) => Event::EpochAppended,
-            Append::Taken => Event::EpochLost,
-            Append::Unknown => Event::EpochFailed,
-        });
+        self.tell_lead(
+            c,
+            match outcome {
+                Append::Stands(_) => Event::EpochAppended,
+                Append::Taken => Event::EpochLost,
+                Append::Unknown => Event::EpochFailed,
+            },
+        );
     }
 
     /// Sends a question about the lease, or a new one in place of that of a revision.

@@ -21,7 +21,9 @@ impl Invariant for PruneSpares {
         }
         let state = world.share.truth();
         for (id, round) in &state.rounds {
-            let Some(commit) = round.commit().filter(|_| !round.swept || round.hold.is_some()) else { continue };
+            let Some(commit) = round.commit().filter(|_| !round.swept || round.hold.is_some()) else {
+                continue;
+            };
             let named = world.share.named_by(&commit.manifest, commit.manifest_size);
             if let Some((gone, _)) = named.iter().find(|(object, _)| deleted.contains(&object)) {
                 return Err(format!("{gone} is gone, which round {id} needs"));
