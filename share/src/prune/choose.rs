@@ -12,8 +12,8 @@ use super::error::PruneError;
 use super::needs::Slice;
 use super::survey::Scope;
 use crate::store::Store;
-use crate::verify::{Damage, Trouble};
 use crate::verify::chain::{ReceiptName, read_manifest};
+use crate::verify::{Damage, Trouble};
 
 /// The rounds of a log, sorted out.
 #[derive(Default)]
