@@ -134,8 +134,17 @@ async fn what_no_round_ever_counted_goes_once_its_round_is_over() {
     assert!(scene.prune().await.expect("leaves it alone").marked.is_none());
     scene.end(failed).await;
     let report = scene.prune_twice().await;
+    // A pack, receipt, index, chunk index and pack list, half an upload, a manifest; not the account of what happened.
     assert_eq!((report.swept[0].rounds.len(), report.swept[0].deleted.objects), (0, 7));
-    assert_eq!(scene.packs("dns").await, set(&["a"]));
+    let account = ObjectPath::Manifest(ObjectId::of(b"account of 2"));
+    assert!(scene.tree().await.contains_key(&account));
+    for name in ["b", "c"] {
+        scene.round(&[("dns", &[name])]).await;
+    }
+    scene.retain(&[("keep_last", "1")], None).await;
+    assert_eq!(scene.prune_twice().await.swept[0].rounds, [1, 3]);
+    assert!(!scene.tree().await.contains_key(&account), "it goes with the rounds around it");
+    assert_eq!(scene.packs("dns").await, set(&["c"]));
     assert_eq!(scene.packs("web").await, set(&[]));
     assert_eq!(scene.damage().await, [""; 0]);
 }
