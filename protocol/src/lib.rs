@@ -1,5 +1,5 @@
 //! The contract of Muster: ids, subjects, signed messages and documents, the log's rules, age v1 sealing, and the
-//! two state machines of a round.
+//! state machines: of a round, of a slice, and of who leads.
 //!
 //! Pure by construction: this crate names no async runtime, no NATS client, no file system, no clock and no source of
 //! randomness. Time and random bytes are arguments, so a fleet can be simulated from one seed.

@@ -161,11 +161,24 @@ impl Fleet {
             Err(_) => {}
         }
         assert_eq!(self.state, expected);
+        self.agents_are_those_of_the_roster();
         if result.is_ok() {
             assert_eq!(self.state.next, before.next + 1);
             self.slots.push(bytes);
         }
         result
+    }
+
+    /// Agents are looked up by service; whoever reads the roster through must come to the same.
+    fn agents_are_those_of_the_roster(&self) {
+        let current = self.state.members.values().filter(|member| member.revoked.is_none());
+        let mut read: Vec<_> =
+            current.filter_map(|m| m.member.role.service().map(|service| (service, &m.member))).collect();
+        read.sort_by_key(|(service, _)| *service);
+        assert_eq!(self.state.agents().collect::<Vec<_>>(), read);
+        for (service, member) in read {
+            assert_eq!(self.state.agent(service), Some(member));
+        }
     }
 
     /// The record that a member would append now.

@@ -102,6 +102,24 @@ impl RoundState {
         }
     }
 
+    /// The log number of the commit, if the round is committed.
+    #[must_use]
+    pub fn commit_position(&self) -> Option<u64> {
+        match &self.phase {
+            RoundPhase::Committed { position, .. } => Some(*position),
+            RoundPhase::Open | RoundPhase::Ended(_) => None,
+        }
+    }
+
+    /// Its end, if it ended without a commit.
+    #[must_use]
+    pub fn end(&self) -> Option<&End> {
+        match &self.phase {
+            RoundPhase::Ended(end) => Some(end),
+            RoundPhase::Open | RoundPhase::Committed { .. } => None,
+        }
+    }
+
     /// The outcome, once there is one.
     #[must_use]
     pub fn outcome(&self) -> Option<Outcome> {

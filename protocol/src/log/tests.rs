@@ -354,6 +354,11 @@ fn holds_marks_and_sweeps() {
     fleet.says_in_vain(PRUNER, &Pruned { sweep: swept }, "ended already");
     assert_eq!(fleet.state.newest_recoverable().map(|r| r.open.number), Some(3));
     assert!(!fleet.state.rounds[&round(2)].is_recoverable());
+    // A pruner marks without leading; it names the epoch that it has seen.
+    fleet.says_in_vain(OPERATOR, &prune(&[3]), "does not hold epoch");
+    fleet.says_in_vain(PRUNER, &Prune { epoch: 2, ..prune(&[3]) }, "not the current one");
+    fleet.says(PRUNER, &prune(&[3]));
+    assert_eq!(fleet.state.prunes.len(), 1);
 }
 
 #[test]
@@ -460,7 +465,7 @@ fn each_role_may_say_what_it_may_and_nothing_else() {
             fleet.take(fleet.carry::<Config>(FIRST, seal_statement(&signer(who), &fleet_id(), &config)))
         });
         tries("hold", &|fleet| {
-            let hold = Hold { previous: fleet.last::<Hold>(), round: round(1), keep: true };
+            let hold = Hold { previous: fleet.last::<Hold>(), round: round(1), keep: true, reason: None };
             fleet.take(fleet.carry::<Hold>(FIRST, seal_statement(&signer(who), &fleet_id(), &hold)))
         });
         tries("adopt", &|fleet| {

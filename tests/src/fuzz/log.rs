@@ -202,6 +202,9 @@ fn holds(before: &State, after: &State) {
         assert!(!was.swept || is.swept, "what is swept stays so");
         assert!(is.swept == was.swept || is.hold.is_none(), "a held round is swept");
     }
+    let current = after.members.values().filter(|member| member.revoked.is_none());
+    let agents = current.filter(|member| member.member.role.service().is_some()).count();
+    assert_eq!(after.agents().count(), agents, "agents are those of the roster");
     for (who, was) in before.members.iter() {
         assert!(after.members.contains_key(who), "{who} was forgotten: {was:?}");
     }
