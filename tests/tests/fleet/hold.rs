@@ -180,7 +180,7 @@ fn a_hook_that_hangs_is_killed_and_delays_nobody() {
     let stuck = service(&round, "stuck");
     let reason = stuck["reason"].as_str().expect("a reason");
     assert!(reason.contains("the quiesce hook \"sh\" did not end within 6.0 s and was killed"), "{reason}");
-    assert_eq!(stuck["code"], "AGENT-03", "{stuck}");
+    assert_eq!(stuck["tries"][0]["code"], "AGENT-03", "{stuck}");
 }
 
 #[test]
