@@ -148,7 +148,7 @@ impl Desk {
         }
     }
 
-    pub(super) fn seal<P: Payload>(&self, payload: &P) -> Vec<u8> {
+    fn seal<P: Payload>(&self, payload: &P) -> Vec<u8> {
         self.setting.signer.seal(&self.state().fleet, payload)
     }
 
@@ -214,7 +214,7 @@ impl Desk {
     }
 
     /// Signs an answer and sends it, beside the loop.
-    fn answer<P: Payload + Send + 'static>(&self, reply: Reply, payload: P) {
+    pub(super) fn answer<P: Payload + Send + 'static>(&self, reply: Reply, payload: P) {
         let seal = self.sealer();
         tokio::spawn(async move { send(reply, seal(&payload)).await });
     }
