@@ -30,9 +30,10 @@ pub(crate) async fn reread(
     stream::iter(slices)
         .map(|slice| one(&store, &places, fleet, round, slice))
         .buffer_unordered(AT_ONCE)
-        .try_fold((0, 0), |(objects, bytes), (more, longer)| async move {
-            Ok((objects + more, bytes + longer))
-        })
+        .try_fold(
+            (0, 0),
+            |(objects, bytes), (more, longer)| async move { Ok((objects + more, bytes + longer)) },
+        )
         .await
 }
 

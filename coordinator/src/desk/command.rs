@@ -33,8 +33,7 @@ impl Desk {
                 }
             },
         };
-        let reply_to = CommandReply { nonce: command.nonce, state, reason: cut_reason(&reason) };
-        self.answer(reply, reply_to);
+        self.answer(reply, CommandReply { nonce: command.nonce, state, reason: cut_reason(&reason) });
     }
 
     fn cancel(&mut self, id: &RoundId, reason: &str, who: &Member) -> (CommandState, String) {

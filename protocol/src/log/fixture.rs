@@ -1,6 +1,7 @@
 //! A founded fleet with fixed keys, for tests: every slot it takes is checked for the rules that hold whatever it says.
 
 use crate::age::{Identity, Recipient};
+use crate::document::{ManifestSlice, SliceStatus, SliceTotals};
 use crate::envelope::Signer;
 use crate::ids::{FleetId, KeyId, Nonce, ObjectId, RoundId, ServiceName};
 use crate::log::{
@@ -244,4 +245,20 @@ impl Fleet {
 
 pub(crate) fn recovery_key(number: u64) -> KeysetKey {
     KeysetKey { recipient: recipient(number), label: "2026".to_owned() }
+}
+
+/// What a check finds of a whole slice.
+pub(crate) fn checked_slice(service: &ServiceName, receipt: ObjectId) -> ManifestSlice {
+    ManifestSlice {
+        service: service.clone(),
+        agent: KeyId::from_bytes([1; 32]),
+        attempts: 0,
+        receipt,
+        receipt_size: 300,
+        status: SliceStatus::Whole,
+        totals: SliceTotals::default(),
+        cut: None,
+        timing: None,
+        tries: Vec::new(),
+    }
 }

@@ -41,7 +41,8 @@ pub(super) fn measure(program: &Path, folder: &Path, agents: usize) -> Result<f6
     let coordinated = role("coord").output()?;
     let text = String::from_utf8_lossy(&coordinated.stdout).into_owned();
     let millis = text.split("total_ms=").nth(1).and_then(|rest| rest.split_whitespace().next());
-    let millis: f64 = millis.and_then(|text| text.parse().ok()).ok_or_else(|| format!("coord said {text:?}"))?;
+    let millis: f64 =
+        millis.and_then(|text| text.parse().ok()).ok_or_else(|| format!("coord said {text:?}"))?;
     Ok(millis / 1000.0)
 }
 

@@ -24,10 +24,12 @@ impl Gauge {
         let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
         // The name, in parentheses, may hold anything; utime and stime are the 12th and 13th field behind it (proc(5)).
         let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-        let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok()).unwrap_or_default();
+        let ticks =
+            |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok()).unwrap_or_default();
         let kibibytes = |key: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default();
-            line.split_whitespace().next().and_then(|field| field.parse::<u64>().ok()).unwrap_or_default() * 1024
+            line.split_whitespace().next().and_then(|field| field.parse::<u64>().ok()).unwrap_or_default()
+                * 1024
         };
         Self {
             cpu_secs: (ticks(11) + ticks(12)) / TICKS_PER_SECOND,

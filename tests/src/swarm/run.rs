@@ -146,7 +146,8 @@ pub async fn trigger(stage: &Stage, bus: &NatsBus, request: &str) -> Result<(), 
     match reply.state {
         TriggerState::Opened | TriggerState::Running => Ok(()),
         TriggerState::Ended | TriggerState::Queued | TriggerState::Skipped | TriggerState::Refused => {
-            Err(format!("the trigger was answered {:?}: {}", reply.state, reply.reason.unwrap_or_default()).into())
+            Err(format!("the trigger was answered {:?}: {}", reply.state, reply.reason.unwrap_or_default())
+                .into())
         }
     }
 }

@@ -115,8 +115,7 @@ impl Slice {
         };
         let bytes = Bytes::from(signer.seal(fleet, &receipt));
         let (id, size) = (ObjectId::of(&bytes), bytes.len() as u64);
-        let path =
-            ObjectPath::Slice { service: self.service.clone(), round, id, part: SlicePart::Receipt };
+        let path = ObjectPath::Slice { service: self.service.clone(), round, id, part: SlicePart::Receipt };
         store.put_new(&path, bytes).await?;
         Ok((id, size, self.totals))
     }

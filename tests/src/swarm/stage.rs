@@ -16,9 +16,7 @@ use muster_protocol::config::{BusConfig, FleetConfig, LogConfig, ShareConfig, Te
 use muster_protocol::entropy::random;
 use muster_protocol::envelope::Signer;
 use muster_protocol::ids::{FleetId, Nonce, ServiceName};
-use muster_protocol::log::{
-    Body, Change, Genesis, Keyset, KeysetKey, Member, Role, Roster, seal_statement,
-};
+use muster_protocol::log::{Body, Change, Genesis, Keyset, KeysetKey, Member, Role, Roster, seal_statement};
 use muster_protocol::pem;
 use muster_protocol::subject::{Subject, Subjects};
 use muster_protocol::time::UnixMillis;
@@ -108,8 +106,7 @@ impl Stage {
     /// Starts the server.
     pub fn start_server(&mut self) {
         let folder = &self.places.folder;
-        let server =
-            NatsServer::start(&folder.join("nats-server.conf"), self.port, &folder.join("nats.log"));
+        let server = NatsServer::start(&folder.join("nats-server.conf"), self.port, &folder.join("nats.log"));
         self.nats = Some(server);
     }
 
