@@ -148,7 +148,7 @@ impl Desk {
         }
     }
 
-    pub(super) fn seal<P: Payload>(&self, payload: &P) -> Vec<u8> {
+    fn seal<P: Payload>(&self, payload: &P) -> Vec<u8> {
         self.setting.signer.seal(&self.state().fleet, payload)
     }
 

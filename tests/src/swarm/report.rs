@@ -52,6 +52,9 @@ pub struct Report {
     pub manifest_bytes: u64,
     /// Hellos and notices that nobody answered in time.
     pub unanswered: u64,
+    /// Slices whose agents heard that they count, in all rounds: fewer than were stored where the next state document
+    /// overtook the acknowledgement.
+    pub kept: u64,
 }
 
 impl Report {
@@ -97,8 +100,13 @@ impl Report {
         }
         let _ = write!(
             text,
-            "\n{} streams, {} consumers; longest log record {} bytes, manifest {} bytes; unanswered {}",
-            self.streams, self.consumers, self.longest_record_bytes, self.manifest_bytes, self.unanswered
+            "\n{} streams, {} consumers; longest log record {} bytes, manifest {} bytes; unanswered {}, kept {}",
+            self.streams,
+            self.consumers,
+            self.longest_record_bytes,
+            self.manifest_bytes,
+            self.unanswered,
+            self.kept
         );
         if let Some(ratio) = self.ratio() {
             let _ = write!(

@@ -82,6 +82,7 @@ pub async fn run(plan: &Plan, say: &mut (dyn FnMut(&str) + Send)) -> Result<Repo
         longest_record_bytes: longest.0,
         manifest_bytes: longest.1,
         unanswered: swarm.unanswered(),
+        kept: swarm.kept(),
     };
     for (what, times) in swarm.wrong() {
         say(&format!("{times} ×: {what}"));
