@@ -15,6 +15,7 @@ use muster_protocol::causes::causes;
 use muster_protocol::envelope::Signer;
 use muster_protocol::ids::KeyId;
 use muster_protocol::log::{Commit, End, Open, State, Verified};
+use muster_protocol::prune::sweeps_after;
 use muster_protocol::time::UnixMillis;
 use muster_share::log::{AppendError, HeadMemory, Log, LogError};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -31,8 +32,8 @@ pub(crate) const GAP_LOOK: Duration = Duration::from_secs(60);
 pub(crate) enum Entry {
     /// A round begins.
     Open(Open),
-    /// A round is committed, with slices of these agents.
-    Commit(Commit, Vec<KeyId>),
+    /// A round is committed, with slices of these agents; every sweep up to this log number was looked at.
+    Commit(Commit, Vec<KeyId>, u64),
     /// A round is verified.
     Verified(Verified),
     /// A round ends.
@@ -60,6 +61,9 @@ pub(crate) enum ScribeError {
         /// The key.
         key: KeyId,
     },
+    /// Objects were swept since what is to be committed was last held against the lists.
+    #[error("objects were marked for deletion in this moment; the slices are looked at once more")]
+    Swept,
     /// The append failed.
     #[error(transparent)]
     Append(#[from] AppendError),
@@ -267,7 +271,11 @@ async fn write(log: &mut Log, signer: &Signer, epoch: u64, entry: Entry) -> Resu
                 let number = log.state().last_round + 1;
                 log.append(signer, &Open { epoch, number, ..open }).await
             }
-            Entry::Commit(commit, agents) => {
+            Entry::Commit(commit, agents, known) => {
+                // What was swept meanwhile must be looked at first: a commit may not name what is being deleted.
+                if sweeps_after(log.state(), known).next().is_some() {
+                    return Err(ScribeError::Swept);
+                }
                 // Receipts count by the position of the commit, and a revocation may have come in just before it.
                 let counts = |key: &KeyId| log.state().role(key).is_some_and(|role| role.service().is_some());
                 if let Some(key) = agents.into_iter().find(|key| !counts(key)) {
@@ -292,7 +300,7 @@ fn stands_already(state: &State, entry: &Entry) -> bool {
     let commit_of = |round| state.rounds.get(round).and_then(|r| r.commit());
     match entry {
         Entry::Open(open) => state.rounds.get(&open.round).is_some_and(|r| r.open.nonce == open.nonce),
-        Entry::Commit(commit, _) => commit_of(&commit.round).is_some_and(|c| c.manifest == commit.manifest),
+        Entry::Commit(commit, ..) => commit_of(&commit.round).is_some_and(|c| c.manifest == commit.manifest),
         Entry::Verified(verified) => {
             state.rounds.get(&verified.round).is_some_and(|r| r.word() == "verified")
         }

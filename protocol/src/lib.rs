@@ -17,6 +17,7 @@ pub mod lead;
 pub mod log;
 pub mod message;
 pub mod pem;
+pub mod prune;
 pub mod retry;
 pub mod round;
 pub mod service_policy;
@@ -34,5 +35,3 @@ mod golden;
 mod hostile;
 #[cfg(test)]
 mod seeds;
-#[cfg(test)]
-mod sim;

@@ -296,7 +296,10 @@ mod tests {
             assert!(seen.len() > 190, "{}", seen.len());
             for quarter in 0..4 {
                 let part = full * quarter / 4..=full * (quarter + 1) / 4;
-                assert!(seen.iter().filter(|delay| part.contains(delay)).count() > 20, "{quarter}: {seen:?}");
+                assert!(
+                    seen.iter().filter(|delay| part.contains(*delay)).count() > 20,
+                    "{quarter}: {seen:?}"
+                );
             }
         }
     }

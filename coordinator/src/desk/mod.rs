@@ -89,6 +89,8 @@ pub(crate) struct Round {
     hellos: HashMap<ServiceName, (KeyId, Hello, Reply)>,
     /// Who waits for an answer; of each agent one about a receipt, which is checked first, and one about anything else.
     notices: HashMap<(ServiceName, bool), Reply>,
+    /// The log's number at the earliest check of a slice: what was swept since is looked at before the commit.
+    checked_at: Option<u64>,
     /// The agent that each service had when it was last looked.
     agents: BTreeMap<ServiceName, KeyId>,
     retries: Vec<ServiceName>,
@@ -265,6 +267,7 @@ impl Desk {
             opened_job: None,
             hellos: HashMap::new(),
             notices: HashMap::new(),
+            checked_at: None,
             agents: BTreeMap::new(),
             retries: Vec::new(),
             finished: false,

@@ -65,15 +65,6 @@ impl Standing {
             }
         }
     }
-
-    /// For tests of what depends on it: sure for an hour.
-    #[cfg(test)]
-    pub(crate) fn always(epoch: u64) -> Self {
-        let (sender, told) = watch::channel(Some((epoch, Instant::now() + Duration::from_secs(3600))));
-        // Kept for as long as the test runs.
-        std::mem::forget(sender);
-        Self { epoch, told }
-    }
 }
 
 #[cfg(test)]

@@ -66,6 +66,17 @@ pub enum RoundPhase {
     Ended(End),
 }
 
+/// An operator's word that a round stays.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HoldState {
+    /// Whose word.
+    pub by: KeyId,
+    /// Its log number.
+    pub position: u64,
+    /// Why, for people.
+    pub reason: Option<String>,
+}
+
 /// A round, as the log has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RoundState {
@@ -75,8 +86,8 @@ pub struct RoundState {
     pub position: u64,
     /// How far it is.
     pub phase: RoundPhase,
-    /// Kept by an operator.
-    pub held: bool,
+    /// Kept by an operator, whatever the retention says.
+    pub hold: Option<HoldState>,
     /// Its objects were or are being deleted.
     pub swept: bool,
 }
@@ -88,6 +99,24 @@ impl RoundState {
         match &self.phase {
             RoundPhase::Committed { commit, .. } => Some(commit),
             RoundPhase::Open | RoundPhase::Ended(_) => None,
+        }
+    }
+
+    /// The log number of the commit, if the round is committed.
+    #[must_use]
+    pub fn commit_position(&self) -> Option<u64> {
+        match &self.phase {
+            RoundPhase::Committed { position, .. } => Some(*position),
+            RoundPhase::Open | RoundPhase::Ended(_) => None,
+        }
+    }
+
+    /// Its end, if it ended without a commit.
+    #[must_use]
+    pub fn end(&self) -> Option<&End> {
+        match &self.phase {
+            RoundPhase::Ended(end) => Some(end),
+            RoundPhase::Open | RoundPhase::Committed { .. } => None,
         }
     }
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use muster_tests::fleet::{Fleet, text};
-use muster_tests::process::{Said, wait_for};
+use muster_tests::process::{Running, Said, wait_for};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -105,33 +105,59 @@ fn a_cut_over_three_services_has_its_account_in_the_manifest() {
     }
 }
 
-#[test]
-fn an_agent_that_is_killed_while_it_holds_breaks_the_cut_and_keeps_no_service() {
-    let services = Services::new();
+/// Two services, `late` held up until the file `go` is there, in a round with a cut whose `early` is held.
+fn early_holds(services: &Services) -> (Fleet, Running) {
     let mut fleet = Fleet::init(&[services.source("early"), services.source("late")]);
     services.hook(&fleet, "early", "");
     services.hook(&fleet, "late", "while [ ! -e go ]; do sleep 0.02; done;");
     fleet.set("MUSTER_CUT_ENABLED", "true");
     fleet.up();
-    let mut start = fleet.spawn(&["start", "--wait", "--json"], "start.log");
+    let start = fleet.spawn(&["start", "--wait", "--json"], "start.log");
     services.wait_for_hold("early");
+    (fleet, start)
+}
+
+fn both_were_held(services: &Services, fleet: &Fleet) {
+    let out = fleet.path("out");
+    let _ = fleet.recover(&out).with_code(0);
+    for name in ["early", "late"] {
+        assert_eq!(recovered(fleet, &out, name), "held\n", "{name}");
+        services.wait_for_release(name);
+    }
+    assert!(services.releases("early") >= 2, "the watchdog's, and those of the new agent");
+}
+
+#[test]
+fn an_agent_that_is_killed_while_it_holds_breaks_the_cut_and_keeps_no_service() {
+    let services = Services::new();
+    let (mut fleet, mut start) = early_holds(&services);
     fleet.kill_agent("early");
     // Long before its limit, and without any help of an agent, coordinator or server.
     services.wait_for_release("early");
-    fleet.start_agent("early");
     fs::write(services.path("go"), b"").expect("written");
+    wait_for("the other slice counts", || fleet.run(&["status"]).out.contains("1 of 2").then_some(()));
+    fleet.start_agent("early");
     assert_eq!(start.wait().code(), Some(0), "each slice counts by itself");
     let round = fleet.run(&["show", "--json"]).with_code(0).json();
     assert!(round["cut"]["broken"].as_str().is_some_and(|why| why.contains("early")), "{round}");
     let shown = fleet.run(&["show"]).with_code(0).out;
     assert!(shown.contains("ROUND-05"), "{shown}");
-    let out = fleet.path("out");
-    let _ = fleet.recover(&out).with_code(0);
-    for name in ["early", "late"] {
-        assert_eq!(recovered(&fleet, &out, name), "held\n", "{name}");
-        services.wait_for_release(name);
-    }
-    assert!(services.releases("early") >= 2, "the watchdog's, and that of the new agent");
+    both_were_held(&services, &fleet);
+}
+
+#[test]
+fn an_agent_that_comes_back_before_the_announcement_holds_again_and_has_its_place() {
+    let services = Services::new();
+    let (mut fleet, mut start) = early_holds(&services);
+    fleet.kill_agent("early");
+    services.wait_for_release("early");
+    fleet.start_agent("early");
+    services.wait_for_hold("early");
+    fs::write(services.path("go"), b"").expect("written");
+    assert_eq!(start.wait().code(), Some(0));
+    let round = fleet.run(&["show", "--json"]).with_code(0).json();
+    assert_eq!(round["cut"]["members"], serde_json::json!(["early", "late"]), "{round}");
+    both_were_held(&services, &fleet);
 }
 
 /// Invariant 17.
@@ -153,7 +179,7 @@ fn a_hook_that_hangs_is_killed_and_delays_nobody() {
     assert_eq!(service(&round, "quick")["state"], "stored");
     let stuck = service(&round, "stuck");
     let reason = stuck["reason"].as_str().expect("a reason");
-    assert!(reason.contains("the quiesce hook \"sh\" did not end within 6s and was killed"), "{reason}");
+    assert!(reason.contains("the quiesce hook \"sh\" did not end within 6.0 s and was killed"), "{reason}");
     assert_eq!(stuck["code"], "AGENT-03", "{stuck}");
 }
 

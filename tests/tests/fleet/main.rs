@@ -18,6 +18,7 @@ mod hostile;
 mod leaders;
 mod look;
 mod properties;
+mod prune;
 mod rebuild;
 mod restore;
 mod resume;
