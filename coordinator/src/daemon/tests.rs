@@ -102,6 +102,7 @@ impl World {
             log: muster_protocol::config::LogConfig::default(),
             telemetry: muster_protocol::config::TelemetryConfig::default(),
         };
+        config.lead.lease.0 = Duration::from_millis(900);
         config.lead.takeover.0 = Duration::from_millis(300);
         config
     }
@@ -148,7 +149,7 @@ async fn an_idle_leader_keeps_its_place_and_a_silent_one_is_followed() {
     let (stop_one, one) = world.start(11, &a);
     assert_eq!(world.wait_for_leader("one").await.epoch, Some(1));
     let (stop_two, two) = world.start(12, &b);
-    // Many times the takeover: the idle leader answers, so nobody takes its place.
+    // Several leases: the idle leader writes its own again and again, so nobody takes its place.
     tokio::time::sleep(Duration::from_millis(2500)).await;
     assert_eq!(world.log().await.state().epoch.map(|e| e.epoch), Some(1));
 

@@ -74,6 +74,8 @@ pub(crate) async fn follow(
         if let Some(epoch) = driver.leads().filter(|_| known)
             && let Some(log) = hand.take()
         {
+            // What was still to be read is read by the scribe, when it is asked for again.
+            driver.handle(Event::LogUnread);
             return Followed::Leads(log, epoch);
         }
         if let Some(log) = hand.take() {
