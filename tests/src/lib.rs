@@ -4,6 +4,7 @@
 
 #![expect(clippy::print_stderr, reason = "tests tell what they skip, and show the logs of a failure")]
 
+pub mod audit;
 pub mod bench;
 pub mod fleet;
 pub mod fuzz;

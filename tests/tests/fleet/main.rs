@@ -14,6 +14,7 @@ mod full;
 mod golden;
 mod hostile;
 mod look;
+mod matrix;
 mod properties;
 mod rebuild;
 mod restore;
