@@ -6,11 +6,13 @@
 
 pub mod audit;
 pub mod bench;
+pub mod cluster;
 pub mod fleet;
 pub mod fuzz;
 pub mod gate;
 pub mod hand;
 pub mod nats;
 pub mod process;
+pub mod proxy;
 pub mod secrets;
 pub mod tree;

@@ -1,7 +1,7 @@
 //! The fleet that the faults meet, and what must be true of it afterwards.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use muster_tests::audit;
 use muster_tests::fleet::{Fleet, text};
@@ -27,12 +27,17 @@ pub(super) struct Scene {
 impl Scene {
     /// One service.
     pub(super) fn new() -> Self {
-        Self::of(|_, _| Vec::new())
+        Self::of(None, |_, _| Vec::new())
     }
 
     /// Two, of which one waits at a gate: what happens before it opens happens in mid-round.
     pub(super) fn gated() -> Self {
-        Self::of(|data, gate| {
+        Self::gated_on(None)
+    }
+
+    /// The same with its share at this path, if one is given.
+    pub(super) fn gated_on(share: Option<&Path>) -> Self {
+        Self::of(share, |data, gate| {
             let file = data.path().join("file");
             fs::write(&file, tree::noise(5, 600_000)).expect("file");
             vec![format!("{GATED}={}", gate.source(&file))]
@@ -58,13 +63,17 @@ impl Scene {
         self.data.path().join("held").exists()
     }
 
-    fn of(more: impl FnOnce(&TempDir, &Gate) -> Vec<String>) -> Self {
+    fn of(share: Option<&Path>, more: impl FnOnce(&TempDir, &Gate) -> Vec<String>) -> Self {
         let data = TempDir::new().expect("folder");
         let gate = Gate::at(data.path().join("gate"));
         tree::small(&data.path().join("tree"), 3);
         let mut services = vec![format!("{FILES}=files:{}", text(&data.path().join("tree")))];
         services.extend(more(&data, &gate));
-        Self { fleet: Fleet::init(&services), gate, data, rounds: 0 }
+        let fleet = match share {
+            Some(share) => Fleet::init_on(share, &services),
+            None => Fleet::init(&services),
+        };
+        Self { fleet, gate, data, rounds: 0 }
     }
 
     /// The tree that [`FILES`] backs up.
@@ -74,10 +83,20 @@ impl Scene {
 
     /// Makes something new and asks for a round of it, to its end; [`Scene::finish`] asks for the same one.
     pub(super) fn begin(&mut self) -> Running {
+        self.next();
+        self.fleet.spawn(&["start", "--request", &self.request(), "--wait"], "start.log")
+    }
+
+    /// The same, not followed any further.
+    pub(super) fn open(&mut self) {
+        self.next();
+        let _ = self.fleet.run(&["start", "--request", &self.request()]).with_code(0);
+    }
+
+    fn next(&mut self) {
         self.rounds += 1;
         let new = tree::noise(1_000 + self.rounds, 300_000);
         fs::write(self.tree().join(format!("new-{}", self.rounds)), new).expect("file");
-        self.fleet.spawn(&["start", "--request", &self.request(), "--wait"], "start.log")
     }
 
     /// The round that was begun last ends complete, whoever asked for it.
