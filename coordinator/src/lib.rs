@@ -17,6 +17,7 @@ mod check;
 mod confided;
 mod desk;
 mod intake;
+mod lead;
 mod manifest;
 mod pace;
 mod publisher;

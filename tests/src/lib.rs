@@ -15,4 +15,5 @@ pub mod nats;
 pub mod process;
 pub mod proxy;
 pub mod secrets;
+pub mod swarm;
 pub mod tree;

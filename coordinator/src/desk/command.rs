@@ -8,7 +8,6 @@ use muster_protocol::message::{Command, CommandReply, CommandState, Demand, MAX_
 use muster_protocol::round::Event;
 
 use super::Desk;
-use super::talk::send;
 
 impl Desk {
     /// Carries a command out, if its key may demand it, and answers.
@@ -34,8 +33,7 @@ impl Desk {
                 }
             },
         };
-        let reply_to = CommandReply { nonce: command.nonce, state, reason: cut_reason(&reason) };
-        send(reply, self.seal(&reply_to));
+        self.answer(reply, CommandReply { nonce: command.nonce, state, reason: cut_reason(&reason) });
     }
 
     fn cancel(&mut self, id: &RoundId, reason: &str, who: &Member) -> (CommandState, String) {

@@ -1,0 +1,1 @@
+//! The book keeps its promises.
