@@ -111,6 +111,15 @@ impl RoundState {
         }
     }
 
+    /// Its end, if it ended without a commit.
+    #[must_use]
+    pub fn end(&self) -> Option<&End> {
+        match &self.phase {
+            RoundPhase::Ended(end) => Some(end),
+            RoundPhase::Open | RoundPhase::Committed { .. } => None,
+        }
+    }
+
     /// The outcome, once there is one.
     #[must_use]
     pub fn outcome(&self) -> Option<Outcome> {

@@ -21,6 +21,8 @@ enum Origin {
     /// A round that goes names it: its place in [`Survey::going`].
     Round(usize),
     Orphan,
+    /// The account of a round that ended without a commit, which is still among those that stay.
+    Account,
     Configuration,
     List,
     Grant,
@@ -81,6 +83,12 @@ impl Look<'_> {
         for (at, round) in rounds.going.iter().enumerate() {
             origins.extend(round.commit().map(|commit| (commit.manifest, Origin::Round(at))));
         }
+        // No recovery needs an account, so that a lost one is no damage; it stays as long as the rounds around it.
+        let oldest = rounds.staying.iter().map(|round| round.open.number).min().unwrap_or_default();
+        for round in state.rounds.values().filter(|round| round.open.number >= oldest) {
+            let account = round.end().and_then(|end| end.account);
+            origins.extend(account.map(|account| (account.object, Origin::Account)));
+        }
         let in_use = !state.open_rounds().is_empty();
         for (prefix, in_use) in [(Prefix::Manifests, in_use), (Prefix::Lists, false), (Prefix::Grants, false)]
         {
@@ -130,15 +138,19 @@ impl Look<'_> {
                 }
                 (Sight::Unneeded, Scope::Due { objects, .. }) => {
                     let origin = origin(&path);
-                    if in_use && matches!(origin, Origin::Orphan) {
-                        self.survey.in_use.add(size);
-                    } else {
-                        self.goes(path, size, origin, objects).await?;
+                    match origin {
+                        Origin::Account => self.survey.kept.add(size),
+                        Origin::Orphan if in_use => self.survey.in_use.add(size),
+                        Origin::Orphan
+                        | Origin::Round(_)
+                        | Origin::Configuration
+                        | Origin::List
+                        | Origin::Grant => self.goes(path, size, origin, objects).await?,
                     }
                 }
                 (Sight::Unneeded, Scope::Within { objects, .. }) => {
-                    if objects.contains(&path) {
-                        let origin = origin(&path);
+                    let origin = origin(&path);
+                    if objects.contains(&path) && !matches!(origin, Origin::Account) {
                         self.goes(path, size, origin, usize::MAX).await?;
                     }
                 }
@@ -162,7 +174,7 @@ impl Look<'_> {
         let origin = if is_configuration { Origin::Configuration } else { origin };
         match origin {
             Origin::Round(at) => self.survey.going[at].frees.add(size),
-            Origin::Orphan => self.survey.orphans.add(size),
+            Origin::Orphan | Origin::Account => self.survey.orphans.add(size),
             Origin::Configuration => self.survey.configurations.add(size),
             Origin::List => self.survey.lists.add(size),
             Origin::Grant => self.survey.grants.add(size),

@@ -63,7 +63,7 @@ pub struct Swept {
 }
 
 /// What one run did.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Default)]
 pub struct Report {
     /// Sweeps that it ended, in order.
     pub swept: Vec<Swept>,
@@ -71,6 +71,8 @@ pub struct Report {
     pub marked: Option<Marked>,
     /// The mark that waits: its log number, and for what.
     pub waits: Option<(u64, Wait)>,
+    /// Why it did not go on behind these sweeps.
+    pub stopped: Option<PruneError>,
 }
 
 /// What a prune would do, without doing it.
@@ -94,40 +96,51 @@ pub async fn plan(log: &Log, now: UnixMillis) -> Result<Plan, PruneError> {
 /// one promised interval ([`muster_protocol::prune::Ages`]).
 ///
 /// # Errors
-/// See [`PruneError`]. Nothing is deleted then, unless it is [`PruneError::Delete`].
+/// See [`PruneError`]. Nothing was deleted then, unless it is [`PruneError::Delete`] or [`PruneError::Append`]: what goes
+/// wrong behind a sweep that has ended is [`Report::stopped`].
 pub async fn prune(log: &mut Log, signer: &Signer, now: UnixMillis) -> Result<Report, PruneError> {
     let mut report = Report::default();
-    for _ in 0..TRIES {
-        let key = signer.key_id();
-        if !matches!(log.state().role(&key), Some(Role::Pruner)) {
-            return Err(PruneError::NotPruner { key });
-        }
-        let terms = terms(log.state())?;
-        let done = match next(log.state(), terms.grace, now) {
-            Next::Finish { sweep } => finish(log, signer, terms, now, sweep).await.map(|swept| {
-                report.swept.push(swept);
-                false
-            }),
-            Next::Sweep { mark } => sweep(log, signer, terms, now, mark).await.map(|swept| {
-                report.swept.push(swept);
-                false
-            }),
-            Next::Wait { mark, why } => {
-                report.waits = Some((mark, why));
-                return Ok(report);
-            }
-            Next::Mark => mark(log, signer, terms, now).await.map(|marked| {
-                report.marked = marked;
-                true
-            }),
-        };
-        match done {
+    let mut lost = 0;
+    let error = loop {
+        match step(log, signer, now, &mut report).await {
             Ok(true) => return Ok(report),
-            Ok(false) | Err(PruneError::Append(AppendError::Lost)) => {}
-            Err(error) => return Err(error),
+            Ok(false) => {}
+            Err(PruneError::Append(AppendError::Lost)) if lost < TRIES => lost += 1,
+            Err(error) => break error,
+        }
+    };
+    if report.swept.is_empty() {
+        return Err(error);
+    }
+    report.stopped = Some(error);
+    Ok(report)
+}
+
+/// One step; whether it was the last.
+async fn step(
+    log: &mut Log,
+    signer: &Signer,
+    now: UnixMillis,
+    report: &mut Report,
+) -> Result<bool, PruneError> {
+    let key = signer.key_id();
+    if !matches!(log.state().role(&key), Some(Role::Pruner)) {
+        return Err(PruneError::NotPruner { key });
+    }
+    let terms = terms(log.state())?;
+    match next(log.state(), terms.grace, now) {
+        Next::Finish { sweep } => report.swept.push(finish(log, signer, terms, now, sweep).await?),
+        Next::Sweep { mark } => report.swept.push(sweep(log, signer, terms, now, mark).await?),
+        Next::Wait { mark, why } => {
+            report.waits = Some((mark, why));
+            return Ok(true);
+        }
+        Next::Mark => {
+            report.marked = mark(log, signer, terms, now).await?;
+            return Ok(true);
         }
     }
-    Err(AppendError::Lost.into())
+    Ok(false)
 }
 
 const DUE: Scope<'static> = Scope::Due { rounds: MAX_MARKED_ROUNDS, objects: MAX_MARKED_OBJECTS };

@@ -9,7 +9,7 @@ use std::path::Path;
 use muster_protocol::envelope::Signer;
 use muster_protocol::log::{Role, State};
 use muster_protocol::prune::Terms;
-use muster_share::prune::{PruneError, plan, prune};
+use muster_share::prune::{PruneError, Report, plan, prune};
 
 use crate::args::Prune;
 use crate::exit::Exit;
@@ -28,7 +28,7 @@ pub(crate) async fn run(args: Prune) -> Outcome {
     let mut fleet = Fleet::of(operator.clone()).await?;
     let now = screen::now();
     if args.dry_run {
-        let plan = plan(&fleet.log, now).await.map_err(failure)?;
+        let plan = plan(&fleet.log, now).await.map_err(|error| failure(error, false))?;
         if args.contact.json {
             screen::json(&view::View::of_plan(&fleet, &plan));
         } else {
@@ -37,14 +37,17 @@ pub(crate) async fn run(args: Prune) -> Outcome {
         return Ok(Exit::Done);
     }
     let signer = key(&args, &folder, &operator, fleet.state())?;
-    let report = prune(&mut fleet.log, &signer, now).await.map_err(failure)?;
+    let report: Report = prune(&mut fleet.log, &signer, now).await.map_err(|error| failure(error, false))?;
     fleet.remember()?;
     if args.contact.json {
         screen::json(&view::View::of_report(&fleet, &report));
     } else {
         words::report(&fleet, &report, grace(fleet.state()));
     }
-    Ok(Exit::Done)
+    match report.stopped {
+        Some(error) => Err(failure(error, true)),
+        None => Ok(Exit::Done),
+    }
 }
 
 fn grace(state: &State) -> std::time::Duration {
@@ -77,9 +80,10 @@ fn key(args: &Prune, folder: &Path, operator: &Operator, state: &State) -> Resul
     .next(next))
 }
 
-fn failure(error: PruneError) -> Failure {
+/// `swept`: something was deleted before it, as it should be.
+fn failure(error: PruneError, swept: bool) -> Failure {
     let code = error.code();
-    let nothing = "Nothing was deleted.";
+    let nothing = if swept { "Nothing more was deleted." } else { "Nothing was deleted." };
     let named = |exit, error: &PruneError| Failure::new(exit, format!("{code}: {error}")).caused_by(error);
     match error {
         PruneError::Damaged(_) | PruneError::Contradiction { .. } | PruneError::ObjectList(_) => {

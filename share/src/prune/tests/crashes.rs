@@ -123,9 +123,8 @@ async fn a_share_that_only_claims_to_delete_is_found_out() {
                 if call.op == Op::Delete { Fault::Forget } else { Fault::None }
             },
         );
-    scene.prune_through(Arc::new(liar)).await.expect("it says so");
-    scene.log.refresh().await.expect("a log");
-    let left = scene.prune().await.expect("marks again").marked.expect("all of it").survey;
+    let report = scene.prune_through(Arc::new(liar)).await.expect("it says so");
+    let left = report.marked.expect("all of it is still there").survey;
     assert!(left.orphans.objects > 8, "{left:?}");
     scene.now += 2 * HOUR;
     heals(&mut scene, "after the lie").await;

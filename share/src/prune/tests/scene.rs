@@ -10,8 +10,8 @@ use muster_protocol::document::{Manifest, ManifestSlice, ObjectRef, Receipt, Sli
 use muster_protocol::envelope::Signer;
 use muster_protocol::ids::{Nonce, ObjectId, RoundId, ServiceName};
 use muster_protocol::log::{
-    Body, Change, Commit, Config, End, Epoch, Genesis, Head, Hold, Keyset, KeysetKey, Member, Open, Outcome,
-    Pin, Role, Roster, Scope, Verified, seal_statement,
+    Body, Change, Commit, Config, End, EndAccount, Epoch, Genesis, Head, Hold, Keyset, KeysetKey, Member,
+    Open, Outcome, Pin, Role, Roster, Scope, Verified, seal_statement,
 };
 use muster_protocol::time::UnixMillis;
 
@@ -242,14 +242,10 @@ impl Scene {
 
     pub(super) async fn end(&mut self, number: u64) {
         let (round, reason) = (self.id(number), "test".to_owned());
-        let end = End {
-            epoch: 1,
-            round,
-            outcome: Outcome::Failed,
-            reason,
-            at: UnixMillis(self.now),
-            account: None,
-        };
+        let account = self.put(format!("account of {number}").into_bytes(), ObjectPath::Manifest).await;
+        let account = account.id().map(|object| EndAccount { object: *object, size: 12 });
+        let end =
+            End { epoch: 1, round, outcome: Outcome::Failed, reason, at: UnixMillis(self.now), account };
         self.log.append(&signer(COORDINATOR), &end).await.expect("ended");
     }
 
