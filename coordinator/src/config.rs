@@ -27,6 +27,9 @@ pub struct Config {
     pub share: ShareConfig,
     /// Where the conversation happens.
     pub nats: BusConfig,
+    /// What the server keeps of it.
+    #[serde(default)]
+    pub streams: StreamsConfig,
     /// How rounds go.
     #[serde(default)]
     pub round: RoundConfig,
@@ -58,6 +61,21 @@ pub struct CoordinatorConfig {
     pub sealing_key: PathBuf,
     /// Its folder: the highest log head that it saw. Losing it loses nothing else.
     pub state: PathBuf,
+}
+
+/// `[streams]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StreamsConfig {
+    /// Copies of each `JetStream` stream, each on another server of the cluster: 1, 3 or 5. Applies to streams made from
+    /// then on; one that is there keeps what it has.
+    pub replicas: u8,
+}
+
+impl Default for StreamsConfig {
+    fn default() -> Self {
+        Self { replicas: 1 }
+    }
 }
 
 /// What happens to a request for services that another round has.
@@ -169,6 +187,11 @@ const COMMENTS: &[(&str, &str)] = &[
         "Where coordinator and agents talk. nkey: file with the seed that the server knows this client by. ca: file with\nthe certificates that alone are trusted; with it TLS is required.",
     ),
     (
+        "streams",
+        "replicas: 3 where the NATS servers are a cluster of three or more, so that one of them may die. Applies to streams\n\
+         made from then on.",
+    ),
+    (
         "round",
         "deadline: every round ends by then. recruit: how long agents have to answer. attempts: of each service.\n\
          overlap: \"queue\" or \"skip\" requests for services that another round has. tier_wait: how long a tier of services may\n\
@@ -247,6 +270,8 @@ impl Checked for Config {
         let ordered = round.retry_longest >= round.retry_first;
         Invalid::unless(ordered, "round", "retry_longest", "must be at least as long as retry_first")?;
         Invalid::unless((1..=100).contains(&round.attempts), "round", "attempts", "must be from 1 to 100")?;
+        let replicas = matches!(self.streams.replicas, 1 | 3 | 5);
+        Invalid::unless(replicas, "streams", "replicas", "must be 1, 3 or 5")?;
         let barrier = self.cut.barrier;
         Invalid::unless(!barrier.0.is_zero(), "cut", "barrier", "must be longer than nothing")?;
         // Rounds without one may be as short as they like.
@@ -310,10 +335,15 @@ mod tests {
                 "[round]\nretry_longest = \"1s\"",
                 "[round] retry_longest: must be at least as long as retry_first",
             ),
+<<<<<<< HEAD
+            ("[streams]\nreplicas = 2", "[streams] replicas: must be 1, 3 or 5"),
+            ("[cut]\nbarrier = \"4h\"", "[cut] barrier: must be shorter than [round] deadline"),
+=======
             (
                 "[cut]\nenabled = true\nbarrier = \"4h\"",
                 "[cut] barrier: must be shorter than [round] deadline",
             ),
+>>>>>>> main
             ("[cut]\non_break = \"stop\"", "[cut] on_break: unknown variant `stop`"),
             ("[lead]\nlease = \"10ms\"", "[lead] lease: must be at least 1s"),
             ("[lead]\nleash = \"4h\"", "[lead] leash: unknown key `leash`"),

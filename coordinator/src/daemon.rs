@@ -56,7 +56,8 @@ pub async fn run(config: Config, mut stop: watch::Receiver<bool>) -> Result<(), 
         config.fleet.name.as_str(),
         &subjects.print(&Subject::State),
         &subjects.print(&Subject::TriggerAsync),
-    )?;
+    )?
+    .with_replicas(config.streams.replicas.into());
     let client = format!("muster-coordinator {}", config.coordinator.name);
     let nats = NatsConfig::new(&config.nats.url, &client, streams).with_files(
         &config.nats.nkey,

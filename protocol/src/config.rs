@@ -43,7 +43,7 @@ pub struct ShareConfig {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BusConfig {
-    /// `nats://host:port` or `tls://host:port`.
+    /// `nats://host:port` or `tls://host:port`; several servers of one cluster with commas between them.
     pub url: String,
     /// File with the nkey's seed that the server knows us by; empty: none.
     #[serde(default)]

@@ -344,6 +344,37 @@ impl Fleet {
         self.agents.remove(service);
     }
 
+    /// Starts a service's agent beneath a program that runs it, e.g. `strace`, with these arguments before it.
+    pub fn start_agent_under(&mut self, wrapper: &[String], service: &str) {
+        let mut command = self.command_under(wrapper, "muster-agent");
+        command.arg("--config").arg(self.dir().join(format!("agents/{service}.toml")));
+        let log = self.path(&format!("agent-{service}.log"));
+        self.agents.insert(service.to_owned(), Running::start(command, &log));
+    }
+
+    /// The same with the coordinator.
+    pub fn start_coordinator_under(&mut self, wrapper: &[String]) {
+        let mut command = self.command_under(wrapper, "muster-coordinator");
+        command.arg("--config").arg(self.dir().join("coordinator.toml"));
+        self.coordinator = Some(Running::start(command, &self.path("coordinator.log")));
+    }
+
+    /// The process of a service's agent.
+    ///
+    /// # Panics
+    /// When it was not started.
+    pub fn agent(&mut self, service: &str) -> &mut Running {
+        self.agents.get_mut(service).expect("its agent was started")
+    }
+
+    /// The process of the coordinator.
+    ///
+    /// # Panics
+    /// When it was not started.
+    pub fn coordinator(&mut self) -> &mut Running {
+        self.coordinator.as_mut().expect("the coordinator was started")
+    }
+
     /// Starts something with `muster` in the background.
     #[must_use]
     pub fn spawn<S: AsRef<std::ffi::OsStr>>(&self, args: &[S], log: &str) -> Running {
@@ -384,6 +415,13 @@ impl Fleet {
     pub fn recover(&self, into: &Path) -> Said {
         let (share, kit, into) = (text(&self.share()), text(&self.kit()), text(into));
         self.run(&["recover", "--share", &share, "--kit", &kit, "--into", &into])
+    }
+
+    fn command_under(&self, wrapper: &[String], program: &str) -> Command {
+        let Some((outer, args)) = wrapper.split_first() else { return self.command(program) };
+        let mut command = Command::new(outer);
+        command.args(args).arg(binaries().join(program)).envs(&self.env);
+        command
     }
 
     fn command(&self, program: &str) -> Command {

@@ -4,7 +4,9 @@
 
 #![expect(clippy::print_stderr, reason = "tests tell what they skip, and show the logs of a failure")]
 
+pub mod audit;
 pub mod bench;
+pub mod cluster;
 pub mod fleet;
 pub mod fuzz;
 pub mod gate;

@@ -55,11 +55,11 @@ pub enum Credentials {
 }
 
 impl NatsConfig {
-    /// One server, no credentials, default limits.
+    /// One server, or several of one cluster with commas between them, no credentials, default limits.
     #[must_use]
-    pub fn new(url: impl Into<String>, name: impl Into<String>, streams: Streams) -> Self {
+    pub fn new(url: impl AsRef<str>, name: impl Into<String>, streams: Streams) -> Self {
         Self {
-            urls: vec![url.into()],
+            urls: url.as_ref().split(',').map(|one| one.trim().to_owned()).collect(),
             name: name.into(),
             credentials: Credentials::None,
             tls_roots: None,
@@ -170,4 +170,18 @@ fn first_line(path: &Path) -> Result<String, ConnectError> {
 
 fn unreadable(path: &Path, source: std::io::Error) -> ConnectError {
     ConnectError::Credentials { path: path.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::NatsConfig;
+    use crate::Streams;
+
+    #[test]
+    fn servers_of_a_cluster_have_commas_between_them() {
+        let streams = Streams::new("test", "state", "queue").expect("valid");
+        let config = NatsConfig::new("tls://a.example.org:4222, tls://b.example.org:4223", "me", streams);
+        assert_eq!(config.servers(), "a.example.org:4222, b.example.org:4223");
+        assert_eq!(config.addresses().expect("both").len(), 2);
+    }
 }

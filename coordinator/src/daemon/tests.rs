@@ -96,6 +96,7 @@ impl World {
             },
             share: ShareConfig { url: self.folder.path().to_string_lossy().into_owned() },
             nats: BusConfig::at(""),
+            streams: crate::config::StreamsConfig::default(),
             round: crate::config::RoundConfig::default(),
             cut: crate::config::CutConfig::default(),
             lead: crate::config::LeadConfig::default(),

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use muster_tests::fleet::{Fleet, text};
 use muster_tests::process::skip;
@@ -13,15 +13,22 @@ const ROOM: &str = "96m";
 const BALLAST: usize = 72 << 20;
 
 /// A tmpfs, gone when this is.
-struct Small(PathBuf);
+pub(crate) struct Small(PathBuf);
 
 impl Small {
     /// Mounts one; `None` where this process may not.
-    fn mount(at: &Path) -> Option<Self> {
+    pub(crate) fn mount(at: &Path) -> Option<Self> {
         fs::create_dir(at).expect("folder");
         let size = format!("size={ROOM}");
         let mount = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(at).output();
         mount.is_ok_and(|out| out.status.success()).then(|| Self(at.to_owned()))
+    }
+
+    /// Mounts it again as `ro` or `rw`; false while the kernel cannot, because somebody is just writing.
+    pub(crate) fn remount(&self, how: &str) -> bool {
+        let mut mount = Command::new("mount");
+        mount.args(["-o", &format!("remount,{how}")]).arg(&self.0).stderr(Stdio::null());
+        mount.status().expect("mount runs").success()
     }
 }
 
@@ -33,7 +40,7 @@ impl Drop for Small {
 }
 
 /// Whether this test runs where it may mount; if not, it runs itself once more in a user namespace of its own.
-fn elsewhere(test: &str) -> bool {
+pub(crate) fn elsewhere(test: &str) -> bool {
     const WITHIN: &str = "MUSTER_TEST_WITHIN";
     let at = tempfile::TempDir::new().expect("folder");
     if Small::mount(&at.path().join("probe")).is_some() {

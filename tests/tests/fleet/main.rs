@@ -17,6 +17,7 @@ mod hold;
 mod hostile;
 mod leaders;
 mod look;
+mod matrix;
 mod properties;
 mod prune;
 mod rebuild;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use muster_agent::config::{AgentConfig, Config as AgentFile, EngineConfig, HooksConfig, RestoreConfig};
 use muster_agent::source::config::SourceTable;
 use muster_coordinator::config::{
-    Config as CoordinatorFile, CoordinatorConfig, CutConfig, LeadConfig, RoundConfig,
+    Config as CoordinatorFile, CoordinatorConfig, CutConfig, LeadConfig, RoundConfig, StreamsConfig,
 };
 use muster_protocol::config::{LogConfig, ShareConfig, TelemetryConfig};
 use muster_protocol::envelope::Signer;
@@ -83,6 +83,7 @@ fn coordinators(plan: &Plan, keys: &Keys, bus: &Founded, writer: &mut Writer<'_>
             coordinator: coordinator_places(name),
             share: ShareConfig { url: plan.share.clone() },
             nats: bus.section(UserKind::Coordinator, name.as_str()),
+            streams: StreamsConfig::default(),
             round: RoundConfig::default(),
             cut: CutConfig::default(),
             lead: LeadConfig::default(),
