@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use muster_bus::{Bus, BusError, ConnectError, NatsBus, NatsConfig, Streams};
-use muster_protocol::alert::Code;
+use muster_protocol::alert::{About, Code, Finding, Part};
 use muster_protocol::causes::causes;
 use muster_protocol::envelope::Signer;
 use muster_protocol::log::{CutTerms, Pin, Role};
@@ -21,10 +21,12 @@ use muster_share::store::timeout::{Limit, TimeLimited};
 use muster_share::store::{self, OpenStoreError, Store};
 use tokio::sync::{mpsc, watch};
 
+use crate::alerts::{self, ALERTS_FILE, Alerts};
 use crate::confided;
 use crate::config::{Config, OverlapPolicy};
 use crate::desk::{self, Left, Setting};
-use crate::intake::{self, Ignored};
+use crate::ignored::Ignored;
+use crate::intake;
 use crate::publisher;
 use crate::query::{Answer, Query};
 use crate::scribe::{self, ScribeError};
@@ -211,11 +213,14 @@ pub async fn run_on(
             "the log was not told this coordinator's sealing key; at the next start again"
         );
     }
+    let alerts = Alerts::open(state_dir.join(ALERTS_FILE), config.fleet.id);
+    let _keeper = alerts.keeper();
     let mut fresh = true;
     loop {
         memory.remember(&log.seen())?;
         let mut stopped = stop.clone();
         let query = subjects.print(&Subject::Query);
+        let former = log.state().epoch.map(|epoch| epoch.holder).filter(|holder| *holder != signer.key_id());
         let alive = |epoch| leads(bus.clone(), query.clone(), epoch).boxed();
         let epoch = tokio::select! {
             epoch = scribe::take_lead(&mut log, &signer, config.lead.takeover.0, fresh, alive) => epoch,
@@ -244,6 +249,10 @@ pub async fn run_on(
             Err(ScribeError::Revoked { key }) => return Err(DaemonError::Revoked { key: key.short() }),
             Err(ScribeError::Deposed { .. } | ScribeError::Disowned { .. } | ScribeError::Gone) => continue,
         };
+        if let Some(former) = former {
+            let cause = format!("key {} led before", former.short());
+            alerts.raise(Finding::seen(Code::Coord01, About::Part(Part::Coordinator), cause));
+        }
         tracing::info!(epoch, services = log.state().services().len(), "leading");
         if let Err(error) = bus.ensure().await {
             tracing::warn!(%error, "BUS-01: the streams could not be made yet");
@@ -266,10 +275,14 @@ pub async fn run_on(
             store: store.clone(),
             scribe,
             credentials,
-            publisher: publisher::spawn(bus.clone()),
+            publisher: publisher::spawn(bus.clone(), alerts.clone()),
             ignored,
+            alerts: alerts.clone(),
         };
+        let follower = alerts::follow(alerts.clone(), store.clone(), setting.scribe.changes());
+        let follower = tokio::spawn(follower);
         let left = desk::work(setting, inbox, stop.clone()).await;
+        follower.abort();
         for listener in listeners {
             listener.abort();
         }

@@ -9,23 +9,27 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use muster_bus::Bus;
+use muster_protocol::alert::{About, Code, Finding, Part};
 use muster_protocol::retry::{Attempts, Retry};
 use muster_share::store::retry::delays;
 use tokio::sync::mpsc;
 
+use crate::alerts::Alerts;
+
+const NATS: About = About::Part(Part::Nats);
 const AGAIN: Duration = Duration::from_secs(30);
 
 /// A value for a subject; none: nobody needs it any more.
 pub(crate) type Value = (String, Option<Bytes>);
 
 /// Starts the publisher. It ends when the sender is dropped.
-pub(crate) fn spawn(bus: Arc<dyn Bus>) -> mpsc::Sender<Value> {
+pub(crate) fn spawn(bus: Arc<dyn Bus>, alerts: Alerts) -> mpsc::Sender<Value> {
     let (sender, inbox) = mpsc::channel(1024);
-    tokio::spawn(run(bus, inbox));
+    tokio::spawn(run(bus, inbox, alerts));
     sender
 }
 
-async fn run(bus: Arc<dyn Bus>, mut inbox: mpsc::Receiver<Value>) {
+async fn run(bus: Arc<dyn Bus>, mut inbox: mpsc::Receiver<Value>, alerts: Alerts) {
     let retry = Retry::new(Duration::from_millis(200), Duration::from_secs(5), Attempts::Unlimited)
         .expect("a fixed policy is valid");
     let mut values: BTreeMap<String, Bytes> = BTreeMap::new();
@@ -64,15 +68,20 @@ async fn run(bus: Arc<dyn Bus>, mut inbox: mpsc::Receiver<Value>) {
         }
         pending.sort();
         pending.dedup();
+        let brought = !pending.is_empty();
         let mut failed = Vec::new();
         for subject in pending.drain(..) {
             let Some(payload) = values.get(&subject) else { continue };
             if let Err(error) = bus.set_last_value(&subject, payload.clone()).await {
                 tracing::warn!(subject, %error, "BUS-01: not published yet, trying again");
+                alerts.raise(Finding::seen(Code::Bus01, NATS, error.to_string()));
                 failed.push(subject);
             }
         }
         if failed.is_empty() {
+            if !values.is_empty() && brought {
+                alerts.mended(Code::Bus01, &NATS);
+            }
             waits = delays(&retry);
         }
         pending = failed;

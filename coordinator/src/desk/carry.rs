@@ -1,6 +1,6 @@
 //! Effects: what a machine wants done becomes a task, and what the task brings back an event.
 
-use muster_protocol::alert::Code;
+use muster_protocol::alert::{About, Code, Finding};
 use muster_protocol::causes::causes;
 use muster_protocol::document::{Absentee, CutAccount, Manifest, ManifestSlice, Receipt};
 use muster_protocol::envelope::{Payload, open_as};
@@ -10,10 +10,12 @@ use muster_protocol::round::{CheckFailure, Effect, Event, Machine, Phase};
 use muster_protocol::subject::Subject;
 use muster_protocol::{entropy::random, ids::ObjectId};
 use muster_share::entropy::OsEntropy;
+use muster_share::log::AppendError;
 use muster_share::layout::{ObjectPath, Prefix, SlicePart};
 use muster_share::store::Listed;
 use tokio::sync::mpsc;
 
+use crate::alerts::Alerts;
 use crate::check::{self, Case};
 use crate::scribe::{Entry, ScribeError, ScribeHandle, unix_now};
 use crate::{manifest, reread};
@@ -23,6 +25,7 @@ use super::{Desk, Report, Round, disown};
 
 /// Has a record written, and reports what came of it.
 async fn appended(
+    alerts: &Alerts,
     scribe: &ScribeHandle,
     reports: &mpsc::Sender<Report>,
     id: RoundId,
@@ -30,7 +33,10 @@ async fn appended(
     done: Event,
 ) {
     let report = match scribe.write(entry).await {
-        Ok(()) => Report::Event(id, Box::new(done)),
+        Ok(()) => {
+            alerts.share_took();
+            Report::Event(id, Box::new(done))
+        }
         Err(ScribeError::Deposed { epoch }) => {
             tracing::warn!(epoch, "COORD-01: another coordinator leads now");
             Report::Deposed
@@ -41,6 +47,9 @@ async fn appended(
         }
         Err(error @ (ScribeError::Disowned { .. } | ScribeError::Append(_) | ScribeError::Gone)) => {
             let reason = causes(&error);
+            if let ScribeError::Append(AppendError::Store(error)) = &error {
+                alerts.share_failed(error.alert(), reason.clone());
+            }
             tracing::warn!(reason, "the log took no record; trying again");
             Report::Event(id, Box::new(Event::StageFailed { reason }))
         }
@@ -93,11 +102,14 @@ impl Desk {
                 }
                 let manifest = self.account(round, outcome, slices, absent, cut);
                 let (store, signer) = (self.setting.store.clone(), self.setting.signer.clone());
-                let fleet = self.state().fleet;
+                let (fleet, alerts) = (self.state().fleet, self.setting.alerts.clone());
                 self.task(id, async move {
                     match manifest::write(store, signer, fleet, manifest).await {
                         Ok((manifest, manifest_size)) => Event::ManifestWritten { manifest, manifest_size },
-                        Err(error) => Event::StageFailed { reason: causes(&error) },
+                        Err(error) => {
+                            alerts.share_failed(error.alert(), causes(&error));
+                            Event::StageFailed { reason: causes(&error) }
+                        }
                     }
                 });
             }
@@ -107,6 +119,8 @@ impl Desk {
                 self.append(id, Entry::Commit(commit, agents.unwrap_or_default()), Event::Committed);
             }
             Effect::Reread { slices } => {
+                let Some(number) = self.rounds.get(&id).map(|round| round.open.number) else { return };
+                let alerts = self.setting.alerts.clone();
                 let (store, fleet) = (self.setting.store.clone(), self.state().fleet);
                 self.task(id, async move {
                     match reread::reread(store, fleet, id, slices).await {
@@ -118,6 +132,8 @@ impl Desk {
                                 "{}: the round is not verified",
                                 Code::Verify01
                             );
+                            let about = About::Round(number);
+                            alerts.raise(Finding::seen(Code::Verify01, about, failure.reason.clone()));
                             Event::RereadFailed { reason: failure.reason }
                         }
                     }
@@ -148,7 +164,8 @@ impl Desk {
 
     pub(super) fn append(&self, id: RoundId, entry: Entry, done: Event) {
         let (scribe, reports) = (self.setting.scribe.clone(), self.reports.clone());
-        tokio::spawn(async move { appended(&scribe, &reports, id, entry, done).await });
+        let alerts = self.setting.alerts.clone();
+        tokio::spawn(async move { appended(&alerts, &scribe, &reports, id, entry, done).await });
     }
 
     /// The account of a round, as manifests have it.
@@ -180,6 +197,7 @@ impl Desk {
         let (store, signer, fleet) =
             (self.setting.store.clone(), self.setting.signer.clone(), self.state().fleet);
         let (scribe, reports) = (self.setting.scribe.clone(), self.reports.clone());
+        let alerts = self.setting.alerts.clone();
         tokio::spawn(async move {
             match manifest::write(store, signer, fleet, account).await {
                 Ok((object, size)) => end.account = Some(EndAccount { object, size }),
@@ -190,7 +208,7 @@ impl Desk {
                     );
                 }
             }
-            appended(&scribe, &reports, id, Entry::End(end), Event::EndAppended).await;
+            appended(&alerts, &scribe, &reports, id, Entry::End(end), Event::EndAppended).await;
         });
     }
 
@@ -223,9 +241,14 @@ impl Desk {
             receipt,
             receipt_size,
         };
-        let store = self.setting.store.clone();
+        let (store, alerts) = (self.setting.store.clone(), self.setting.alerts.clone());
+        let number = round.open.number;
         self.task(id, async move {
             let result = check::check(store, case).await;
+            if let Err(CheckFailure::Refused(failure)) = &result {
+                let (about, cause) = (About::Service(service.clone()), failure.reason.clone());
+                alerts.raise(Finding::of_round(number, failure.code, about, cause));
+            }
             if let Err(failure) = &result {
                 tracing::warn!(%service, ?failure, "slice not accepted");
             }

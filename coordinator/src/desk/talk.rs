@@ -1,6 +1,7 @@
 //! Talk: what the desk says to agents, and what their hellos and notices mean to a machine.
 
 use muster_bus::Reply;
+use muster_protocol::alert::About;
 use muster_protocol::envelope::Payload;
 use muster_protocol::ids::ObjectId;
 use muster_protocol::ids::{KeyId, RoundId, ServiceName};
@@ -16,6 +17,8 @@ use serde_bytes::ByteBuf;
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
+use crate::ignored::Reason;
+
 use super::Desk;
 use super::requests::send_trigger_reply;
 
@@ -23,10 +26,8 @@ impl Desk {
     pub(super) fn hello(&mut self, key: KeyId, hello: Hello, reply: Option<Reply>) {
         let Some(reply) = reply else { return };
         if hello.epoch != self.setting.scribe.epoch() {
-            return self
-                .setting
-                .ignored
-                .one(&format!("a hello of {} to epoch {}", hello.service, hello.epoch));
+            let why = format!("a hello of {} to epoch {}", hello.service, hello.epoch);
+            return self.setting.ignored.one(Reason::Epoch, About::Service(hello.service), &why);
         }
         let (service, attempt, id) = (hello.service.clone(), hello.attempt, hello.round);
         let Some(round) = self.rounds.get_mut(&id).filter(|r| !r.finished) else {
@@ -166,7 +167,10 @@ impl Desk {
         };
         let mut session = match Session::derive(Side::Leader, &round.ephemeral, &transcript) {
             Ok(session) => session,
-            Err(error) => return self.setting.ignored.one(&error),
+            Err(error) => {
+                let about = About::Service(service.clone());
+                return self.setting.ignored.one(Reason::Noise, about, &error);
+            }
         };
         let credentials = self.setting.credentials.borrow().clone();
         let credentials = credentials.map(|credentials| ByteBuf::from(wire::encode(credentials.as_ref())));
