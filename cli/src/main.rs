@@ -114,6 +114,7 @@ async fn dispatch(command: Command) -> Outcome {
         Command::Rounds(args) => command::rounds::run(args).await,
         Command::Show(args) => command::show::run(args).await,
         Command::Agents(args) => command::agents::run(args).await,
+        Command::Alerts(args) => command::alerts::run(args).await,
         Command::Enroll(args) => command::enroll::run(args).await,
         Command::Revoke(args) => command::revoke::run(args).await,
         Command::Adopt(args) => command::adopt::run(args).await,

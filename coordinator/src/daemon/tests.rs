@@ -120,7 +120,7 @@ impl World {
         let answer = self.bus.request(&subject, Vec::new(), ask.into(), Duration::from_secs(2)).await.ok()?;
         match serde_json::from_slice(&answer.payload).expect("an answer") {
             Answer::Leader(view) => Some(view),
-            Answer::Agents(_) | Answer::Round(_) | Answer::Error { .. } => None,
+            Answer::Agents(_) | Answer::Round(_) | Answer::Alerts(_) | Answer::Error { .. } => None,
         }
     }
 
