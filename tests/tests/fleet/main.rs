@@ -2,6 +2,7 @@
 //! in the fault list.
 
 mod adoption;
+mod alerts;
 mod bad_input;
 mod bench;
 mod bus_users;
@@ -13,6 +14,7 @@ mod faults;
 mod full;
 mod golden;
 mod hostile;
+mod hostile_messages;
 mod look;
 mod properties;
 mod rebuild;
