@@ -70,6 +70,8 @@ pub(crate) enum Command {
     Unhold(Unhold),
     /// The agents, and whether they are there
     Agents(Contact),
+    /// What is wrong, since when, and what to do
+    Alerts(Alerts),
     /// Let a member into the fleet: an agent for a new service, a coordinator, an operator
     Enroll(Enroll),
     /// A member counts no longer
@@ -183,6 +185,35 @@ pub(crate) struct Reading {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Alerts {
+    #[command(subcommand)]
+    pub(crate) action: Option<AlertAction>,
+    /// Closed ones as well
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// The operator's configuration; default MUSTER_CONFIG, or operator.toml here
+    #[arg(long, global = true, value_name = "DIR/operator.toml")]
+    pub(crate) config: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AlertAction {
+    /// One alert: its cause, its history, and the steps that mend it
+    Show {
+        /// Its id, or a unique beginning of it
+        id: String,
+    },
+    /// Say that you know; an event is over with that
+    Ack {
+        /// Its id, or a unique beginning of it
+        id: String,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use muster_bus::{Bus, BusError, NatsBus, NatsConfig, Streams};
 use muster_coordinator::query::{AgentView, Answer, LeaderView, Query, RoundPage};
+use muster_protocol::alert::Alert;
 use muster_protocol::entropy::random;
 use muster_protocol::envelope::{Signer, open_as};
 use muster_protocol::ids::{KeyId, Nonce, RoundId};
@@ -130,7 +131,7 @@ impl Leader {
         match self.ask(&Query::Leader).await? {
             Answer::Leader(view) => Ok(view),
             Answer::Error { reason } => Err(Failure::new(Exit::Failed, reason)),
-            Answer::Agents(_) | Answer::Round(_) => Err(other_answer()),
+            Answer::Agents(_) | Answer::Round(_) | Answer::Alerts(_) => Err(other_answer()),
         }
     }
 
@@ -142,7 +143,7 @@ impl Leader {
             let page = match self.ask(&Query::Agents { after }).await? {
                 Answer::Agents(page) => page,
                 Answer::Error { reason } => return Err(Failure::new(Exit::Failed, reason)),
-                Answer::Leader(_) | Answer::Round(_) => return Err(other_answer()),
+                Answer::Leader(_) | Answer::Round(_) | Answer::Alerts(_) => return Err(other_answer()),
             };
             agents.extend(page.agents);
             after = page.next;
@@ -161,7 +162,7 @@ impl Leader {
             let page = match self.ask(&Query::Round { round, after }).await? {
                 Answer::Round(page) => page,
                 Answer::Error { .. } => return Ok(None),
-                Answer::Leader(_) | Answer::Agents(_) => return Err(other_answer()),
+                Answer::Leader(_) | Answer::Agents(_) | Answer::Alerts(_) => return Err(other_answer()),
             };
             after = page.next.clone();
             whole = Some(match whole {
@@ -173,6 +174,24 @@ impl Leader {
             });
             if after.is_none() {
                 return Ok(whole);
+            }
+        }
+        Err(other_answer())
+    }
+
+    /// The alerts, `closed` ones as well, and how many findings found no place in the leader's book.
+    pub(crate) async fn alerts(&self, closed: bool) -> Result<(Vec<Alert>, u64), Failure> {
+        let (mut alerts, mut after) = (Vec::new(), None);
+        for _ in 0..PAGES {
+            let page = match self.ask(&Query::Alerts { closed, after }).await? {
+                Answer::Alerts(page) => page,
+                Answer::Error { reason } => return Err(Failure::new(Exit::Failed, reason)),
+                Answer::Leader(_) | Answer::Agents(_) | Answer::Round(_) => return Err(other_answer()),
+            };
+            alerts.extend(page.alerts);
+            after = page.next;
+            if after.is_none() {
+                return Ok((alerts, page.passed_over));
             }
         }
         Err(other_answer())

@@ -2,12 +2,16 @@
 
 use std::time::Instant;
 
+use muster_protocol::alert::{About, AlertRef, Part};
 use muster_protocol::ids::{RoundId, ServiceName};
 use muster_protocol::message::MAX_MESSAGE_LEN;
 use muster_protocol::round::{MemberPhase, MemberView, Phase};
 
 use crate::desk::{Desk, Round};
-use crate::query::{AgentView, AgentsPage, Answer, LeaderView, Query, RoundPage, RoundSummary, ServiceView};
+use crate::ignored::Reason;
+use crate::query::{
+    AgentView, AgentsPage, AlertsPage, Answer, LeaderView, Query, RoundPage, RoundSummary, ServiceView,
+};
 
 /// Longest page in services: with reasons at their longest it may still outgrow a message, and is then halved.
 const PAGE: usize = 32;
@@ -17,7 +21,7 @@ pub(crate) fn answer(desk: &Desk, payload: &[u8]) -> Vec<u8> {
     let query = match serde_json::from_slice::<Query>(payload) {
         Ok(query) => query,
         Err(error) => {
-            desk.setting.ignored.one(&error);
+            desk.setting.ignored.one(Reason::Noise, About::Part(Part::Queries), &error);
             return encode(&Answer::Error { reason: format!("not a query: {error}") });
         }
     };
@@ -26,6 +30,7 @@ pub(crate) fn answer(desk: &Desk, payload: &[u8]) -> Vec<u8> {
         let answer = match &query {
             Query::Leader => Answer::Leader(leader(desk)),
             Query::Agents { after } => Answer::Agents(agents(desk, after.as_ref(), page)),
+            Query::Alerts { closed, after } => Answer::Alerts(alerts(desk, *closed, *after, page)),
             Query::Round { round, after } => match desk.rounds.get(round) {
                 Some(at_desk) => Answer::Round(round_page(desk, round, at_desk, after.as_ref(), page)),
                 None => Answer::Error {
@@ -62,6 +67,8 @@ fn leader(desk: &Desk) -> LeaderView {
         rounds: rounds.map(|(id, round)| summary(desk, id, round)).collect(),
         queued: desk.queued.len() as u64,
         ignored_messages: desk.setting.ignored.count(),
+        ignored: desk.setting.ignored.by_reason(),
+        open_alerts: desk.setting.alerts.read(|book| book.open().count()) as u64,
     }
 }
 
@@ -77,6 +84,18 @@ fn summary(desk: &Desk, id: &RoundId, round: &Round) -> RoundSummary {
         elapsed_secs: round.took.unwrap_or_else(|| round.began.elapsed()).as_secs(),
         remaining_secs: round.took.map_or_else(|| round.machine.remaining(desk.now()).as_secs(), |_| 0),
     }
+}
+
+fn alerts(desk: &Desk, closed: bool, after: Option<AlertRef>, page: usize) -> AlertsPage {
+    desk.setting.alerts.read(|book| {
+        let old = book.history().filter(|_| closed);
+        let wanted = book.open().chain(old).map(|alert| (alert.reference(), alert));
+        let mut rest: Vec<_> = wanted.filter(|(name, _)| after.is_none_or(|after| *name > after)).collect();
+        rest.sort_by_key(|(name, _)| *name);
+        let next = rest.get(page - 1).filter(|_| rest.len() > page).map(|(name, _)| *name);
+        let alerts = rest.into_iter().take(page).map(|(_, alert)| alert.clone()).collect();
+        AlertsPage { alerts, passed_over: book.passed_over(), next }
+    })
 }
 
 /// At most `page` of `names` after `after`, and the cursor of the next page.

@@ -335,15 +335,11 @@ mod tests {
                 "[round]\nretry_longest = \"1s\"",
                 "[round] retry_longest: must be at least as long as retry_first",
             ),
-<<<<<<< HEAD
             ("[streams]\nreplicas = 2", "[streams] replicas: must be 1, 3 or 5"),
-            ("[cut]\nbarrier = \"4h\"", "[cut] barrier: must be shorter than [round] deadline"),
-=======
             (
                 "[cut]\nenabled = true\nbarrier = \"4h\"",
                 "[cut] barrier: must be shorter than [round] deadline",
             ),
->>>>>>> main
             ("[cut]\non_break = \"stop\"", "[cut] on_break: unknown variant `stop`"),
             ("[lead]\nlease = \"10ms\"", "[lead] lease: must be at least 1s"),
             ("[lead]\nleash = \"4h\"", "[lead] leash: unknown key `leash`"),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use muster_bus::{Bus, ConnectError, NatsBus, NatsConfig, Streams};
-use muster_protocol::alert::Code;
+use muster_protocol::alert::{About, Code, Finding, Part};
 use muster_protocol::causes::causes;
 use muster_protocol::envelope::Signer;
 use muster_protocol::lead as lead_machine;
@@ -26,10 +26,12 @@ use muster_share::store::timeout::{Limit, TimeLimited};
 use muster_share::store::{self, OpenStoreError, Store};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::alerts::{self, ALERTS_FILE, Alerts};
 use crate::confided;
 use crate::config::{Config, LeadConfig, OverlapPolicy};
 use crate::desk::{self, Left, Setting};
-use crate::intake::{self, Ignored};
+use crate::ignored::Ignored;
+use crate::intake;
 use crate::lead::{self, Driver, Followed};
 use crate::publisher;
 use crate::scribe;
@@ -134,11 +136,14 @@ pub async fn run_on(
             "the log was not told this coordinator's sealing key; at the next start again"
         );
     }
+    let alerts = Alerts::open(state_dir.join(ALERTS_FILE), config.fleet.id);
+    let _keeper = alerts.keeper();
     let lead = lead_policy(&config.lead);
     let mut driver = Driver::start(signer.key_id(), lead, bus.clone());
     loop {
         memory.remember(&log.seen())?;
         let mut stopped = stop.clone();
+        let former = log.state().epoch.map(|epoch| epoch.holder).filter(|holder| *holder != signer.key_id());
         let followed = tokio::select! {
             followed = lead::follow(&mut driver, log, &signer, &memory) => followed,
             _ = stopped.wait_for(|stop| *stop) => return Ok(()),
@@ -161,6 +166,10 @@ pub async fn run_on(
                 return Err(DaemonError::Lead { code, source });
             }
         };
+        if let Some(former) = former {
+            let cause = format!("key {} led before", former.short());
+            alerts.raise(Finding::seen(Code::Coord01, About::Part(Part::Coordinator), cause));
+        }
         tracing::info!(epoch, services = log.state().services().len(), "leading");
         if let Err(error) = bus.ensure().await {
             tracing::warn!(%error, "BUS-01: the streams could not be made yet");
@@ -197,13 +206,17 @@ pub async fn run_on(
             store: store.clone(),
             scribe,
             credentials,
-            publisher: publisher::spawn(bus.clone(), standing),
+            publisher: publisher::spawn(bus.clone(), standing, alerts.clone()),
             ignored,
+            alerts: alerts.clone(),
         };
+        let follower = alerts::follow(alerts.clone(), store.clone(), setting.scribe.changes());
+        let follower = tokio::spawn(follower);
         let left = tokio::select! {
             left = desk::work(setting, inbox, left_at) => Some(left),
             _ = stopped.wait_for(|stop| *stop) => None,
         };
+        follower.abort();
         for helper in helpers {
             helper.abort();
         }

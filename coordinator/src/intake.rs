@@ -4,16 +4,18 @@
 //! whether the key may say it, the desk looks up.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use muster_bus::{Bus, BusError, Job, Message, Reply};
+use muster_protocol::alert::{About, Part};
 use muster_protocol::causes::causes;
-use muster_protocol::envelope::{Payload, open_as};
-use muster_protocol::ids::{FleetId, KeyId};
+use muster_protocol::envelope::{Payload, open, open_as};
+use muster_protocol::ids::{FleetId, KeyId, ServiceName};
 use muster_protocol::message::{Command, Format, Heartbeat, Hello, Notice, Progress, Trigger, TriggerError};
 use muster_protocol::subject::{Subject, Subjects};
 use tokio::sync::mpsc;
+
+use crate::ignored::{Ignored, Reason};
 
 /// Name of the queue group of the core services: only leaders listen, but two may for a moment.
 const GROUP: &str = "coordinators";
@@ -58,23 +60,19 @@ pub(crate) enum Input {
         payload: bytes::Bytes,
         reply: Reply,
     },
+    /// Well signed, and of a version of the protocol that this coordinator does not know.
+    OtherVersion {
+        key: KeyId,
+        service: ServiceName,
+        what: String,
+    },
 }
 
-/// Messages that were ignored, because they were none of ours.
-#[derive(Debug, Default)]
-pub(crate) struct Ignored(AtomicU64);
-
-impl Ignored {
-    /// Counts one.
-    pub(crate) fn one(&self, why: &dyn std::fmt::Display) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-        tracing::debug!(%why, "message ignored");
-    }
-
-    /// How many so far.
-    pub(crate) fn count(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
+/// Why a message goes no further.
+struct Refused {
+    reason: Reason,
+    about: About,
+    why: String,
 }
 
 /// Starts listening; every task ends when the receiver of `desk` is gone.
@@ -97,17 +95,18 @@ pub(crate) async fn listen(
                             return;
                         }
                     }
-                    Err(why) => ignored.one(&why),
+                    Err(Refused { reason, about, why }) => ignored.one(reason, about, &why),
                 }
             }
         }));
     }
     let mut triggers = bus.subscribe(&subjects.print(&Subject::Trigger), Some(GROUP)).await?;
-    let sender = desk.clone();
+    let (sender, counter) = (desk.clone(), ignored.clone());
     tasks.push(tokio::spawn(async move {
         while let Some(message) = triggers.next().await {
             let (request, format, trigger) =
                 trigger(message.header(muster_bus::MSG_ID), message.header("Content-Type"), &message.payload);
+            count_noise(&counter, &trigger);
             if sender.send(Input::Trigger { request, trigger, format, reply: message.reply }).await.is_err() {
                 return;
             }
@@ -118,7 +117,8 @@ pub(crate) async fn listen(
     tasks.push(tokio::spawn(async move {
         while let Some(message) = queries.next().await {
             let Some(reply) = message.reply else {
-                counter.one(&"a query that asks for no answer");
+                let about = About::Part(Part::Queries);
+                counter.one(Reason::Unanswerable, about, &"a query that asks for no answer");
                 continue;
             };
             if sender.send(Input::Query { payload: message.payload, reply }).await.is_err() {
@@ -136,53 +136,115 @@ pub(crate) async fn listen(
                         return;
                     }
                 }
-                (Ok(_), None) => counter.one(&"a command that asks for no answer"),
-                (Err(error), _) => counter.one(&causes(&error)),
+                (Ok(_), None) => {
+                    let about = About::Part(Part::Commands);
+                    counter.one(Reason::Unanswerable, about, &"a command that asks for no answer");
+                }
+                (Err(error), _) => {
+                    counter.one(Reason::of(&error), About::Part(Part::Commands), &causes(&error));
+                }
             }
         }
     }));
-    tasks.push(tokio::spawn(take_jobs(bus.clone(), subjects.print(&Subject::TriggerAsync), desk)));
+    tasks.push(tokio::spawn(take_jobs(bus.clone(), subjects.print(&Subject::TriggerAsync), desk, ignored)));
     Ok(tasks)
 }
 
-fn signed(subjects: &Subjects, fleet: &FleetId, message: Message) -> Result<Input, String> {
-    fn open<P: Payload>(message: &Message, fleet: &FleetId) -> Result<(KeyId, P), String> {
-        open_as::<P>(&message.payload, fleet).map_err(|e| causes(&e))
-    }
-    let subject = subjects.parse(&message.subject).ok_or("the subject is none of ours")?;
-    let (input, service, said) = match subject {
-        Subject::Hello(service) => {
-            let (key, hello) = open::<Hello>(&message, fleet)?;
-            let said = hello.service.clone();
-            (Input::Hello { key, hello, reply: message.reply }, service, said)
-        }
-        Subject::Notice(service) => {
-            let (key, notice) = open::<Notice>(&message, fleet)?;
-            let said = notice.service.clone();
-            (Input::Notice { key, notice, reply: message.reply }, service, said)
-        }
-        Subject::Heartbeat(service) => {
-            let (key, beat) = open::<Heartbeat>(&message, fleet)?;
-            let said = beat.service.clone();
-            (Input::Heartbeat { key, beat }, service, said)
-        }
-        Subject::Progress(service) => {
-            let (key, progress) = open::<Progress>(&message, fleet)?;
-            let said = progress.service.clone();
-            (Input::Progress { key, progress }, service, said)
-        }
+fn signed(subjects: &Subjects, fleet: &FleetId, message: Message) -> Result<Input, Refused> {
+    let unknown = |why: &str| Refused {
+        reason: Reason::Noise,
+        about: About::Part(Part::Messages),
+        why: why.to_owned(),
+    };
+    let subject = subjects.parse(&message.subject).ok_or_else(|| unknown("the subject is none of ours"))?;
+    let opened = match subject {
+        Subject::Hello(on) => opened::<Hello>(&message, fleet, &on)
+            .map(|opened| opened.map(|(key, hello)| Input::Hello { key, hello, reply: message.reply })),
+        Subject::Notice(on) => opened::<Notice>(&message, fleet, &on)
+            .map(|opened| opened.map(|(key, notice)| Input::Notice { key, notice, reply: message.reply })),
+        Subject::Heartbeat(on) => opened::<Heartbeat>(&message, fleet, &on)
+            .map(|opened| opened.map(|(key, beat)| Input::Heartbeat { key, beat })),
+        Subject::Progress(on) => opened::<Progress>(&message, fleet, &on)
+            .map(|opened| opened.map(|(key, progress)| Input::Progress { key, progress })),
         Subject::State
         | Subject::ServiceState(_)
         | Subject::Restore(_)
         | Subject::Trigger
         | Subject::TriggerAsync
         | Subject::Query
-        | Subject::Command => return Err("the subject is not an agent's".into()),
+        | Subject::Command => return Err(unknown("the subject is not an agent's")),
     };
-    if service == said {
-        Ok(input)
-    } else {
-        Err(format!("a message about {said} on the subject of {service}"))
+    opened.map(|opened| match opened {
+        Opened::Of(input) => input,
+        Opened::OtherVersion { key, service, what } => Input::OtherVersion { key, service, what },
+    })
+}
+
+/// An envelope whose signature is good.
+enum Opened<T> {
+    /// As it was expected.
+    Of(T),
+    /// Of another version of the protocol.
+    OtherVersion { key: KeyId, service: ServiceName, what: String },
+}
+
+impl<T> Opened<T> {
+    fn map<U>(self, f: impl FnOnce(T) -> U) -> Opened<U> {
+        match self {
+            Self::Of(it) => Opened::Of(f(it)),
+            Self::OtherVersion { key, service, what } => Opened::OtherVersion { key, service, what },
+        }
+    }
+}
+
+/// A message that says of whom it is.
+trait OfService {
+    fn service(&self) -> &ServiceName;
+}
+
+macro_rules! of_service {
+    ($($message:ty),*) => {$(
+        impl OfService for $message {
+            fn service(&self) -> &ServiceName {
+                &self.service
+            }
+        }
+    )*};
+}
+of_service!(Hello, Notice, Heartbeat, Progress);
+
+/// The message of the service `on` whose subject it came.
+fn opened<P: Payload + OfService>(
+    message: &Message,
+    fleet: &FleetId,
+    on: &ServiceName,
+) -> Result<Opened<(KeyId, P)>, Refused> {
+    let about = || About::Service(on.clone());
+    let refused = |error| Refused { reason: Reason::of(&error), about: about(), why: causes(&error) };
+    let envelope = open(&message.payload, P::MAX_LEN).map_err(refused)?;
+    if (envelope.domain, envelope.name, envelope.fleet) == (P::DOMAIN, P::TYPE, *fleet)
+        && envelope.version != P::VERSION
+    {
+        let what = format!(
+            "it speaks version {} of {}, this coordinator version {}",
+            envelope.version,
+            P::TYPE,
+            P::VERSION
+        );
+        return Ok(Opened::OtherVersion { key: envelope.key, service: on.clone(), what });
+    }
+    let said = envelope.parse::<P>(fleet).map_err(refused)?;
+    if said.service() == on {
+        return Ok(Opened::Of((envelope.key, said)));
+    }
+    let why = format!("a message about {} on the subject of {on}", said.service());
+    Err(Refused { reason: Reason::Subject, about: About::Key(envelope.key), why })
+}
+
+/// A trigger is answered, whatever is wrong with it; only what nobody writes by mistake is counted as well.
+fn count_noise(ignored: &Ignored, trigger: &Result<Trigger, TriggerError>) {
+    if let Err(error @ TriggerError::TooLong { .. }) = trigger {
+        ignored.one(Reason::Noise, About::Part(Part::Triggers), error);
     }
 }
 
@@ -198,7 +260,7 @@ fn trigger(
     }
 }
 
-async fn take_jobs(bus: Arc<dyn Bus>, subject: String, desk: mpsc::Sender<Input>) {
+async fn take_jobs(bus: Arc<dyn Bus>, subject: String, desk: mpsc::Sender<Input>, ignored: Arc<Ignored>) {
     let mut queue = None;
     while !desk.is_closed() {
         let mut open = match queue.take() {
@@ -217,6 +279,7 @@ async fn take_jobs(bus: Arc<dyn Bus>, subject: String, desk: mpsc::Sender<Input>
                 // A job that comes again after a crash must be the same round.
                 let id = job.header(muster_bus::MSG_ID).unwrap_or(&job.id);
                 let (request, _, trigger) = trigger(Some(id), job.header("Content-Type"), &job.payload);
+                count_noise(&ignored, &trigger);
                 if desk.send(Input::Job { request, trigger, job }).await.is_err() {
                     return;
                 }

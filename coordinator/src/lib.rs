@@ -8,6 +8,7 @@
 //!
 //! Holds no key that can read a backup. The log on the share decides; everything here can be lost at any moment.
 
+pub mod alerts;
 pub mod config;
 pub mod daemon;
 pub mod query;
@@ -16,6 +17,7 @@ mod answer;
 mod check;
 mod confided;
 mod desk;
+mod ignored;
 mod intake;
 mod lead;
 mod manifest;

@@ -11,12 +11,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::join_all;
 use muster_bus::Bus;
+use muster_protocol::alert::{About, Code, Finding, Part};
 use muster_protocol::retry::{Attempts, Retry};
 use muster_share::store::retry::delays;
 use tokio::sync::mpsc;
 
+use crate::alerts::Alerts;
 use crate::lead::Standing;
 
+const NATS: About = About::Part(Part::Nats);
 const AGAIN: Duration = Duration::from_secs(30);
 
 /// Values that are on their way at once.
@@ -26,13 +29,13 @@ const AT_ONCE: usize = 64;
 pub(crate) type Value = (String, Option<Bytes>);
 
 /// Starts the publisher. It ends when the sender is dropped, or the lead is over.
-pub(crate) fn spawn(bus: Arc<dyn Bus>, standing: Standing) -> mpsc::Sender<Value> {
+pub(crate) fn spawn(bus: Arc<dyn Bus>, standing: Standing, alerts: Alerts) -> mpsc::Sender<Value> {
     let (sender, inbox) = mpsc::channel(1024);
-    tokio::spawn(run(bus, standing, inbox));
+    tokio::spawn(run(bus, standing, inbox, alerts));
     sender
 }
 
-async fn run(bus: Arc<dyn Bus>, standing: Standing, mut inbox: mpsc::Receiver<Value>) {
+async fn run(bus: Arc<dyn Bus>, standing: Standing, mut inbox: mpsc::Receiver<Value>, alerts: Alerts) {
     let retry = Retry::new(Duration::from_millis(200), Duration::from_secs(5), Attempts::Unlimited)
         .expect("a fixed policy is valid");
     let mut values: BTreeMap<String, Bytes> = BTreeMap::new();
@@ -71,9 +74,14 @@ async fn run(bus: Arc<dyn Bus>, standing: Standing, mut inbox: mpsc::Receiver<Va
         }
         pending.sort();
         pending.dedup();
-        let published = publish(bus.as_ref(), &standing, &values, std::mem::take(&mut pending)).await;
+        let brought = !pending.is_empty();
+        let pending_now = std::mem::take(&mut pending);
+        let published = publish(bus.as_ref(), &standing, &alerts, &values, pending_now).await;
         let Some(failed) = published else { return };
         if failed.is_empty() {
+            if !values.is_empty() && brought {
+                alerts.mended(Code::Bus01, &NATS);
+            }
             waits = delays(&retry);
         }
         pending = failed;
@@ -85,6 +93,7 @@ async fn run(bus: Arc<dyn Bus>, standing: Standing, mut inbox: mpsc::Receiver<Va
 async fn publish(
     bus: &dyn Bus,
     standing: &Standing,
+    alerts: &Alerts,
     values: &BTreeMap<String, Bytes>,
     pending: Vec<String>,
 ) -> Option<Vec<String>> {
@@ -98,6 +107,7 @@ async fn publish(
         let sent = sent.map(|(subject, payload)| async move {
             let error = bus.set_last_value(subject, payload).await.err()?;
             tracing::warn!(subject, %error, "BUS-01: not published yet, trying again");
+            alerts.raise(Finding::seen(Code::Bus01, NATS, error.to_string()));
             Some(subject.clone())
         });
         failed.extend(join_all(sent).await.into_iter().flatten());

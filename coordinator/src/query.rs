@@ -1,6 +1,9 @@
 //! What the leader answers on the query subject, as JSON. Lists come in pages, so that no answer outgrows a message:
 //! a page's `next` is the cursor of the one after it.
 
+use std::collections::BTreeMap;
+
+use muster_protocol::alert::{Alert, AlertRef};
 use muster_protocol::ids::{RoundId, ServiceName};
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +25,15 @@ pub enum Query {
         /// The last service of the page before.
         after: Option<ServiceName>,
     },
+    /// The alerts, after this one.
+    Alerts {
+        /// Closed ones as well.
+        #[serde(default)]
+        closed: bool,
+        /// The last alert of the page before.
+        #[serde(default)]
+        after: Option<AlertRef>,
+    },
 }
 
 /// An answer.
@@ -34,6 +46,8 @@ pub enum Answer {
     Agents(AgentsPage),
     /// To [`Query::Round`].
     Round(RoundPage),
+    /// To [`Query::Alerts`].
+    Alerts(AlertsPage),
     /// The question could not be answered.
     Error {
         /// Why.
@@ -64,6 +78,12 @@ pub struct LeaderView {
     pub queued: u64,
     /// Messages that were ignored since the start, because they were no valid messages.
     pub ignored_messages: u64,
+    /// The same by reason: `noise`, `signature`, `stranger`, …; what never happened is not named.
+    #[serde(default)]
+    pub ignored: BTreeMap<String, u64>,
+    /// Alerts that are open.
+    #[serde(default)]
+    pub open_alerts: u64,
 }
 
 /// An open or just ended round in short.
@@ -153,4 +173,15 @@ pub struct ServiceView {
     pub bytes_per_sec: Option<u64>,
     /// Seconds until everything is read at that speed, if the round before is a measure.
     pub secs_left: Option<u64>,
+}
+
+/// A page of alerts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AlertsPage {
+    /// Sorted by id, then by the time at which they opened.
+    pub alerts: Vec<Alert>,
+    /// Findings that found no place, because too many alerts as bad or worse were open.
+    pub passed_over: u64,
+    /// Cursor of the next page; none: this is the last.
+    pub next: Option<AlertRef>,
 }

@@ -24,6 +24,8 @@ pub(crate) struct Entry {
 #[derive(Debug, Default)]
 pub(crate) struct Roll {
     agents: BTreeMap<ServiceName, Entry>,
+    /// When an agent last spoke another version of the protocol.
+    foreign: BTreeMap<ServiceName, Instant>,
 }
 
 impl Roll {
@@ -53,9 +55,21 @@ impl Roll {
         self.entry(service, now).seen = now;
     }
 
+    /// The service's agent said something in another version of the protocol: it is there, and not heard.
+    pub(crate) fn foreign(&mut self, service: &ServiceName, now: Instant) {
+        self.foreign.insert(service.clone(), now);
+    }
+
     /// What is known of a service's agent.
     pub(crate) fn agent(&self, service: &ServiceName) -> Option<&Entry> {
         self.agents.get(service)
+    }
+
+    /// Whether the service's agent was heard of within `limit`, and in no other version of the protocol since.
+    pub(crate) fn speaks(&self, service: &ServiceName, limit: Duration) -> bool {
+        let heard = self.agents.get(service).filter(|entry| entry.seen.elapsed() <= limit);
+        let foreign = self.foreign.get(service).is_some_and(|foreign| foreign.elapsed() <= limit);
+        heard.is_some() && !foreign
     }
 
     /// How many were heard of within `limit`.

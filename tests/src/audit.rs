@@ -35,7 +35,8 @@ pub fn one_log(fleet: &Fleet) {
     assert!(state.without_effect.is_empty(), "records without effect: {:?}", state.without_effect);
     let slots = std::fs::read_dir(fleet.share().join("log")).expect("a log");
     let names = slots.map(|slot| slot.expect("a slot").file_name().to_string_lossy().into_owned());
-    let beyond: Vec<_> = names.filter_map(|name| name.parse().ok()).filter(|n: &u64| *n >= state.next).collect();
+    let beyond: Vec<_> =
+        names.filter_map(|name| name.parse().ok()).filter(|n: &u64| *n >= state.next).collect();
     assert!(beyond.is_empty(), "the log ends before record {}, but there are {beyond:?}", state.next);
 }
 

@@ -35,7 +35,8 @@ impl NatsCluster {
     /// When it does not come up.
     #[must_use]
     pub fn start(fleet: &mut Fleet) -> Self {
-        let template = std::fs::read_to_string(fleet.dir().join("nats-server.conf")).expect("a configuration");
+        let template =
+            std::fs::read_to_string(fleet.dir().join("nats-server.conf")).expect("a configuration");
         let ports = free_ports();
         let routes = ports.map(|[_, route, _]| format!("\"nats://127.0.0.1:{route}\""));
         let mut nodes = Vec::new();
@@ -106,7 +107,8 @@ impl NatsCluster {
 
     fn meta_leader(&self) -> Option<()> {
         let mut told = self.nodes.iter().filter_map(|node| node.ask("/jsz"));
-        told.any(|answer| answer["meta_cluster"]["leader"].as_str().is_some_and(|l| !l.is_empty())).then_some(())
+        told.any(|answer| answer["meta_cluster"]["leader"].as_str().is_some_and(|l| !l.is_empty()))
+            .then_some(())
     }
 }
 
@@ -116,7 +118,8 @@ impl Node {
         let answer = self.ask("/jsz?accounts=true&streams=true")?;
         let accounts = answer["account_details"].as_array()?;
         let mut streams = accounts.iter().filter_map(|account| account["stream_detail"].as_array()).flatten();
-        let stream = streams.find(|stream| stream["name"].as_str().is_some_and(|name| name.ends_with(suffix)))?;
+        let stream =
+            streams.find(|stream| stream["name"].as_str().is_some_and(|name| name.ends_with(suffix)))?;
         Some(stream["cluster"].clone())
     }
 
@@ -136,6 +139,7 @@ impl Node {
 /// For each server three ports that are free now: for clients, for the other servers, for monitoring.
 fn free_ports() -> [[u16; 3]; SERVERS] {
     // All at once, so that none comes twice.
-    let listeners = [(); SERVERS].map(|()| [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port")));
+    let listeners =
+        [(); SERVERS].map(|()| [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port")));
     listeners.map(|three| three.map(|listener| listener.local_addr().expect("an address").port()))
 }

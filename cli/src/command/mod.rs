@@ -2,6 +2,7 @@
 
 pub(crate) mod adopt;
 pub(crate) mod agents;
+pub(crate) mod alerts;
 pub(crate) mod cancel;
 pub(crate) mod config;
 pub(crate) mod daemon;

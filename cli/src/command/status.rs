@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use muster_coordinator::query::LeaderView;
-use muster_protocol::alert::Code;
+use muster_protocol::alert::{Alert, Code};
 use muster_protocol::ids::ServiceName;
 use muster_protocol::log::{Outcome as RoundOutcome, RoundPhase, RoundState, State};
 use muster_protocol::units::{format_duration, format_size, parse_duration};
@@ -85,7 +85,13 @@ pub(crate) async fn run(args: Reading) -> Outcome {
             let keys = operator.reachable_keys(&folder).into_iter();
             let alerts = keys.map(|path| AlertView::new(Code::Key02, path.display().to_string(), cause));
             let heard = match Leader::connect(&operator).await {
-                Ok(leader) => leader.leader().await,
+                Ok(leader) => match leader.leader().await {
+                    // A leader of an older version keeps no alerts: then those that are judged here must do.
+                    Ok(view) => {
+                        Ok((view, leader.alerts(false).await.map_or_else(|_| Vec::new(), |(a, _)| a)))
+                    }
+                    Err(failure) => Err(failure),
+                },
                 Err(failure) => Err(failure),
             };
             let (name, share) = (operator.fleet.name.to_string(), operator.share.url.clone());
@@ -107,8 +113,12 @@ pub(crate) async fn run(args: Reading) -> Outcome {
         services: Vec::new(),
         alerts,
     };
+    let mut told = Vec::new();
     match leader {
-        Some(Ok(leader)) => view.leader = Some(leader),
+        Some(Ok((leader, alerts))) => {
+            view.leader = Some(leader);
+            told = alerts;
+        }
         Some(Err(failure)) => {
             view.alerts.push(AlertView::new(Code::Bus01, "NATS", failure.what()));
             view.bus_error = Some(failure.to_string());
@@ -132,12 +142,23 @@ pub(crate) async fn run(args: Reading) -> Outcome {
             (None, Some(failure))
         }
     };
+    merge(&mut view.alerts, &told);
     if args.json {
         screen::json(&view);
     } else {
         print(&view, promised);
     }
     unreadable.map_or(Ok(Exit::Done), Err)
+}
+
+/// Adds what the leader keeps. Of what is judged here as well it knows since when, and who has seen it.
+fn merge(alerts: &mut Vec<AlertView>, told: &[Alert]) {
+    for alert in told.iter().map(AlertView::from) {
+        match alerts.iter_mut().find(|judged| judged.id == alert.id) {
+            Some(judged) => *judged = alert,
+            None => alerts.push(alert),
+        }
+    }
 }
 
 /// Whoever was revoked, by a rebuild elsewhere perhaps, sees the fleet and can change nothing in it.

@@ -1,5 +1,7 @@
 //! Who leads: two coordinators on one share and one bus.
 
+mod alerts;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,6 +46,11 @@ fn coordinator(number: u8) -> Signer {
 
 impl World {
     async fn new() -> Self {
+        Self::with(&[]).await
+    }
+
+    /// With these members besides.
+    async fn with(members: &[(&Signer, &str, Role)]) -> Self {
         let folder = TempDir::new().expect("folder");
         let store = store::open(&folder.path().to_string_lossy()).await.expect("share");
         let root = Signer::from_seed(&[1; 32]);
@@ -63,11 +70,13 @@ impl World {
             Change::Admit(Member { key: signer.key_id(), name: name.parse().expect("name"), role })
         };
         let service = "only".parse().expect("name");
-        let changes = vec![
+        let mut changes = vec![
             member(coordinator(11), "one", Role::Coordinator),
             member(coordinator(12), "two", Role::Coordinator),
             member(Signer::from_seed(&[20; 32]), "only", Role::Agent { service, sealing: recipient }),
         ];
+        let more = members.iter().map(|(signer, name, role)| member((*signer).clone(), name, role.clone()));
+        changes.extend(more);
         let roster = seal_statement(&root, &fleet, &Roster { previous: None, changes });
         log.append_statement::<Roster>(&root, roster).await.expect("roster");
         let subjects = Subjects::new(&"test".parse().expect("name"));
@@ -104,6 +113,7 @@ impl World {
             telemetry: muster_protocol::config::TelemetryConfig::default(),
         };
         config.lead.lease.0 = Duration::from_millis(900);
+        config.round.offline_after.0 = Duration::from_millis(500);
         config.lead.takeover.0 = Duration::from_millis(300);
         config
     }
@@ -122,7 +132,7 @@ impl World {
         let answer = self.bus.request(&subject, Vec::new(), ask.into(), Duration::from_secs(2)).await.ok()?;
         match serde_json::from_slice(&answer.payload).expect("an answer") {
             Answer::Leader(view) => Some(view),
-            Answer::Agents(_) | Answer::Round(_) | Answer::Error { .. } => None,
+            Answer::Agents(_) | Answer::Round(_) | Answer::Alerts(_) | Answer::Error { .. } => None,
         }
     }
 

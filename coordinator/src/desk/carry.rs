@@ -1,6 +1,6 @@
 //! Effects: what a machine wants done becomes a task, and what the task brings back an event.
 
-use muster_protocol::alert::Code;
+use muster_protocol::alert::{About, Code, Finding};
 use muster_protocol::causes::causes;
 use muster_protocol::document::{Absentee, CutAccount, Manifest, ManifestSlice, Receipt};
 use muster_protocol::envelope::{Payload, open_as};
@@ -11,9 +11,11 @@ use muster_protocol::subject::Subject;
 use muster_protocol::{entropy::random, ids::ObjectId};
 use muster_share::entropy::OsEntropy;
 use muster_share::layout::{ObjectPath, Prefix, SlicePart};
+use muster_share::log::AppendError;
 use muster_share::store::Listed;
 use tokio::sync::mpsc;
 
+use crate::alerts::Alerts;
 use crate::check::{self, Case};
 use crate::scribe::{Entry, ScribeError, ScribeHandle, unix_now};
 use crate::{manifest, reread};
@@ -23,6 +25,7 @@ use super::{Desk, Report, Round, disown};
 
 /// Has a record written, and reports what came of it.
 async fn appended(
+    alerts: &Alerts,
     scribe: &ScribeHandle,
     reports: &mpsc::Sender<Report>,
     id: RoundId,
@@ -30,7 +33,10 @@ async fn appended(
     done: Event,
 ) {
     let report = match scribe.write(entry).await {
-        Ok(()) => Report::Event(id, Box::new(done)),
+        Ok(()) => {
+            alerts.share_took();
+            Report::Event(id, Box::new(done))
+        }
         Err(ScribeError::Deposed { epoch }) => {
             tracing::warn!(epoch, "COORD-01: another coordinator leads now");
             Report::Deposed
@@ -46,6 +52,9 @@ async fn appended(
             | ScribeError::Gone),
         ) => {
             let reason = causes(&error);
+            if let ScribeError::Append(AppendError::Store(error)) = &error {
+                alerts.share_failed(error.alert(), reason.clone());
+            }
             tracing::warn!(reason, "the log took no record; trying again");
             Report::Event(id, Box::new(Event::StageFailed { reason }))
         }
@@ -98,11 +107,14 @@ impl Desk {
                 }
                 let manifest = self.account(round, outcome, slices, absent, cut);
                 let (store, signer) = (self.setting.store.clone(), self.setting.signer.clone());
-                let fleet = self.state().fleet;
+                let (fleet, alerts) = (self.state().fleet, self.setting.alerts.clone());
                 self.task(id, async move {
                     match manifest::write(store, signer, fleet, manifest).await {
                         Ok((manifest, manifest_size)) => Event::ManifestWritten { manifest, manifest_size },
-                        Err(error) => Event::StageFailed { reason: causes(&error) },
+                        Err(error) => {
+                            alerts.share_failed(error.alert(), causes(&error));
+                            Event::StageFailed { reason: causes(&error) }
+                        }
                     }
                 });
             }
@@ -111,6 +123,8 @@ impl Desk {
                 self.append_commit(id, commit);
             }
             Effect::Reread { slices } => {
+                let Some(number) = self.rounds.get(&id).map(|round| round.open.number) else { return };
+                let alerts = self.setting.alerts.clone();
                 let (store, fleet) = (self.setting.store.clone(), self.state().fleet);
                 self.task(id, async move {
                     match reread::reread(store, fleet, id, slices).await {
@@ -122,6 +136,8 @@ impl Desk {
                                 "{}: the round is not verified",
                                 Code::Verify01
                             );
+                            let about = About::Round(number);
+                            alerts.raise(Finding::seen(Code::Verify01, about, failure.reason.clone()));
                             Event::RereadFailed { reason: failure.reason }
                         }
                     }
@@ -152,7 +168,8 @@ impl Desk {
 
     pub(super) fn append(&self, id: RoundId, entry: Entry, done: Event) {
         let (scribe, reports) = (self.setting.scribe.clone(), self.reports.clone());
-        tokio::spawn(async move { appended(&scribe, &reports, id, entry, done).await });
+        let alerts = self.setting.alerts.clone();
+        tokio::spawn(async move { appended(&alerts, &scribe, &reports, id, entry, done).await });
     }
 
     /// The account of a round, as manifests have it.
@@ -185,6 +202,7 @@ impl Desk {
         let Some(round) = self.rounds.get(&id) else { return };
         let (store, state) = (self.setting.store.clone(), self.state());
         let (scribe, reports) = (self.setting.scribe.clone(), self.reports.clone());
+        let alerts = self.setting.alerts.clone();
         let since = round.checked_at.unwrap_or(0);
         let agents = disown::stored(&round.machine);
         let slices: Vec<_> = round.machine.members().filter_map(|m| m.phase.slice().cloned()).collect();
@@ -192,7 +210,7 @@ impl Desk {
             match check::lost_since(store.as_ref(), &state, since, id, &slices).await {
                 Ok(lost) if lost.is_empty() => {
                     let entry = Entry::Commit(commit, agents, state.head.number);
-                    appended(&scribe, &reports, id, entry, Event::Committed).await;
+                    appended(&alerts, &scribe, &reports, id, entry, Event::Committed).await;
                 }
                 Ok(lost) => {
                     for (service, failure) in lost {
@@ -214,6 +232,7 @@ impl Desk {
         let (store, signer, fleet) =
             (self.setting.store.clone(), self.setting.signer.clone(), self.state().fleet);
         let (scribe, reports) = (self.setting.scribe.clone(), self.reports.clone());
+        let alerts = self.setting.alerts.clone();
         tokio::spawn(async move {
             match manifest::write(store, signer, fleet, account).await {
                 Ok((object, size)) => end.account = Some(EndAccount { object, size }),
@@ -224,7 +243,7 @@ impl Desk {
                     );
                 }
             }
-            appended(&scribe, &reports, id, Entry::End(end), Event::EndAppended).await;
+            appended(&alerts, &scribe, &reports, id, Entry::End(end), Event::EndAppended).await;
         });
     }
 
@@ -257,15 +276,20 @@ impl Desk {
             receipt,
             receipt_size,
         };
-        let now = case.state.head.number;
+        let (now, number) = (case.state.head.number, round.open.number);
         if let Some(round) = self.rounds.get_mut(&id) {
             round.checked_at = Some(round.checked_at.map_or(now, |earlier| earlier.min(now)));
         }
         let (store, places) = (self.setting.store.clone(), self.checks.clone());
+        let alerts = self.setting.alerts.clone();
         self.task(id, async move {
             // Never closed, so that there is always a place in the end.
             let _place = places.acquire_owned().await;
             let result = check::check(store, case).await;
+            if let Err(CheckFailure::Refused(failure)) = &result {
+                let (about, cause) = (About::Service(service.clone()), failure.reason.clone());
+                alerts.raise(Finding::of_round(number, failure.code, about, cause));
+            }
             if let Err(failure) = &result {
                 tracing::warn!(%service, ?failure, "slice not accepted");
             }

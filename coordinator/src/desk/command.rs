@@ -1,11 +1,13 @@
 //! Commands: what operators demand of a round or an alert.
 
 use muster_bus::Reply;
-use muster_protocol::alert::Code;
+use muster_protocol::alert::{About, AlertRef, Code};
 use muster_protocol::ids::{KeyId, RoundId};
 use muster_protocol::log::{Member, Role};
 use muster_protocol::message::{Command, CommandReply, CommandState, Demand, MAX_REASON_LEN, cut_reason};
 use muster_protocol::round::Event;
+
+use crate::ignored::Reason;
 
 use super::Desk;
 
@@ -16,9 +18,13 @@ impl Desk {
         let who = state.members.get(key).filter(|member| member.revoked.is_none()).map(|m| m.member.clone());
         let (state, reason) = match who {
             // Nobody of this fleet: not answered, as any message that is none of ours.
-            None => return self.setting.ignored.one(&format!("a command of unknown key {}", key.short())),
+            None => {
+                let why = format!("a command of unknown key {}", key.short());
+                return self.setting.ignored.one(Reason::Command, About::Key(*key), &why);
+            }
             Some(who) if !commands(&who.role) => {
-                tracing::warn!(key = key.short(), name = %who.name, "{}: a command was refused", Code::Sec01);
+                let why = format!("{} demanded what takes an operator", who.name);
+                self.setting.ignored.one(Reason::Command, About::Key(*key), &why);
                 let reason = format!(
                     "{}: the key of {} may not demand this: it takes an operator's",
                     Code::Sec01,
@@ -28,12 +34,21 @@ impl Desk {
             }
             Some(who) => match command.demand {
                 Demand::Cancel { round, reason } => self.cancel(&round, &reason, &who),
-                Demand::Acknowledge { alert } => {
-                    (CommandState::Nothing, format!("there is no alert {alert}"))
-                }
+                Demand::Acknowledge { alert } => self.acknowledge_alert(&alert, &who),
             },
         };
         self.answer(reply, CommandReply { nonce: command.nonce, state, reason: cut_reason(&reason) });
+    }
+
+    fn acknowledge_alert(&self, alert: &str, who: &Member) -> (CommandState, String) {
+        let named = alert.parse::<AlertRef>().map_err(|error| error.to_string());
+        let done = named.and_then(|reference| {
+            self.setting.alerts.acknowledge(reference, who.name.clone()).map_err(|error| error.to_string())
+        });
+        match done {
+            Ok(said) => (CommandState::Done, said),
+            Err(why) => (CommandState::Nothing, why),
+        }
     }
 
     fn cancel(&mut self, id: &RoundId, reason: &str, who: &Member) -> (CommandState, String) {

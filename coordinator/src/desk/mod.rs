@@ -6,6 +6,7 @@
 mod carry;
 mod command;
 mod disown;
+mod presence;
 mod requests;
 mod talk;
 
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use muster_bus::{Job, Reply};
+use muster_protocol::alert::About;
 use muster_protocol::document::Manifest;
 use muster_protocol::entropy::random;
 use muster_protocol::envelope::Signer;
@@ -29,9 +31,11 @@ use muster_share::entropy::OsEntropy;
 use muster_share::store::Store;
 use tokio::sync::{Semaphore, mpsc};
 
+use crate::alerts::Alerts;
 use crate::answer;
 use crate::confided::Confided;
-use crate::intake::{Ignored, Input};
+use crate::ignored::{Ignored, Reason};
+use crate::intake::Input;
 use crate::publisher::Value;
 use crate::roll::Roll;
 use crate::scribe::ScribeHandle;
@@ -65,6 +69,7 @@ pub(crate) struct Setting {
     pub(crate) credentials: Confided,
     pub(crate) publisher: mpsc::Sender<Value>,
     pub(crate) ignored: Arc<Ignored>,
+    pub(crate) alerts: Alerts,
 }
 
 /// What a task brings back.
@@ -150,7 +155,8 @@ pub(crate) async fn work(
     desk.resume();
     let mut log = desk.setting.scribe.changes();
     let mut minute = tokio::time::interval(Duration::from_secs(60));
-    let mut told = 0;
+    let mut look = tokio::time::interval(desk.look_every());
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         desk.carry();
         let now = desk.now();
@@ -179,12 +185,9 @@ pub(crate) async fn work(
                 }
             }
             _ = minute.tick() => {
-                let ignored = desk.setting.ignored.count();
-                if ignored > told {
-                    tracing::warn!(messages = ignored - told, "KEY-03: messages were ignored in the last minute: not ours or not valid");
-                    told = ignored;
-                }
+                desk.setting.ignored.log();
             }
+            _ = look.tick() => desk.look(),
             changed = log.changed() => {
                 let epoch = log.borrow_and_update().epoch.map(|e| e.epoch);
                 if changed.is_err() || epoch != Some(desk.setting.scribe.epoch()) {
@@ -281,30 +284,32 @@ impl Desk {
         let may =
             |key: &KeyId, service: &ServiceName| state.agent(service).is_some_and(|agent| agent.key == *key);
         let stranger = |key: &KeyId, service: &ServiceName| {
-            format!("KEY-03: key {} is not the agent of {service}", key.short())
+            let why = format!("key {} is not the agent of {service}", key.short());
+            self.setting.ignored.one(Reason::Stranger, About::Key(*key), &why);
         };
         match input {
             Input::Hello { key, hello, reply } => {
                 if !may(&key, &hello.service) {
-                    return self.setting.ignored.one(&stranger(&key, &hello.service));
+                    return stranger(&key, &hello.service);
                 }
                 self.roll.seen(&hello.service, now);
                 self.hello(key, hello, reply);
             }
             Input::Notice { key, notice, reply } => {
                 if !may(&key, &notice.service) {
-                    return self.setting.ignored.one(&stranger(&key, &notice.service));
+                    return stranger(&key, &notice.service);
                 }
                 self.roll.seen(&notice.service, now);
                 self.notice(notice, reply);
             }
             Input::Heartbeat { key, beat } => {
                 if !may(&key, &beat.service) {
-                    return self.setting.ignored.one(&stranger(&key, &beat.service));
+                    return stranger(&key, &beat.service);
                 }
                 let (service, round) = (beat.service.clone(), beat.round);
                 if !self.roll.heartbeat(beat, now) {
-                    return self.setting.ignored.one(&format!("a replayed heartbeat of {service}"));
+                    let why = format!("a heartbeat of {service} that was heard before");
+                    return self.setting.ignored.one(Reason::Replay, About::Service(service), &why);
                 }
                 if let Some(round) = round {
                     self.event(&round, Event::Seen { service });
@@ -312,7 +317,7 @@ impl Desk {
             }
             Input::Progress { key, progress } => {
                 if !may(&key, &progress.service) {
-                    return self.setting.ignored.one(&stranger(&key, &progress.service));
+                    return stranger(&key, &progress.service);
                 }
                 let (service, round) = (progress.service.clone(), progress.round);
                 self.roll.progress(progress, now);
@@ -333,6 +338,13 @@ impl Desk {
             }
             Input::Job { request, trigger, job } => self.job(request, trigger, job),
             Input::Command { key, command, reply } => self.command(&key, command, reply),
+            Input::OtherVersion { key, service, what } => {
+                if !may(&key, &service) {
+                    return stranger(&key, &service);
+                }
+                self.roll.foreign(&service, now);
+                self.setting.ignored.one(Reason::Version, About::Service(service), &what);
+            }
             Input::Query { payload, reply } => {
                 let answer = answer::answer(self, &payload);
                 tokio::spawn(async move { reply.send(Vec::new(), answer.into()).await });

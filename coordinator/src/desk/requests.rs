@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use muster_bus::{Job, Reply};
+use muster_protocol::alert::{About, Code, Finding, Part};
 use muster_protocol::causes::causes;
 use muster_protocol::entropy::random;
 use muster_protocol::ids::{Nonce, RoundId, ServiceName};
@@ -96,7 +97,8 @@ impl Desk {
                 (reply(TriggerState::Queued, None, Some(reason)), None)
             }
             Admission::Skip { reason } => {
-                tracing::warn!(reason, "ROUND-03: a request was skipped");
+                let about = About::Part(Part::Fleet);
+                self.setting.alerts.raise(Finding::seen(Code::Round03, about, reason.clone()));
                 (reply(TriggerState::Skipped, None, Some(reason)), None)
             }
             Admission::Refuse { reason } => (refused(reason), None),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use muster_bus::Reply;
+use muster_protocol::alert::About;
 use muster_protocol::envelope::Payload;
 use muster_protocol::ids::ObjectId;
 use muster_protocol::ids::{KeyId, RoundId, ServiceName};
@@ -18,6 +19,8 @@ use serde_bytes::ByteBuf;
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
+use crate::ignored::Reason;
+
 use super::Desk;
 use super::requests::send_trigger_reply;
 
@@ -25,10 +28,8 @@ impl Desk {
     pub(super) fn hello(&mut self, key: KeyId, hello: Hello, reply: Option<Reply>) {
         let Some(reply) = reply else { return };
         if hello.epoch != self.setting.scribe.epoch() {
-            return self
-                .setting
-                .ignored
-                .one(&format!("a hello of {} to epoch {}", hello.service, hello.epoch));
+            let why = format!("a hello of {} to epoch {}", hello.service, hello.epoch);
+            return self.setting.ignored.one(Reason::Epoch, About::Service(hello.service), &why);
         }
         let (service, attempt, id) = (hello.service.clone(), hello.attempt, hello.round);
         let Some(round) = self.rounds.get_mut(&id).filter(|r| !r.finished) else {
@@ -181,7 +182,9 @@ impl Desk {
         tokio::spawn(async move {
             let mut session = match Session::derive(Side::Leader, &ephemeral, &transcript) {
                 Ok(session) => session,
-                Err(error) => return ignored.one(&error),
+                Err(error) => {
+                    return ignored.one(Reason::Noise, About::Service(hello.service.clone()), &error);
+                }
             };
             let plain = Zeroizing::new(wire::encode(&order));
             let sealed = ByteBuf::from(session.seal(&plain));

@@ -16,7 +16,7 @@ pub const MAX_TOLD: usize = 100;
 /// Services that a cause names.
 const NAMED: usize = 5;
 
-const ROUND: About = About::Part(Part::Fleet);
+const FLEET: About = About::Part(Part::Fleet);
 
 /// How far a round has been told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,7 +28,7 @@ enum Told {
     Whole,
 }
 
-/// A service's newest round.
+/// A service's newest verified round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Newest {
     round: u64,
@@ -48,12 +48,13 @@ pub enum Account<'a> {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Rounds {
     told: BTreeMap<u64, Told>,
-    /// Since when a round holds a slice of it: the oldest one that is not verified, or the newest of all.
-    stored: BTreeMap<ServiceName, Newest>,
     /// Newest verified round of each service.
     verified: BTreeMap<ServiceName, Newest>,
     /// Services that a round lacked, with its number, until a later one that holds them is verified.
     lacking: BTreeMap<ServiceName, u64>,
+    /// The newest verified round.
+    #[serde(default)]
+    proven: u64,
 }
 
 impl Rounds {
@@ -91,7 +92,7 @@ impl Rounds {
             RoundPhase::Committed { commit, verified, .. } => {
                 if !self.told.contains_key(&number) {
                     self.lacks(book, number, commit.outcome, account, "", commit.at);
-                    self.holds(book, number, account, commit.at);
+                    Self::cuts(book, number, account, commit.at);
                 }
                 match verified {
                     None => Told::Committed,
@@ -108,8 +109,8 @@ impl Rounds {
         }
     }
 
-    /// Judges the roster as a whole: services without a slice (COVER-01), and without a verified one for longer than
-    /// `promised` (ROUND-04). Closes what is about services that are in the roster no more. True if anything changed.
+    /// Judges the roster as a whole: services of which no verified round holds a slice (COVER-01), or none that is younger
+    /// than `promised` (ROUND-04). Closes what is about services that are in the roster no more. True if anything changed.
     pub fn judge(
         &mut self,
         book: &mut Book,
@@ -119,33 +120,21 @@ impl Rounds {
     ) -> bool {
         let before = book.clone();
         book.keep_services(roster, now);
-        self.stored.retain(|service, _| roster.contains(service));
         self.verified.retain(|service, _| roster.contains(service));
         self.lacking.retain(|service, _| roster.contains(service));
         for service in roster {
             let about = About::Service(service.clone());
-            let stored = self.stored.get(service);
-            if stored.is_none() {
-                let cause = "no round holds a slice of it yet";
-                book.raise(Finding::seen(Code::Cover01, about.clone(), cause), now);
-            }
-            let newest = self.verified.get(service);
-            let age = newest.or(stored).map(|newest| now.0.saturating_sub(newest.at.0));
-            let limit = promised.and_then(|most| i64::try_from(most.as_millis()).ok());
-            match (age, limit) {
-                (Some(age), Some(limit)) if age > limit => {
-                    let cause = match newest {
-                        Some(newest) => {
-                            format!("its newest verified slice is that of round {}", newest.round)
-                        }
-                        None => "none of its slices is verified".to_owned(),
-                    };
-                    book.raise(Finding::seen(Code::Round04, about, cause), now);
-                }
-                (Some(_), _) if newest.is_some() => {
-                    book.mended(Code::Round04, &about, now);
-                }
-                (Some(_) | None, _) => {}
+            let Some(newest) = self.verified.get(service) else {
+                let cause = "no verified round holds a slice of it yet";
+                book.raise(Finding::seen(Code::Cover01, about, cause), now);
+                continue;
+            };
+            let age = u128::try_from(now.0.saturating_sub(newest.at.0)).unwrap_or(0);
+            if promised.is_some_and(|most| age > most.as_millis()) {
+                let cause = format!("its newest verified slice is that of round {}", newest.round);
+                book.raise(Finding::seen(Code::Round04, about, cause), now);
+            } else {
+                book.mended(Code::Round04, &about, now);
             }
         }
         *book != before
@@ -179,21 +168,18 @@ impl Rounds {
             Outcome::Failed => format!("round {number} failed ({reason}): it lacks {}", names(&absent)),
             Outcome::Complete | Outcome::Cancelled | Outcome::Skipped => return,
         };
-        book.raise(Finding::of_round(number, Code::Round01, ROUND, cause), at);
+        book.raise(Finding::of_round(number, Code::Round01, FLEET, cause), at);
     }
 
-    fn holds(&mut self, book: &mut Book, number: u64, account: Account<'_>, at: UnixMillis) {
+    fn cuts(book: &mut Book, number: u64, account: Account<'_>, at: UnixMillis) {
         let Account::Read(manifest) = account else { return };
-        for slice in &manifest.slices {
-            self.stored.entry(slice.service.clone()).or_insert(Newest { round: number, at });
-        }
         match manifest.cut.as_ref().map(|cut| cut.broken.as_ref()) {
             Some(Some(reason)) => {
                 let cause = format!("round {number}: {reason}");
-                book.raise(Finding::of_round(number, Code::Round05, ROUND, cause), at);
+                book.raise(Finding::of_round(number, Code::Round05, FLEET, cause), at);
             }
             Some(None) => {
-                book.mended_by_round(Code::Round05, &ROUND, number, at);
+                book.mended_by_round(Code::Round05, &FLEET, number, at);
             }
             None => {}
         }
@@ -214,8 +200,10 @@ impl Rounds {
             }
             book.service_held(service, number, at);
         }
+        // Rounds are verified in any order: what they lacked may be complete only with one that is not the newest.
+        self.proven = self.proven.max(number);
         if self.lacking.is_empty() {
-            book.mended_by_round(Code::Round01, &ROUND, number, at);
+            book.mended_by_round(Code::Round01, &FLEET, self.proven, at);
         }
     }
 }

@@ -10,7 +10,9 @@ use std::process::Command;
 use std::sync::Arc;
 
 use muster_bus::{NatsConfig, Streams};
-use muster_coordinator::config::{Config, CoordinatorConfig, CutConfig, LeadConfig, RoundConfig};
+use muster_coordinator::config::{
+    Config, CoordinatorConfig, CutConfig, LeadConfig, RoundConfig, StreamsConfig,
+};
 use muster_protocol::age::Identity;
 use muster_protocol::config::{BusConfig, FleetConfig, LogConfig, ShareConfig, TelemetryConfig};
 use muster_protocol::entropy::random;
@@ -94,6 +96,7 @@ impl Stage {
             nats: BusConfig::at(format!("nats://127.0.0.1:{port}")),
             round,
             cut: CutConfig::default(),
+            streams: StreamsConfig::default(),
             lead: LeadConfig::default(),
             log: LogConfig { filter: "warn".to_owned(), ..LogConfig::default() },
             telemetry: TelemetryConfig::default(),

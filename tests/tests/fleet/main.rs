@@ -2,6 +2,7 @@
 //! in the fault list.
 
 mod adoption;
+mod alerts;
 mod bad_input;
 mod bench;
 mod bus_users;
@@ -15,6 +16,7 @@ mod golden;
 mod half_open;
 mod hold;
 mod hostile;
+mod hostile_messages;
 mod leaders;
 mod look;
 mod matrix;

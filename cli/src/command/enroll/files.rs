@@ -8,7 +8,7 @@ use std::time::Duration;
 use muster_agent::config::{AgentConfig, Config as AgentFile, EngineConfig, HooksConfig, RestoreConfig};
 use muster_agent::source::config::SourceTable;
 use muster_coordinator::config::{
-    Config as CoordinatorFile, CoordinatorConfig, CutConfig, LeadConfig, RoundConfig,
+    Config as CoordinatorFile, CoordinatorConfig, CutConfig, LeadConfig, RoundConfig, StreamsConfig,
 };
 use muster_protocol::config::{BusConfig, LogConfig, ShareConfig, TelemetryConfig};
 use muster_protocol::envelope::Signer;
@@ -260,6 +260,7 @@ fn coordinator(request: &Request, names: &Names, nats: BusConfig) -> Coordinator
         nats,
         round: RoundConfig::default(),
         cut: CutConfig::default(),
+        streams: StreamsConfig::default(),
         lead: LeadConfig::default(),
         log: LogConfig::default(),
         telemetry: TelemetryConfig::default(),

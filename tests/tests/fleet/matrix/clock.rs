@@ -68,7 +68,8 @@ fn clocks_that_are_years_off_or_jump_in_mid_round_change_nothing() {
     }
     // The newest is the last in the log, whatever its date.
     let rounds = scene.fleet.rounds();
-    let opened: Vec<_> = rounds.iter().map(|round| round["opened"].as_str().expect("a time").to_owned()).collect();
+    let opened: Vec<_> =
+        rounds.iter().map(|round| round["opened"].as_str().expect("a time").to_owned()).collect();
     assert!(opened.windows(2).any(|pair| pair[0] < pair[1]), "no clock went back, newest first: {opened:?}");
     scene.is_sound();
 }

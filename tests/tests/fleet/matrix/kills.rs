@@ -26,7 +26,10 @@ impl Step {
         let Self { call, nth } = self;
         let words = ["strace", "-D", "-f", "-qq", "-y", "--seccomp-bpf", "-o"].map(str::to_owned);
         let inject = format!("inject={call}:signal=SIGKILL:when={nth}");
-        words.into_iter().chain([text(trace), "-e".into(), format!("trace={call}"), "-e".into(), inject]).collect()
+        words
+            .into_iter()
+            .chain([text(trace), "-e".into(), format!("trace={call}"), "-e".into(), inject])
+            .collect()
     }
 }
 

@@ -20,10 +20,7 @@ impl Group {
     /// One with this limit in bytes; `None` where this process may make none.
     fn new(name: &str, bytes: u64) -> Option<Self> {
         let name = format!("muster-test-{name}-{}", std::process::id());
-        let places = [
-            ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
-            ("/sys/fs/cgroup", "memory.max"),
-        ];
+        let places = [("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")];
         let made = places.into_iter().find_map(|(root, limit)| {
             let group = Self { folder: Path::new(root).join(&name), limit };
             fs::create_dir(&group.folder).ok()?;

@@ -110,7 +110,8 @@ fn a_share_that_hangs_for_one_agent_delays_nobody_else_and_the_round_ends() {
     assert_eq!(round["outcome"], "partial", "invariants 16 and 17: {round}");
     let show = scene.fleet.run(&["show", "1", "--json"]).with_code(0).json();
     let services = show["services"].as_array().expect("services").clone();
-    let state = |name: &str| services.iter().find(|s| s["service"] == name).expect("it is named")["state"].clone();
+    let state =
+        |name: &str| services.iter().find(|s| s["service"] == name).expect("it is named")["state"].clone();
     assert_eq!((state(FILES), state(GATED)), ("stored".into(), "absent".into()));
     // What hangs in the kernel of its machine does not end well, but it ends.
     scene.fleet.kill_agent(GATED);

@@ -1,0 +1,183 @@
+//! Alerts of a leader on the embedded bus: what is seen, what is ignored, and who may say that it knows.
+
+use std::time::Duration;
+
+use muster_protocol::alert::{Alert, Code};
+use muster_protocol::envelope::{Payload, Signer};
+use muster_protocol::ids::{FleetId, Nonce, ServiceName};
+use muster_protocol::log::Role;
+use muster_protocol::message::{Command, CommandReply, CommandState, Demand, Heartbeat};
+use muster_protocol::subject::Subject;
+use muster_protocol::wire;
+use tempfile::TempDir;
+
+use super::{LIMIT, World};
+use crate::query::{Answer, Query};
+
+fn agent() -> Signer {
+    Signer::from_seed(&[20; 32])
+}
+
+fn only() -> ServiceName {
+    "only".parse().expect("name")
+}
+
+fn beat(service: &str, sequence: u64) -> Heartbeat {
+    let service = service.parse().expect("name");
+    Heartbeat { service, instance: Nonce::from_bytes([1; 16]), sequence, version: "1".into(), round: None }
+}
+
+impl World {
+    async fn alerts(&self, closed: bool) -> Vec<Alert> {
+        let (mut alerts, mut after) = (Vec::new(), None);
+        loop {
+            let ask = serde_json::to_vec(&Query::Alerts { closed, after }).expect("encodes");
+            let subject = self.subjects.print(&Subject::Query);
+            let answer = self.bus.request(&subject, Vec::new(), ask.into(), LIMIT).await.expect("answered");
+            let Answer::Alerts(page) = serde_json::from_slice(&answer.payload).expect("an answer") else {
+                panic!("another answer")
+            };
+            alerts.extend(page.alerts);
+            after = page.next;
+            if after.is_none() {
+                return alerts;
+            }
+        }
+    }
+
+    /// Waits until this code is open, or is not.
+    async fn wait_for_alert(&self, code: Code, open: bool) -> Vec<Alert> {
+        let found = async {
+            loop {
+                let mut alerts = self.alerts(false).await;
+                alerts.retain(|alert| alert.code == code);
+                if alerts.is_empty() != open {
+                    return alerts;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(LIMIT, found).await.unwrap_or_else(|_| panic!("{code}: open is not {open}"))
+    }
+
+    async fn say(&self, subject: &Subject, payload: Vec<u8>) {
+        let subject = self.subjects.print(subject);
+        self.bus.publish(&subject, Vec::new(), payload.into()).await.expect("published");
+    }
+
+    async fn command(&self, signer: &Signer, alert: String) -> Option<CommandReply> {
+        let nonce = Nonce::from_bytes([5; 16]);
+        let sealed = signer.seal(&self.fleet, &Command { nonce, demand: Demand::Acknowledge { alert } });
+        self.send_command(sealed).await
+    }
+
+    async fn send_command(&self, sealed: Vec<u8>) -> Option<CommandReply> {
+        let subject = self.subjects.print(&Subject::Command);
+        let wait = Duration::from_secs(2);
+        let answer = self.bus.request(&subject, Vec::new(), sealed.into(), wait).await.ok()?;
+        muster_protocol::envelope::open_as(&answer.payload, &self.fleet).ok().map(|(_, reply)| reply)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_agent_is_one_alert_through_restarts_until_it_is_heard() {
+    let world = World::new().await;
+    let a = TempDir::new().expect("folder");
+    let (stop, one) = world.start(11, &a);
+    world.wait_for_leader("one").await;
+    let before = world.wait_for_alert(Code::Agent01, true).await;
+    stop.send_replace(true);
+    one.await.expect("ends");
+
+    std::fs::remove_file(a.path().join("key")).expect("written anew by start");
+    let (stop, again) = world.start(11, &a);
+    world.wait_for_leader("one").await;
+    assert_eq!(world.wait_for_alert(Code::Agent01, true).await, before, "the same one, told once");
+    world.say(&Subject::Heartbeat(only()), agent().seal(&world.fleet, &beat("only", 1))).await;
+    world.wait_for_alert(Code::Agent01, false).await;
+    let closed = world.alerts(true).await;
+    assert!(closed.iter().any(|alert| alert.code == Code::Agent01 && alert.closed.is_some()), "{closed:?}");
+    stop.send_replace(true);
+    again.await.expect("ends");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_none_of_ours_is_counted_by_reason_and_told() {
+    let world = World::new().await;
+    let a = TempDir::new().expect("folder");
+    let (stop, one) = world.start(11, &a);
+    world.wait_for_leader("one").await;
+    let on = || Subject::Heartbeat(only());
+    let sealed = |signer: &Signer, beat: &Heartbeat| signer.seal(&world.fleet, beat);
+    let payload = wire::encode(&beat("only", 9));
+    let version_2 = agent().seal_raw(Heartbeat::DOMAIN, Heartbeat::TYPE, 2, &world.fleet, &payload);
+    let mut forged = sealed(&agent(), &beat("only", 9));
+    *forged.last_mut().expect("bytes") ^= 1;
+    let heard = sealed(&agent(), &beat("only", 1));
+    for (reason, payload) in [
+        ("noise", vec![7; 60_000]),
+        ("signature", forged),
+        ("fleet", agent().seal(&FleetId::from_bytes([9; 32]), &beat("only", 9))),
+        ("version", version_2),
+        ("stranger", sealed(&Signer::from_seed(&[66; 32]), &beat("only", 9))),
+        ("subject", sealed(&agent(), &beat("other", 9))),
+    ] {
+        world.say(&on(), payload).await;
+        let counted = async {
+            while world.leader().await.is_none_or(|view| view.ignored.get(reason) != Some(&1)) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(LIMIT, counted).await.unwrap_or_else(|_| panic!("{reason} is not counted"));
+    }
+    world.wait_for_alert(Code::Agent05, true).await;
+    world.say(&on(), heard.clone()).await;
+    world.say(&on(), heard).await;
+    world.wait_for_alert(Code::Agent05, false).await;
+    let told = world.wait_for_alert(Code::Key03, true).await;
+    let subjects: Vec<_> = told.iter().map(|alert| alert.about.to_string()).collect();
+    assert!(subjects.contains(&"only".to_owned()), "{subjects:?}");
+    assert_eq!(subjects.iter().filter(|subject| subject.starts_with("key ")).count(), 2, "{subjects:?}");
+    let view = world.leader().await.expect("it leads");
+    assert_eq!((view.ignored.get("replay"), view.ignored_messages), (Some(&1), 7), "{view:?}");
+    stop.send_replace(true);
+    one.await.expect("ends");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_an_operator_acknowledges_and_the_same_words_again_say_nothing() {
+    let (operator, viewer) = (Signer::from_seed(&[30; 32]), Signer::from_seed(&[31; 32]));
+    let world = World::with(&[(&operator, "ada", Role::Operator), (&viewer, "vic", Role::Viewer)]).await;
+    let a = TempDir::new().expect("folder");
+    let (stop, one) = world.start(11, &a);
+    world.wait_for_leader("one").await;
+    let refused = world.command(&viewer, "0123456789@0".into()).await.expect("told why");
+    assert_eq!(refused.state, CommandState::Refused);
+    assert_eq!(world.command(&agent(), "0123456789@0".into()).await.map(|r| r.state), Some(refused.state));
+    assert_eq!(world.command(&Signer::from_seed(&[66; 32]), String::new()).await, None, "nobody's command");
+    let told = world.wait_for_alert(Code::Sec01, true).await;
+    let alert = told.into_iter().find(|alert| alert.about.to_string().contains(&viewer.key_id().short()));
+    let reference = alert.expect("of the viewer").reference();
+
+    let demand = Demand::Acknowledge { alert: reference.to_string() };
+    let recorded = operator.seal(&world.fleet, &Command { nonce: Nonce::from_bytes([6; 16]), demand });
+    let done = world.send_command(recorded.clone()).await.expect("answered");
+    assert_eq!(done.state, CommandState::Done, "{}", done.reason);
+    let history = world.alerts(true).await;
+    let closed = history.iter().find(|alert| alert.reference() == reference).expect("in the history");
+    assert_eq!(closed.acknowledged.as_ref().map(|seen| seen.by.as_str()), Some("ada"));
+    assert!(closed.closed.is_some(), "an event is over when somebody knows");
+
+    world.command(&viewer, "0123456789@0".into()).await.expect("told why");
+    let opened_anew = async {
+        let anew = |alert: &Alert| alert.id() == reference.id && alert.since != reference.since;
+        while !world.alerts(false).await.iter().any(anew) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, opened_anew).await.expect("it opens anew");
+    let again = world.send_command(recorded).await.expect("answered");
+    assert_eq!(again.state, CommandState::Nothing, "{}", again.reason);
+    stop.send_replace(true);
+    one.await.expect("ends");
+}
