@@ -9,7 +9,9 @@ use muster_protocol::round::{MemberPhase, MemberView, Phase};
 
 use crate::desk::{Desk, Round};
 use crate::ignored::Reason;
-use crate::query::{AlertsPage, AgentView, AgentsPage, Answer, LeaderView, Query, RoundPage, RoundSummary, ServiceView};
+use crate::query::{
+    AgentView, AgentsPage, AlertsPage, Answer, LeaderView, Query, RoundPage, RoundSummary, ServiceView,
+};
 
 /// Longest page in services: with reasons at their longest it may still outgrow a message, and is then halved.
 const PAGE: usize = 32;
@@ -88,8 +90,7 @@ fn alerts(desk: &Desk, closed: bool, after: Option<AlertRef>, page: usize) -> Al
     desk.setting.alerts.read(|book| {
         let old = book.history().filter(|_| closed);
         let wanted = book.open().chain(old).map(|alert| (alert.reference(), alert));
-        let mut rest: Vec<_> =
-            wanted.filter(|(name, _)| after.is_none_or(|after| *name > after)).collect();
+        let mut rest: Vec<_> = wanted.filter(|(name, _)| after.is_none_or(|after| *name > after)).collect();
         rest.sort_by_key(|(name, _)| *name);
         let next = rest.get(page - 1).filter(|_| rest.len() > page).map(|(name, _)| *name);
         let alerts = rest.into_iter().take(page).map(|(_, alert)| alert.clone()).collect();

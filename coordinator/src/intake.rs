@@ -156,8 +156,7 @@ fn signed(subjects: &Subjects, fleet: &FleetId, message: Message) -> Result<Inpu
         about: About::Part(Part::Messages),
         why: why.to_owned(),
     };
-    let subject =
-        subjects.parse(&message.subject).ok_or_else(|| unknown("the subject is none of ours"))?;
+    let subject = subjects.parse(&message.subject).ok_or_else(|| unknown("the subject is none of ours"))?;
     let opened = match subject {
         Subject::Hello(on) => opened::<Hello>(&message, fleet, &on)
             .map(|opened| opened.map(|(key, hello)| Input::Hello { key, hello, reply: message.reply })),
@@ -261,12 +260,7 @@ fn trigger(
     }
 }
 
-async fn take_jobs(
-    bus: Arc<dyn Bus>,
-    subject: String,
-    desk: mpsc::Sender<Input>,
-    ignored: Arc<Ignored>,
-) {
+async fn take_jobs(bus: Arc<dyn Bus>, subject: String, desk: mpsc::Sender<Input>, ignored: Arc<Ignored>) {
     let mut queue = None;
     while !desk.is_closed() {
         let mut open = match queue.take() {

@@ -137,7 +137,13 @@ fn show(operator: &Operator, known: Known, id: &str, json: bool) -> Outcome {
         return Ok(Exit::Done);
     }
     for (alert, view) in alerts.iter().zip(&views) {
-        screen::line(format!("{} {} ({}): {}", view.code, view.subject, view.severity_word(), alert.code.title()));
+        screen::line(format!(
+            "{} {} ({}): {}",
+            view.code,
+            view.subject,
+            view.severity_word(),
+            alert.code.title()
+        ));
         screen::line(format!("  cause   {}", view.cause));
         let (since, last) = (screen::time(alert.since), screen::time(alert.last));
         screen::line(format!("  since   {since}, {} times, last {last}", alert.count));
@@ -165,7 +171,12 @@ async fn acknowledge(operator: &Operator, id: &str, json: bool) -> Outcome {
     let demand = Demand::Acknowledge { alert: alert.reference().to_string() };
     let reply = leader.demand(&fleet, &signer, demand).await?;
     if json {
-        screen::json(&AckView { schema: "muster.alerts.ack/1", id, state: reply.state, reason: &reply.reason });
+        screen::json(&AckView {
+            schema: "muster.alerts.ack/1",
+            id,
+            state: reply.state,
+            reason: &reply.reason,
+        });
     } else {
         screen::line(&reply.reason);
     }

@@ -87,7 +87,9 @@ pub(crate) async fn run(args: Reading) -> Outcome {
             let heard = match Leader::connect(&operator).await {
                 Ok(leader) => match leader.leader().await {
                     // A leader of an older version keeps no alerts: then those that are judged here must do.
-                    Ok(view) => Ok((view, leader.alerts(false).await.map_or_else(|_| Vec::new(), |(a, _)| a))),
+                    Ok(view) => {
+                        Ok((view, leader.alerts(false).await.map_or_else(|_| Vec::new(), |(a, _)| a)))
+                    }
                     Err(failure) => Err(failure),
                 },
                 Err(failure) => Err(failure),

@@ -108,11 +108,7 @@ fn terms(state: &State) -> (BTreeSet<muster_protocol::ids::ServiceName>, Option<
 }
 
 /// The manifest of a round, or the story of one without a commit. A story that cannot be read is none: nothing rests on it.
-async fn account(
-    store: &dyn Store,
-    state: &State,
-    round: &RoundState,
-) -> Result<Option<Manifest>, Trouble> {
+async fn account(store: &dyn Store, state: &State, round: &RoundState) -> Result<Option<Manifest>, Trouble> {
     let end = match &round.phase {
         RoundPhase::Open => return Ok(None),
         RoundPhase::Committed { .. } => return read_manifest(store, state, round).await.map(Some),

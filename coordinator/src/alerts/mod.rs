@@ -19,8 +19,8 @@ use tokio::sync::Notify;
 use crate::scribe::unix_now;
 use file::Kept;
 
-pub use follow::from_share;
 pub(crate) use follow::follow;
+pub use follow::from_share;
 
 /// Longest time that a change waits for the disk, and the shortest between two writes.
 const SETTLE: Duration = Duration::from_millis(200);
@@ -44,7 +44,12 @@ impl Alerts {
     /// coordinator from leading.
     pub(crate) fn open(file: PathBuf, fleet: FleetId) -> Self {
         let kept = file::read(&file, fleet);
-        Self { kept: Arc::new(Mutex::new(kept)), changed: Arc::default(), unsaved: Arc::default(), file: Arc::new(file) }
+        Self {
+            kept: Arc::new(Mutex::new(kept)),
+            changed: Arc::default(),
+            unsaved: Arc::default(),
+            file: Arc::new(file),
+        }
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {

@@ -10,8 +10,8 @@ use muster_protocol::round::{CheckFailure, Effect, Event, Machine, Phase};
 use muster_protocol::subject::Subject;
 use muster_protocol::{entropy::random, ids::ObjectId};
 use muster_share::entropy::OsEntropy;
-use muster_share::log::AppendError;
 use muster_share::layout::{ObjectPath, Prefix, SlicePart};
+use muster_share::log::AppendError;
 use muster_share::store::Listed;
 use tokio::sync::mpsc;
 

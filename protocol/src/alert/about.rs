@@ -97,7 +97,8 @@ impl AlertId {
     /// The id of what `code` says of `subject`, as [`About`] prints it.
     #[must_use]
     pub fn of(code: Code, subject: &str) -> Self {
-        let hash = Sha256::new().chain_update(code.as_str()).chain_update([0]).chain_update(subject).finalize();
+        let hash =
+            Sha256::new().chain_update(code.as_str()).chain_update([0]).chain_update(subject).finalize();
         let mut id = [0; 5];
         id.copy_from_slice(&hash[..5]);
         Self(id)

@@ -120,7 +120,9 @@ pub enum Change {
 
 /// There is no such opening of an alert now.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("alert {reference} is not open: it closed, or opened anew since; `muster alerts` names those that are")]
+#[error(
+    "alert {reference} is not open: it closed, or opened anew since; `muster alerts` names those that are"
+)]
 pub struct NotOpen {
     /// What was named.
     pub reference: AlertRef,

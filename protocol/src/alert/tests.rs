@@ -7,9 +7,7 @@ use super::{
     About, Account, Alert, AlertId, AlertRef, Basis, Book, Change, Closing, Code, Finding, MAX_CAUSE_LEN,
     MAX_HISTORY, MAX_KEYS, MAX_OPEN, Part, Rounds,
 };
-use crate::document::{
-    Absentee, CutAccount, Excuse, Manifest, ManifestSlice, SliceStatus, SliceTotals,
-};
+use crate::document::{Absentee, CutAccount, Excuse, Manifest, ManifestSlice, SliceStatus, SliceTotals};
 use crate::ids::{KeyId, Nonce, ObjectId, RoundId, ServiceName};
 use crate::log::{Commit, End, Open, Outcome, Pin, RoundPhase, RoundState, Scope, State, Verified};
 use crate::seeds::{Rng, each_seed};

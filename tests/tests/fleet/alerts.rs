@@ -53,7 +53,10 @@ fn an_alert_outlives_its_coordinator_and_its_disk_and_closes_with_a_verified_rou
     let (mut fleet, _data) = half();
     let _ = fleet.run(&["start", "--wait"]).with_code(3);
     let (round, agent) = told(&fleet);
-    assert_eq!((&round["severity"], &round["open"], &round["count"]), (&"error".into(), &true.into(), &1.into()));
+    assert_eq!(
+        (&round["severity"], &round["open"], &round["count"]),
+        (&"error".into(), &true.into(), &1.into())
+    );
     let steps = agent["steps"].as_array().expect("steps");
     assert!(!steps.is_empty() && agent["since"].is_string() && agent["acknowledged_by"].is_null(), "{agent}");
     let id = agent["id"].as_str().expect("an id").to_owned();

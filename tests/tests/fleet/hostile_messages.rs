@@ -82,7 +82,8 @@ impl Thief<'_> {
 
     /// A request, so that the leader would have somebody to answer.
     async fn ask(&self, subject: &str, payload: Vec<u8>) {
-        let request = async_nats::Request::new().payload(payload.into()).timeout(Some(Duration::from_millis(300)));
+        let request =
+            async_nats::Request::new().payload(payload.into()).timeout(Some(Duration::from_millis(300)));
         // That nobody answers is what is hoped for.
         drop(self.client.send_request(format!("{PREFIX}{subject}"), request).await);
     }
@@ -152,7 +153,8 @@ async fn with_one_agents_key_nobody_changes_anything_but_its_own_slice() {
     leader(&fleet);
     let client = fleet.client().await;
     let recorded: Arc<Mutex<Vec<async_nats::Message>>> = Arc::default();
-    let (mut everything, record) = (client.subscribe(format!("{PREFIX}>")).await.expect("hears"), recorded.clone());
+    let (mut everything, record) =
+        (client.subscribe(format!("{PREFIX}>")).await.expect("hears"), recorded.clone());
     client.flush().await.expect("subscribed");
     let recorder = tokio::spawn(async move {
         while let Some(message) = everything.next().await {
@@ -162,7 +164,8 @@ async fn with_one_agents_key_nobody_changes_anything_but_its_own_slice() {
     let _ = fleet.run(&["start", "--wait"]).with_code(0);
     recorder.abort();
     let tape = std::mem::take(&mut *recorded.lock().expect("a lock"));
-    let kinds: BTreeSet<_> = tape.iter().filter_map(|m| m.subject.strip_prefix(PREFIX)?.split('.').next()).collect();
+    let kinds: BTreeSet<_> =
+        tape.iter().filter_map(|m| m.subject.strip_prefix(PREFIX)?.split('.').next()).collect();
     for kind in ["hello", "notice", "heartbeat", "trigger", "query", "state"] {
         assert!(kinds.contains(kind), "the tape has no {kind}: {kinds:?}");
     }
@@ -175,13 +178,17 @@ async fn with_one_agents_key_nobody_changes_anything_but_its_own_slice() {
     let epoch = hand.state.epoch.expect("a leader").epoch;
     let rounds: Vec<RoundState> = hand.state.rounds_by_number().into_iter().cloned().collect();
     let (last, open) = (&rounds[0], &rounds[1]);
-    let thief = Thief { fleet: &fleet, client: client.clone(), key: stolen(&fleet, "agent-web"), state: hand.state };
+    let thief =
+        Thief { fleet: &fleet, client: client.clone(), key: stolen(&fleet, "agent-web"), state: hand.state };
     let (id, round) = (thief.id(), open.open.round);
 
     // Everything that was said in the first round, twice.
     for message in tape.iter().chain(&tape) {
         let headers = message.headers.clone().unwrap_or_default();
-        client.publish_with_headers(message.subject.clone(), headers, message.payload.clone()).await.expect("said");
+        client
+            .publish_with_headers(message.subject.clone(), headers, message.payload.clone())
+            .await
+            .expect("said");
     }
     // Noise, on every subject, as message and as request.
     for (seed, subject) in (0..).zip(SUBJECTS) {
@@ -197,7 +204,9 @@ async fn with_one_agents_key_nobody_changes_anything_but_its_own_slice() {
         round: Some(round),
     };
     let payload = wire::encode(&beat("web"));
-    thief.say("heartbeat.web", thief.key.seal_raw(Heartbeat::DOMAIN, Heartbeat::TYPE, 2, &id, &payload)).await;
+    thief
+        .say("heartbeat.web", thief.key.seal_raw(Heartbeat::DOMAIN, Heartbeat::TYPE, 2, &id, &payload))
+        .await;
     thief.say("heartbeat.web", thief.key.seal(&FleetId::from_bytes([9; 32]), &beat("web"))).await;
     thief.say("heartbeat.config", thief.key.seal(&id, &beat("config"))).await;
     thief.say("heartbeat.web", thief.key.seal(&id, &beat("config"))).await;
@@ -210,7 +219,9 @@ async fn with_one_agents_key_nobody_changes_anything_but_its_own_slice() {
         ephemeral: [3; 32],
         version: "2".into(),
     };
-    for said in [hello("config", epoch, round, 1), hello("web", epoch + 1, round, 1), hello("web", 0, round, 1)] {
+    for said in
+        [hello("config", epoch, round, 1), hello("web", epoch + 1, round, 1), hello("web", 0, round, 1)]
+    {
         let subject = format!("hello.{}", said.service);
         thief.ask(&subject, thief.key.seal(&id, &said)).await;
     }
@@ -234,7 +245,8 @@ async fn with_one_agents_key_nobody_changes_anything_but_its_own_slice() {
     let other = manifest.slices.iter().find(|slice| slice.service == config).expect("its slice");
     let path = |id, part| ObjectPath::Slice { service: config.clone(), round: last.open.round, id, part };
     let theirs: Receipt = thief.read(&path(other.receipt, SlicePart::Receipt));
-    let list = fs::read(fleet.share().join(path(theirs.packs[0].id, SlicePart::Packs).to_string())).expect("a list");
+    let list =
+        fs::read(fleet.share().join(path(theirs.packs[0].id, SlicePart::Packs).to_string())).expect("a list");
     let mut invented = PackList::decode(&list).expect("a list");
     for pack in &mut invented.packs {
         pack.id = ObjectId::of(b"nobody wrote it");
@@ -280,7 +292,9 @@ async fn with_one_agents_key_nobody_changes_anything_but_its_own_slice() {
         let all = fleet.run(&["alerts", "--all", "--json"]).with_code(0).json();
         let alerts = all["alerts"].as_array()?.clone();
         let told = |(code, subject): &(&str, &str)| {
-            alerts.iter().any(|a| a["code"] == *code && a["subject"].as_str().is_some_and(|s| s.starts_with(subject)))
+            alerts
+                .iter()
+                .any(|a| a["code"] == *code && a["subject"].as_str().is_some_and(|s| s.starts_with(subject)))
         };
         wanted.iter().all(told).then_some(())
     });

@@ -115,8 +115,7 @@ async fn what_is_none_of_ours_is_counted_by_reason_and_told() {
     let on = || Subject::Heartbeat(only());
     let sealed = |signer: &Signer, beat: &Heartbeat| signer.seal(&world.fleet, beat);
     let payload = wire::encode(&beat("only", 9));
-    let version_2 =
-        agent().seal_raw(Heartbeat::DOMAIN, Heartbeat::TYPE, 2, &world.fleet, &payload);
+    let version_2 = agent().seal_raw(Heartbeat::DOMAIN, Heartbeat::TYPE, 2, &world.fleet, &payload);
     let mut forged = sealed(&agent(), &beat("only", 9));
     *forged.last_mut().expect("bytes") ^= 1;
     let heard = sealed(&agent(), &beat("only", 1));
