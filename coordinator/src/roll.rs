@@ -65,11 +65,11 @@ impl Roll {
         self.agents.get(service)
     }
 
-    /// Whether the service's agent was heard of within `limit`, and in no other version of the protocol since.
+    /// Whether the service's agent was heard of since it last spoke another version of the protocol, which it has not for
+    /// `limit`.
     pub(crate) fn speaks(&self, service: &ServiceName, limit: Duration) -> bool {
-        let heard = self.agents.get(service).filter(|entry| entry.seen.elapsed() <= limit);
-        let foreign = self.foreign.get(service).is_some_and(|foreign| foreign.elapsed() <= limit);
-        heard.is_some() && !foreign
+        let Some(entry) = self.agents.get(service) else { return false };
+        self.foreign.get(service).is_none_or(|foreign| entry.seen > *foreign && foreign.elapsed() > limit)
     }
 
     /// How many were heard of within `limit`.
