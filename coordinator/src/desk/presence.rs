@@ -6,6 +6,7 @@ use std::time::Duration;
 use muster_protocol::alert::{About, Code, Finding, Part};
 use muster_protocol::ids::ServiceName;
 use muster_protocol::service_policy::{Expected, ServicePolicies};
+use muster_protocol::units::format_duration;
 
 use super::Desk;
 
@@ -32,26 +33,21 @@ impl Desk {
         for service in roster {
             let heard = self.roll.agent(&service).map(|entry| entry.seen.elapsed());
             let silent = heard.map_or(settled, |elapsed| elapsed > limit);
-            let about = About::Service(service);
-            if !silent {
-                // Before anything of it was heard nobody knows.
-                if heard.is_some() {
-                    alerts.mended(Code::Agent01, &about);
-                }
-            } else if let Some(service) = about.service()
-                && policies.policy(service).expected == Expected::Always
-            {
+            let about = About::Service(service.clone());
+            if self.roll.speaks(&service, limit) {
+                alerts.mended(Code::Agent05, &about);
+            }
+            let may_be_away = policies.policy(&service).expected == Expected::WhilePresent;
+            if silent && !may_be_away {
+                let limit = format_duration(limit);
                 let cause = match heard {
-                    Some(_) => format!("nothing was heard of it for {}", secs(limit)),
-                    None => {
-                        format!("nothing was heard of it for {} since this coordinator leads", secs(limit))
-                    }
+                    Some(_) => format!("nothing was heard of it for {limit}"),
+                    None => format!("nothing was heard of it for {limit} since this coordinator leads"),
                 };
                 alerts.raise(Finding::seen(Code::Agent01, about, cause));
-                continue;
-            }
-            if about.service().is_some_and(|service| self.roll.speaks(service, limit)) {
-                alerts.mended(Code::Agent05, &about);
+            } else if heard.is_some() || may_be_away {
+                // Of any other nobody knows before it is heard, or has been silent for long enough.
+                alerts.mended(Code::Agent01, &about);
             }
         }
     }
@@ -65,8 +61,4 @@ impl Desk {
             self.setting.alerts.raise(finding);
         }
     }
-}
-
-fn secs(limit: Duration) -> String {
-    muster_protocol::units::format_duration(limit)
 }
