@@ -1,6 +1,6 @@
 //! What has just come about, for the invariants to judge.
 
-use muster_protocol::ids::{KeyId, ObjectId, RoundId};
+use muster_protocol::ids::{KeyId, Nonce, ObjectId, RoundId};
 use muster_protocol::log::{Effect, ReplayError};
 
 use crate::happening::Party;
@@ -20,6 +20,8 @@ pub(crate) enum Fact {
     Forgot { party: Party },
     /// An agent tells a leader that this receipt is on the share.
     Noticed { receipt: ObjectId },
+    /// An agent writes a receipt that claims a place in the cut. `held_since`: of the hold in which it read everything.
+    InCut { receipt: ObjectId, nonce: Nonce, hooks: bool, began: u64, held_since: Option<u64> },
     /// This round was given back.
     Restored { round: RoundId },
     /// A message was taken twice in a row; whether the second one changed anything.

@@ -49,12 +49,14 @@ impl World {
             let (code, reason) = (Code::Agent03, "the hook failed".to_owned());
             self.tell_slice(a, Event::QuiesceFailed { round, code, reason, permanent: false });
         } else {
+            self.agents[a].holding = Some((round, hold.since + MAX_HOLD));
             self.tell_slice(a, Event::Quiesced { round });
         }
     }
 
     /// Releases the service; where that fails, the watchdog does it when the time is over.
     pub(crate) fn release(&mut self, a: usize) {
+        self.agents[a].holding = None;
         let own = |hold: &Hold| hold.life == self.agents[a].life;
         if self.holds[a].as_ref().is_some_and(own) && !self.strikes(Fault::ReleaseFailed) {
             self.holds[a] = None;
@@ -75,8 +77,22 @@ impl World {
         if hung {
             let (code, reason) = (Code::Agent03, "the hook hung and was killed".to_owned());
             self.tell_slice(a, Event::QuiesceFailed { round, code, reason, permanent: false });
-        } else {
-            self.tell_slice(a, Event::HoldLost { round });
+        } else if self.agents[a].holding.is_some_and(|(held, _)| held == round) {
+            self.lose_hold(a, round);
         }
+    }
+
+    /// Whether the hold has outlived its time, by the agent's own clock: the watchdog's word may still be on its way.
+    pub(crate) fn look_at_hold(&mut self, a: usize) {
+        if let Some((round, _)) = self.agents[a].holding.filter(|(_, until)| *until <= self.now) {
+            self.lose_hold(a, round);
+        }
+    }
+
+    /// What is read from here on may not fit what was read before: better no slice than one that hooks were to prevent.
+    fn lose_hold(&mut self, a: usize, round: RoundId) {
+        self.agents[a].holding = None;
+        self.tell_slice(a, Event::HoldLost { round });
+        self.give_capture_up(a, round);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 
-use muster_protocol::ids::{ObjectId, RoundId};
+use muster_protocol::ids::{Nonce, ObjectId, RoundId};
 use muster_protocol::lead::Lease;
 
 use crate::agent::Agent;
@@ -56,6 +56,8 @@ pub(crate) struct World {
     pub(crate) last_round: Option<RoundId>,
     /// Set when a prune is wanted: then it is worth a look.
     pub(crate) look_whether_at_rest: bool,
+    /// When the capture of each cut was announced.
+    pub(crate) announced: BTreeMap<Nonce, u64>,
     /// When each round's `open` record was written.
     pub(crate) opened: BTreeMap<RoundId, u64>,
     /// Receipts that a prune has deleted.
@@ -136,6 +138,7 @@ impl World {
             requests: 0,
             last_round: None,
             look_whether_at_rest: false,
+            announced: BTreeMap::new(),
             opened: BTreeMap::new(),
             deleted_receipts: BTreeSet::new(),
             facts: Vec::new(),

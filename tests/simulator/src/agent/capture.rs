@@ -42,13 +42,22 @@ pub(crate) struct Capture {
     ticket: u64,
     round: RoundId,
     packs: BTreeMap<ObjectId, u64>,
+    /// When it began to read, and since when the service was held by the time that everything was read.
+    began: u64,
+    held_since: Option<u64>,
 }
 
 impl World {
     pub(crate) fn capture(&mut self, a: usize, round: RoundId) {
         self.agents[a].tickets += 1;
         let ticket = self.agents[a].tickets;
-        self.agents[a].capture = Some(Capture { ticket, round, packs: BTreeMap::new() });
+        self.agents[a].capture = Some(Capture {
+            ticket,
+            round,
+            packs: BTreeMap::new(),
+            began: self.now,
+            held_since: None,
+        });
         let after = self.rng.between(150, 2_500);
         self.for_agent(a, after, Step::Captured { ticket, last: false });
     }
@@ -79,6 +88,13 @@ impl World {
         if last {
             self.tell_slice(a, Event::Captured { round });
         } else {
+            self.look_at_hold(a);
+            let held_since = self.holds[a].as_ref().map(|hold| hold.since);
+            match &mut self.agents[a].capture {
+                Some(capture) => capture.held_since = held_since,
+                // The hold was over.
+                None => return,
+            }
             self.tell_slice(a, Event::Read { round });
             let after = self.rng.between(50, 1_500);
             self.for_agent(a, after, Step::Captured { ticket, last: true });
@@ -127,6 +143,13 @@ impl World {
         true
     }
 
+    /// The service was released before everything was read.
+    pub(crate) fn give_capture_up(&mut self, a: usize, round: RoundId) {
+        if self.agents[a].capture.is_some() {
+            self.capture_failed(a, round, "the service was released before everything was read");
+        }
+    }
+
     fn capture_failed(&mut self, a: usize, round: RoundId, reason: &str) {
         self.agents[a].capture = None;
         let (code, reason) = (Code::Agent03, reason.to_owned());
@@ -150,6 +173,10 @@ impl World {
             packs: capture.packs.iter().map(|(id, size)| (*id, *size)).collect(),
         };
         let (ticket, id, life) = (capture.ticket, self.rng.object(), self.agents[a].life);
+        if let Some(nonce) = cut {
+            let (hooks, began, held_since) = (self.agents[a].hooks, capture.began, capture.held_since);
+            self.facts.push(Fact::InCut { receipt: id, nonce, hooks, began, held_since });
+        }
         let request = Request::Receipt { ticket, id, receipt: Rc::new(receipt) };
         let after = self.rng.between(20, 400);
         self.after(after, Happening::Arrives(Party::Agent(a), life, request));

@@ -6,7 +6,7 @@ mod talk;
 
 use std::rc::Rc;
 
-use muster_protocol::ids::ObjectId;
+use muster_protocol::ids::{ObjectId, RoundId};
 use muster_protocol::log::{RoundPhase, State};
 use muster_protocol::slice::{Effect, Event, Machine, Policy};
 use muster_protocol::time::Time;
@@ -27,7 +27,7 @@ const TICK: u64 = 3_000;
 
 /// An agent's process and what its disk keeps.
 pub(crate) struct Agent {
-    hooks: bool,
+    pub(crate) hooks: bool,
     pub(crate) up: bool,
     pub(crate) life: u32,
     pub(crate) stopped_until: u64,
@@ -41,6 +41,8 @@ pub(crate) struct Agent {
     order: Option<Order>,
     talk: Option<Talk>,
     capture: Option<Capture>,
+    /// The round that it holds the service for, and until when by its own clock.
+    pub(crate) holding: Option<(RoundId, u64)>,
     tickets: u64,
     /// Whether a reading of the log is under way.
     reading: bool,
@@ -63,6 +65,7 @@ impl Agent {
             order: None,
             talk: None,
             capture: None,
+            holding: None,
             tickets: 0,
             reading: false,
             cache: Cache::default(),
@@ -86,7 +89,7 @@ impl World {
         it.life += 1;
         it.machine = Machine::start(policy(it.hooks), seed);
         (it.beliefs, it.order, it.talk, it.capture) = (Beliefs::default(), None, None, None);
-        it.reading = false;
+        (it.reading, it.holding) = (false, None);
         self.for_agent(a, 5, Step::Tick);
     }
 

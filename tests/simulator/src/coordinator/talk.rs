@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use muster_protocol::ids::{ObjectId, RoundId, ServiceName};
-use muster_protocol::message::{NoticeOutcome, OpenRound, ServiceState, StateDocument, Verdict};
+use muster_protocol::message::{CutOrder, NoticeOutcome, OpenRound, ServiceState, StateDocument, Verdict};
 use muster_protocol::round::{Event, Failure};
 
 use crate::fact::Fact;
@@ -142,6 +142,11 @@ impl World {
         self.learn_positions(c);
         let (now, signer) = (self.time_of(c), self.coordinators[c].key);
         let Some(desk) = &mut self.coordinators[c].desk else { return };
+        for order in desk.rounds.values().filter_map(|seat| seat.machine.cut_order()) {
+            if let CutOrder::Capture { nonce } = order {
+                self.announced.entry(nonce).or_insert(self.now);
+            }
+        }
         desk.revision += 1;
         let seats = desk.rounds.values().filter(|seat| seat.position > 0 && seat.machine.wants_slices());
         let rounds = seats

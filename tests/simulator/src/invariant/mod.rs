@@ -2,6 +2,7 @@
 
 mod committed_is_whole;
 mod committed_stays;
+mod cut_members_held;
 mod foreign_changes_nothing;
 mod head_never_goes_back;
 mod holds_end;
@@ -53,6 +54,7 @@ pub(crate) fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(rounds_end::RoundsEnd),
         Box::new(nobody_waits_for_the_bad::NobodyWaitsForTheBad),
         Box::<waste_goes::WasteGoes>::default(),
+        Box::<cut_members_held::CutMembersHeld>::default(),
         Box::new(machines_keep_their_word::MachinesKeepTheirWord),
     ]
 }

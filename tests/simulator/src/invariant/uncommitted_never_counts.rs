@@ -31,6 +31,7 @@ impl Invariant for UncommittedNeverCounts {
                 | Fact::Read { .. }
                 | Fact::Forgot { .. }
                 | Fact::Noticed { .. }
+                | Fact::InCut { .. }
                 | Fact::Twice { .. }
                 | Fact::Foreign { .. }
                 | Fact::Impossible { .. } => {}
