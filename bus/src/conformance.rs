@@ -1,8 +1,8 @@
 //! One suite for both implementations, and what only a real server can show: restarts, lost streams, old versions.
 
 use crate::{
-    Bus, BusError, ConnectError, EmbeddedBus, Headers, Limits, MSG_ID, Message, NatsBus, NatsConfig, Streams,
-    Subscription, WorkQueue, test_server::TestServer,
+    Bus, BusError, ConnectError, EmbeddedBus, Headers, LeaseSwap, LeaseValue, Limits, MSG_ID, Message,
+    NatsBus, NatsConfig, Streams, Subscription, WorkQueue, test_server::TestServer,
 };
 use bytes::Bytes;
 use std::{future::Future, sync::Arc, time::Duration};
@@ -81,6 +81,7 @@ async fn conforms(bus: Arc<dyn Bus>) {
     messages(&bus).await;
     requests(&bus).await;
     last_values(&bus).await;
+    lease(&bus).await;
     jobs(&bus).await;
     invalid(&bus).await;
     assert_eq!(bus.dropped_messages(), 0);
@@ -170,6 +171,30 @@ async fn last_values(bus: &Arc<dyn Bus>) {
     let outside = bus.set_last_value("elsewhere", Bytes::new()).await.expect_err("not kept");
     assert!(matches!(outside, BusError::NotStored { .. }), "{outside:?}");
     assert!(matches!(bus.last_value(TRIGGER).await, Err(BusError::NotStored { .. })));
+}
+
+async fn lease(bus: &Arc<dyn Bus>) {
+    assert_eq!(bus.lease().await.expect("readable"), None);
+    // Of all who try at once, one gets it.
+    let tries = (0..8).map(|number| bus.swap_lease(None, bytes(&format!("holder {number}"))));
+    let swapped: Vec<_> =
+        futures::future::join_all(tries).await.into_iter().map(|swap| swap.expect("answered")).collect();
+    let stored: Vec<_> = (0..).zip(&swapped).filter(|(_, swap)| !matches!(swap, LeaseSwap::Lost)).collect();
+    let [(winner, LeaseSwap::Stored(first))] = stored[..] else { panic!("not one winner: {swapped:?}") };
+    let read = bus.lease().await.expect("readable");
+    assert_eq!(read, Some(LeaseValue { revision: *first, payload: bytes(&format!("holder {winner}")) }));
+    // Only who has seen the last one replaces it, and each write has a revision of its own.
+    let LeaseSwap::Stored(second) = bus.swap_lease(Some(*first), bytes("again")).await.expect("answered")
+    else {
+        panic!("it was seen")
+    };
+    assert_ne!(*first, second);
+    for old in [None, Some(*first), Some(second + 1)] {
+        let lost = bus.swap_lease(old, bytes("late")).await.expect("answered");
+        assert_eq!(lost, LeaseSwap::Lost, "{old:?}");
+    }
+    let read = bus.lease().await.expect("readable");
+    assert_eq!(read, Some(LeaseValue { revision: second, payload: bytes("again") }));
 }
 
 async fn jobs(bus: &Arc<dyn Bus>) {
@@ -323,6 +348,9 @@ async fn a_wiped_server_is_set_up_again() {
     let mut watch = bus.watch_last_value(STATE).await.expect("watches");
     bus.set_last_value(STATE, bytes("lost")).await.expect("stored");
     bus.enqueue(QUEUE, Headers::new(), bytes("held")).await.expect("stored");
+    let swap = bus.swap_lease(None, bytes("lease")).await.expect("answered");
+    let LeaseSwap::Stored(lease) = swap else { panic!("nobody else is here") };
+    let lease = Some(lease);
     let held = queue.next(LONG).await.expect("readable").expect("a job");
     let mut link = bus.link();
     server.kill();
@@ -333,6 +361,11 @@ async fn a_wiped_server_is_set_up_again() {
     let gone = bus.last_value(STATE).await.expect_err("no stream");
     assert!(matches!(gone, BusError::NoStream { .. }) && gone.is_transient(), "{gone:?}");
     held.ack().await.expect("a job whose queue is gone is done");
+    // The lease is gone with its bucket: nobody holds it, and a holder learns that it has lost it.
+    assert_eq!(bus.lease().await.expect("readable"), None);
+    assert_eq!(bus.swap_lease(lease, bytes("late")).await.expect("answered"), LeaseSwap::Lost);
+    let again = bus.swap_lease(None, bytes("new")).await.expect("answered");
+    assert!(matches!(again, LeaseSwap::Stored(_)), "{again:?}");
     bus.set_last_value(STATE, bytes("new")).await.expect("stored in a new stream");
     assert_eq!(bus.last_value(STATE).await.expect("readable"), Some(bytes("new")));
     assert_eq!(soon("a value", watch.next()).await, Some(bytes("lost")));

@@ -5,8 +5,8 @@ mod queue;
 mod router;
 
 use crate::{
-    Bus, BusError, Enqueued, Headers, Limits, Link, Message, Reply, Responder, ServerInfo, Streams,
-    Subscription, Watch, WorkQueue, subject,
+    Bus, BusError, Enqueued, Headers, LeaseSwap, LeaseValue, Limits, Link, Message, Reply, Responder,
+    ServerInfo, Streams, Subscription, Watch, WorkQueue, subject,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -43,6 +43,7 @@ struct State {
     inboxes: u64,
     values: HashMap<String, Bytes>,
     sequence: u64,
+    lease: Option<LeaseValue>,
     dropped: u64,
 }
 
@@ -194,6 +195,21 @@ impl Bus for EmbeddedBus {
         self.0.streams.check_queue(subject)?;
         drop(self.open_state()?);
         Ok(Box::new(EmbeddedQueue::new(Arc::clone(&self.0.jobs))))
+    }
+
+    async fn lease(&self) -> Result<Option<LeaseValue>, BusError> {
+        Ok(self.open_state()?.lease.clone())
+    }
+
+    async fn swap_lease(&self, expected: Option<u64>, payload: Bytes) -> Result<LeaseSwap, BusError> {
+        let mut state = self.open_state()?;
+        let last = state.lease.as_ref().map(|lease| lease.revision);
+        if last != expected {
+            return Ok(LeaseSwap::Lost);
+        }
+        let revision = last.unwrap_or_default() + 1;
+        state.lease = Some(LeaseValue { revision, payload });
+        Ok(LeaseSwap::Stored(revision))
     }
 
     async fn ensure(&self) -> Result<(), BusError> {

@@ -9,6 +9,7 @@
 
 mod embedded;
 mod error;
+mod lease;
 mod limits;
 mod link;
 mod message;
@@ -24,6 +25,7 @@ mod test_server;
 
 pub use embedded::EmbeddedBus;
 pub use error::{BusError, ConnectError};
+pub use lease::{LeaseSwap, LeaseValue};
 pub use limits::Limits;
 pub use link::{Link, ServerInfo};
 pub use message::{Headers, MSG_ID, Message, Reply, Responder, Subscription, Watch};
@@ -105,6 +107,20 @@ pub trait Bus: Send + Sync {
     /// # Errors
     /// [`BusError::NotStored`] when `subject` is not the queue of [`Streams`], or when the server refuses.
     async fn queue(&self, subject: &str) -> Result<Box<dyn WorkQueue>, BusError>;
+
+    /// Reads the fleet's lease; none when nobody ever wrote it, or its bucket is gone. On a replica it may lag behind
+    /// the newest one. For coordinators only.
+    ///
+    /// # Errors
+    /// [`BusError::Timeout`], or when the server refuses.
+    async fn lease(&self) -> Result<Option<LeaseValue>, BusError>;
+
+    /// Writes the lease if its revision still is `expected` (none: if there is none). Makes the bucket if it is gone.
+    /// For coordinators only.
+    ///
+    /// # Errors
+    /// When the server does not acknowledge within [`Limits::answer`]: the value may be stored all the same.
+    async fn swap_lease(&self, expected: Option<u64>, payload: Bytes) -> Result<LeaseSwap, BusError>;
 
     /// Makes sure that the streams exist as configured. Idempotent. For coordinators only.
     ///

@@ -13,8 +13,11 @@ pub struct Limits {
     pub connect: Duration,
     /// Longest wait for the server's own answers: acknowledgements, stored values, stream administration.
     pub answer: Duration,
-    /// Idle time after which the connection is probed; a half-open one is noticed after three of these.
+    /// Idle time after which the connection is probed; a half-open one is noticed after three of these, and one more for
+    /// each message that comes in meanwhile.
     pub ping_interval: Duration,
+    /// Longest that an echo may take ([`crate::NatsConfig::with_echo`]); as long again lies between two.
+    pub echo: Duration,
     /// First delay of a reconnect; later ones double.
     pub reconnect_first: Duration,
     /// Longest delay between two reconnects.
@@ -36,8 +39,9 @@ impl Default for Limits {
             subscription_messages: 65_536,
             connect: Duration::from_secs(5),
             answer: Duration::from_secs(5),
-            ping_interval: Duration::from_secs(5),
-            reconnect_first: Duration::from_millis(250),
+            ping_interval: Duration::from_secs(3),
+            echo: Duration::from_secs(5),
+            reconnect_first: Duration::from_secs(1),
             reconnect_longest: Duration::from_secs(8),
             ack_wait: Duration::from_secs(30),
             duplicate_window: Duration::from_secs(600),

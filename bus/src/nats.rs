@@ -5,6 +5,8 @@
 mod answers;
 mod config;
 mod connection;
+mod echo;
+mod lease;
 mod nkey;
 mod stored;
 mod version;
@@ -15,14 +17,15 @@ pub use nkey::{UserKey, inbox_prefix, is_user_nkey};
 pub use version::OLDEST_SERVER;
 
 use crate::{
-    Bus, BusError, ConnectError, Enqueued, Headers, Limits, Link, Message, Reply, Responder, ServerInfo,
-    Subscription, Watch, WorkQueue, subject,
+    Bus, BusError, ConnectError, Enqueued, Headers, LeaseSwap, LeaseValue, Limits, Link, Message, Reply,
+    Responder, ServerInfo, Subscription, Watch, WorkQueue, subject,
 };
 use answers::Answers;
 use async_nats::{Client, HeaderMap, StatusCode, client::PublishErrorKind, jetstream};
 use async_trait::async_trait;
 use bytes::Bytes;
 use connection::Connection;
+use echo::Echo;
 use futures::StreamExt;
 use std::{future::Future, sync::Arc, time::Duration};
 use stored::Stored;
@@ -37,6 +40,7 @@ struct Inner {
     config: NatsConfig,
     wire: Wire,
     stored: Stored,
+    _echo: Option<Echo>,
 }
 
 impl NatsBus {
@@ -51,7 +55,8 @@ impl NatsBus {
         let wire = set_up
             .map_err(|source| ConnectError::SetUp { servers: config.servers(), source: Box::new(source) })?;
         let stored = Stored::new(wire.clone(), config.streams.clone());
-        Ok(Self(Arc::new(Inner { config, wire, stored })))
+        let echo = config.echo.then(|| Echo::begin(&wire));
+        Ok(Self(Arc::new(Inner { config, wire, stored, _echo: echo })))
     }
 
     #[cfg(test)]
@@ -121,6 +126,14 @@ impl Bus for NatsBus {
     async fn queue(&self, subject: &str) -> Result<Box<dyn WorkQueue>, BusError> {
         self.0.config.streams.check_queue(subject)?;
         Ok(Box::new(NatsQueue::open(self.0.wire.clone(), self.0.stored.clone()).await?))
+    }
+
+    async fn lease(&self) -> Result<Option<LeaseValue>, BusError> {
+        self.0.stored.lease().await
+    }
+
+    async fn swap_lease(&self, expected: Option<u64>, payload: Bytes) -> Result<LeaseSwap, BusError> {
+        self.0.stored.swap_lease(expected, payload).await
     }
 
     async fn ensure(&self) -> Result<(), BusError> {

@@ -2,7 +2,7 @@
 
 use crate::{BusError, subject};
 
-/// The two streams of one fleet. Nothing else is kept on the bus; above all not the core `trigger` subject, where
+/// The two streams of one fleet, and the bucket of its lease. Nothing else is kept on the bus; above all not the core `trigger` subject, where
 /// a stream's acknowledgement would reach requesters before the coordinators' answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Streams {
@@ -10,12 +10,15 @@ pub struct Streams {
     pub(crate) value_subject: String,
     pub(crate) queue: String,
     pub(crate) queue_subject: String,
+    pub(crate) lease: String,
+    pub(crate) lease_subject: String,
     pub(crate) replicas: usize,
 }
 
 impl Streams {
     /// The streams `MUSTER_<fleet>_STATE` with last values for `value_subject` and everything below it, and
-    /// `MUSTER_<fleet>_QUEUE` with the jobs of `queue_subject`.
+    /// `MUSTER_<fleet>_QUEUE` with the jobs of `queue_subject`, and the key-value bucket `MUSTER_<fleet>_LEASE` with the
+    /// key `lease`.
     ///
     /// # Errors
     /// When `fleet` is not of letters, digits, `-` and `_` (at most 64, the alphabet of stream names), or a subject
@@ -33,6 +36,9 @@ impl Streams {
             value_subject: value_subject.to_owned(),
             queue: format!("MUSTER_{fleet}_QUEUE"),
             queue_subject: queue_subject.to_owned(),
+            // A bucket is a stream of this name with these subjects (ADR-8), so that stock clients can read it.
+            lease: format!("KV_MUSTER_{fleet}_LEASE"),
+            lease_subject: format!("$KV.MUSTER_{fleet}_LEASE.lease"),
             replicas: 1,
         };
         if streams.keeps_value(queue_subject) {
@@ -59,6 +65,18 @@ impl Streams {
     #[must_use]
     pub fn queue_stream(&self) -> &str {
         &self.queue
+    }
+
+    /// The name of the stream behind the lease's bucket, for permissions.
+    #[must_use]
+    pub fn lease_stream(&self) -> &str {
+        &self.lease
+    }
+
+    /// The subject of the lease, for permissions.
+    #[must_use]
+    pub fn lease_subject(&self) -> &str {
+        &self.lease_subject
     }
 
     pub(crate) fn keeps_value(&self, subject: &str) -> bool {

@@ -1,6 +1,7 @@
 //! The command line as clap reads it. Only shapes and help; what commands do is in [`crate::command`].
 
 mod keeping;
+mod retention;
 mod trust;
 
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use muster_protocol::units::{HumanDuration, HumanSize};
 use crate::round_name::RoundName;
 
 pub(crate) use keeping::{Config, CredentialsArgs, Rebuild, Share};
+pub(crate) use retention::{Hold, Prune, Unhold};
 pub(crate) use trust::{Adopt, Enroll, ExpectHead, Key, Prove, Revoke, RoleName, Rotate, Until};
 
 /// Coordinated, encrypted, write-only backups of a fleet of infrastructure services.
@@ -60,6 +62,12 @@ pub(crate) enum Command {
     Find(Find),
     /// The bytes of one file of a round
     Dump(Dump),
+    /// Delete what the signed retention keeps no longer: mark first, delete after a grace
+    Prune(Prune),
+    /// Keep a round, whatever the retention says
+    Hold(Hold),
+    /// Let the retention decide about a round again
+    Unhold(Unhold),
     /// The agents, and whether they are there
     Agents(Contact),
     /// What is wrong, since when, and what to do

@@ -36,9 +36,14 @@ use clap::Parser;
 use args::{Arguments, Command};
 use exit::Exit;
 use failure::{Failure, Outcome};
+use muster_agent::hold;
 use muster_share::core_dumps;
 
 fn main() -> ExitCode {
+    // Before anything else is begun: this is the watchdog of an agent that runs in `once` or `up`.
+    if std::env::args_os().nth(1).is_some_and(|word| word == hold::COMMAND) {
+        return hold::run_watchdog();
+    }
     if let Err(error) = core_dumps::forbid() {
         screen::aside(format!("warning: core dumps of this process cannot be forbidden: {error}"));
     }
@@ -113,6 +118,9 @@ async fn dispatch(command: Command) -> Outcome {
         Command::Status(args) => command::status::run(args).await,
         Command::Rounds(args) => command::rounds::run(args).await,
         Command::Show(args) => command::show::run(args).await,
+        Command::Prune(args) => command::prune::run(args).await,
+        Command::Hold(args) => command::hold::hold(args).await,
+        Command::Unhold(args) => command::hold::unhold(args).await,
         Command::Agents(args) => command::agents::run(args).await,
         Command::Alerts(args) => command::alerts::run(args).await,
         Command::Enroll(args) => command::enroll::run(args).await,

@@ -144,7 +144,7 @@ mod tests {
             } else {
                 RoundPhase::Open
             };
-            state.rounds.insert(round, RoundState { open, position: 0, phase, held: false, swept: false });
+            state.rounds.insert(round, RoundState { open, position: 0, phase, hold: None, swept: false });
         }
         state
     }

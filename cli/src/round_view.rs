@@ -31,6 +31,12 @@ pub(crate) struct RoundView {
     pub(crate) verified: Option<String>,
     pub(crate) verified_objects: Option<u64>,
     pub(crate) verified_bytes: Option<u64>,
+    /// An operator keeps it, whatever the retention says.
+    pub(crate) held: bool,
+    /// Why.
+    pub(crate) hold_reason: Option<String>,
+    /// It was pruned: its objects are deleted, or about to be.
+    pub(crate) swept: bool,
     pub(crate) manifest: Option<ManifestView>,
     pub(crate) head: HeadView,
     /// What became of the cut, in rounds that were to have one.
@@ -92,9 +98,11 @@ pub(crate) struct TimingView {
 #[derive(Debug, Serialize)]
 pub(crate) struct SliceView {
     pub(crate) service: String,
-    /// `stored`, `absent`, or `open` while the round is.
+    /// `stored`, `absent`, `open` while the round is, or `pruned` once it was.
     pub(crate) state: &'static str,
     pub(crate) reason: Option<String>,
+    /// The reason's alert code.
+    pub(crate) code: Option<&'static str>,
     pub(crate) attempts: u32,
     pub(crate) source_bytes: u64,
     pub(crate) stored_bytes: u64,
@@ -114,6 +122,7 @@ impl RoundView {
     pub(crate) async fn read(fleet: &Fleet, round: &RoundState) -> Result<Self, Failure> {
         let manifest = match &round.phase {
             RoundPhase::Ended(end) => fleet.account(round, end).await,
+            RoundPhase::Committed { .. } if round.swept => None,
             RoundPhase::Open | RoundPhase::Committed { .. } => fleet.manifest(round).await?,
         };
         Ok(Self::of(fleet, round, manifest.as_ref()))
@@ -145,6 +154,9 @@ impl RoundView {
             verified: verified.map(|verified| screen::rfc3339(verified.at)),
             verified_objects: verified.map(|verified| verified.objects),
             verified_bytes: verified.map(|verified| verified.bytes),
+            held: round.hold.is_some(),
+            hold_reason: round.hold.as_ref().and_then(|hold| hold.reason.clone()),
+            swept: round.swept,
             manifest: commit.map(|(commit, log_number)| ManifestView {
                 hash: commit.manifest.to_string(),
                 bytes: commit.manifest_size,
@@ -178,6 +190,12 @@ impl RoundView {
             words.push_str(", verified");
         } else if self.manifest.is_some() {
             words.push_str(", not verified");
+        }
+        if self.held {
+            words.push_str(", held");
+        }
+        if self.swept {
+            return format!("round {} · {} · {words}, pruned", self.number, self.round.short());
         }
         format!(
             "round {} · {} · {words} · {} of {}, {} → {} added",
@@ -274,6 +292,7 @@ fn services(manifest: &Manifest) -> Vec<SliceView> {
             SliceStatus::Whole => None,
             SliceStatus::Gaps => Some(format!("{} entries have gaps", slice.totals.gaps)),
         },
+        code: None,
         attempts: slice.attempts,
         source_bytes: slice.totals.source_bytes,
         stored_bytes: slice.totals.stored_bytes,
@@ -287,6 +306,7 @@ fn services(manifest: &Manifest) -> Vec<SliceView> {
     });
     let absent = manifest.absent.iter().map(|absentee| SliceView {
         reason: Some(format!("{} {}", absentee.code, absentee.reason)),
+        code: Some(absentee.code.as_str()),
         attempts: absentee.attempts,
         excuse: absentee.excuse.map(excuse),
         tries: tries(&absentee.tries),
@@ -298,7 +318,11 @@ fn services(manifest: &Manifest) -> Vec<SliceView> {
 }
 
 fn without_manifest(fleet: &Fleet, round: &RoundState) -> Vec<SliceView> {
-    let state = if round.phase == RoundPhase::Open { "open" } else { "absent" };
+    let state = match &round.phase {
+        RoundPhase::Open => "open",
+        RoundPhase::Committed { .. } if round.swept => "pruned",
+        RoundPhase::Committed { .. } | RoundPhase::Ended(_) => "absent",
+    };
     let services = match &round.open.scope {
         Scope::All => fleet.state().services(),
         Scope::Services(services) => services.clone(),
@@ -311,6 +335,7 @@ fn nothing(service: String, state: &'static str) -> SliceView {
         service,
         state,
         reason: None,
+        code: None,
         attempts: 0,
         source_bytes: 0,
         stored_bytes: 0,
@@ -345,6 +370,9 @@ mod tests {
             verified: None,
             verified_objects: None,
             verified_bytes: None,
+            held: false,
+            hold_reason: None,
+            swept: false,
             manifest: outcome.is_some().then(|| ManifestView {
                 hash: String::new(),
                 bytes: 1,

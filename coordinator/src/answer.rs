@@ -115,8 +115,7 @@ fn paged<T>(
 
 fn agents(desk: &Desk, after: Option<&ServiceName>, page: usize) -> AgentsPage {
     let state = desk.setting.scribe.state();
-    let mut agents: Vec<_> = state.agents().collect();
-    agents.sort_by_key(|(service, _)| (*service).clone());
+    let agents: Vec<_> = state.agents().collect();
     let (agents, next) = paged(agents, after, page, |(service, _)| service);
     let limit = desk.setting.policy.offline_after;
     let view = |(service, member): (&ServiceName, &muster_protocol::log::Member)| {

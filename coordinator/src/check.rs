@@ -3,7 +3,7 @@
 //! Signature, service, attempt, nonce and keyset must be right, and every object that the receipt names must be there
 //! with its length (found by one listing) and on no list of swept objects.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use futures::StreamExt;
@@ -11,18 +11,21 @@ use muster_protocol::alert::Code;
 use muster_protocol::causes::causes;
 use muster_protocol::document::{ManifestSlice, ObjectRef, Receipt};
 use muster_protocol::envelope::{Payload, open_as};
-use muster_protocol::ids::{KeyId, ObjectId, ServiceName};
-use muster_protocol::log::{Open, State};
+use muster_protocol::ids::{KeyId, Nonce, ObjectId, RoundId, ServiceName};
+use muster_protocol::log::State;
 use muster_protocol::round::{CheckFailure, Failure};
 use muster_share::layout::{ObjectPath, Prefix, SlicePart};
 use muster_share::lists::{MAX_OBJECT_LIST_LEN, MAX_PACK_LIST_LEN, PackList, parse_object_list};
+use muster_share::prune::swept_since;
 use muster_share::store::{Listed, Store, StoreError};
 
 /// What a check needs to know.
 #[derive(Clone)]
 pub(crate) struct Case {
     pub(crate) state: Arc<State>,
-    pub(crate) open: Open,
+    pub(crate) round: RoundId,
+    /// The attempt's nonce.
+    pub(crate) nonce: Nonce,
     pub(crate) open_position: u64,
     pub(crate) service: ServiceName,
     pub(crate) agent: KeyId,
@@ -158,8 +161,8 @@ pub(crate) async fn swept_objects(
 /// Checks one slice.
 pub(crate) async fn check(store: Arc<dyn Store>, case: Case) -> Result<ManifestSlice, CheckFailure> {
     let store = store.as_ref();
-    let Case { state, open, service, .. } = &case;
-    let own = ObjectRef { round: open.round, id: case.receipt, size: case.receipt_size };
+    let Case { state, round, service, .. } = &case;
+    let own = ObjectRef { round: *round, id: case.receipt, size: case.receipt_size };
     if own.size > Receipt::MAX_LEN as u64 {
         return Err(refused(format!("the receipt has {} bytes", own.size)));
     }
@@ -173,10 +176,10 @@ pub(crate) async fn check(store: Arc<dyn Store>, case: Case) -> Result<ManifestS
             key.short()
         )));
     }
-    if receipt.service != *service || receipt.round != open.round || receipt.attempt != case.attempt {
+    if receipt.service != *service || receipt.round != *round || receipt.attempt != case.attempt {
         return Err(refused("the receipt is of another service, round or attempt".into()));
     }
-    if receipt.nonce != open.nonce.for_attempt(service, case.attempt) {
+    if receipt.nonce != case.nonce {
         return Err(refused("the receipt was not made for this attempt: its nonce is another".into()));
     }
     let keyset = state.keyset_at(case.open_position).map(|(number, _)| number);
@@ -186,15 +189,7 @@ pub(crate) async fn check(store: Arc<dyn Store>, case: Case) -> Result<ManifestS
             receipt.keyset
         )));
     }
-    let (packs, _) = packs_of(store, &receipt).await?;
-    let mut needed: BTreeMap<ObjectPath, u64> = packs
-        .iter()
-        .map(|(id, size)| (ObjectPath::Pack { service: service.clone(), id: *id }, *size))
-        .collect();
-    needed.insert(slice_path(service, &receipt.index, SlicePart::Index), receipt.index.size);
-    for chunks in &receipt.chunks {
-        needed.insert(slice_path(service, chunks, SlicePart::Chunks), chunks.size);
-    }
+    let needed = needed(store, &receipt).await?;
     let swept = swept_objects(store, state, case.open_position).await?;
     if let Some(gone) = needed.keys().find(|path| swept.contains(path)) {
         return Err(damaged(format!("{gone} is being deleted; it must be uploaded again")));
@@ -212,6 +207,71 @@ pub(crate) async fn check(store: Arc<dyn Store>, case: Case) -> Result<ManifestS
         timing: None,
         tries: Vec::new(),
     })
+}
+
+/// Every object that a slice needs beside its receipt and pack lists, with its length.
+async fn needed(store: &dyn Store, receipt: &Receipt) -> Result<BTreeMap<ObjectPath, u64>, CheckFailure> {
+    let service = &receipt.service;
+    let (packs, _) = packs_of(store, receipt).await?;
+    let mut needed: BTreeMap<ObjectPath, u64> = packs
+        .iter()
+        .map(|(id, size)| (ObjectPath::Pack { service: service.clone(), id: *id }, *size))
+        .collect();
+    needed.insert(slice_path(service, &receipt.index, SlicePart::Index), receipt.index.size);
+    for chunks in &receipt.chunks {
+        needed.insert(slice_path(service, chunks, SlicePart::Chunks), chunks.size);
+    }
+    Ok(needed)
+}
+
+/// Slices of a round that cannot be committed, because an object of theirs was swept behind log number `since`, after they
+/// were checked. Reads nothing where there was no sweep.
+///
+/// # Errors
+/// When the share does not answer; then it is not known.
+pub(crate) async fn lost_since(
+    store: &dyn Store,
+    state: &State,
+    since: u64,
+    round: RoundId,
+    slices: &[ManifestSlice],
+) -> Result<Vec<(ServiceName, Failure)>, String> {
+    let swept = swept_since(store, state, since).await.map_err(|error| causes(&error))?;
+    let mut lost = Vec::new();
+    if swept.is_empty() {
+        return Ok(lost);
+    }
+    for slice in slices {
+        let own = ObjectRef { round, id: slice.receipt, size: slice.receipt_size };
+        match whole_beside(store, state, &own, &slice.service, &swept).await {
+            Ok(()) => {}
+            Err(CheckFailure::Unavailable { reason }) => return Err(reason),
+            Err(CheckFailure::Refused(failure)) => {
+                lost.push((slice.service.clone(), Failure { permanent: true, ..failure }));
+            }
+        }
+    }
+    Ok(lost)
+}
+
+async fn whole_beside(
+    store: &dyn Store,
+    state: &State,
+    own: &ObjectRef,
+    service: &ServiceName,
+    swept: &BTreeSet<ObjectPath>,
+) -> Result<(), CheckFailure> {
+    let path = slice_path(service, own, SlicePart::Receipt);
+    let bytes = read_object(store, &path, &own.id, own.size).await?;
+    let opened = open_as::<Receipt>(&bytes, &state.fleet);
+    let (_, receipt) = opened.map_err(|e| refused(format!("{path}: {}", causes(&e))))?;
+    let lists = receipt.packs.iter().map(|list| slice_path(service, list, SlicePart::Packs));
+    let needed = needed(store, &receipt).await?;
+    let named = lists.chain([path]).find(|path| swept.contains(path));
+    match named.or_else(|| needed.into_keys().find(|path| swept.contains(path))) {
+        Some(gone) => Err(damaged(format!("{gone} was swept after the slice was checked"))),
+        None => Ok(()),
+    }
 }
 
 /// Every needed object is on the share with its length. The packs are looked up in one listing.

@@ -131,15 +131,20 @@ impl Default for CutConfig {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LeadConfig {
-    /// How long a candidate waits after the last epoch that it saw before it takes over.
+    /// A leader that did not renew its lease for so long may be followed; it renews it three times in each.
+    pub lease: HumanDuration,
+    /// How long after a new leader nobody else takes the lead, so that coordinators do not take turns.
     pub takeover: HumanDuration,
 }
 
 impl Default for LeadConfig {
     fn default() -> Self {
-        Self { takeover: seconds(60) }
+        Self { lease: seconds(20), takeover: seconds(60) }
     }
 }
+
+/// Below, a moment of load would look like the leader's end.
+const SHORTEST_LEASE: Duration = Duration::from_secs(1);
 
 fn seconds(seconds: u64) -> HumanDuration {
     HumanDuration(Duration::from_secs(seconds))
@@ -175,7 +180,11 @@ const COMMENTS: &[(&str, &str)] = &[
          shorter than the agents' max_hold. on_break: \"break\" (ROUND-05; each is captured by itself) or \"go-on\" without\n\
          those that lost their place.",
     ),
-    ("lead", "takeover: how long a coordinator waits before it takes the lead from another one."),
+    (
+        "lead",
+        "lease: a leader that was silent on the bus for so long may be followed by another coordinator. takeover: how long\n\
+         after a change of leaders there is no other.",
+    ),
     ("log", "Lines on standard error. format: \"text\" or \"json\"."),
     (
         "telemetry",
@@ -240,7 +249,11 @@ impl Checked for Config {
         Invalid::unless((1..=100).contains(&round.attempts), "round", "attempts", "must be from 1 to 100")?;
         let barrier = self.cut.barrier;
         Invalid::unless(!barrier.0.is_zero(), "cut", "barrier", "must be longer than nothing")?;
-        Invalid::unless(barrier < round.deadline, "cut", "barrier", "must be shorter than [round] deadline")?;
+        // Rounds without one may be as short as they like.
+        let fits = !self.cut.enabled || barrier < round.deadline;
+        Invalid::unless(fits, "cut", "barrier", "must be shorter than [round] deadline")?;
+        let lease = self.lead.lease.0 >= SHORTEST_LEASE;
+        Invalid::unless(lease, "lead", "lease", "must be at least 1s")?;
         Invalid::unless(!self.lead.takeover.0.is_zero(), "lead", "takeover", "must be longer than nothing")?;
         Invalid::unless(!self.share.url.is_empty(), "share", "url", "must be a path or an address")?;
         Invalid::unless(
@@ -281,7 +294,8 @@ mod tests {
         assert!(Path::new(&config.share.url).is_absolute());
         let text = config.to_toml_string();
         assert!(
-            text.contains("\n[lead]\ntakeover = \"1m\"\n") && text.contains("overlap = \"queue\"\n"),
+            text.contains("\n[lead]\nlease = \"20s\"\ntakeover = \"1m\"\n")
+                && text.contains("overlap = \"queue\"\n"),
             "{text}"
         );
         assert_eq!(load(&text).expect("valid"), config);
@@ -296,9 +310,13 @@ mod tests {
                 "[round]\nretry_longest = \"1s\"",
                 "[round] retry_longest: must be at least as long as retry_first",
             ),
-            ("[cut]\nbarrier = \"4h\"", "[cut] barrier: must be shorter than [round] deadline"),
+            (
+                "[cut]\nenabled = true\nbarrier = \"4h\"",
+                "[cut] barrier: must be shorter than [round] deadline",
+            ),
             ("[cut]\non_break = \"stop\"", "[cut] on_break: unknown variant `stop`"),
-            ("[lead]\nlease = \"4h\"", "[lead] lease: unknown key `lease`"),
+            ("[lead]\nlease = \"10ms\"", "[lead] lease: must be at least 1s"),
+            ("[lead]\nleash = \"4h\"", "[lead] leash: unknown key `leash`"),
             ("[telemetry]\nsample = 7.0", "[telemetry] sample: must be from 0 to 1"),
         ] {
             let error = load(&format!("{LEAST}{more}")).expect_err(more).to_string();

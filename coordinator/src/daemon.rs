@@ -1,129 +1,50 @@
-//! The coordinator as a running thing: it waits for share and bus, takes the lead, works, and starts over when deposed.
+//! The coordinator as a running thing: it waits for share and bus, follows, leads when it is its turn, and follows again.
+
+mod error;
+#[cfg(test)]
+mod tests;
+mod waiting;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::FutureExt;
-use muster_bus::{Bus, BusError, ConnectError, NatsBus, NatsConfig, Streams};
+use muster_bus::{Bus, ConnectError, NatsBus, NatsConfig, Streams};
 use muster_protocol::alert::{About, Code, Finding, Part};
 use muster_protocol::causes::causes;
 use muster_protocol::envelope::Signer;
+use muster_protocol::lead as lead_machine;
 use muster_protocol::log::{CutTerms, Pin, Role};
 use muster_protocol::pem;
-use muster_protocol::retry::{Attempts, Retry, RetryError};
+use muster_protocol::retry::{Attempts, Retry};
 use muster_protocol::round::{Overlap, Policy};
 use muster_protocol::subject::{Subject, Subjects};
-use muster_share::log::{AppendError, HeadMemory, Log, LogError, MemoryError};
-use muster_share::secret_file::{self, SecretFileError};
-use muster_share::store::retry::{Retrying, delays};
+use muster_share::log::{AppendError, HeadMemory, Log, LogError};
+use muster_share::secret_file;
+use muster_share::store::retry::Retrying;
 use muster_share::store::timeout::{Limit, TimeLimited};
 use muster_share::store::{self, OpenStoreError, Store};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::alerts::{self, ALERTS_FILE, Alerts};
 use crate::confided;
-use crate::config::{Config, OverlapPolicy};
+use crate::config::{Config, LeadConfig, OverlapPolicy};
 use crate::desk::{self, Left, Setting};
 use crate::ignored::Ignored;
 use crate::intake;
+use crate::lead::{self, Driver, Followed};
 use crate::publisher;
-use crate::query::{Answer, Query};
-use crate::scribe::{self, ScribeError};
+use crate::scribe;
+use waiting::Waiting;
 
+pub use error::DaemonError;
+
+/// How often the log is read on.
+const LOOK: Duration = Duration::from_secs(2);
+/// How long a coordinator that ends tries to give its lease back.
+const GIVE_BACK: Duration = Duration::from_secs(1);
 /// The file in a coordinator's state folder that a running coordinator has locked.
 pub const LOCK_FILE: &str = "coordinator.lock";
-
-/// Why a coordinator ends.
-#[derive(Debug, thiserror::Error)]
-pub enum DaemonError {
-    /// Its key cannot be read.
-    #[error("the coordinator's key cannot be used")]
-    Key(#[from] SecretFileError),
-    /// Its key file holds something else.
-    #[error("{} holds no Ed25519 key in PEM form", path.display())]
-    KeyFormat {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: pem::PemError,
-    },
-    /// The retry policy contradicts itself.
-    #[error("[round] retry_first, retry_longest or attempts do not fit together")]
-    Retry(#[from] RetryError),
-    /// The share's address is no address.
-    #[error("[share] url cannot be used")]
-    Share(#[from] OpenStoreError),
-    /// The fleet's subjects cannot be used.
-    #[error("[fleet] name cannot be used on the bus")]
-    Bus(#[from] BusError),
-    /// The server cannot be used, now or ever.
-    #[error("[nats] url cannot be used")]
-    Connect(#[from] ConnectError),
-    /// The state folder cannot be used.
-    #[error("state folder {} cannot be used", path.display())]
-    State {
-        /// The folder.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// Another process of this coordinator runs.
-    #[error("{} is locked: another process runs this coordinator; stop it first", path.display())]
-    Locked {
-        /// The lock file.
-        path: PathBuf,
-    },
-    /// The remembered head cannot be read or written.
-    #[error(transparent)]
-    Memory(#[from] MemoryError),
-    /// The log cannot be trusted or understood.
-    #[error("SHARE-08: the coordinator stops, because the log cannot be believed")]
-    Log(#[from] LogError),
-    /// The share takes no `epoch` record.
-    #[error("{code}: the coordinator cannot take the lead: {}", code.title())]
-    Lead {
-        /// What is wrong with the share.
-        code: Code,
-        /// The append's error.
-        source: AppendError,
-    },
-    /// The key is no coordinator's in this fleet.
-    #[error(
-        "KEY-03: key {key} is no coordinator in the fleet's roster; enroll it, or use the right key file"
-    )]
-    NotCoordinator {
-        /// The key, short.
-        key: String,
-    },
-    /// The key was revoked while this coordinator ran.
-    #[error(
-        "KEY-03: key {key} was revoked, for good: this coordinator stops. Another one takes the lead; `muster enroll NAME --role coordinator` makes one. \
-         If the fleet was rebuilt elsewhere, this folder is of no use any more"
-    )]
-    Revoked {
-        /// The key, short.
-        key: String,
-    },
-}
-
-impl DaemonError {
-    /// The exit code of a process that ends with this error (DESIGN section 8): 1 failed, 2 configuration, 4 damaged
-    /// log, 5 wrong key, 6 bus unreachable, 7 refused.
-    #[must_use]
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::Locked { .. } => 7,
-            Self::Key(_) | Self::KeyFormat { .. } | Self::Retry(_) | Self::Share(_) | Self::Bus(_) => 2,
-            Self::NotCoordinator { .. } | Self::Revoked { .. } => 5,
-            Self::Connect(error) if error.is_configuration() => 2,
-            Self::Connect(_) | Self::Lead { .. } => 6,
-            Self::Log(_) => 4,
-            Self::State { .. } | Self::Memory(_) => 1,
-        }
-    }
-}
 
 /// Runs the coordinator over NATS until told to stop. Waits for an absent server or share.
 ///
@@ -144,6 +65,7 @@ pub async fn run(config: Config, mut stop: watch::Receiver<bool>) -> Result<(), 
         &config.nats.ca,
         "coordinators",
     )?;
+    let nats = nats.with_echo();
     let waiting = Waiting { what: "NATS", code: "BUS-01", stop: stop.clone() };
     let began = Instant::now();
     let waits = |error: &ConnectError| error.may_pass(began.elapsed());
@@ -215,39 +137,33 @@ pub async fn run_on(
     }
     let alerts = Alerts::open(state_dir.join(ALERTS_FILE), config.fleet.id);
     let _keeper = alerts.keeper();
-    let mut fresh = true;
+    let lead = lead_policy(&config.lead);
+    let mut driver = Driver::start(signer.key_id(), lead, bus.clone());
     loop {
         memory.remember(&log.seen())?;
         let mut stopped = stop.clone();
-        let query = subjects.print(&Subject::Query);
         let former = log.state().epoch.map(|epoch| epoch.holder).filter(|holder| *holder != signer.key_id());
-        let alive = |epoch| leads(bus.clone(), query.clone(), epoch).boxed();
-        let epoch = tokio::select! {
-            epoch = scribe::take_lead(&mut log, &signer, config.lead.takeover.0, fresh, alive) => epoch,
+        let followed = tokio::select! {
+            followed = lead::follow(&mut driver, log, &signer, &memory) => followed,
             _ = stopped.wait_for(|stop| *stop) => return Ok(()),
         };
-        fresh = false;
-        let epoch = match epoch {
-            Ok(epoch) => epoch,
-            Err(ScribeError::Append(error)) if error.is_transient() => {
-                tracing::warn!(error = causes(&error), "SHARE-01: the lead was not taken; trying again");
-                tokio::time::sleep(Duration::from_secs(2)).await;
-                fresh = true;
-                continue;
+        let epoch = match followed {
+            Followed::Leads(read, epoch) => {
+                log = *read;
+                epoch
             }
-            Err(ScribeError::Append(AppendError::Log(error))) => return Err(error.into()),
-            Err(ScribeError::Append(source)) => {
+            Followed::Revoked => return Err(DaemonError::Revoked { key: signer.key_id().short() }),
+            Followed::Broken(error) => return Err(error.into()),
+            Followed::Refused(source) => {
                 let code = match &source {
                     AppendError::Store(error) => error.alert().unwrap_or(Code::Share04),
-                    AppendError::Lost
-                    | AppendError::Refused { .. }
-                    | AppendError::TooLong { .. }
-                    | AppendError::Log(_) => Code::Share08,
+                    AppendError::Log(error) => error.alert().unwrap_or(Code::Share08),
+                    AppendError::Lost | AppendError::Refused { .. } | AppendError::TooLong { .. } => {
+                        Code::Share08
+                    }
                 };
                 return Err(DaemonError::Lead { code, source });
             }
-            Err(ScribeError::Revoked { key }) => return Err(DaemonError::Revoked { key: key.short() }),
-            Err(ScribeError::Deposed { .. } | ScribeError::Disowned { .. } | ScribeError::Gone) => continue,
         };
         if let Some(former) = former {
             let cause = format!("key {} led before", former.short());
@@ -257,11 +173,25 @@ pub async fn run_on(
         if let Err(error) = bus.ensure().await {
             tracing::warn!(%error, "BUS-01: the streams could not be made yet");
         }
-        let (scribe, writer) = scribe::spawn(log, signer.clone(), epoch, memory.clone());
+        let standing = driver.standing(epoch);
+        let (scribe, writer) = scribe::spawn(log, signer.clone(), standing.clone(), epoch, memory.clone());
+        let (end, ended) = oneshot::channel();
+        let (leave, left_at) = watch::channel(false);
+        let keeper = tokio::spawn({
+            let scribe = scribe.clone();
+            async move {
+                let driver = lead::keep(driver, scribe, ended).await;
+                // Whatever ended the lead, the desk must not go on.
+                leave.send_replace(true);
+                driver
+            }
+        });
         let credentials = confided::follow(store.clone(), keys.clone(), scribe.changes()).await;
         let ignored = Arc::new(Ignored::default());
+        let (to_fresh, unread) = mpsc::channel(4096);
         let (to_desk, inbox) = mpsc::channel(4096);
-        let listeners = intake::listen(&bus, &subjects, config.fleet.id, to_desk, ignored.clone()).await?;
+        let mut helpers = intake::listen(&bus, &subjects, config.fleet.id, to_fresh, ignored.clone()).await?;
+        helpers.push(tokio::spawn(lead::freshen(unread, to_desk, scribe.clone(), standing.clone())));
         let setting = Setting {
             name: config.coordinator.name.to_string(),
             signer: signer.clone(),
@@ -275,39 +205,44 @@ pub async fn run_on(
             store: store.clone(),
             scribe,
             credentials,
-            publisher: publisher::spawn(bus.clone(), alerts.clone()),
+            publisher: publisher::spawn(bus.clone(), standing, alerts.clone()),
             ignored,
             alerts: alerts.clone(),
         };
         let follower = alerts::follow(alerts.clone(), store.clone(), setting.scribe.changes());
-        let follower = tokio::spawn(follower);
-        let left = desk::work(setting, inbox, stop.clone()).await;
-        follower.abort();
-        for listener in listeners {
-            listener.abort();
+        helpers.push(tokio::spawn(follower));
+        let left = tokio::select! {
+            left = desk::work(setting, inbox, left_at) => Some(left),
+            _ = stopped.wait_for(|stop| *stop) => None,
+        };
+        for helper in helpers {
+            helper.abort();
+        }
+        // The keeper may have ended already.
+        end.send(()).ok();
+        driver = keeper.await.map_err(DaemonError::Task)?;
+        let Some(left) = left else {
+            if tokio::time::timeout(GIVE_BACK, driver.resign()).await.is_err() {
+                tracing::debug!("the lease was not given back in time; it expires");
+            }
+            return Ok(());
+        };
+        let ended = writer.await.map_err(DaemonError::Task)?;
+        if let Some(error) = ended.broken {
+            return Err(error.into());
         }
         match left {
-            Left::Stopped => return Ok(()),
             Left::Revoked => return Err(DaemonError::Revoked { key: signer.key_id().short() }),
-            Left::Deposed => {}
+            Left::Stopped | Left::Deposed => {}
         }
-        log = match writer.await {
-            Ok(log) => log,
-            Err(_) => Log::open(store.clone(), pin).await?,
-        };
+        log = ended.log;
     }
 }
 
-/// Whether the leader of `epoch` answers on the bus.
-async fn leads(bus: Arc<dyn Bus>, subject: String, epoch: u64) -> bool {
-    let ask = serde_json::to_vec(&Query::Leader).expect("a query always encodes");
-    match bus.request(&subject, Vec::new(), ask.into(), Duration::from_secs(2)).await {
-        Ok(answer) => matches!(
-            serde_json::from_slice(&answer.payload),
-            Ok(Answer::Leader(view)) if view.epoch == Some(epoch)
-        ),
-        Err(_) => false,
-    }
+/// What the configuration says about the lead.
+fn lead_policy(config: &LeadConfig) -> lead_machine::Policy {
+    let (lease, takeover) = (config.lease.0, config.takeover.0);
+    lead_machine::Policy { lease, takeover, look: LOOK.min(lease / 3) }
 }
 
 fn read_key(path: &std::path::Path) -> Result<Signer, DaemonError> {
@@ -331,54 +266,4 @@ fn guarded(store: Arc<dyn Store>) -> Arc<dyn Store> {
     let retry = Retry::new(Duration::from_millis(200), Duration::from_secs(5), Attempts::AtMost(4))
         .expect("a fixed policy is valid");
     Arc::new(Retrying::new(Arc::new(TimeLimited::new(store, Limit::default())), retry))
-}
-
-#[cfg(test)]
-mod tests;
-
-struct Waiting {
-    what: &'static str,
-    code: &'static str,
-    stop: watch::Receiver<bool>,
-}
-
-impl Waiting {
-    /// Tries until it works; none when told to stop. Says once that it waits, and once that the wait is over.
-    async fn wait_for<T, E: std::error::Error + 'static, F: Future<Output = Result<T, E>>>(
-        mut self,
-        mut connect: impl FnMut() -> F,
-        transient: impl Fn(&E) -> bool,
-    ) -> Result<Option<T>, E> {
-        let retry = Retry::new(Duration::from_millis(250), Duration::from_secs(10), Attempts::Unlimited)
-            .expect("a fixed policy is valid");
-        let mut waits = delays(&retry);
-        let mut said = false;
-        loop {
-            match connect().await {
-                Ok(it) => {
-                    if said {
-                        tracing::info!("{} is there", self.what);
-                    }
-                    return Ok(Some(it));
-                }
-                Err(error) if transient(&error) => {
-                    if !said {
-                        tracing::warn!(
-                            error = causes(&error),
-                            "{}: waiting for the {}",
-                            self.code,
-                            self.what
-                        );
-                        said = true;
-                    }
-                }
-                Err(error) => return Err(error),
-            }
-            let wait = waits.next().unwrap_or(Duration::from_secs(10));
-            tokio::select! {
-                () = tokio::time::sleep(wait) => {}
-                _ = self.stop.wait_for(|stop| *stop) => return Ok(None),
-            }
-        }
-    }
 }

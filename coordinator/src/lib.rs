@@ -19,6 +19,7 @@ mod confided;
 mod desk;
 mod ignored;
 mod intake;
+mod lead;
 mod manifest;
 mod pace;
 mod publisher;

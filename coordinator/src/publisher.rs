@@ -1,13 +1,15 @@
 //! The publisher: brings last values onto the bus and keeps at it until the server has them.
 //!
 //! Level-triggered: only the newest value of each subject is ever wanted, after a reconnect all of them again, and
-//! every half minute anyway, because the server's memory may be wiped while the connection stands.
+//! every half minute anyway, because the server's memory may be wiped while the connection stands. While the lead is
+//! doubtful it waits: a leader that was paused must not lay its old document over that of its successor.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::join_all;
 use muster_bus::Bus;
 use muster_protocol::alert::{About, Code, Finding, Part};
 use muster_protocol::retry::{Attempts, Retry};
@@ -15,21 +17,25 @@ use muster_share::store::retry::delays;
 use tokio::sync::mpsc;
 
 use crate::alerts::Alerts;
+use crate::lead::Standing;
 
 const NATS: About = About::Part(Part::Nats);
 const AGAIN: Duration = Duration::from_secs(30);
 
+/// Values that are on their way at once.
+const AT_ONCE: usize = 64;
+
 /// A value for a subject; none: nobody needs it any more.
 pub(crate) type Value = (String, Option<Bytes>);
 
-/// Starts the publisher. It ends when the sender is dropped.
-pub(crate) fn spawn(bus: Arc<dyn Bus>, alerts: Alerts) -> mpsc::Sender<Value> {
+/// Starts the publisher. It ends when the sender is dropped, or the lead is over.
+pub(crate) fn spawn(bus: Arc<dyn Bus>, standing: Standing, alerts: Alerts) -> mpsc::Sender<Value> {
     let (sender, inbox) = mpsc::channel(1024);
-    tokio::spawn(run(bus, inbox, alerts));
+    tokio::spawn(run(bus, standing, inbox, alerts));
     sender
 }
 
-async fn run(bus: Arc<dyn Bus>, mut inbox: mpsc::Receiver<Value>, alerts: Alerts) {
+async fn run(bus: Arc<dyn Bus>, standing: Standing, mut inbox: mpsc::Receiver<Value>, alerts: Alerts) {
     let retry = Retry::new(Duration::from_millis(200), Duration::from_secs(5), Attempts::Unlimited)
         .expect("a fixed policy is valid");
     let mut values: BTreeMap<String, Bytes> = BTreeMap::new();
@@ -68,22 +74,47 @@ async fn run(bus: Arc<dyn Bus>, mut inbox: mpsc::Receiver<Value>, alerts: Alerts
         }
         pending.sort();
         pending.dedup();
-        let brought = !pending.is_empty();
-        let mut failed = Vec::new();
-        for subject in pending.drain(..) {
-            let Some(payload) = values.get(&subject) else { continue };
-            if let Err(error) = bus.set_last_value(&subject, payload.clone()).await {
-                tracing::warn!(subject, %error, "BUS-01: not published yet, trying again");
-                alerts.raise(Finding::seen(Code::Bus01, NATS, error.to_string()));
-                failed.push(subject);
-            }
-        }
+        let brought = pending.iter().any(|subject| values.contains_key(subject));
+        let wanted = std::mem::take(&mut pending);
+        let published = publish(bus.as_ref(), &standing, &alerts, &values, wanted).await;
+        let Some(failed) = published else { return };
         if failed.is_empty() {
-            if !values.is_empty() && brought {
+            if brought {
                 alerts.mended(Code::Bus01, &NATS);
             }
             waits = delays(&retry);
         }
         pending = failed;
     }
+}
+
+/// Publishes the newest value of each subject, in order; returns those that the server did not take. Once it takes none
+/// of a batch, the others wait for the next try: thousands of orders must not wait out a limit each. None: the lead is over.
+async fn publish(
+    bus: &dyn Bus,
+    standing: &Standing,
+    alerts: &Alerts,
+    values: &BTreeMap<String, Bytes>,
+    pending: Vec<String>,
+) -> Option<Vec<String>> {
+    let mut failed = Vec::new();
+    for (at, batch) in pending.chunks(AT_ONCE).enumerate() {
+        if !standing.sure().await {
+            return None;
+        }
+        let before = failed.len();
+        let sent = batch.iter().filter_map(|subject| Some((subject, values.get(subject)?.clone())));
+        let sent = sent.map(|(subject, payload)| async move {
+            let error = bus.set_last_value(subject, payload).await.err()?;
+            tracing::warn!(subject, %error, "BUS-01: not published yet, trying again");
+            alerts.raise(Finding::seen(Code::Bus01, NATS, error.to_string()));
+            Some(subject.clone())
+        });
+        failed.extend(join_all(sent).await.into_iter().flatten());
+        if failed.len() - before == batch.len() {
+            failed.extend(pending.iter().skip((at + 1) * AT_ONCE).cloned());
+            break;
+        }
+    }
+    Some(failed)
 }

@@ -11,6 +11,7 @@ use muster_protocol::ids::{FleetId, ObjectId, RoundId};
 use muster_protocol::round::CheckFailure;
 use muster_share::layout::{ObjectPath, SlicePart};
 use muster_share::store::Store;
+use tokio::sync::Semaphore;
 
 use crate::check::{compare_object, packs_of, read_object, slice_path};
 
@@ -24,31 +25,47 @@ pub(crate) async fn reread(
     round: RoundId,
     slices: Vec<ManifestSlice>,
 ) -> Result<(u64, u64), CheckFailure> {
-    let (mut objects, mut total) = (0, 0);
-    for slice in slices {
-        let own = ObjectRef { round, id: slice.receipt, size: slice.receipt_size };
-        let path = slice_path(&slice.service, &own, SlicePart::Receipt);
-        let bytes = read_object(store.as_ref(), &path, &own.id, own.size).await?;
-        let (_, receipt) = open_as::<Receipt>(&bytes, &fleet).map_err(|e| {
-            CheckFailure::Refused(muster_protocol::round::Failure {
-                code: muster_protocol::alert::Code::Verify01,
-                reason: format!("{path}: {}", causes(&e)),
-                permanent: true,
-            })
-        })?;
-        let new = new_objects(store.as_ref(), &receipt).await?;
-        let sizes: Vec<u64> = stream::iter(new)
-            .map(|(path, (id, size))| {
-                let store = store.clone();
-                async move { compare_object(store.as_ref(), &path, &id, size).await.map(|()| size) }
-            })
-            .buffer_unordered(AT_ONCE)
-            .try_collect()
-            .await?;
-        objects += sizes.len() as u64 + 1;
-        total += sizes.iter().sum::<u64>() + own.size;
-    }
-    Ok((objects, total))
+    // A fleet of many small slices is read as fast as one large slice: what is counted is objects, whosever they are.
+    let places = Semaphore::new(AT_ONCE);
+    stream::iter(slices)
+        .map(|slice| one(&store, &places, fleet, round, slice))
+        .buffer_unordered(AT_ONCE)
+        .try_fold(
+            (0, 0),
+            |(objects, bytes), (more, longer)| async move { Ok((objects + more, bytes + longer)) },
+        )
+        .await
+}
+
+/// The same of one slice.
+async fn one(
+    store: &Arc<dyn Store>,
+    places: &Semaphore,
+    fleet: FleetId,
+    round: RoundId,
+    slice: ManifestSlice,
+) -> Result<(u64, u64), CheckFailure> {
+    let own = ObjectRef { round, id: slice.receipt, size: slice.receipt_size };
+    let path = slice_path(&slice.service, &own, SlicePart::Receipt);
+    let bytes = read_object(store.as_ref(), &path, &own.id, own.size).await?;
+    let (_, receipt) = open_as::<Receipt>(&bytes, &fleet).map_err(|e| {
+        CheckFailure::Refused(muster_protocol::round::Failure {
+            code: muster_protocol::alert::Code::Verify01,
+            reason: format!("{path}: {}", causes(&e)),
+            permanent: true,
+        })
+    })?;
+    let new = new_objects(store.as_ref(), &receipt).await?;
+    let sizes: Vec<u64> = stream::iter(new)
+        .map(|(path, (id, size))| async move {
+            // Never closed, so that there is always a place in the end.
+            let _place = places.acquire().await;
+            compare_object(store.as_ref(), &path, &id, size).await.map(|()| size)
+        })
+        .buffer_unordered(AT_ONCE)
+        .try_collect()
+        .await?;
+    Ok((sizes.len() as u64 + 1, sizes.iter().sum::<u64>() + own.size))
 }
 
 async fn new_objects(

@@ -1,6 +1,6 @@
 //! The scribe: the one task that writes the log.
 //!
-//! It takes the lead, and appends what the desk asks for, one record after the other. A slot that another record took
+//! It appends what the desk asks for, one record after the other, and reads the log on. A slot that another record took
 //! is no failure: the scribe looks whether it still leads and tries the next one. Every change of the log's state is
 //! told on a watch channel.
 
@@ -8,32 +8,32 @@
 mod tests;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use futures::future::BoxFuture;
+use muster_protocol::alert::Code;
 use muster_protocol::causes::causes;
-use muster_protocol::entropy::random;
 use muster_protocol::envelope::Signer;
-use muster_protocol::ids::{KeyId, Nonce};
-use muster_protocol::log::{Commit, End, Epoch, Open, State, Verified};
+use muster_protocol::ids::KeyId;
+use muster_protocol::log::{Commit, End, Open, State, Verified};
+use muster_protocol::prune::sweeps_after;
 use muster_protocol::time::UnixMillis;
-use muster_share::entropy::OsEntropy;
 use muster_share::log::{AppendError, HeadMemory, Log, LogError};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::Instant;
+
+use crate::lead::{Standing, Trust};
 
 /// Tries for one record: each lost slot is somebody else's record, so this many at once is no accident.
 const MAX_LOST_SLOTS: u32 = 100;
-/// How often a candidate looks whether the leader still writes.
-const LOOK: Duration = Duration::from_secs(2);
+/// How often the listing of the log is compared with what was read: one page for each thousand records.
+pub(crate) const GAP_LOOK: Duration = Duration::from_secs(60);
 
 /// What the desk wants written; number and epoch are the scribe's.
 #[derive(Debug, Clone)]
 pub(crate) enum Entry {
     /// A round begins.
     Open(Open),
-    /// A round is committed, with slices of these agents.
-    Commit(Commit, Vec<KeyId>),
+    /// A round is committed, with slices of these agents; every sweep up to this log number was looked at.
+    Commit(Commit, Vec<KeyId>, u64),
     /// A round is verified.
     Verified(Verified),
     /// A round ends.
@@ -61,6 +61,9 @@ pub(crate) enum ScribeError {
         /// The key.
         key: KeyId,
     },
+    /// Objects were swept since what is to be committed was last held against the lists.
+    #[error("objects were marked for deletion in this moment; the slices are looked at once more")]
+    Swept,
     /// The append failed.
     #[error(transparent)]
     Append(#[from] AppendError),
@@ -69,10 +72,24 @@ pub(crate) enum ScribeError {
     Gone,
 }
 
+/// Why the log was not read on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ReadError {
+    /// The share did not answer, or not well; waiting may mend it.
+    Unread,
+    /// The scribe has ended: the log cannot be believed any more.
+    Broken,
+}
+
+enum Request {
+    Write(Entry, oneshot::Sender<Result<(), ScribeError>>),
+    Read(oneshot::Sender<Result<(), ReadError>>),
+}
+
 /// A way to the scribe.
 #[derive(Clone)]
 pub(crate) struct ScribeHandle {
-    requests: mpsc::Sender<(Entry, oneshot::Sender<Result<(), ScribeError>>)>,
+    requests: mpsc::Sender<Request>,
     state: watch::Receiver<Arc<State>>,
     epoch: u64,
 }
@@ -81,8 +98,15 @@ impl ScribeHandle {
     /// Writes `entry`.
     pub(crate) async fn write(&self, entry: Entry) -> Result<(), ScribeError> {
         let (done, answer) = oneshot::channel();
-        self.requests.send((entry, done)).await.map_err(|_| ScribeError::Gone)?;
+        self.requests.send(Request::Write(entry, done)).await.map_err(|_| ScribeError::Gone)?;
         answer.await.map_err(|_| ScribeError::Gone)?
+    }
+
+    /// Reads the log to its head.
+    pub(crate) async fn read(&self) -> Result<(), ReadError> {
+        let (done, answer) = oneshot::channel();
+        self.requests.send(Request::Read(done)).await.map_err(|_| ReadError::Broken)?;
+        answer.await.map_err(|_| ReadError::Broken)?
     }
 
     /// What the log says.
@@ -107,73 +131,29 @@ pub(crate) fn unix_now() -> UnixMillis {
     UnixMillis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
-/// Takes the lead: at once where nobody leads or this coordinator did (`fresh`), otherwise once the log has stood
-/// still for `takeover` and the leader of that epoch does not answer `alive`. Returns once the `epoch` record is in
-/// the log.
-///
-/// # Errors
-/// When the log cannot be trusted, or this key is no coordinator's.
-pub(crate) async fn take_lead(
-    log: &mut Log,
-    signer: &Signer,
-    takeover: Duration,
-    mut fresh: bool,
-    alive: impl Fn(u64) -> BoxFuture<'static, bool>,
-) -> Result<u64, ScribeError> {
-    let key = signer.key_id();
-    let mut seen = (log.state().next, Instant::now());
-    loop {
-        log.refresh().await.map_err(AppendError::from)?;
-        if log.state().next != seen.0 {
-            seen = (log.state().next, Instant::now());
-        }
-        if !log.state().is_coordinator(&key) {
-            return Err(ScribeError::Revoked { key });
-        }
-        let current = log.state().epoch;
-        let free = current.is_none_or(|e| e.holder == key && fresh || !log.state().is_coordinator(&e.holder));
-        if !free && seen.1.elapsed() < takeover {
-            if fresh {
-                let leader = current.map(|e| leader_name(log.state(), &e.holder)).unwrap_or_default();
-                tracing::info!(leader, "another coordinator leads; waiting in case it falls silent");
-                fresh = false;
-            }
-            tokio::time::sleep(LOOK.min(takeover)).await;
-            continue;
-        }
-        // An idle leader writes nothing: only one that is silent on the bus as well has lost its place.
-        if !free
-            && let Some(leader) = current
-            && alive(leader.epoch).await
-        {
-            seen.1 = Instant::now();
-            continue;
-        }
-        let epoch = current.map_or(0, |e| e.epoch) + 1;
-        let instance = Nonce::from_bytes(random(&mut OsEntropy));
-        match log.append(signer, &Epoch { epoch, instance, at: unix_now() }).await {
-            Ok(_) => return Ok(epoch),
-            Err(AppendError::Lost) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-}
-
-fn leader_name(state: &State, key: &KeyId) -> String {
-    state.members.get(key).map_or_else(|| key.short(), |m| m.member.name.to_string())
-}
-
-/// Starts the scribe of a coordinator that leads `epoch`. It ends when every handle is gone, and gives the log back.
+/// Starts the scribe of a coordinator that leads `epoch`. It ends when every handle is gone, or when the log cannot be
+/// believed any more: then nothing is ever appended again.
 pub(crate) fn spawn(
     log: Log,
     signer: Arc<Signer>,
+    standing: Standing,
     epoch: u64,
     memory: HeadMemory,
-) -> (ScribeHandle, tokio::task::JoinHandle<Log>) {
+) -> (ScribeHandle, tokio::task::JoinHandle<Ended>) {
     let (requests, inbox) = mpsc::channel(64);
     let (told, state) = watch::channel(Arc::new(log.state().clone()));
-    let task = tokio::spawn(run(log, signer, epoch, inbox, Telling { told, memory }));
-    (ScribeHandle { requests, state, epoch }, task)
+    let scribe = Scribe { log, signer, standing, epoch, telling: Telling { told, memory }, unread: false };
+    (ScribeHandle { requests, state, epoch }, tokio::spawn(scribe.run(inbox)))
+}
+
+/// What a scribe leaves behind.
+pub(crate) struct Ended {
+    /// The log, as far as it was read.
+    pub(crate) log: Log,
+    /// Why it cannot be believed, if that is why the scribe ended (SHARE-08).
+    pub(crate) broken: Option<LogError>,
+    /// Until the desk is left, the last state stays told.
+    _telling: Telling,
 }
 
 /// Where the log's state is told, and its head remembered.
@@ -191,45 +171,86 @@ impl Telling {
     }
 }
 
-async fn run(
-    mut log: Log,
+struct Scribe {
+    log: Log,
     signer: Arc<Signer>,
+    standing: Standing,
     epoch: u64,
-    mut inbox: mpsc::Receiver<(Entry, oneshot::Sender<Result<(), ScribeError>>)>,
     telling: Telling,
-) -> Log {
-    let mut unread = false;
-    let mut look = tokio::time::interval(LOOK);
-    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            request = inbox.recv() => {
-                let Some((entry, done)) = request else { return log };
-                let result = write(&mut log, &signer, epoch, entry).await;
-                telling.tell(&log);
-                // Whoever asked may be gone; the record stands either way.
-                let _ = done.send(result);
-                if let Err(error) = log.write_segment().await {
-                    tracing::warn!(error = %causes(&error), "log segment was not written");
+    /// Whether it was said that the log cannot be read.
+    unread: bool,
+}
+
+impl Scribe {
+    async fn run(mut self, mut inbox: mpsc::Receiver<Request>) -> Ended {
+        let mut looked = Instant::now();
+        let mut broken = None;
+        while let Some(request) = inbox.recv().await {
+            // Whoever asked may be gone; a record stands either way.
+            match request {
+                Request::Write(entry, done) => match self.write(entry).await {
+                    Err(ScribeError::Append(AppendError::Log(error))) if is_broken(&error) => {
+                        drop(done.send(Err(ScribeError::Gone)));
+                        broken = Some(error);
+                    }
+                    result => drop(done.send(result)),
+                },
+                Request::Read(done) => {
+                    let whole = looked.elapsed() >= GAP_LOOK;
+                    if whole {
+                        looked = Instant::now();
+                    }
+                    match self.read(whole).await {
+                        Ok(()) => drop(done.send(Ok(()))),
+                        Err(error) if is_broken(&error) => broken = Some(error),
+                        Err(_) => drop(done.send(Err(ReadError::Unread))),
+                    }
                 }
             }
-            _ = look.tick() => {
-                // Records of root and operators come in from the side.
-                let read = log.refresh().await;
-                let failed = read.is_err();
-                match read {
-                    Ok(0) => {}
-                    Ok(_) => telling.tell(&log),
-                    Err(error) if !unread => tracing::warn!(error = causes(&error), "the log cannot be read on"),
-                    Err(_) => {}
-                }
-                if unread && !failed {
-                    tracing::info!("the log can be read on again");
-                }
-                unread = failed;
+            if broken.is_some() {
+                break;
             }
         }
+        Ended { log: self.log, broken, _telling: self.telling }
     }
+
+    async fn write(&mut self, entry: Entry) -> Result<(), ScribeError> {
+        if self.standing.trust() != Trust::Sure {
+            // It may have been paused for longer than its lease: what was true then need not be true now.
+            self.log.refresh().await?;
+        }
+        self.log.refuse_next_gap().await?;
+        let result = write(&mut self.log, &self.signer, self.epoch, entry).await;
+        self.telling.tell(&self.log);
+        if let Err(error) = self.log.write_segment().await {
+            tracing::warn!(error = %causes(&error), "log segment was not written");
+        }
+        result
+    }
+
+    /// Reads the log on: records of root and operators come in from the side.
+    async fn read(&mut self, whole: bool) -> Result<(), LogError> {
+        let before = self.log.state().next;
+        let mut read = self.log.refresh().await.map(drop);
+        if whole && read.is_ok() {
+            read = self.log.refuse_gap().await;
+        }
+        if self.log.state().next != before {
+            self.telling.tell(&self.log);
+        }
+        match &read {
+            Err(error) if !self.unread => tracing::warn!(error = causes(error), "the log cannot be read on"),
+            Ok(()) if self.unread => tracing::info!("the log can be read on again"),
+            Ok(()) | Err(_) => {}
+        }
+        self.unread = read.is_err();
+        read
+    }
+}
+
+/// Whether waiting mends nothing: an operator must look.
+fn is_broken(error: &LogError) -> bool {
+    error.alert() == Some(Code::Share08)
 }
 
 async fn write(log: &mut Log, signer: &Signer, epoch: u64, entry: Entry) -> Result<(), ScribeError> {
@@ -250,7 +271,11 @@ async fn write(log: &mut Log, signer: &Signer, epoch: u64, entry: Entry) -> Resu
                 let number = log.state().last_round + 1;
                 log.append(signer, &Open { epoch, number, ..open }).await
             }
-            Entry::Commit(commit, agents) => {
+            Entry::Commit(commit, agents, known) => {
+                // What was swept meanwhile must be looked at first: a commit may not name what is being deleted.
+                if sweeps_after(log.state(), known).next().is_some() {
+                    return Err(ScribeError::Swept);
+                }
                 // Receipts count by the position of the commit, and a revocation may have come in just before it.
                 let counts = |key: &KeyId| log.state().role(key).is_some_and(|role| role.service().is_some());
                 if let Some(key) = agents.into_iter().find(|key| !counts(key)) {
@@ -275,7 +300,7 @@ fn stands_already(state: &State, entry: &Entry) -> bool {
     let commit_of = |round| state.rounds.get(round).and_then(|r| r.commit());
     match entry {
         Entry::Open(open) => state.rounds.get(&open.round).is_some_and(|r| r.open.nonce == open.nonce),
-        Entry::Commit(commit, _) => commit_of(&commit.round).is_some_and(|c| c.manifest == commit.manifest),
+        Entry::Commit(commit, ..) => commit_of(&commit.round).is_some_and(|c| c.manifest == commit.manifest),
         Entry::Verified(verified) => {
             state.rounds.get(&verified.round).is_some_and(|r| r.word() == "verified")
         }

@@ -8,6 +8,7 @@ use crate::alert::Code;
 use crate::document::{Absentee, Manifest, ObjectRef, Receipt, SliceStatus, SliceTotals};
 use crate::envelope::{Payload, open_as};
 use crate::ids::{Nonce, ObjectId, RestoreId};
+use crate::log::fixture::checked_slice;
 use crate::log::fixture::{
     ADMIN, DNS, FIRST, OPERATOR, PRUNER, ROOT, commit, end, epoch, fleet_id, genesis, key, member, open,
     recovery_key, round, service, signer, verified,
@@ -21,7 +22,6 @@ use crate::message::{
     RestoreExisting, RestoreOffer, RestoreOrder, RestoreOutcome, RestoreQuery, RestoreRefusal, RestoreState,
     RestoreStatus, RestoreTarget, ServiceState, Stage, StateDocument, Verdict, Welcome,
 };
-use crate::sim::checked_slice;
 use crate::time::UnixMillis;
 
 const AT: UnixMillis = UnixMillis(1_700_000_000_000);
@@ -100,10 +100,10 @@ fn records() {
     record(FIRST, &commit(3, 1));
     record(FIRST, &verified(3, 1));
     record(FIRST, &end(3, 1));
-    record(FIRST, &Prune { epoch: 3, rounds: rounds.clone(), list });
+    record(FIRST, &Prune { epoch: 3, rounds: rounds.clone(), list, at: None });
     record(PRUNER, &Sweep { rounds, list });
     record(PRUNER, &Pruned { sweep: 40 });
-    record(OPERATOR, &Hold { previous, round: round(1), keep: true });
+    record(OPERATOR, &Hold { previous, round: round(1), keep: true, reason: None });
     record(ROOT, &Adopt { previous, share: Nonce::from_bytes([5; 16]), head: PREVIOUS });
     record(FIRST, &Sealing { recipient: recovery_key(4).recipient });
     record(FIRST, &Audit { who: key(OPERATOR), what: "started round 3".to_owned(), at: AT });

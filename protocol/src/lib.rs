@@ -1,5 +1,5 @@
 //! The contract of Muster: ids, subjects, signed messages and documents, the log's rules, age v1 sealing, and the
-//! two state machines of a round.
+//! state machines: of a round, of a slice, and of who leads.
 //!
 //! Pure by construction: this crate names no async runtime, no NATS client, no file system, no clock and no source of
 //! randomness. Time and random bytes are arguments, so a fleet can be simulated from one seed.
@@ -13,9 +13,11 @@ pub mod document;
 pub mod entropy;
 pub mod envelope;
 pub mod ids;
+pub mod lead;
 pub mod log;
 pub mod message;
 pub mod pem;
+pub mod prune;
 pub mod retry;
 pub mod round;
 pub mod service_policy;
@@ -33,5 +35,3 @@ mod golden;
 mod hostile;
 #[cfg(test)]
 mod seeds;
-#[cfg(test)]
-mod sim;

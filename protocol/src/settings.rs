@@ -12,11 +12,16 @@ use crate::units::HumanDuration;
 enum Shape {
     /// A duration of at least a minute and at most ten years.
     Duration,
+    /// A duration of at most ten years; none at all is one, too.
+    Grace,
     /// A number in these bounds.
     Number(u32, u32),
     /// Nothing follows a schedule yet.
     Off,
 }
+
+/// Ten years, in seconds.
+const LONGEST_SECS: u64 = 10 * 366 * 86_400;
 
 struct Setting {
     key: &'static str,
@@ -25,12 +30,18 @@ struct Setting {
     what: &'static str,
 }
 
-const SETTINGS: [Setting; 5] = [
+const SETTINGS: [Setting; 6] = [
     Setting {
         key: "interval",
         default: "24h",
         shape: Shape::Duration,
         what: "a verified round is promised in each",
+    },
+    Setting {
+        key: "retention.grace",
+        default: "24h",
+        shape: Shape::Grace,
+        what: "between marking for deletion and deleting",
     },
     Setting {
         key: "retention.keep_days",
@@ -116,8 +127,12 @@ pub fn check(key: &str, value: &str) -> Result<(), SettingError> {
         .ok_or_else(|| SettingError::Unknown { key: key.chars().take(64).collect() })?;
     let must = match setting.shape {
         Shape::Duration => match value.parse::<HumanDuration>() {
-            Ok(duration) if (60..=10 * 366 * 86_400).contains(&duration.0.as_secs()) => return Ok(()),
+            Ok(duration) if (60..=LONGEST_SECS).contains(&duration.0.as_secs()) => return Ok(()),
             Ok(_) | Err(_) => "must be a duration from a minute to ten years, such as 24h".to_owned(),
+        },
+        Shape::Grace => match value.parse::<HumanDuration>() {
+            Ok(duration) if duration.0.as_secs() <= LONGEST_SECS => return Ok(()),
+            Ok(_) | Err(_) => "must be a duration of at most ten years, such as 24h".to_owned(),
         },
         Shape::Number(least, most) => match value.parse::<u32>() {
             Ok(number) if (least..=most).contains(&number) => return Ok(()),
@@ -150,9 +165,10 @@ mod tests {
             ("interval", "1s", "interval must be a duration from a minute"),
             ("interval", "5000000000d", "to ten years"),
             ("interval", "soon", "such as 24h"),
+            ("retention.grace", "24", "of at most ten years"),
             ("retention.keep_days", "-1", "must be a number from 0 to 36500"),
             ("retention.min_verified", "0", "must be a number from 1 to"),
-            ("retention", "1", "there are interval, retention.keep_days"),
+            ("retention", "1", "there are interval, retention.grace, retention.keep_days"),
             ("schedule", "0 3 * * *", "follows no schedule"),
         ] {
             let error = check(key, value).expect_err(key).to_string();
@@ -162,6 +178,7 @@ mod tests {
         assert!(error.starts_with("service.dns: \"sometimes\" is none of required"), "{error}");
         for (key, value) in [
             ("interval", "12h"),
+            ("retention.grace", "0s"),
             ("retention.keep_days", "30"),
             ("schedule", "off"),
             ("service.dns-*", "optional"),

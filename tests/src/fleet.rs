@@ -11,12 +11,13 @@ use crate::nats::NatsServer;
 use crate::process::{Running, Said, binaries, wait_for};
 
 /// Quick patience for tests: what a user waits for in seconds, a test waits for in tenths.
-const PATIENCE: [(&str, &str); 6] = [
+const PATIENCE: [(&str, &str); 7] = [
     ("MUSTER_ROUND_RECRUIT", "2s"),
     ("MUSTER_ROUND_OFFLINE_AFTER", "3s"),
     ("MUSTER_ROUND_RETRY_FIRST", "200ms"),
     ("MUSTER_ROUND_RETRY_LONGEST", "1s"),
     ("MUSTER_AGENT_HEARTBEAT", "500ms"),
+    ("MUSTER_LEAD_LEASE", "2s"),
     ("MUSTER_LEAD_TAKEOVER", "3s"),
 ];
 
@@ -29,6 +30,8 @@ pub struct Fleet {
     /// Its server, once started.
     pub nats: Option<NatsServer>,
     coordinator: Option<Running>,
+    /// Further coordinators, by name.
+    standbys: BTreeMap<String, Running>,
     agents: BTreeMap<String, Running>,
 }
 
@@ -41,7 +44,18 @@ impl Fleet {
     pub fn init(services: &[String]) -> Self {
         let folder = TempDir::with_prefix("muster-").expect("a temporary folder");
         let share = folder.path().join("share");
-        Self::init_in(folder, share, services)
+        Self::init_in(folder, share, services, 1)
+    }
+
+    /// The same with this many coordinators.
+    ///
+    /// # Panics
+    /// When it fails.
+    #[must_use]
+    pub fn init_with_coordinators(coordinators: u8, services: &[String]) -> Self {
+        let folder = TempDir::with_prefix("muster-").expect("a temporary folder");
+        let share = folder.path().join("share");
+        Self::init_in(folder, share, services, coordinators)
     }
 
     /// The same, with its share at this path.
@@ -51,14 +65,23 @@ impl Fleet {
     #[must_use]
     pub fn init_on(share: &Path, services: &[String]) -> Self {
         let folder = TempDir::with_prefix("muster-").expect("a temporary folder");
-        Self::init_in(folder, share.to_owned(), services)
+        Self::init_in(folder, share.to_owned(), services, 1)
     }
 
-    fn init_in(folder: TempDir, share: PathBuf, services: &[String]) -> Self {
+    fn init_in(folder: TempDir, share: PathBuf, services: &[String], coordinators: u8) -> Self {
         let env = PATIENCE.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        let fleet = Self { folder, share, env, nats: None, coordinator: None, agents: BTreeMap::new() };
+        let fleet = Self {
+            folder,
+            share,
+            env,
+            nats: None,
+            coordinator: None,
+            standbys: BTreeMap::new(),
+            agents: BTreeMap::new(),
+        };
         let mut args = vec!["init".to_owned(), text(&fleet.dir()), "--fleet".into(), "test".into()];
         args.extend(["--share".into(), text(&fleet.share()), "--kit".into(), text(&fleet.kit())]);
+        args.extend(["--coordinators".into(), coordinators.to_string()]);
         for service in services {
             args.extend(["--service".into(), service.clone()]);
         }
@@ -77,7 +100,9 @@ impl Fleet {
         let dir = self.dir();
         let agents = self.services().into_iter().map(|agent| dir.join(format!("agents/{agent}.toml")));
         let files = ["operator.toml", "coordinator.toml", "nats-server.conf"].map(|name| dir.join(name));
-        for file in files.into_iter().chain(agents) {
+        let standbys =
+            (2..=9).map(|n| dir.join(format!("coordinator-{n}.toml"))).filter(|file| file.exists());
+        for file in files.into_iter().chain(standbys).chain(agents) {
             let text = std::fs::read_to_string(&file).expect("a configuration");
             let (before, rest) = text.split_once("127.0.0.1:").expect("it names the server");
             let rest = rest.trim_start_matches(|c: char| c.is_ascii_digit());
@@ -145,6 +170,7 @@ impl Fleet {
     pub fn down(&mut self) {
         self.agents.clear();
         self.coordinator = None;
+        self.standbys.clear();
         self.nats = None;
     }
 
@@ -241,6 +267,33 @@ impl Fleet {
         self.coordinator = Some(Running::start(command, &self.path("coordinator.log")));
     }
 
+    /// Starts a further coordinator of [`Fleet::init_with_coordinators`]: `coordinator-2`, and so on.
+    pub fn start_standby(&mut self, name: &str) {
+        let mut command = self.command("muster-coordinator");
+        command.arg("--config").arg(self.dir().join(format!("{name}.toml")));
+        let running = Running::start(command, &self.path(&format!("{name}.log")));
+        self.standbys.insert(name.to_owned(), running);
+    }
+
+    /// The process of a coordinator by its name, while it runs.
+    ///
+    /// # Panics
+    /// When it was not started.
+    pub fn coordinator_named(&mut self, name: &str) -> &mut Running {
+        let running =
+            if name == "coordinator" { self.coordinator.as_mut() } else { self.standbys.get_mut(name) };
+        running.expect("it was started")
+    }
+
+    /// Kills a coordinator by its name.
+    pub fn kill_coordinator_named(&mut self, name: &str) {
+        if name == "coordinator" {
+            self.coordinator = None;
+        } else {
+            self.standbys.remove(name);
+        }
+    }
+
     /// Kills the coordinator.
     pub fn kill_coordinator(&mut self) {
         self.coordinator = None;
@@ -267,7 +320,8 @@ impl Fleet {
     #[must_use]
     pub fn processes(&self) -> Vec<u32> {
         let server = self.nats.as_ref().and_then(NatsServer::id);
-        let ours = self.coordinator.iter().chain(self.agents.values()).map(Running::id);
+        let coordinators = self.coordinator.iter().chain(self.standbys.values());
+        let ours = coordinators.chain(self.agents.values()).map(Running::id);
         server.into_iter().chain(ours).collect()
     }
 

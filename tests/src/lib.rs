@@ -11,5 +11,7 @@ pub mod gate;
 pub mod hand;
 pub mod nats;
 pub mod process;
+pub mod proxy;
 pub mod secrets;
+pub mod swarm;
 pub mod tree;

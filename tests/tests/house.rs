@@ -12,8 +12,9 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Our crates, each with those of ours that it may depend on (DESIGN, "The house").
-const ARROWS: [(&str, &[&str]); 8] = [
+const ARROWS: [(&str, &[&str]); 9] = [
     ("muster-protocol", &[]),
+    ("muster-simulator", &["muster-protocol"]),
     ("muster-share", &["muster-protocol"]),
     ("muster-bus", &["muster-protocol"]),
     ("muster-telemetry", &["muster-protocol"]),
@@ -452,6 +453,7 @@ fn root() -> PathBuf {
 fn folder_of(crate_name: &str) -> PathBuf {
     root().join(match crate_name {
         "muster" => "cli",
+        "muster-simulator" => "tests/simulator",
         other => other.trim_start_matches("muster-"),
     })
 }

@@ -12,6 +12,7 @@
 
 mod beat;
 mod belief;
+mod brief;
 mod capturer;
 mod connect;
 mod engine_capturer;

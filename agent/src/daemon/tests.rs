@@ -375,7 +375,7 @@ async fn what_is_being_deleted_is_not_relied_on() {
     ];
     let list = Bytes::from(write_object_list(paths).expect("short"));
     let id = ObjectId::of(&list);
-    let prune = Prune { epoch: leader.epoch, rounds: Vec::new(), list: id };
+    let prune = Prune { epoch: leader.epoch, rounds: Vec::new(), list: id, at: None };
     scene.log.append(&signer(ANNA), &prune).await.expect("marked");
     let round = scene.open(&leader, "one").await;
     let agent = scene.start();

@@ -298,6 +298,47 @@ async fn a_share_that_hangs_does_not_hold_a_cancelled_capture() {
     assert!(matches!(done, Err(EngineError::Cancelled)), "{done:?}");
 }
 
+/// What a held service waits for: not for a slow share.
+#[tokio::test(flavor = "multi_thread")]
+async fn sources_are_read_before_a_slow_share_has_everything() {
+    let mut fleet = Fleet::with_one_file().await;
+    // All packs have room in memory; the leader allows less than the configuration does.
+    fleet.config.uploads = 16;
+    fleet.config.bandwidth_bytes_per_sec = Some(1 << 30);
+    let request = CaptureRequest { bandwidth_bytes_per_sec: Some(1), ..fleet.request() };
+    let engine = fleet.engine();
+    let (progress, cancel) = (Arc::new(Progress::default()), CancelFlag::default());
+    let capture = engine.capture(request, Arc::clone(&progress), cancel.clone());
+    let reading = async {
+        progress.sources_read().await;
+        assert_eq!((progress.source_bytes(), progress.stage()), (1_200_000, Stage::Uploading));
+        // The first object passes at once; the second would take days.
+        assert!(progress.added_bytes() < 600_000, "{}", progress.added_bytes());
+        cancel.cancel();
+    };
+    let both = async { tokio::join!(capture, reading) };
+    let (done, ()) = tokio::time::timeout(Duration::from_secs(20), both).await.expect("ends");
+    assert!(matches!(done, Err(EngineError::Cancelled)), "{done:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_capture_that_fails_has_not_read_everything() {
+    let mut fleet = Fleet::new().await;
+    fleet.sources = vec![scripted(|_, _| Err(Cause::Cancelled))];
+    fleet.capture().await.expect_err("fails");
+    let read = tokio::time::timeout(Duration::from_millis(50), fleet.progress.sources_read()).await;
+    assert!(read.is_err(), "who waits for it would release a service that is not captured");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slice_knows_how_long_the_one_before_was() {
+    let mut fleet = Fleet::with_one_file().await;
+    fleet.slice().await;
+    assert_eq!(fleet.progress.expected_bytes(), None);
+    fleet.slice().await;
+    assert_eq!(fleet.progress.expected_bytes(), Some(1_200_000));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_frame_that_a_broken_machine_made_is_not_uploaded() {
     let mut fleet = Fleet::with_tree().await;

@@ -8,7 +8,7 @@ use muster_protocol::units::HumanDuration;
 use serde::{Deserialize, Serialize};
 
 /// The longest hold that can be configured.
-const LONGEST: Duration = Duration::from_secs(3600);
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 /// `[hooks]`: how this service is quiesced while it is captured, and released.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,7 +72,7 @@ impl HooksConfig {
         let right = !self.timeout.0.is_zero();
         Invalid::unless(right, section, "timeout", "must be longer than nothing")?;
         let right = !self.max_hold.0.is_zero() && self.max_hold.0 <= LONGEST;
-        Invalid::unless(right, section, "max_hold", "must be longer than nothing and at most an hour")
+        Invalid::unless(right, section, "max_hold", "must be longer than nothing and at most a day")
     }
 }
 
@@ -93,7 +93,7 @@ mod tests {
             ("quiesce = [\"\"]\nrelease = [\"a\"]", "quiesce"),
             ("quiesce = [\"a\"]\nrelease = [\"a\", \"\\u0000\"]", "release"),
             ("timeout = \"0s\"", "timeout"),
-            ("max_hold = \"2h\"", "max_hold"),
+            ("max_hold = \"25h\"", "max_hold"),
         ] {
             assert_eq!(read(text).check().expect_err(text).key, key);
         }

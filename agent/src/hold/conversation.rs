@@ -157,7 +157,7 @@ impl Conversation {
     fn over(&mut self, say: &impl Fn(Said)) {
         if self.stage == Stage::Holding && !self.lost {
             self.lost = true;
-            say(Said::Lost { why: "its longest hold is over" });
+            say(Said::Lost { why: "max_hold is over" });
         }
         self.release();
     }

@@ -191,7 +191,7 @@ async fn a_hook_that_hangs_is_killed_with_its_children() {
     let hooks =
         HooksConfig { timeout: HumanDuration(Duration::from_millis(500)), ..service.hooks(hang, THAW) };
     let error = service.hold(hooks).failed().await;
-    assert!(error.to_string().contains("did not end within 500ms and was killed"), "{error}");
+    assert!(error.to_string().contains("did not end within 500 ms and was killed"), "{error}");
     assert!(!error.is_permanent() && error.code() == Code::Agent03 && !service.is_frozen());
     let child = fs::read_to_string(service.path("child")).expect("written");
     until("the child's end", || !lives(&child)).await;
@@ -205,7 +205,7 @@ async fn a_hook_that_is_slower_than_the_longest_hold_is_killed() {
         Some(Duration::from_millis(300)),
     );
     let error = hold.failed().await;
-    assert!(error.to_string().contains("before its longest hold was over"), "{error}");
+    assert!(error.to_string().contains("before max_hold was over"), "{error}");
     assert!(!service.is_frozen());
 }
 
@@ -236,7 +236,8 @@ async fn what_a_hook_leaves_running_lives_on() {
     let mut hold = service.hold(service.hooks(quiesce, "kill $(cat locker); rm -f frozen"));
     hold.quiesced().await;
     let locker = fs::read_to_string(service.path("locker")).expect("written");
-    assert!(lives(&locker), "a lock may live in a process");
+    // A lock may live in a process. While that becomes another program it has no command line.
+    until("the locker", || lives(&locker)).await;
     drop(hold.release);
     service.until_released().await;
     until("the end of the locker", || !lives(&locker)).await;

@@ -85,7 +85,7 @@ fn run_quiesce(lines: &mut Lines, hook: &Hook, deadline: Instant) -> Result<(), 
     match hook.run(began, stop) {
         Ok(()) => Ok(()),
         Err(HookError::Stopped { .. }) if over == Some(Over::Time) => {
-            Err(("the service was not quiesced before its longest hold was over".to_owned(), false))
+            Err(("the service was not quiesced before max_hold was over".to_owned(), false))
         }
         Err(error) => Err((error.to_string(), error.is_permanent())),
     }

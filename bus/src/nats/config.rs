@@ -27,6 +27,8 @@ pub struct NatsConfig {
     /// Prefix of the subjects that answers come back on. The server's permissions can give each client its own,
     /// so that none reads another's answers: `_INBOX_<name>`.
     pub inbox_prefix: String,
+    /// Whether the connection is tried out by messages to ourselves ([`NatsConfig::with_echo`]).
+    pub echo: bool,
     /// What the server keeps.
     pub streams: Streams,
     /// The bounds.
@@ -62,6 +64,7 @@ impl NatsConfig {
             credentials: Credentials::None,
             tls_roots: None,
             inbox_prefix: "_INBOX".to_owned(),
+            echo: false,
             streams,
             limits: Limits::default(),
         }
@@ -88,6 +91,14 @@ impl NatsConfig {
             self.tls_roots = Some(ca.to_owned());
         }
         Ok(self)
+    }
+
+    /// The same, tried out by messages to ourselves, for which it needs permission: for those who hear so much that the
+    /// client itself never finds the connection idle, and would not notice that nothing of theirs goes out any more.
+    #[must_use]
+    pub fn with_echo(mut self) -> Self {
+        self.echo = true;
+        self
     }
 
     /// The addresses, parsed.
@@ -142,6 +153,7 @@ impl fmt::Debug for NatsConfig {
             .field("credentials", &self.credentials)
             .field("tls_roots", &self.tls_roots)
             .field("inbox_prefix", &self.inbox_prefix)
+            .field("echo", &self.echo)
             .field("streams", &self.streams)
             .field("limits", &self.limits)
             .finish()

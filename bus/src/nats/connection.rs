@@ -243,14 +243,26 @@ fn reconnect_delay(
             return Duration::ZERO;
         }
         let random = getrandom::u64().unwrap_or(u64::from(std::process::id()));
-        jittered(first, longest, attempt, random)
+        spread(first, longest, attempt, random)
     }
+}
+
+/// Anything up to `first × 2^(attempt - 1)`, at most `longest`: full jitter, so that those who lost the server together
+/// do not come back together.
+fn spread(first: Duration, longest: Duration, attempt: usize, random: u64) -> Duration {
+    let full = doubled(first, longest, attempt);
+    let span = u64::try_from(full.as_micros()).unwrap_or(u64::MAX - 1) + 1;
+    Duration::from_micros(random % span)
+}
+
+fn doubled(first: Duration, longest: Duration, attempt: usize) -> Duration {
+    let doublings = u32::try_from(attempt.saturating_sub(1)).unwrap_or(u32::MAX).min(20);
+    first.saturating_mul(1 << doublings).min(longest)
 }
 
 /// Between half and all of `first × 2^(attempt - 1)`, at most `longest`; `random` picks where in between.
 pub(crate) fn jittered(first: Duration, longest: Duration, attempt: usize, random: u64) -> Duration {
-    let doublings = u32::try_from(attempt.saturating_sub(1)).unwrap_or(u32::MAX).min(20);
-    let full = first.saturating_mul(1 << doublings).min(longest);
+    let full = doubled(first, longest, attempt);
     let half = full / 2;
     let span = u64::try_from((full - half).as_micros()).unwrap_or(u64::MAX - 1) + 1;
     half + Duration::from_micros(random % span)
@@ -276,8 +288,19 @@ mod tests {
                 assert!(full / 2 <= delay && delay <= full, "{attempt} {random}: {delay:?}");
             }
         }
-        let delay = reconnect_delay(&Limits::default(), Arc::new(AtomicBool::new(true)));
-        let seen: HashSet<_> = (0..100).map(|_| delay(1)).collect();
-        assert!(seen.len() > 50, "{}", seen.len());
+        // Reconnects are spread over all of it: each quarter has its part.
+        let limits = Limits::default();
+        let delay = reconnect_delay(&limits, Arc::new(AtomicBool::new(true)));
+        for (attempt, full) in [(1, limits.reconnect_first), (9, limits.reconnect_longest)] {
+            let seen: HashSet<_> = (0..200).map(|_| delay(attempt)).collect();
+            assert!(seen.len() > 190, "{}", seen.len());
+            for quarter in 0..4 {
+                let part = full * quarter / 4..=full * (quarter + 1) / 4;
+                assert!(
+                    seen.iter().filter(|delay| part.contains(*delay)).count() > 20,
+                    "{quarter}: {seen:?}"
+                );
+            }
+        }
     }
 }

@@ -3,7 +3,7 @@
 use super::{Wire, connection::jittered};
 use crate::{BusError, Enqueued, Headers, Streams};
 use async_nats::{
-    StatusCode,
+    Message, StatusCode,
     jetstream::{
         ErrorCode,
         context::CreateStreamErrorKind,
@@ -17,8 +17,9 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 /// Largest message in either stream; the server refuses more, whoever sends it.
 const STORED_MESSAGE_BYTES: i32 = 64 * 1024;
-/// Most subjects with a last value: the fleet's document and one for each service.
-const VALUES: i64 = 4096;
+/// Most subjects with a last value: the fleet's document and one for each service that was asked again. When there are
+/// more, the oldest value goes, and that is the fleet's document: so far more than a fleet has services.
+const VALUES: i64 = 65_536;
 /// Most bytes of either stream.
 const STREAM_BYTES: i64 = 64 * 1024 * 1024;
 /// "Maximum messages exceeded" and its like (nats-server `errors.json`, `JSStreamStoreFailedF`).
@@ -27,28 +28,28 @@ const STORE_FAILED: u64 = 10077;
 /// The streams of one fleet over one connection.
 #[derive(Clone)]
 pub(crate) struct Stored {
-    wire: Wire,
-    streams: Arc<Streams>,
+    pub(super) wire: Wire,
+    pub(super) streams: Arc<Streams>,
 }
 
 /// What `JetStream` answers to a publication (ADR-1, `io.nats.jetstream.api.v1.pub_ack_response`).
 #[derive(Deserialize)]
-struct PubAck {
+pub(super) struct PubAck {
     #[serde(default)]
     stream: String,
     #[serde(default, rename = "seq")]
-    sequence: u64,
+    pub(super) sequence: u64,
     #[serde(default)]
     duplicate: bool,
-    error: Option<ApiError>,
+    pub(super) error: Option<ApiError>,
 }
 
 /// An error of the `JetStream` API (ADR-7).
 #[derive(Debug, Deserialize, thiserror::Error)]
 #[error("{description} (error {err_code})")]
-struct ApiError {
+pub(super) struct ApiError {
     #[serde(default)]
-    err_code: u64,
+    pub(super) err_code: u64,
     #[serde(default)]
     description: String,
 }
@@ -90,7 +91,11 @@ impl Stored {
 
     /// Reads a last value from any replica. Needs permission for `$JS.API.DIRECT.GET.<stream>.<subject>` only.
     pub(crate) async fn value(&self, subject: &str) -> Result<Option<Bytes>, BusError> {
-        let stream = &self.streams.values;
+        Ok(self.last(&self.streams.values, subject).await?.map(|message| message.payload))
+    }
+
+    /// The last message that a stream keeps of a subject, from any replica.
+    pub(super) async fn last(&self, stream: &str, subject: &str) -> Result<Option<Message>, BusError> {
         let read = format!("$JS.API.DIRECT.GET.{stream}.{subject}");
         let deadline = Instant::now() + self.wire.limits.answer;
         let mut attempt = 0;
@@ -98,20 +103,20 @@ impl Stored {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.wire.ask(&read, Headers::new(), Bytes::new(), left).await {
                 Ok(answer) => match answer.status {
-                    None => return Ok(Some(answer.payload)),
+                    None => return Ok(Some(answer)),
                     Some(StatusCode::NOT_FOUND) => return Ok(None),
                     Some(status) => {
                         let described = answer.description.unwrap_or_default();
                         let source = format!("{status} {described}").into();
                         let action = "reading a last value";
-                        return Err(BusError::Stream { stream: stream.clone(), action, source });
+                        return Err(BusError::Stream { stream: stream.to_owned(), action, source });
                     }
                 },
                 Err(BusError::NoResponders { .. }) => {
                     attempt += 1;
                     // A few tries bridge an election; a stream that was never made must not cost the whole limit.
                     if attempt > 3 || !self.pause(attempt, deadline).await {
-                        return Err(BusError::NoStream { stream: stream.clone() });
+                        return Err(BusError::NoStream { stream: stream.to_owned() });
                     }
                 }
                 Err(other) => return Err(other),
@@ -161,7 +166,7 @@ impl Stored {
     }
 
     /// Makes the stream, or brings it to this configuration; tries again while `JetStream` is starting.
-    async fn ensure(&self, wanted: &Config, deadline: Instant) -> Result<(), BusError> {
+    pub(super) async fn ensure(&self, wanted: &Config, deadline: Instant) -> Result<(), BusError> {
         let limit = self.wire.limits.answer;
         let mut attempt = 0;
         loop {
@@ -253,7 +258,7 @@ impl Stored {
         }
     }
 
-    fn common_config(&self) -> Config {
+    pub(super) fn common_config(&self) -> Config {
         Config {
             storage: StorageType::File,
             num_replicas: self.streams.replicas,
@@ -264,7 +269,7 @@ impl Stored {
     }
 }
 
-fn acknowledged(stream: &str, answer: &[u8]) -> Result<PubAck, BusError> {
+pub(super) fn acknowledged(stream: &str, answer: &[u8]) -> Result<PubAck, BusError> {
     let refused = |source: Box<dyn std::error::Error + Send + Sync>| BusError::Stream {
         stream: stream.to_owned(),
         action: "storing a message",

@@ -24,6 +24,8 @@ pub(crate) enum RoleName {
     Operator,
     /// May change the configuration as well
     Admin,
+    /// May delete what the signed retention keeps no longer, and nothing else
+    Pruner,
     /// May let agents in whose names begin with --prefix
     Enroller,
 }

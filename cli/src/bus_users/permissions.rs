@@ -89,16 +89,20 @@ impl Names {
     fn coordinator(&self, inbox: String) -> Permissions {
         let print = |subject: &Subject| self.subjects.print(subject);
         let (state, queue) = (self.streams.value_stream(), self.streams.queue_stream());
+        let lease = self.streams.lease_stream();
         let asked = [&Subject::Trigger, &Subject::Query, &Subject::Command].map(print);
         let query = print(&Subject::Query);
         let mut publish = vec![print(&Subject::State), self.subjects.every("state"), query];
         // Answers: to agents and operators through their accounts, to other coordinators.
         publish.extend(["_R_.>", "_INBOX_coordinators.>", "$JS.API.INFO"].map(str::to_owned));
-        for stream in [state, queue] {
+        for stream in [state, queue, lease] {
             publish
                 .extend(["INFO", "CREATE", "UPDATE"].map(|what| format!("$JS.API.STREAM.{what}.{stream}")));
         }
+        // Who leads is settled among coordinators alone.
+        publish.push(self.streams.lease_subject().to_owned());
         publish.push(format!("$JS.API.DIRECT.GET.{state}.>"));
+        publish.push(format!("$JS.API.DIRECT.GET.{lease}.{}", self.streams.lease_subject()));
         publish.extend(
             ["INFO", "CREATE", "DURABLE.CREATE", "MSG.NEXT"]
                 .map(|what| format!("$JS.API.CONSUMER.{what}.{queue}.coordinators")),

@@ -77,7 +77,9 @@ pub(crate) fn coordinator(error: CoordinatorError) -> Failure {
         CoordinatorError::NotCoordinator { .. } | CoordinatorError::Revoked { .. } => Exit::Key,
         CoordinatorError::Connect(_) | CoordinatorError::Lead { .. } => Exit::Unreachable,
         CoordinatorError::Log(_) => Exit::Damaged,
-        CoordinatorError::State { .. } | CoordinatorError::Memory(_) => Exit::Failed,
+        CoordinatorError::State { .. } | CoordinatorError::Memory(_) | CoordinatorError::Task(_) => {
+            Exit::Failed
+        }
     };
     Failure::new(exit, error.to_string()).caused_by(&error as &dyn Error)
 }

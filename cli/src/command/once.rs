@@ -29,6 +29,8 @@ use crate::sealed_files::{self, Files};
 
 /// Longest wait for coordinator and agents to end.
 const END: Duration = Duration::from_secs(15);
+/// The lease among coordinators of one process.
+const LEASE: Duration = Duration::from_secs(1);
 /// Longest wait for an agent of this process.
 const RECRUIT: Duration = Duration::from_secs(10);
 /// What the coordinator's start may take beside its wait for the lead.
@@ -83,6 +85,8 @@ async fn round(
     let bus: Arc<dyn Bus> =
         Arc::new(EmbeddedBus::new(leader::streams(&subjects, name.as_str())?, Limits::default()));
     let mut config = coordinator_to_run(folder, &fleet, args.force)?;
+    // On the bus of this process nobody else holds a lease.
+    config.lead.lease.0 = config.lead.lease.0.min(LEASE);
     if args.force {
         config.lead.takeover.0 = Duration::ZERO;
     }

@@ -132,6 +132,7 @@ fn find(state: &State, name: &MemberName, role: Option<RoleName>) -> Result<Memb
         Some(RoleName::Viewer) => matches!(member.role, Role::Viewer),
         Some(RoleName::Operator) => matches!(member.role, Role::Operator),
         Some(RoleName::Admin) => matches!(member.role, Role::Admin),
+        Some(RoleName::Pruner) => matches!(member.role, Role::Pruner),
         Some(RoleName::Enroller) => matches!(member.role, Role::Enroller { .. }),
     };
     let named: Vec<_> =

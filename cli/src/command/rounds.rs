@@ -31,6 +31,7 @@ struct Line {
     committed: Option<String>,
     verified: Option<String>,
     held: bool,
+    hold_reason: Option<String>,
     swept: bool,
 }
 
@@ -71,7 +72,7 @@ pub(crate) async fn run(args: Rounds) -> Outcome {
             if round.swept {
                 state.push_str(", swept");
             }
-            if round.held {
+            if round.hold.is_some() {
                 state.push_str(", held");
             }
             vec![
@@ -105,7 +106,8 @@ fn line(round: &RoundState) -> Line {
         opened: screen::rfc3339(round.open.at),
         committed,
         verified,
-        held: round.held,
+        held: round.hold.is_some(),
+        hold_reason: round.hold.as_ref().and_then(|hold| hold.reason.clone()),
         swept: round.swept,
     }
 }

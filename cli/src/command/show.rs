@@ -46,6 +46,15 @@ fn print(fleet: &Fleet, round: &RoundState, view: &RoundView) {
         }
     }
     screen::line(times);
+    if let Some(hold) = &round.hold {
+        let reason = hold.reason.as_deref().unwrap_or("no reason was given");
+        screen::line(format!("held: {reason} · log record {}", hold.position));
+    }
+    if round.swept {
+        screen::line("it was pruned: its objects are deleted, and it cannot be recovered");
+        screen::line("→ muster rounds names those that are there");
+        return;
+    }
     if let Some(manifest) = &view.manifest {
         screen::line(format!(
             "manifest {} · log record {} · head {}",

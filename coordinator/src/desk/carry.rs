@@ -45,7 +45,12 @@ async fn appended(
             tracing::error!(key = key.short(), "KEY-03: this coordinator's key was revoked");
             Report::Revoked
         }
-        Err(error @ (ScribeError::Disowned { .. } | ScribeError::Append(_) | ScribeError::Gone)) => {
+        Err(
+            error @ (ScribeError::Disowned { .. }
+            | ScribeError::Swept
+            | ScribeError::Append(_)
+            | ScribeError::Gone),
+        ) => {
             let reason = causes(&error);
             if let ScribeError::Append(AppendError::Store(error)) = &error {
                 alerts.share_failed(error.alert(), reason.clone());
@@ -115,8 +120,7 @@ impl Desk {
             }
             Effect::AppendCommit { outcome, manifest, manifest_size } => {
                 let commit = Commit { epoch: 0, round: id, manifest, manifest_size, outcome, at: unix_now() };
-                let agents = self.rounds.get(&id).map(|round| disown::stored(&round.machine));
-                self.append(id, Entry::Commit(commit, agents.unwrap_or_default()), Event::Committed);
+                self.append_commit(id, commit);
             }
             Effect::Reread { slices } => {
                 let Some(number) = self.rounds.get(&id).map(|round| round.open.number) else { return };
@@ -192,6 +196,36 @@ impl Desk {
         }
     }
 
+    /// Commits, unless a slice names what was swept since it was checked: that service is absent then, and there is another
+    /// manifest.
+    fn append_commit(&self, id: RoundId, commit: Commit) {
+        let Some(round) = self.rounds.get(&id) else { return };
+        let (store, state) = (self.setting.store.clone(), self.state());
+        let (scribe, reports) = (self.setting.scribe.clone(), self.reports.clone());
+        let since = round.checked_at.unwrap_or(0);
+        let agents = disown::stored(&round.machine);
+        let slices: Vec<_> = round.machine.members().filter_map(|m| m.phase.slice().cloned()).collect();
+        tokio::spawn(async move {
+            match check::lost_since(store.as_ref(), &state, since, id, &slices).await {
+                Ok(lost) if lost.is_empty() => {
+                    let entry = Entry::Commit(commit, agents, state.head.number);
+                    appended(&scribe, &reports, id, entry, Event::Committed).await;
+                }
+                Ok(lost) => {
+                    for (service, failure) in lost {
+                        tracing::warn!(%service, ?failure, "slice lost before the commit");
+                        let event = Event::Disowned { service, failure };
+                        let _ = reports.send(Report::Event(id, Box::new(event))).await;
+                    }
+                }
+                Err(reason) => {
+                    let event = Event::StageFailed { reason };
+                    let _ = reports.send(Report::Event(id, Box::new(event))).await;
+                }
+            }
+        });
+    }
+
     /// Ends a round without a commit. Its story goes to the share first; a share that does not take it keeps no round open.
     fn append_end(&self, id: RoundId, mut end: End, account: Manifest) {
         let (store, signer, fleet) =
@@ -230,20 +264,26 @@ impl Desk {
         let (Some(round), Some(agent)) = (self.rounds.get(&id), state.agent(&service).map(|a| a.key)) else {
             return;
         };
-        let (open, open_position) = (round.open.clone(), round.position);
         let case = Case {
             state,
-            open,
-            open_position,
+            round: id,
+            nonce: round.open.nonce.for_attempt(&service, attempt),
+            open_position: round.position,
             service: service.clone(),
             agent,
             attempt,
             receipt,
             receipt_size,
         };
-        let (store, alerts) = (self.setting.store.clone(), self.setting.alerts.clone());
-        let number = round.open.number;
+        let (number, alerts) = (round.open.number, self.setting.alerts.clone());
+        let now = case.state.head.number;
+        if let Some(round) = self.rounds.get_mut(&id) {
+            round.checked_at = Some(round.checked_at.map_or(now, |earlier| earlier.min(now)));
+        }
+        let (store, places) = (self.setting.store.clone(), self.checks.clone());
         self.task(id, async move {
+            // Never closed, so that there is always a place in the end.
+            let _place = places.acquire_owned().await;
             let result = check::check(store, case).await;
             if let Err(CheckFailure::Refused(failure)) = &result {
                 let (about, cause) = (About::Service(service.clone()), failure.reason.clone());

@@ -10,7 +10,6 @@ use muster_protocol::round::Event;
 use crate::ignored::Reason;
 
 use super::Desk;
-use super::talk::send;
 
 impl Desk {
     /// Carries a command out, if its key may demand it, and answers.
@@ -38,8 +37,7 @@ impl Desk {
                 Demand::Acknowledge { alert } => self.acknowledge_alert(&alert, &who),
             },
         };
-        let reply_to = CommandReply { nonce: command.nonce, state, reason: cut_reason(&reason) };
-        send(reply, self.seal(&reply_to));
+        self.answer(reply, CommandReply { nonce: command.nonce, state, reason: cut_reason(&reason) });
     }
 
     fn acknowledge_alert(&self, alert: &str, who: &Member) -> (CommandState, String) {

@@ -29,7 +29,7 @@ use muster_protocol::subject::Subjects;
 use muster_protocol::time::Time;
 use muster_share::entropy::OsEntropy;
 use muster_share::store::Store;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use crate::alerts::Alerts;
 use crate::answer;
@@ -47,6 +47,9 @@ const REMEMBERED: usize = 16;
 const MAX_RESTARTS: u64 = 2;
 /// Requests that may wait for their services.
 const MAX_QUEUED: usize = 64;
+/// Slices that are checked at once. Each asks the share a few times; thousands at a time would only take threads from one
+/// another.
+const CHECKS_AT_ONCE: usize = 32;
 /// How long a job whose services are busy waits before it is looked at again.
 const JOB_AGAIN: Duration = Duration::from_secs(2);
 
@@ -85,12 +88,14 @@ pub(crate) struct Round {
     pub(crate) position: u64,
     pub(crate) began: Instant,
     pub(crate) took: Option<Duration>,
-    ephemeral: Ephemeral,
+    ephemeral: Arc<Ephemeral>,
     opened_reply: Vec<(Reply, Format)>,
     opened_job: Option<Job>,
     hellos: HashMap<ServiceName, (KeyId, Hello, Reply)>,
     /// Who waits for an answer; of each agent one about a receipt, which is checked first, and one about anything else.
     notices: HashMap<(ServiceName, bool), Reply>,
+    /// The log's number at the earliest check of a slice: what was swept since is looked at before the commit.
+    checked_at: Option<u64>,
     /// The agent that each service had when it was last looked.
     agents: BTreeMap<ServiceName, KeyId>,
     retries: Vec<ServiceName>,
@@ -114,6 +119,7 @@ pub(crate) struct Desk {
     origin: Instant,
     revision: u64,
     reports: mpsc::Sender<Report>,
+    checks: Arc<Semaphore>,
 }
 
 /// Why the desk was left.
@@ -144,6 +150,7 @@ pub(crate) async fn work(
         origin: Instant::now(),
         revision: 0,
         reports,
+        checks: Arc::new(Semaphore::new(CHECKS_AT_ONCE)),
     };
     desk.resume();
     let mut log = desk.setting.scribe.changes();
@@ -258,11 +265,12 @@ impl Desk {
             position,
             began: Instant::now(),
             took: None,
-            ephemeral: Ephemeral::generate(&mut OsEntropy),
+            ephemeral: Arc::new(Ephemeral::generate(&mut OsEntropy)),
             opened_reply: Vec::new(),
             opened_job: None,
             hellos: HashMap::new(),
             notices: HashMap::new(),
+            checked_at: None,
             agents: BTreeMap::new(),
             retries: Vec::new(),
             finished: false,

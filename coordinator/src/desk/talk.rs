@@ -1,5 +1,7 @@
 //! Talk: what the desk says to agents, and what their hellos and notices mean to a machine.
 
+use std::sync::Arc;
+
 use muster_bus::Reply;
 use muster_protocol::alert::About;
 use muster_protocol::envelope::Payload;
@@ -165,13 +167,6 @@ impl Desk {
             agent_ephemeral: hello.ephemeral,
             nonce: hello.nonce,
         };
-        let mut session = match Session::derive(Side::Leader, &round.ephemeral, &transcript) {
-            Ok(session) => session,
-            Err(error) => {
-                let about = About::Service(service.clone());
-                return self.setting.ignored.one(Reason::Noise, about, &error);
-            }
-        };
         let credentials = self.setting.credentials.borrow().clone();
         let credentials = credentials.map(|credentials| ByteBuf::from(wire::encode(credentials.as_ref())));
         let policy = round.machine.member(service).map(|member| member.policy.clone()).unwrap_or_default();
@@ -181,16 +176,27 @@ impl Desk {
             max_hold_millis: policy.max_hold.map(|hold| u64::try_from(hold.as_millis()).unwrap_or(u64::MAX)),
             bandwidth: policy.bandwidth,
         };
-        let plain = Zeroizing::new(wire::encode(&order));
-        let sealed = ByteBuf::from(session.seal(&plain));
-        let welcome =
-            Welcome { round: id, epoch: hello.epoch, attempt: Some(attempt), nonce: hello.nonce, sealed };
-        send(reply, self.seal(&welcome));
+        let about = About::Service(service.clone());
+        let (ephemeral, ignored) = (Arc::clone(&round.ephemeral), Arc::clone(&self.setting.ignored));
+        let seal = self.sealer();
+        // A session costs as much as all else that the desk does for a hello: it is made beside the loop, on any core.
+        tokio::spawn(async move {
+            let mut session = match Session::derive(Side::Leader, &ephemeral, &transcript) {
+                Ok(session) => session,
+                Err(error) => return ignored.one(Reason::Noise, about, &error),
+            };
+            let plain = Zeroizing::new(wire::encode(&order));
+            let sealed = ByteBuf::from(session.seal(&plain));
+            let (epoch, nonce) = (hello.epoch, hello.nonce);
+            let welcome = Welcome { round: id, epoch, attempt: Some(attempt), nonce, sealed };
+            send(reply, seal(&welcome)).await;
+        });
     }
 
     pub(super) fn welcome_to_nothing(&self, hello: &Hello, reply: Reply) {
         let (round, epoch, nonce) = (hello.round, hello.epoch, hello.nonce);
-        send(reply, self.seal(&Welcome { round, epoch, attempt: None, nonce, sealed: ByteBuf::new() }));
+        let welcome = Welcome { round, epoch, attempt: None, nonce, sealed: ByteBuf::new() };
+        self.answer(reply, welcome);
     }
 
     pub(super) fn acknowledge(
@@ -206,14 +212,24 @@ impl Desk {
             Verdict::Refused { reason } => Verdict::Refused { reason: cut_reason(&reason) },
             Verdict::Accepted | Verdict::Over => verdict,
         };
-        send(reply, self.seal(&Acknowledgement { round, epoch, attempt, receipt, verdict }));
+        self.answer(reply, Acknowledgement { round, epoch, attempt, receipt, verdict });
+    }
+
+    /// Signs an answer and sends it, beside the loop.
+    pub(super) fn answer<P: Payload + Send + 'static>(&self, reply: Reply, payload: P) {
+        let seal = self.sealer();
+        tokio::spawn(async move { send(reply, seal(&payload)).await });
+    }
+
+    /// Signs what it is given as this coordinator, wherever it is called.
+    fn sealer<P: Payload>(&self) -> impl Fn(&P) -> Vec<u8> + Send + 'static + use<P> {
+        let (signer, fleet) = (Arc::clone(&self.setting.signer), self.state().fleet);
+        move |payload| signer.seal(&fleet, payload)
     }
 }
 
-pub(super) fn send(reply: Reply, payload: Vec<u8>) {
-    tokio::spawn(async move {
-        if let Err(error) = reply.send(Vec::new(), payload.into()).await {
-            tracing::debug!(%error, "an answer was not sent; it will be asked for again");
-        }
-    });
+async fn send(reply: Reply, payload: Vec<u8>) {
+    if let Err(error) = reply.send(Vec::new(), payload.into()).await {
+        tracing::debug!(%error, "an answer was not sent; it will be asked for again");
+    }
 }

@@ -6,7 +6,8 @@ use muster_protocol::age::Identity;
 use muster_protocol::envelope::Signer;
 use muster_protocol::ids::{Nonce, ObjectId, RoundId};
 use muster_protocol::log::{
-    Body, Change, Commit, Epoch, Genesis, Member, Open, Outcome, Pin, Role, Roster, Scope, seal_statement,
+    Body, Change, Commit, Epoch, Genesis, Member, Open, Outcome, Pin, Prune, Role, Roster, Scope, Sweep,
+    seal_statement,
 };
 use muster_protocol::time::UnixMillis;
 use muster_share::entropy::OsEntropy;
@@ -19,6 +20,7 @@ use super::{Entry, ScribeError, write};
 const ROOT: u8 = 1;
 const LEADER: u8 = 2;
 const AGENT: u8 = 3;
+const PRUNER: u8 = 4;
 
 fn signer(number: u8) -> Signer {
     Signer::from_seed(&[number; 32])
@@ -48,34 +50,47 @@ async fn led() -> (TempDir, Arc<dyn Store>, Log) {
     };
     let sealing = Identity::generate(&mut OsEntropy).recipient();
     let agent = Role::Agent { service: "dns".parse().expect("a name"), sealing };
-    change(&mut log, vec![member(LEADER, "one", Role::Coordinator), member(AGENT, "dns", agent)]).await;
+    let members =
+        [(LEADER, "one", Role::Coordinator), (AGENT, "dns", agent), (PRUNER, "pruner", Role::Pruner)];
+    change(&mut log, members.map(|(number, name, role)| member(number, name, role)).into()).await;
     let epoch = Epoch { epoch: 1, instance: Nonce::from_bytes([4; 16]), at: UnixMillis(0) };
     log.append(&signer(LEADER), &epoch).await.expect("leads");
-    let open = Open {
+    log.append(&signer(LEADER), &open(1)).await.expect("opened");
+    (folder, store, log)
+}
+
+fn round(number: u8) -> RoundId {
+    RoundId::from_bytes([4 + number; 16])
+}
+
+fn open(number: u8) -> Open {
+    Open {
         epoch: 1,
-        round: RoundId::from_bytes([5; 16]),
-        number: 1,
+        round: round(number),
+        number: number.into(),
         scope: Scope::All,
         nonce: Nonce::from_bytes([6; 16]),
         trigger: "test".to_owned(),
         deadline_millis: 1000,
         at: UnixMillis(0),
         cut: None,
-    };
-    log.append(&signer(LEADER), &open).await.expect("opened");
-    (folder, store, log)
+    }
 }
 
 fn commit() -> Entry {
+    commit_of(1, u64::MAX)
+}
+
+fn commit_of(number: u8, known: u64) -> Entry {
     let commit = Commit {
         epoch: 0,
-        round: RoundId::from_bytes([5; 16]),
+        round: round(number),
         manifest: ObjectId::of(b"manifest"),
         manifest_size: 1,
         outcome: Outcome::Complete,
         at: UnixMillis(0),
     };
-    Entry::Commit(commit, vec![signer(AGENT).key_id()])
+    Entry::Commit(commit, vec![signer(AGENT).key_id()], known)
 }
 
 #[tokio::test]
@@ -105,4 +120,21 @@ async fn a_revoked_leader_appends_nothing() {
     assert!(matches!(written, Err(ScribeError::Revoked { .. })), "{written:?}");
     assert_eq!(log.head(), other.head());
     assert!(log.state().void.is_empty() && log.state().without_effect.is_empty());
+}
+
+#[tokio::test]
+async fn nothing_is_committed_beside_a_sweep_that_nobody_looked_at() {
+    let (_folder, _store, mut log) = led().await;
+    write(&mut log, &signer(LEADER), 1, commit()).await.expect("the first round counts");
+    let (rounds, list) = (vec![round(1)], ObjectId::of(b"list"));
+    let mark = Prune { epoch: 1, rounds: rounds.clone(), list, at: None };
+    log.append(&signer(PRUNER), &mark).await.expect("marked");
+    log.append(&signer(LEADER), &open(2)).await.expect("opened");
+    let checked = log.state().head.number;
+    log.append(&signer(PRUNER), &Sweep { rounds, list }).await.expect("swept");
+    let written = write(&mut log, &signer(LEADER), 1, commit_of(2, checked)).await;
+    assert!(matches!(written, Err(ScribeError::Swept)), "{written:?}");
+    let looked = log.state().head.number;
+    write(&mut log, &signer(LEADER), 1, commit_of(2, looked)).await.expect("looked at");
+    assert!(log.state().without_effect.is_empty());
 }

@@ -30,7 +30,7 @@ pub struct Try {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Timing {
-    /// Its first hello.
+    /// Its first hello that it was welcomed to work for.
     pub greeted_millis: u64,
     /// Its last notice.
     pub noticed_millis: u64,

@@ -284,7 +284,7 @@ pub struct EndAccount {
     pub size: u64,
 }
 
-/// The leader has marked what may go.
+/// The first pass of a prune: what may go is marked, by a pruner or by the leader.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Prune {
@@ -294,6 +294,9 @@ pub struct Prune {
     pub rounds: Vec<RoundId>,
     /// The list of objects that would go.
     pub list: ObjectId,
+    /// When it was marked, on the marker's clock: the grace begins here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<UnixMillis>,
 }
 body!(Prune, "prune", false);
 
@@ -327,6 +330,9 @@ pub struct Hold {
     pub round: RoundId,
     /// True: keep. False: let go.
     pub keep: bool,
+    /// Why, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 body!(Hold, "hold", true);
 

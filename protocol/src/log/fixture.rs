@@ -1,6 +1,7 @@
 //! A founded fleet with fixed keys, for tests: every slot it takes is checked for the rules that hold whatever it says.
 
 use crate::age::{Identity, Recipient};
+use crate::document::{ManifestSlice, SliceStatus, SliceTotals};
 use crate::envelope::Signer;
 use crate::ids::{FleetId, KeyId, Nonce, ObjectId, RoundId, ServiceName};
 use crate::log::{
@@ -160,11 +161,24 @@ impl Fleet {
             Err(_) => {}
         }
         assert_eq!(self.state, expected);
+        self.agents_are_those_of_the_roster();
         if result.is_ok() {
             assert_eq!(self.state.next, before.next + 1);
             self.slots.push(bytes);
         }
         result
+    }
+
+    /// Agents are looked up by service; whoever reads the roster through must come to the same.
+    fn agents_are_those_of_the_roster(&self) {
+        let current = self.state.members.values().filter(|member| member.revoked.is_none());
+        let mut read: Vec<_> =
+            current.filter_map(|m| m.member.role.service().map(|service| (service, &m.member))).collect();
+        read.sort_by_key(|(service, _)| *service);
+        assert_eq!(self.state.agents().collect::<Vec<_>>(), read);
+        for (service, member) in read {
+            assert_eq!(self.state.agent(service), Some(member));
+        }
     }
 
     /// The record that a member would append now.
@@ -231,4 +245,20 @@ impl Fleet {
 
 pub(crate) fn recovery_key(number: u64) -> KeysetKey {
     KeysetKey { recipient: recipient(number), label: "2026".to_owned() }
+}
+
+/// What a check finds of a whole slice.
+pub(crate) fn checked_slice(service: &ServiceName, receipt: ObjectId) -> ManifestSlice {
+    ManifestSlice {
+        service: service.clone(),
+        agent: KeyId::from_bytes([1; 32]),
+        attempts: 0,
+        receipt,
+        receipt_size: 300,
+        status: SliceStatus::Whole,
+        totals: SliceTotals::default(),
+        cut: None,
+        timing: None,
+        tries: Vec::new(),
+    }
 }

@@ -138,6 +138,30 @@ pub fn parse(bytes: &[u8]) -> Result<Record, RecordError> {
 }
 
 impl Record {
+    /// A record as a reader has it, for slot `number` after `previous`, which nobody has signed: a simulation makes
+    /// millions. There is no way from here to bytes that a share could hold.
+    #[cfg(feature = "simulator")]
+    #[must_use]
+    pub fn unsigned<B: Body>(signer: KeyId, fleet: FleetId, number: u64, previous: Head, body: &B) -> Self {
+        assert!(!B::STATEMENT, "{} is said in a statement", B::KIND);
+        let body = wire::encode(body);
+        let mut named = number.to_be_bytes().to_vec();
+        named.extend_from_slice(previous.hash.as_bytes());
+        named.extend_from_slice(signer.as_bytes());
+        named.extend_from_slice(&body);
+        Self {
+            number,
+            previous,
+            signer,
+            kind: B::KIND.to_owned(),
+            version: VERSION,
+            critical: B::CRITICAL,
+            fleet,
+            hash: ObjectId::of(&named),
+            body,
+        }
+    }
+
     /// The head after this record.
     #[must_use]
     pub fn head(&self) -> Head {

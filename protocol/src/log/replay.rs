@@ -5,6 +5,7 @@
 //! stop a reader: a fork, a remembered head that is void or another record, and a critical kind that it does not know.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use crate::causes::causes;
 use crate::ids::{FleetId, KeyId, ObjectId};
@@ -14,7 +15,7 @@ use crate::log::body::{
 };
 use crate::log::member::{Change, Role};
 use crate::log::record::{self, GENESIS_HEAD, Head, Record, Statement};
-use crate::log::state::{EpochState, MAX_OPEN_ROUNDS, MemberState, RoundPhase, RoundState, State};
+use crate::log::state::{EpochState, HoldState, MAX_OPEN_ROUNDS, MemberState, RoundPhase, RoundState, State};
 
 /// What a slot did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,7 +79,23 @@ impl State {
             self.next = 1;
             return Ok(Effect::Applied);
         }
-        let record = match self.link(number, bytes)? {
+        self.take(record::parse(bytes).map_err(|error| causes(&error)))
+    }
+
+    /// Takes slot [`State::next`] in, which is not the first, as a reader has it that has parsed it before; a
+    /// simulation gives one record to many readers.
+    ///
+    /// # Errors
+    /// As [`State::replay`].
+    #[cfg(feature = "simulator")]
+    pub fn replay_record(&mut self, record: Record) -> Result<Effect, ReplayError> {
+        self.take(Ok(record))
+    }
+
+    /// Takes slot [`State::next`] in; the error of what was parsed says why the slot holds no record.
+    fn take(&mut self, parsed: Result<Record, String>) -> Result<Effect, ReplayError> {
+        let number = self.next;
+        let record = match self.link(number, parsed)? {
             Ok(record) => record,
             Err(why) => {
                 // A slot below may have been void before as well; if it was not, the next record names another head.
@@ -145,10 +162,14 @@ impl State {
     }
 
     /// The record in a slot, if it links to the head; the inner error says why the slot is void.
-    fn link(&self, number: u64, bytes: &[u8]) -> Result<Result<Record, String>, ReplayError> {
-        let record = match record::parse(bytes) {
+    fn link(
+        &self,
+        number: u64,
+        parsed: Result<Record, String>,
+    ) -> Result<Result<Record, String>, ReplayError> {
+        let record = match parsed {
             Ok(record) => record,
-            Err(error) => return Ok(Err(causes(&error))),
+            Err(why) => return Ok(Err(why)),
         };
         if record.fleet != self.fleet {
             return Ok(Err(format!("it belongs to fleet {}", record.fleet.short())));
@@ -259,7 +280,11 @@ impl State {
                         }
                     }
                     let since = self.members.get(&member.key).map_or(record.number, |known| known.since);
-                    self.members.insert(member.key, MemberState { member, since, revoked: None });
+                    if let Role::Agent { service, .. } = &member.role {
+                        Arc::make_mut(&mut self.agents).insert(service.clone(), member.key);
+                    }
+                    let known = MemberState { since, revoked: None, member };
+                    Arc::make_mut(&mut self.members).insert(known.member.key, known);
                 }
                 Change::Revoke(key) => self.revoke(&key, record.number),
             }
@@ -268,8 +293,12 @@ impl State {
     }
 
     fn revoke(&mut self, key: &KeyId, number: u64) {
-        if let Some(member) = self.members.get_mut(key) {
-            member.revoked.get_or_insert(number);
+        let Some(member) = Arc::make_mut(&mut self.members).get_mut(key) else { return };
+        member.revoked.get_or_insert(number);
+        if let Some(service) = member.member.role.service()
+            && self.agents.get(service) == Some(key)
+        {
+            Arc::make_mut(&mut self.agents).remove(service);
         }
     }
 
@@ -349,7 +378,11 @@ impl State {
         if round.swept {
             return Err("the round is swept already".into());
         }
-        round.held = statement.body.keep;
+        round.hold = statement.body.keep.then(|| HoldState {
+            by: statement.signer,
+            position: record.number,
+            reason: statement.body.reason.clone(),
+        });
         self.said(&statement);
         Ok(())
     }
@@ -419,7 +452,7 @@ impl State {
         self.last_round = open.number;
         let (round, position) = (open.round, record.number);
         let phase = RoundPhase::Open;
-        self.rounds.insert(round, RoundState { open, position, phase, held: false, swept: false });
+        self.rounds.insert(round, RoundState { open, position, phase, hold: None, swept: false });
         Ok(())
     }
 
@@ -479,11 +512,18 @@ impl State {
 
     fn prune(&mut self, record: &Record) -> Result<(), String> {
         let prune: Prune = record.body().map_err(|e| causes(&e))?;
-        self.need_lead(record, prune.epoch)?;
+        if matches!(self.role(&record.signer), Some(Role::Pruner)) {
+            let current = self.epoch.map_or(0, |e| e.epoch);
+            if prune.epoch != current {
+                return Err(format!("epoch {} is not the current one", prune.epoch));
+            }
+        } else {
+            self.need_lead(record, prune.epoch)?;
+        }
         if prune
             .rounds
             .iter()
-            .any(|id| self.rounds.get(id).is_none_or(|r| r.held || r.phase == RoundPhase::Open))
+            .any(|id| self.rounds.get(id).is_none_or(|r| r.hold.is_some() || r.phase == RoundPhase::Open))
         {
             return Err("it marks a round that is open, held or unknown".into());
         }
@@ -499,7 +539,7 @@ impl State {
         if sweep
             .rounds
             .iter()
-            .any(|id| self.rounds.get(id).is_none_or(|r| r.held || r.phase == RoundPhase::Open))
+            .any(|id| self.rounds.get(id).is_none_or(|r| r.hold.is_some() || r.phase == RoundPhase::Open))
         {
             return Err("it sweeps a round that is open, held or unknown".into());
         }

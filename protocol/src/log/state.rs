@@ -1,6 +1,7 @@
 //! What the log says so far: the fleet's trust, epoch and rounds.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::age::Recipient;
 use crate::ids::{FleetId, FleetName, KeyId, Nonce, ObjectId, RoundId, ServiceName};
@@ -65,6 +66,17 @@ pub enum RoundPhase {
     Ended(End),
 }
 
+/// An operator's word that a round stays.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HoldState {
+    /// Whose word.
+    pub by: KeyId,
+    /// Its log number.
+    pub position: u64,
+    /// Why, for people.
+    pub reason: Option<String>,
+}
+
 /// A round, as the log has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RoundState {
@@ -74,8 +86,8 @@ pub struct RoundState {
     pub position: u64,
     /// How far it is.
     pub phase: RoundPhase,
-    /// Kept by an operator.
-    pub held: bool,
+    /// Kept by an operator, whatever the retention says.
+    pub hold: Option<HoldState>,
     /// Its objects were or are being deleted.
     pub swept: bool,
 }
@@ -87,6 +99,24 @@ impl RoundState {
         match &self.phase {
             RoundPhase::Committed { commit, .. } => Some(commit),
             RoundPhase::Open | RoundPhase::Ended(_) => None,
+        }
+    }
+
+    /// The log number of the commit, if the round is committed.
+    #[must_use]
+    pub fn commit_position(&self) -> Option<u64> {
+        match &self.phase {
+            RoundPhase::Committed { position, .. } => Some(*position),
+            RoundPhase::Open | RoundPhase::Ended(_) => None,
+        }
+    }
+
+    /// Its end, if it ended without a commit.
+    #[must_use]
+    pub fn end(&self) -> Option<&End> {
+        match &self.phase {
+            RoundPhase::Ended(end) => Some(end),
+            RoundPhase::Open | RoundPhase::Committed { .. } => None,
         }
     }
 
@@ -139,8 +169,11 @@ pub struct State {
     pub adopts: u64,
     /// Keysets by log number.
     pub keysets: BTreeMap<u64, Keyset>,
-    /// Everyone who ever was a member.
-    pub members: BTreeMap<KeyId, MemberState>,
+    /// Everyone who ever was a member. Shared between copies of the state: a fleet has many members, and each record that
+    /// is appended is tried on a copy.
+    pub members: Arc<BTreeMap<KeyId, MemberState>>,
+    /// The key of each service's agent that counts now: every message of an agent is looked up here.
+    pub(super) agents: Arc<BTreeMap<ServiceName, KeyId>>,
     /// The configuration.
     pub config: Option<Config>,
     /// To which key what is for a coordinator alone is sealed, by the coordinator's own word.
@@ -177,7 +210,8 @@ impl State {
             share: None,
             adopts: 0,
             keysets: BTreeMap::new(),
-            members: BTreeMap::new(),
+            members: Arc::default(),
+            agents: Arc::default(),
             config: None,
             sealing: BTreeMap::new(),
             epoch: None,
@@ -230,21 +264,21 @@ impl State {
     /// The agent of a service that counts now.
     #[must_use]
     pub fn agent(&self, service: &ServiceName) -> Option<&Member> {
-        self.agents().find(|(name, _)| *name == service).map(|(_, member)| member)
+        let key = self.agents.get(service)?;
+        self.members.get(key).map(|member| &member.member)
     }
 
-    /// Every service with the agent that counts now, sorted by key.
+    /// Every service with the agent that counts now, sorted by service.
     pub fn agents(&self) -> impl Iterator<Item = (&ServiceName, &Member)> {
-        let current = self.members.values().filter(|m| m.revoked.is_none());
-        current.filter_map(|m| m.member.role.service().map(|service| (service, &m.member)))
+        self.agents
+            .iter()
+            .filter_map(|(service, key)| self.members.get(key).map(|member| (service, &member.member)))
     }
 
     /// Every service of the roster, sorted.
     #[must_use]
     pub fn services(&self) -> Vec<ServiceName> {
-        let mut services: Vec<_> = self.agents().map(|(service, _)| service.clone()).collect();
-        services.sort();
-        services
+        self.agents.keys().cloned().collect()
     }
 
     /// The keyset in force: its log number and recipients.

@@ -129,7 +129,11 @@ fn what_a_deposed_leader_says_is_a_link_without_effect() {
     fleet.says_in_vain(FIRST, &commit(1, 1), why);
     fleet.says_in_vain(FIRST, &commit(2, 1), why);
     fleet.says_in_vain(FIRST, &end(1, 1), why);
-    fleet.says_in_vain(FIRST, &Prune { epoch: 1, rounds: Vec::new(), list: ObjectId::of(b"l") }, why);
+    fleet.says_in_vain(
+        FIRST,
+        &Prune { epoch: 1, rounds: Vec::new(), list: ObjectId::of(b"l"), at: None },
+        why,
+    );
     fleet.says(SECOND, &commit(2, 1));
     fleet.says_in_vain(FIRST, &verified(1, 1), why);
     fleet.says_in_vain(SECOND, &verified(1, 1), why);
@@ -310,9 +314,14 @@ fn an_agent_takes_over_its_service_and_keeps_its_place() {
 fn holds_marks_and_sweeps() {
     let mut fleet = Fleet::found();
     let list = ObjectId::of(b"list");
-    let hold = |fleet: &Fleet, id, keep| Hold { previous: fleet.last::<Hold>(), round: round(id), keep };
+    let hold = |fleet: &Fleet, id, keep| Hold {
+        previous: fleet.last::<Hold>(),
+        round: round(id),
+        keep,
+        reason: None,
+    };
     let sweep = |ids: &[u8]| Sweep { rounds: ids.iter().map(|id| round(*id)).collect(), list };
-    let prune = |ids: &[u8]| Prune { epoch: 1, rounds: sweep(ids).rounds, list };
+    let prune = |ids: &[u8]| Prune { epoch: 1, rounds: sweep(ids).rounds, list, at: None };
     for id in 1..=3 {
         fleet.says(FIRST, &open(1, id, u64::from(id), &["dns"]));
         fleet.says_in_vain(FIRST, &prune(&[id]), "open, held or unknown");
@@ -345,6 +354,11 @@ fn holds_marks_and_sweeps() {
     fleet.says_in_vain(PRUNER, &Pruned { sweep: swept }, "ended already");
     assert_eq!(fleet.state.newest_recoverable().map(|r| r.open.number), Some(3));
     assert!(!fleet.state.rounds[&round(2)].is_recoverable());
+    // A pruner marks without leading; it names the epoch that it has seen.
+    fleet.says_in_vain(OPERATOR, &prune(&[3]), "does not hold epoch");
+    fleet.says_in_vain(PRUNER, &Prune { epoch: 2, ..prune(&[3]) }, "not the current one");
+    fleet.says(PRUNER, &prune(&[3]));
+    assert_eq!(fleet.state.prunes.len(), 1);
 }
 
 #[test]
@@ -451,7 +465,7 @@ fn each_role_may_say_what_it_may_and_nothing_else() {
             fleet.take(fleet.carry::<Config>(FIRST, seal_statement(&signer(who), &fleet_id(), &config)))
         });
         tries("hold", &|fleet| {
-            let hold = Hold { previous: fleet.last::<Hold>(), round: round(1), keep: true };
+            let hold = Hold { previous: fleet.last::<Hold>(), round: round(1), keep: true, reason: None };
             fleet.take(fleet.carry::<Hold>(FIRST, seal_statement(&signer(who), &fleet_id(), &hold)))
         });
         tries("adopt", &|fleet| {

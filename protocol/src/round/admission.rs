@@ -51,17 +51,17 @@ pub fn admit(state: &State, round: &RoundId, scope: &Scope, overlap: Overlap) ->
     if let Some(known) = state.rounds.get(round) {
         return Admission::Known { number: known.open.number, ended: known.phase != RoundPhase::Open };
     }
-    let services = state.services();
     if let Scope::Services(wanted) = scope
-        && let Some(unknown) = wanted.iter().find(|service| !services.contains(service))
+        && let Some(unknown) = wanted.iter().find(|service| state.agent(service).is_none())
     {
+        let services = state.services();
         let known = services.iter().take(20).map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let known = if services.len() > 20 { format!("{known}, …") } else { known };
         return Admission::Refuse {
             reason: format!("service {unknown} is not in the roster (known: {known})"),
         };
     }
-    if services.is_empty() {
+    if state.agents().next().is_none() {
         return Admission::Refuse { reason: "the roster has no services".into() };
     }
     if state.recipients().is_empty() {

@@ -44,6 +44,17 @@ pub enum Start {
     Resume,
 }
 
+/// A manifest on its way to the share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Draft {
+    /// None is.
+    None,
+    /// It is being written.
+    Out,
+    /// It is being written, and holds what does not count any more.
+    Outdated,
+}
+
 /// The coordinator's side of one round.
 #[derive(Debug)]
 pub struct Machine {
@@ -65,6 +76,7 @@ pub struct Machine {
     pub(super) began: Time,
     deadline: Time,
     stage_failures: u32,
+    pub(super) draft: Draft,
     random: u64,
 }
 
@@ -97,6 +109,7 @@ impl Machine {
             began: now,
             deadline: now.after(policy.deadline),
             stage_failures: 0,
+            draft: Draft::None,
             random: seed,
         };
         machine.timers.arm(Deadline::Round, machine.deadline);
@@ -150,6 +163,11 @@ impl Machine {
             }
             Event::Failed { service, attempt, failure } => self.failed(&service, attempt, failure, now),
             Event::Checked { service, receipt, result } => self.checked(&service, receipt, result, now),
+            Event::ManifestWritten { .. }
+                if self.phase == Phase::Writing && self.draft == Draft::Outdated =>
+            {
+                self.conclude();
+            }
             Event::ManifestWritten { manifest, manifest_size } if self.phase == Phase::Writing => {
                 let outcome = self.outcome();
                 self.enter(Phase::Committing { outcome, manifest, manifest_size });
@@ -179,7 +197,11 @@ impl Machine {
                     self.enter(Phase::Ended { outcome, verified: false });
                 }
             }
+            Event::StageFailed { .. } if self.phase == Phase::Writing && self.draft == Draft::Outdated => {
+                self.conclude();
+            }
             Event::StageFailed { .. } => {
+                self.draft = Draft::None;
                 if !matches!(self.phase, Phase::Gathering | Phase::Capturing | Phase::Ended { .. }) {
                     self.stage_failures += 1;
                     let random = self.next_random();
@@ -362,6 +384,7 @@ impl Machine {
         let over = matches!(phase, Phase::Ended { .. });
         self.phase = phase;
         self.stage_failures = 0;
+        self.draft = Draft::None;
         if leaving_capture || over {
             self.timers.clear();
         }
@@ -385,6 +408,7 @@ impl Machine {
             Phase::Opening => Effect::AppendOpen,
             Phase::Gathering | Phase::Capturing => return,
             Phase::Writing => {
+                self.draft = Draft::Out;
                 let outcome = self.outcome();
                 let (slices, absent) = self.account();
                 Effect::WriteManifest { outcome, slices, absent, cut: self.cut_account() }

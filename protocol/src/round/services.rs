@@ -4,7 +4,7 @@ use crate::document::ManifestSlice;
 use crate::ids::{Nonce, ObjectId, ServiceName};
 use crate::message::Verdict;
 use crate::round::event::{CheckFailure, Deadline, Effect, Failure};
-use crate::round::machine::Machine;
+use crate::round::machine::{Draft, Machine};
 use crate::round::member::MemberPhase;
 use crate::round::phase::Phase;
 use crate::time::Time;
@@ -36,8 +36,9 @@ impl Machine {
     pub(super) fn hello(&mut self, service: &ServiceName, attempt: u32, now: Time) {
         let capturing = self.phase.takes_slices();
         let Some(member) = self.members.get_mut(service) else { return };
-        (member.seen, member.present) = (now, true);
-        member.greeted.get_or_insert(now);
+        member.seen = now;
+        // Once the manifest is made, nothing that it says may change.
+        member.present |= capturing;
         if self.phase == Phase::Gathering && member.phase == MemberPhase::Waiting && member.is_needed() {
             // Of one that is expected while it is present, only its hello says that it is needed.
             self.awaited.insert(service.clone());
@@ -66,6 +67,7 @@ impl Machine {
             | MemberPhase::Absent(_) => None,
         };
         if wanted.is_some() {
+            member.greeted.get_or_insert(now);
             self.timers.disarm_service(service);
             self.timers.arm(Deadline::Silence(service.clone()), now.after(self.policy.offline_after));
         }
@@ -138,7 +140,8 @@ impl Machine {
     ) {
         let capturing = self.phase.takes_slices();
         let Some(member) = self.members.get_mut(service) else { return };
-        (member.seen, member.present) = (now, true);
+        member.seen = now;
+        member.present |= capturing;
         member.noticed = Some(now);
         let verdict = match &member.phase {
             MemberPhase::Queued
@@ -190,8 +193,10 @@ impl Machine {
     }
 
     pub(super) fn failed(&mut self, service: &ServiceName, attempt: u32, failure: Failure, now: Time) {
+        let capturing = self.phase.takes_slices();
         let Some(member) = self.members.get_mut(service) else { return };
-        (member.seen, member.present) = (now, true);
+        member.seen = now;
+        member.present |= capturing;
         member.noticed = Some(now);
         let verdict = Verdict::Accepted;
         self.effects.push_back(Effect::Acknowledge {
@@ -286,6 +291,11 @@ impl Machine {
                 self.retry_or_give_up(service, failure, now);
             }
             // Its slice is in the manifest that was to be committed: there must be another one without it.
+            // One is being written: its answer could not be told from that to another, so this is waited for.
+            Phase::Writing if stored && self.draft != Draft::None => {
+                member.phase = MemberPhase::Absent(failure);
+                self.draft = Draft::Outdated;
+            }
             Phase::Writing | Phase::Committing { .. } if stored => {
                 member.phase = MemberPhase::Absent(failure);
                 self.conclude();

@@ -9,13 +9,13 @@ use crate::alert::Code;
 use crate::document::{Absentee, ManifestSlice};
 use crate::ids::{ObjectId, ServiceName};
 use crate::log::Outcome;
+use crate::log::fixture::checked_slice;
 use crate::message::Verdict;
 use crate::retry::{Attempts, Retry};
 use crate::round::{
     CheckFailure, Deadline, Effect, Event, Failure, Machine, MemberPhase, Phase, Policy, Start,
 };
-use crate::service_policy::ServicePolicy;
-use crate::sim::checked_slice;
+use crate::service_policy::{Expected, ServicePolicy};
 use crate::time::Time;
 
 const RECRUIT: u64 = 30_000;
@@ -478,12 +478,25 @@ fn what_a_revoked_agent_gave_does_not_count() {
         let mut round = Bench::capturing(&["dns", "web"]);
         assert_eq!(round.settles("dns", 1), []);
         assert_eq!(round.settles("web", 2).len(), 1);
+        let written = || Event::ManifestWritten { manifest: receipt(9), manifest_size: 500 };
         if committing {
-            let written = Event::ManifestWritten { manifest: receipt(9), manifest_size: 500 };
-            assert_eq!(round.on(written).len(), 1);
+            assert_eq!(round.on(written()).len(), 1);
+            assert_eq!(round.on(gone()), std::slice::from_ref(&partial));
+        } else {
+            // The answer to the first manifest must not be taken for that to the second.
+            assert_eq!(round.on(gone()), []);
+            assert_eq!(round.on(written()), std::slice::from_ref(&partial));
         }
-        assert_eq!(round.on(gone()), std::slice::from_ref(&partial));
+        let (outcome, manifest) = (Outcome::Partial, receipt(9));
+        assert_eq!(round.on(written()), [Effect::AppendCommit { outcome, manifest, manifest_size: 500 }]);
     }
+
+    // The manifest with its slice, the only one, could not be written.
+    let mut round = Bench::capturing(&["dns"]);
+    assert_eq!(round.settles("dns", 1).len(), 1);
+    assert_eq!(round.on(gone()), []);
+    let failed = Event::StageFailed { reason: "share full".to_owned() };
+    assert!(matches!(round.on(failed)[..], [Effect::AppendEnd { outcome: Outcome::Failed, .. }]));
 
     // Committed: it counts by the position of the commit.
     let mut round = Bench::capturing(&["dns"]);
@@ -501,6 +514,32 @@ fn what_a_revoked_agent_gave_does_not_count() {
     assert_eq!(round.on(Event::Opened), [Effect::Publish, end]);
     assert_eq!(round.on(Event::EndAppended), [Effect::Publish, Effect::Finished]);
     assert_eq!(round.machine.poll_timeout(), None);
+}
+
+#[test]
+fn what_is_said_while_the_manifest_is_written_changes_nothing_in_it() {
+    let policy_of = |present_only| ServicePolicy {
+        expected: if present_only { Expected::WhilePresent } else { Expected::Always },
+        ..ServicePolicy::default()
+    };
+    let services = [(service("dns"), policy_of(false)), (service("web"), policy_of(true))];
+    let machine = Machine::start(Start::Fresh, services, policy(), 7, Time(0));
+    let mut round = Bench { machine, now: 0 };
+    round.on(Event::Opened);
+    round.effects();
+    assert_eq!(round.settles("dns", 1), []);
+    let (deadline, written) = round.wait();
+    assert_eq!(deadline, Deadline::Recruit(service("web")));
+    assert!(matches!(written[..], [Effect::WriteManifest { outcome: Outcome::Complete, .. }]));
+    // It is there after all, and says so in every way: too late.
+    assert_eq!(round.hello("web", 1), [welcome("web", None)]);
+    assert_eq!(round.stored("web", 1, 2), [acknowledge("web", 1, Some(2), Verdict::Over)]);
+    assert_eq!(round.failed("web", 1, true), [acknowledge("web", 1, None, Verdict::Accepted)]);
+    let (outcome, manifest) = (Outcome::Complete, receipt(9));
+    assert_eq!(
+        round.on(Event::ManifestWritten { manifest, manifest_size: 500 }),
+        [Effect::AppendCommit { outcome, manifest, manifest_size: 500 }]
+    );
 }
 
 #[test]

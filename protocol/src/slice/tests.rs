@@ -1,5 +1,7 @@
 //! The effects of the slice machine, event by event.
 
+mod hold;
+
 use std::time::Duration;
 
 use crate::alert::Code;

@@ -5,6 +5,7 @@
 
 mod append;
 mod format;
+mod gap;
 mod memory;
 mod refused;
 mod segment;
@@ -14,12 +15,11 @@ mod tests;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::StreamExt;
 use muster_protocol::alert::Code;
 use muster_protocol::log::{Effect, Head, MAX_RECORD_LEN, Pin, ReplayError, Seen, State};
 
-use crate::layout::{ObjectPath, Prefix};
-use crate::store::{Listed, Store, StoreError};
+use crate::layout::ObjectPath;
+use crate::store::{Store, StoreError};
 
 pub use append::{AppendError, found};
 pub use format::{FORMAT_VERSION, Format, FormatError};
@@ -149,31 +149,6 @@ impl Log {
         }
         log.refuse_gap().await?;
         Ok(log)
-    }
-
-    /// A create at a free slot wins, also where a record was lost: so the first reader looks whether later slots are
-    /// taken. Records that came in meanwhile are read first.
-    async fn refuse_gap(&mut self) -> Result<(), LogError> {
-        let mut newest = None;
-        let mut listing = self.store.list(&Prefix::Log);
-        while let Some(listed) = listing.next().await {
-            if let Listed::Object { path: ObjectPath::LogRecord(number), .. } =
-                listed.map_err(LogError::Store)?
-            {
-                newest = newest.max(Some(number));
-            }
-        }
-        drop(listing);
-        match newest {
-            Some(newest) if newest >= self.state.next => {
-                self.refresh().await?;
-                if newest < self.state.next {
-                    return Ok(());
-                }
-                Err(LogError::Gap { missing: self.state.next, newest })
-            }
-            Some(_) | None => Ok(()),
-        }
     }
 
     /// Reads what was appended since; returns how many slots that were.

@@ -9,7 +9,7 @@ use muster_protocol::age::{Identity, Recipient};
 use muster_protocol::causes::causes;
 use muster_protocol::document::{Manifest, ManifestSlice, ObjectRef, Receipt};
 use muster_protocol::envelope::{Payload, open_as};
-use muster_protocol::ids::{KeyId, ServiceName};
+use muster_protocol::ids::{KeyId, ObjectId, ServiceName};
 use muster_protocol::log::{Keyset, Member, Role, RoundPhase, RoundState, State};
 
 use super::damage::{Damage, Trouble, read};
@@ -94,6 +94,26 @@ pub async fn read_manifest(
     Ok(manifest)
 }
 
+/// How a manifest names a receipt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReceiptName {
+    /// The service.
+    pub service: ServiceName,
+    /// The agent's key.
+    pub agent: KeyId,
+    /// The receipt's hash.
+    pub id: ObjectId,
+    /// Its length in bytes.
+    pub size: u64,
+}
+
+impl From<&ManifestSlice> for ReceiptName {
+    fn from(slice: &ManifestSlice) -> Self {
+        let ManifestSlice { service, agent, receipt, receipt_size, .. } = slice;
+        Self { service: service.clone(), agent: *agent, id: *receipt, size: *receipt_size }
+    }
+}
+
 /// The receipt of a slice that a manifest names.
 ///
 /// # Errors
@@ -104,8 +124,21 @@ pub async fn read_receipt(
     round: &RoundState,
     slice: &ManifestSlice,
 ) -> Result<Receipt, Trouble> {
+    read_named_receipt(store, state, round, &ReceiptName::from(slice)).await
+}
+
+/// As [`read_receipt`], by the receipt's name alone.
+///
+/// # Errors
+/// As [`read_receipt`].
+pub async fn read_named_receipt(
+    store: &dyn Store,
+    state: &State,
+    round: &RoundState,
+    slice: &ReceiptName,
+) -> Result<Receipt, Trouble> {
     let id = round.open.round;
-    let own = ObjectRef { round: id, id: slice.receipt, size: slice.receipt_size };
+    let own = ObjectRef { round: id, id: slice.id, size: slice.size };
     let path = slice_path(&slice.service, &own, SlicePart::Receipt);
     let bytes = read(store, &path, &own.id, own.size, most_bytes(&path)).await?;
     let forged = |why: String| Trouble::from(Damage::forged(path.clone(), why));
@@ -143,15 +176,27 @@ pub async fn read_pack_lists(
 ) -> Result<Vec<Result<PackList, Damage>>, StoreError> {
     let mut lists = Vec::with_capacity(receipt.packs.len());
     for object in &receipt.packs {
-        let path = slice_path(&receipt.service, object, SlicePart::Packs);
-        let list = match read(store, &path, &object.id, object.size, most_bytes(&path)).await {
-            Ok(bytes) => PackList::decode(&bytes).map_err(|e| Damage::content(path, causes(&e))),
+        lists.push(match read_pack_list(store, &receipt.service, object).await {
+            Ok(list) => Ok(list),
             Err(Trouble::Damaged(damage)) => Err(damage),
             Err(Trouble::Store(error)) => return Err(error),
-        };
-        lists.push(list);
+        });
     }
     Ok(lists)
+}
+
+/// One pack list of a receipt.
+///
+/// # Errors
+/// When it is damaged, or the share fails.
+pub async fn read_pack_list(
+    store: &dyn Store,
+    service: &ServiceName,
+    object: &ObjectRef,
+) -> Result<PackList, Trouble> {
+    let path = slice_path(service, object, SlicePart::Packs);
+    let bytes = read(store, &path, &object.id, object.size, most_bytes(&path)).await?;
+    PackList::decode(&bytes).map_err(|e| Damage::content(path, causes(&e)).into())
 }
 
 /// The packs of these lists by number. A number that two lists give to different packs leads to neither.

@@ -200,9 +200,12 @@ fn holds(before: &State, after: &State) {
             (RoundPhase::Committed { .. } | RoundPhase::Ended(_), _) => panic!("{id} came back: {is:?}"),
         }
         assert!(!was.swept || is.swept, "what is swept stays so");
-        assert!(is.swept == was.swept || !is.held, "a held round is swept");
+        assert!(is.swept == was.swept || is.hold.is_none(), "a held round is swept");
     }
-    for (who, was) in &before.members {
+    let current = after.members.values().filter(|member| member.revoked.is_none());
+    let agents = current.filter(|member| member.member.role.service().is_some()).count();
+    assert_eq!(after.agents().count(), agents, "agents are those of the roster");
+    for (who, was) in before.members.iter() {
         assert!(after.members.contains_key(who), "{who} was forgotten: {was:?}");
     }
     assert!(after.void.windows(2).all(|pair| pair[0] < pair[1]));
@@ -250,7 +253,7 @@ fn next_record(draw: &mut Draw<'_>, state: &State) -> Vec<u8> {
             let clear = [("interval".to_owned(), String::from_utf8_lossy(draw.bytes()).into_owned())].into();
             stated(statement(who, &Config { previous, clear, sealed: None }))
         }
-        "hold" => stated(statement(who, &Hold { previous, round, keep: draw.below(2) == 0 })),
+        "hold" => stated(statement(who, &Hold { previous, round, keep: draw.below(2) == 0, reason: None })),
         "adopt" => stated(statement(
             who,
             &Adopt { previous, share: instance, head: Head { number: epoch, hash: list } },
@@ -286,7 +289,7 @@ fn next_record(draw: &mut Draw<'_>, state: &State) -> Vec<u8> {
                 *draw.one(&[Outcome::Failed, Outcome::Cancelled, Outcome::Skipped, Outcome::Complete]);
             says!(End { epoch, round, outcome, reason: "fuzz".to_owned(), at: AT, account: None })
         }
-        "prune" => says!(Prune { epoch, rounds, list }),
+        "prune" => says!(Prune { epoch, rounds, list, at: None }),
         "sweep" => says!(Sweep { rounds, list }),
         "pruned" => says!(Pruned { sweep: u64::from(draw.byte()) }),
         "sealing" => says!(Sealing { recipient: recipient(draw.byte()) }),

@@ -21,40 +21,48 @@ fn waiting(gate: &Path) -> std::path::PathBuf {
     format!("{}.waiting", text(gate)).into()
 }
 
-struct Gated {
-    fleet: Fleet,
+/// A fleet with a capture that waits for a gate.
+pub(crate) struct Gated {
+    pub(crate) fleet: Fleet,
     _data: tempfile::TempDir,
-    gate: std::path::PathBuf,
+    pub(crate) gate: std::path::PathBuf,
     bytes: Vec<u8>,
 }
 
-/// Service `steady` of files and service `slow` whose capture waits for a gate.
 fn gated_fleet() -> Gated {
+    gated_fleet_of(1)
+}
+
+/// Service `steady` of files and service `slow` whose capture waits for a gate, and this many coordinators.
+pub(crate) fn gated_fleet_of(coordinators: u8) -> Gated {
     let data = tempfile::TempDir::new().expect("folder");
     tree::small(&data.path().join("tree"), 3);
     let (file, gate) = (data.path().join("file"), data.path().join("gate"));
     let bytes = tree::noise(5, 3_000_000);
     fs::write(&file, &bytes).expect("file");
-    let fleet = Fleet::init(&[
-        format!("steady=files:{}", text(&data.path().join("tree"))),
-        format!("slow=command:{}", gated(&file, &gate)),
-    ]);
+    let fleet = Fleet::init_with_coordinators(
+        coordinators,
+        &[
+            format!("steady=files:{}", text(&data.path().join("tree"))),
+            format!("slow=command:{}", gated(&file, &gate)),
+        ],
+    );
     Gated { fleet, _data: data, gate, bytes }
 }
 
 impl Gated {
-    fn check_recovery(&self) {
+    pub(crate) fn check_recovery(&self) {
         let out = self.fleet.path("out");
         let _ = self.fleet.recover(&out).with_code(0);
         assert_eq!(fs::read(out.join("slow/command/output")).expect("the dump"), self.bytes);
     }
 
-    fn wait_for_capture(&self) {
+    pub(crate) fn wait_for_capture(&self) {
         wait_for("the slow capture has begun", || waiting(&self.gate).exists().then_some(()));
     }
 }
 
-fn commits(fleet: &Fleet) -> usize {
+pub(crate) fn commits(fleet: &Fleet) -> usize {
     let rounds = fleet.rounds();
     rounds.iter().filter(|r| r["outcome"] == "complete" || r["outcome"] == "partial").count()
 }

@@ -114,6 +114,7 @@ async fn rounds_run_and_nobody_says_what_is_not_theirs() {
         "muster.v1.test.trigger",
         "muster.v1.test.trigger.async",
         "muster.v1.test.query",
+        "muster.v1.test.command",
         "muster.v1.test.restore.orders",
         "muster.v1.test.restore.secrets",
         "muster.v1.other.hello.orders",
@@ -152,7 +153,7 @@ async fn rounds_run_and_nobody_says_what_is_not_theirs() {
     let trigger_says = |subject: &str| subject.starts_with("muster.v1.test.trigger");
     let trigger_hears = |subject: &str| subject.starts_with("_INBOX.");
     let operator_says = |subject: &str| {
-        let says = ["muster.v1.test.query", "muster.v1.test.restore."];
+        let says = ["muster.v1.test.query", "muster.v1.test.command", "muster.v1.test.restore."];
         trigger_says(subject) || says.iter().any(|start| subject.starts_with(start))
     };
     let viewer_says = |subject: &str| subject == "muster.v1.test.query";

@@ -11,7 +11,8 @@ use tokio::time::{Instant, timeout};
 use tracing::Instrument;
 
 use super::super::beat::{HOLDING, progress};
-use super::super::capturer::Capturer;
+use super::super::brief::brief;
+use super::super::capturer::{Capturer, Failure};
 use super::Daemon;
 use crate::hold::{HoldError, Said};
 
@@ -109,6 +110,7 @@ impl<C: Capturer> Daemon<C> {
                 );
                 if current {
                     self.hold = None;
+                    let reason = brief(&reason);
                     self.handle(Event::QuiesceFailed { round, code, reason, permanent });
                 }
             }
@@ -122,6 +124,7 @@ impl<C: Capturer> Daemon<C> {
                     "the service is not released"
                 );
                 // The slice may be whole. Only as a failure does a person hear of it, and more than of a slice is at stake.
+                let reason = brief(&reason);
                 self.handle(Event::CaptureFailed { round, code, reason, permanent });
             }
         }
@@ -132,15 +135,21 @@ impl<C: Capturer> Daemon<C> {
     pub(super) fn look_at_hold(&mut self) {
         let over = |hold: &&Hold| hold.until.is_some_and(|until| until <= Instant::now());
         if let Some(round) = self.hold.as_ref().filter(over).map(|hold| hold.round) {
-            self.lose_hold(round, "its longest hold is over");
+            self.lose_hold(round, "max_hold is over");
         }
     }
 
     fn lose_hold(&mut self, round: RoundId, why: &'static str) {
-        tracing::warn!(round = round.to_string(), why, "the service was released before everything was read");
+        tracing::warn!(round = round.to_string(), why, "the service is no longer held");
         // The task goes on releasing; giving it up changes nothing of that.
         self.hold = None;
         self.handle(Event::HoldLost { round });
+        // What is read from here on may not fit what was read before: better no slice than one that hooks were to prevent.
+        // Its packs are found again, so that the next attempt has less to do.
+        if self.capture.take().is_some() {
+            let reason = format!("the service was released before everything was read: {why}");
+            self.failed(round, Failure { code: Code::Agent03, reason, permanent: false });
+        }
     }
 
     /// Says that the service is held, for as long as it only is.

@@ -8,6 +8,7 @@ use muster_protocol::message::Verdict;
 use muster_protocol::slice::Event;
 
 use super::super::belief::Channel;
+use super::super::brief::brief;
 use super::super::capturer::{Capturer, Failure, Written};
 use super::super::talk::{TalkError, Welcomed};
 
@@ -43,6 +44,7 @@ impl<C: Capturer> Daemon<C> {
             Report::SourcesRead { ticket, round, read } => {
                 if read && self.is_current_capture(ticket) {
                     self.look_at_hold();
+                    // Unknown to the machine by now, if the hold was lost.
                     self.handle(Event::Read { round });
                 }
             }
@@ -142,12 +144,14 @@ impl<C: Capturer> Daemon<C> {
         round: RoundId,
         captured: Result<Arc<C::Captured>, Failure>,
     ) {
+        if self.is_current_capture(ticket) {
+            self.look_at_hold();
+        }
         let Some(capture) = self.capture.as_mut().filter(|capture| capture.ticket == ticket) else { return };
         capture.running = None;
         match captured {
             Ok(captured) => {
                 capture.captured = Some(captured);
-                self.look_at_hold();
                 self.handle(Event::Captured { round });
             }
             Err(failure) => {
@@ -189,6 +193,7 @@ impl<C: Capturer> Daemon<C> {
             permanent,
             "there is no slice"
         );
+        let reason = brief(&reason);
         self.handle(Event::CaptureFailed { round, code, reason, permanent });
     }
 }

@@ -99,7 +99,7 @@ async fn a_service_has_a_place_in_the_cut_when_it_holds_until_all_is_read() {
 }
 
 #[tokio::test]
-async fn a_service_that_was_released_before_all_is_read_has_no_place() {
+async fn a_service_that_was_released_before_all_is_read_has_neither_place_nor_slice() {
     let mut scene = Scene::new(true).await;
     hooked(&mut scene, "touch frozen");
     scene.capturer.read.send_replace(false);
@@ -113,11 +113,40 @@ async fn a_service_that_was_released_before_all_is_read_has_no_place() {
     announce(&scene, &mut leader, round).await;
     scene.capturer.until("the capture", |script| script.jobs.len() == 1).await;
     until("the release", || !frozen(&scene).exists()).await;
+    let failed = taken(&mut scene, |notice| notice.outcome != NoticeOutcome::Quiesced).await;
+    let NoticeOutcome::Failed { code: Code::Agent03, reason, permanent: false } = failed.outcome else {
+        panic!("{failed:?}")
+    };
+    assert!(reason.contains("before everything was read: max_hold is over"), "{reason}");
+    scene.capturer.until("the end of the capture", |script| script.cancelled == 1).await;
+
+    // The next attempt is quick enough. Its slice counts by itself, outside the cut.
     scene.capturer.read.send_replace(true);
     scene.capturer.gate.send_replace(true);
-    let stored = taken(&mut scene, |notice| !matches!(notice.outcome, NoticeOutcome::Quiesced)).await;
+    scene.order_attempt(&mut leader, round, 2).await;
+    scene.greet(&leader, round).await;
+    let stored = taken(&mut scene, |_| true).await;
+    assert_eq!((receipt(&stored).is_some(), stored.attempt), (true, 2), "{stored:?}");
+    scene.capturer.with(|script| assert_eq!(script.receipts[0].3, None));
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_hold_that_ends_before_the_announcement_is_begun_anew_outside_the_cut() {
+    let mut scene = Scene::new(true).await;
+    hooked(&mut scene, "echo x >> holds; touch frozen");
+    let agent = scene.start();
+    let mut leader = scene.lead(ANNA).await;
+    leader.max_hold_millis = Some(1_000);
+    let round = cut(&mut scene, &mut leader).await;
+    taken(&mut scene, |notice| notice.outcome == NoticeOutcome::Quiesced).await;
+    until("the release", || !frozen(&scene).exists()).await;
+    announce(&scene, &mut leader, round).await;
+    let stored = taken(&mut scene, |notice| notice.outcome != NoticeOutcome::Quiesced).await;
     assert!(receipt(&stored).is_some(), "{stored:?}");
     scene.capturer.with(|script| assert_eq!(script.receipts[0].3, None));
+    let holds = std::fs::read_to_string(scene.state_folder().join("holds")).expect("written");
+    assert_eq!(holds.lines().count(), 2);
     agent.stop().await;
 }
 

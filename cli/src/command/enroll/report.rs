@@ -63,7 +63,8 @@ pub(super) fn tell(
         Role::Enroller { .. } => format!(
             "muster enroll NAME --source KIND:ARG --enroller {there}/keys/{name}.key --config {there}/{config}"
         ),
-        Role::Viewer | Role::Operator | Role::Admin | Role::Pruner => {
+        Role::Pruner => format!("muster prune --config {there}/{config}"),
+        Role::Viewer | Role::Operator | Role::Admin => {
             format!("muster status --config {there}/{config}")
         }
     };

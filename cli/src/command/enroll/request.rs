@@ -76,6 +76,7 @@ impl Request {
             RoleName::Viewer => Wanted::Other(Role::Viewer),
             RoleName::Operator => Wanted::Other(Role::Operator),
             RoleName::Admin => Wanted::Other(Role::Admin),
+            RoleName::Pruner => Wanted::Other(Role::Pruner),
             RoleName::Enroller => Wanted::Other(enroller(&args, state)?),
         };
         if let Wanted::Other(_) = role {

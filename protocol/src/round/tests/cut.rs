@@ -6,10 +6,10 @@ use super::{Bench, RECRUIT, acknowledge, check, policy, receipt, service, welcom
 use crate::document::{CutAccount, ManifestSlice};
 use crate::ids::Nonce;
 use crate::log::OnBreak;
+use crate::log::fixture::checked_slice;
 use crate::message::{CutOrder, Verdict};
 use crate::round::{CutPolicy, Deadline, Effect, Event, Phase, Policy, Start};
 use crate::service_policy::{Expected, ServicePolicy};
-use crate::sim::checked_slice;
 
 const NONCE: Nonce = Nonce::from_bytes([7; 16]);
 const BARRIER: u64 = 20_000;
