@@ -211,7 +211,7 @@ pub async fn run_on(
             alerts: alerts.clone(),
         };
         let follower = alerts::follow(alerts.clone(), store.clone(), setting.scribe.changes());
-        let follower = tokio::spawn(follower);
+        helpers.push(tokio::spawn(follower));
         let left = tokio::select! {
             left = desk::work(setting, inbox, left_at) => Some(left),
             _ = stopped.wait_for(|stop| *stop) => None,

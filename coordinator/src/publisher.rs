@@ -74,12 +74,12 @@ async fn run(bus: Arc<dyn Bus>, standing: Standing, mut inbox: mpsc::Receiver<Va
         }
         pending.sort();
         pending.dedup();
-        let brought = !pending.is_empty();
-        let pending_now = std::mem::take(&mut pending);
-        let published = publish(bus.as_ref(), &standing, &alerts, &values, pending_now).await;
+        let brought = pending.iter().any(|subject| values.contains_key(subject));
+        let wanted = std::mem::take(&mut pending);
+        let published = publish(bus.as_ref(), &standing, &alerts, &values, wanted).await;
         let Some(failed) = published else { return };
         if failed.is_empty() {
-            if !values.is_empty() && brought {
+            if brought {
                 alerts.mended(Code::Bus01, &NATS);
             }
             waits = delays(&retry);

@@ -276,12 +276,12 @@ impl Desk {
             receipt,
             receipt_size,
         };
-        let (now, number) = (case.state.head.number, round.open.number);
+        let (number, alerts) = (round.open.number, self.setting.alerts.clone());
+        let now = case.state.head.number;
         if let Some(round) = self.rounds.get_mut(&id) {
             round.checked_at = Some(round.checked_at.map_or(now, |earlier| earlier.min(now)));
         }
         let (store, places) = (self.setting.store.clone(), self.checks.clone());
-        let alerts = self.setting.alerts.clone();
         self.task(id, async move {
             // Never closed, so that there is always a place in the end.
             let _place = places.acquire_owned().await;

@@ -176,15 +176,14 @@ impl Desk {
             max_hold_millis: policy.max_hold.map(|hold| u64::try_from(hold.as_millis()).unwrap_or(u64::MAX)),
             bandwidth: policy.bandwidth,
         };
+        let about = About::Service(service.clone());
         let (ephemeral, ignored) = (Arc::clone(&round.ephemeral), Arc::clone(&self.setting.ignored));
         let seal = self.sealer();
         // A session costs as much as all else that the desk does for a hello: it is made beside the loop, on any core.
         tokio::spawn(async move {
             let mut session = match Session::derive(Side::Leader, &ephemeral, &transcript) {
                 Ok(session) => session,
-                Err(error) => {
-                    return ignored.one(Reason::Noise, About::Service(hello.service.clone()), &error);
-                }
+                Err(error) => return ignored.one(Reason::Noise, about, &error),
             };
             let plain = Zeroizing::new(wire::encode(&order));
             let sealed = ByteBuf::from(session.seal(&plain));
