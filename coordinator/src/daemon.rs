@@ -216,7 +216,6 @@ pub async fn run_on(
             left = desk::work(setting, inbox, left_at) => Some(left),
             _ = stopped.wait_for(|stop| *stop) => None,
         };
-        follower.abort();
         for helper in helpers {
             helper.abort();
         }
