@@ -293,7 +293,7 @@ impl Desk {
             if let Err(failure) = &result {
                 tracing::warn!(%service, ?failure, "slice not accepted");
             }
-            Event::Checked { service, receipt, result }
+            Event::Checked { service, receipt, result: result.map(Box::new) }
         });
     }
 

@@ -46,7 +46,11 @@ fn quiet(machine: &mut Machine, view: LogView, seen: Option<LeaseSeen>, until: T
             match effect {
                 Effect::ReadLog => machine.handle(Event::LogRead { asked: due, log: view }, due),
                 Effect::ReadLease => machine.handle(Event::LeaseRead { seen }, due),
-                other => done.push((due, other)),
+                other @ (Effect::WriteLease { .. }
+                | Effect::AppendEpoch { .. }
+                | Effect::Lead { .. }
+                | Effect::StepDown { .. }
+                | Effect::Stop(_)) => done.push((due, other)),
             }
         }
         if !done.is_empty() {
@@ -330,7 +334,11 @@ fn a_share_that_fails_at_once_is_not_asked_again_at_once() {
             match effect {
                 Effect::ReadLog => machine.handle(Event::LogUnread, now),
                 Effect::ReadLease => machine.handle(Event::LeaseUnknown, now),
-                other => panic!("{other:?} with nothing known"),
+                other @ (Effect::WriteLease { .. }
+                | Effect::AppendEpoch { .. }
+                | Effect::Lead { .. }
+                | Effect::StepDown { .. }
+                | Effect::Stop(_)) => panic!("{other:?} with nothing known"),
             }
         }
         now = machine.poll_timeout().expect("it goes on").0.max(now);

@@ -90,7 +90,7 @@ pub enum Event {
         /// The receipt.
         receipt: ObjectId,
         /// What it found. The slice's `attempts`, `timing` and `tries` are filled in by the machine.
-        result: Result<ManifestSlice, CheckFailure>,
+        result: Result<Box<ManifestSlice>, CheckFailure>,
     },
     /// The manifest is on the share.
     ManifestWritten {

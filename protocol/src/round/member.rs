@@ -5,6 +5,7 @@ use crate::document::{Absentee, Excuse, MAX_TRIES, ManifestSlice, Timing, Try};
 use crate::ids::{ObjectId, ServiceName};
 use crate::message::cut_reason;
 use crate::round::event::Failure;
+use crate::retry::Retry;
 use crate::service_policy::{Expected, ServicePolicy};
 use crate::time::Time;
 use crate::units::format_duration;
@@ -172,6 +173,12 @@ impl Member {
     /// Whether its attempt of this number may be made, where `most` are allowed to all.
     pub(super) fn allows(&self, attempt: u32, most: bool) -> bool {
         self.policy.attempts.map_or(most, |own| attempt <= own)
+    }
+
+    /// The attempt that its agent says it is at, if it may be: an agent may be ahead by a former leader's order, and must not
+    /// use up attempts that nobody asked for.
+    pub(super) fn claimed(&self, attempt: u32, retry: Retry) -> u32 {
+        if self.allows(attempt, retry.allows(attempt)) { attempt } else { self.attempt }
     }
 
     /// Notes that the current attempt came to nothing.

@@ -43,6 +43,7 @@ impl Machine {
             // Of one that is expected while it is present, only its hello says that it is needed.
             self.awaited.insert(service.clone());
         }
+        let attempt = member.claimed(attempt, self.policy.retry);
         let wanted = match &member.phase {
             MemberPhase::Waiting | MemberPhase::Working if capturing => {
                 // An agent that was asked twice, or that a former leader asked, may be ahead.
@@ -186,7 +187,7 @@ impl Machine {
     ) {
         self.timers.disarm_service(service);
         let Some(member) = self.members.get_mut(service) else { return };
-        member.attempt = member.attempt.max(attempt);
+        member.attempt = member.attempt.max(member.claimed(attempt, self.policy.retry));
         member.phase = MemberPhase::Checking { receipt, receipt_size, attempt };
         member.rechecks = 0;
         self.effects.push_back(Effect::Check { service: service.clone(), receipt, receipt_size, attempt });
@@ -214,7 +215,7 @@ impl Machine {
             | MemberPhase::Absent(_) => false,
         };
         if working && attempt >= member.attempt {
-            member.attempt = attempt;
+            member.attempt = member.claimed(attempt, self.policy.retry);
             self.retry_or_give_up(service, failure, now);
         } else if working {
             // Late, or from an agent that was started anew and never heard of the attempt that is wanted.
@@ -227,7 +228,7 @@ impl Machine {
         &mut self,
         service: &ServiceName,
         receipt: ObjectId,
-        result: Result<ManifestSlice, CheckFailure>,
+        result: Result<Box<ManifestSlice>, CheckFailure>,
         now: Time,
     ) {
         if !self.phase.takes_slices() {
@@ -257,7 +258,7 @@ impl Machine {
                 slice.attempts = member.attempt;
                 slice.timing = Some(member.timing(began, now));
                 slice.tries.clone_from(&member.tries);
-                member.phase = MemberPhase::Stored(Box::new(slice));
+                member.phase = MemberPhase::Stored(slice);
                 self.unsettled -= 1;
                 self.effects.push_back(acknowledge(Verdict::Accepted));
                 self.timers.disarm(&Deadline::Service(service.clone()));

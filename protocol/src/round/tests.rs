@@ -108,7 +108,7 @@ impl Bench {
     }
 
     fn checked(&mut self, name: &str, number: u8, result: Result<(), CheckFailure>) -> Vec<Effect> {
-        let result = result.map(|()| checked_slice(&service(name), receipt(number)));
+        let result = result.map(|()| Box::new(checked_slice(&service(name), receipt(number))));
         self.on(Event::Checked { service: service(name), receipt: receipt(number), result })
     }
 
@@ -552,4 +552,16 @@ fn a_new_agent_of_the_service_is_asked_in_the_same_round() {
     assert_eq!(round.hello("dns", 2), [welcome("dns", Some(2))]);
     assert_eq!(round.stored("dns", 2, 1), [check("dns", 1, 2)]);
     assert_eq!(round.checked("dns", 1, Ok(())).len(), 2);
+}
+
+#[test]
+fn an_agent_that_claims_an_attempt_beyond_all_uses_none_up() {
+    let mut round = Bench::capturing(&["dns"]);
+    assert_eq!(round.hello("dns", 77), [welcome("dns", Some(1))]);
+    assert_eq!(round.stored("dns", 77, 1), [check("dns", 1, 77)]);
+    round.checked("dns", 1, Err(refused()));
+    assert_eq!(round.wait(), (Deadline::Backoff(service("dns")), vec![retry("dns", 2)]));
+    assert_eq!(round.hello("dns", u32::MAX), [welcome("dns", Some(2))]);
+    round.failed("dns", u32::MAX, false);
+    assert_eq!(round.wait(), (Deadline::Backoff(service("dns")), vec![retry("dns", 3)]));
 }

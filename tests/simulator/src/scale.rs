@@ -189,7 +189,7 @@ impl Fleet {
                         timing: None,
                         tries: Vec::new(),
                     };
-                    let event = Event::Checked { service, receipt, result: Ok(slice) };
+                    let event = Event::Checked { service, receipt, result: Ok(Box::new(slice)) };
                     self.after(50, Happening::ToLeader(event));
                 }
                 Effect::Acknowledge { service, attempt, verdict, .. } => {

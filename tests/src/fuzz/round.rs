@@ -184,7 +184,7 @@ impl World {
                     1 => Err(CheckFailure::Unavailable { reason: "share unreachable".to_owned() }),
                     2 => Err(CheckFailure::Refused(failure(false))),
                     3 => Err(CheckFailure::Refused(failure(true))),
-                    _ => Ok(slice(&service, receipt)),
+                    _ => Ok(Box::new(slice(&service, receipt))),
                 };
                 if result.is_ok() {
                     self.passed.insert(receipt);
@@ -339,7 +339,7 @@ impl World {
             }
             Effect::Check { service, receipt, .. } => {
                 self.passed.insert(receipt);
-                Event::Checked { result: Ok(slice(&service, receipt)), service, receipt }
+                Event::Checked { result: Ok(Box::new(slice(&service, receipt))), service, receipt }
             }
             Effect::WriteManifest { .. } => {
                 let manifest = receipt(200);

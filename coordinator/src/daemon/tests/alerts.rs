@@ -120,7 +120,7 @@ async fn what_is_none_of_ours_is_counted_by_reason_and_told() {
     *forged.last_mut().expect("bytes") ^= 1;
     let heard = sealed(&agent(), &beat("only", 1));
     for (reason, payload) in [
-        ("noise", vec![7; 60_000]),
+        ("noise", vec![7; 16_000]),
         ("signature", forged),
         ("fleet", agent().seal(&FleetId::from_bytes([9; 32]), &beat("only", 9))),
         ("version", version_2),

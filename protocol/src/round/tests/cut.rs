@@ -52,8 +52,11 @@ impl Bench {
     fn gives(&mut self, name: &str, attempt: u32, number: u8, cut: Option<Nonce>) -> Vec<Effect> {
         assert_eq!(self.stored(name, attempt, number), [check(name, number, attempt)]);
         let slice = ManifestSlice { cut, ..checked_slice(&service(name), receipt(number)) };
-        let mut effects =
-            self.on(Event::Checked { service: service(name), receipt: receipt(number), result: Ok(slice) });
+        let mut effects = self.on(Event::Checked {
+            service: service(name),
+            receipt: receipt(number),
+            result: Ok(Box::new(slice)),
+        });
         effects.remove(0);
         effects
     }

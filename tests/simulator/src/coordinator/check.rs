@@ -33,7 +33,11 @@ impl World {
         };
         self.note(|_| format!("  checked: {result:?}"));
         let service = Founding::get().services[check.service].clone();
-        self.tell(c, &round, Event::Checked { service, receipt: check.receipt, result });
+        self.tell(
+            c,
+            &round,
+            Event::Checked { service, receipt: check.receipt, result: result.map(Box::new) },
+        );
     }
 
     fn look_into(&self, check: &Check, open: &Open, position: u64) -> Result<ManifestSlice, CheckFailure> {
