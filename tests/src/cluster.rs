@@ -74,7 +74,9 @@ impl NatsCluster {
     #[must_use]
     pub fn stream_leader(&self, suffix: &str) -> usize {
         wait_for(&format!("the stream …{suffix} has a leader and {SERVERS} copies"), || {
-            let cluster = self.nodes.iter().find_map(|node| node.stream(suffix))?;
+            // Only the leader itself knows how far the others are.
+            let own = |node: &Node| node.stream(suffix).filter(|cluster| cluster["leader"] == *node.name);
+            let cluster = self.nodes.iter().find_map(own)?;
             let copies = cluster["replicas"].as_array()?;
             let current = copies.iter().filter(|copy| copy["current"] == true).count();
             (current + 1 == SERVERS).then(|| self.place(&cluster["leader"])).flatten()

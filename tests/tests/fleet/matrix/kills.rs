@@ -24,7 +24,8 @@ impl Step {
     /// The words before a program's own that let `strace` end it there. It is our child, not `strace`'s.
     fn wrapper(self, trace: &Path) -> Vec<String> {
         let Self { call, nth } = self;
-        let words = ["strace", "-D", "-f", "-qq", "-y", "--seccomp-bpf", "-o"].map(str::to_owned);
+        // Not with --seccomp-bpf: strace 6.1 then kills at the first call or never.
+        let words = ["strace", "-D", "-f", "-qq", "-y", "-o"].map(str::to_owned);
         let inject = format!("inject={call}:signal=SIGKILL:when={nth}");
         words
             .into_iter()
@@ -33,15 +34,20 @@ impl Step {
     }
 }
 
-/// What the killed call was about: the last line of a trace that tells no end.
+/// What the killed call was about: the last one in a trace that never returned.
 fn place(trace: &Path, share: &Path) -> String {
     let trace = String::from_utf8_lossy(&fs::read(trace).unwrap_or_default()).into_owned();
-    let line = trace.lines().rev().find(|line| line.ends_with("= ?") || line.ends_with("<unfinished ...>"));
-    let line = line.unwrap_or_default();
+    let ended = trace.lines().rev().find(|line| line.ends_with("= ?")).unwrap_or_default();
+    let thread = ended.split_whitespace().next().unwrap_or_default();
+    // `4711 fsync(13</path>) = ?`, or `4711 fsync(13</path> <unfinished ...>` some lines before.
+    let mut own = trace.lines().rev().filter(|line| line.split_whitespace().next() == Some(thread));
+    let line = own.find(|line| line.contains('(') && !line.contains("resumed>")).unwrap_or_default();
     let on_share = line.split_once(&text(share)).map(|(_, rest)| rest);
     let Some(path) = on_share else { return "elsewhere".to_owned() };
     let path: String = path.chars().take_while(|c| !matches!(c, '>' | '"')).collect();
     let extension = path.rsplit_once('.').map_or("", |(_, extension)| extension);
+    // The name of a temporary is random.
+    let extension = if extension.starts_with("tmp-") { "" } else { extension };
     let folder = ["packs", "slices", "log", "lists", "manifests", "agents"];
     let folder = folder.into_iter().find(|folder| path.contains(folder)).unwrap_or("share");
     if extension.is_empty() { folder.to_owned() } else { format!("{folder} {extension}") }
