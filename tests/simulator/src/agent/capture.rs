@@ -51,13 +51,8 @@ impl World {
     pub(crate) fn capture(&mut self, a: usize, round: RoundId) {
         self.agents[a].tickets += 1;
         let ticket = self.agents[a].tickets;
-        self.agents[a].capture = Some(Capture {
-            ticket,
-            round,
-            packs: BTreeMap::new(),
-            began: self.now,
-            held_since: None,
-        });
+        self.agents[a].capture =
+            Some(Capture { ticket, round, packs: BTreeMap::new(), began: self.now, held_since: None });
         let after = self.rng.between(150, 2_500);
         self.for_agent(a, after, Step::Captured { ticket, last: false });
     }
