@@ -35,6 +35,8 @@ pub(super) struct Cut {
     policy: CutPolicy,
     /// Services that say they hold.
     held: BTreeSet<ServiceName>,
+    /// Services that did, and began anew.
+    anew: BTreeSet<ServiceName>,
     announced: Option<Time>,
     /// Services that still held when they had read everything, and how long after the announcement that was known.
     snapped: BTreeMap<ServiceName, Duration>,
@@ -43,7 +45,8 @@ pub(super) struct Cut {
 
 impl Cut {
     pub(super) fn new(policy: CutPolicy) -> Self {
-        Self { policy, held: BTreeSet::new(), announced: None, snapped: BTreeMap::new(), broken: None }
+        let (held, anew, snapped) = (BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
+        Self { policy, held, anew, announced: None, snapped, broken: None }
     }
 
     pub(super) fn barrier(&self) -> Duration {
@@ -51,6 +54,7 @@ impl Cut {
     }
 
     pub(super) fn holds(&mut self, service: &ServiceName) {
+        self.anew.remove(service);
         self.held.insert(service.clone());
     }
 
@@ -75,6 +79,15 @@ impl Cut {
             OnBreak::Break => self.break_it(|| format!("{service} lost its place: {why}")),
             OnBreak::GoOn => {}
         }
+    }
+
+    /// Its agent begins anew: whatever it says of holding from here on is said of another hold, which may have begun after
+    /// the announcement, as an agent may hear of that late.
+    pub(super) fn begins_anew(&mut self, service: &ServiceName) {
+        if self.held.remove(service) {
+            self.anew.insert(service.clone());
+        }
+        self.snapped.remove(service);
     }
 
     pub(super) fn snapped(&mut self, service: &ServiceName, nonce: Nonce, now: Time) {
@@ -122,6 +135,9 @@ impl Cut {
                     continue;
                 }
                 (None, _) => "it gave no slice",
+                (Some(_), None) if self.anew.contains(service) => {
+                    "it began anew, and was held for another time"
+                }
                 (Some(_), None) if !self.held.contains(service) => {
                     "it did not hold when the cut was announced"
                 }

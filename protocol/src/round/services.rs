@@ -39,7 +39,11 @@ impl Machine {
         member.seen = now;
         // Once the manifest is made, nothing that it says may change.
         member.present |= capturing;
-        if self.phase == Phase::Gathering && member.phase == MemberPhase::Waiting && member.is_needed() {
+        if let Some(cut) = &mut self.cut {
+            cut.begins_anew(service);
+        }
+        let asked = matches!(member.phase, MemberPhase::Waiting | MemberPhase::Holding);
+        if self.phase == Phase::Gathering && asked && member.is_needed() {
             // Of one that is expected while it is present, only its hello says that it is needed.
             self.awaited.insert(service.clone());
         }
@@ -51,8 +55,11 @@ impl Machine {
                 member.phase = MemberPhase::Working;
                 Some(member.attempt)
             }
-            // Said again, or by an agent that began anew: then it says again that it holds, or has no place in the cut.
-            MemberPhase::Holding if capturing => Some(member.attempt),
+            // By an agent that began anew: it has to say again that it holds.
+            MemberPhase::Holding if capturing => {
+                member.phase = MemberPhase::Working;
+                Some(member.attempt)
+            }
             MemberPhase::BackingOff { .. } if capturing && attempt >= member.attempt => {
                 member.attempt = attempt;
                 member.phase = MemberPhase::Working;
@@ -322,12 +329,12 @@ impl Machine {
         member.note(&failure, began, now);
         let wait = retry.delay(member.attempt, random);
         member.attempt = next;
-        // Once the capture is announced, receipts alone prove a place in the cut.
-        if self.phase == Phase::Gathering
-            && member.is_needed()
-            && let Some(cut) = &mut self.cut
-        {
-            cut.lose(service, &format!("{} {}", failure.code, failure.reason));
+        if let Some(cut) = &mut self.cut {
+            cut.begins_anew(service);
+            // Once the capture is announced, the account says who has no place.
+            if self.phase == Phase::Gathering && member.is_needed() {
+                cut.lose(service, &format!("{} {}", failure.code, failure.reason));
+            }
         }
         member.phase = MemberPhase::BackingOff { failure };
         self.timers.arm(Deadline::Backoff(service.clone()), now.after(wait));

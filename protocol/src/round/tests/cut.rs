@@ -224,3 +224,46 @@ fn a_place_is_not_given_by_a_standing_of_another_attempt_or_nonce() {
     assert_eq!(names(account(&effects)), ["web"]);
     assert!(round.now < RECRUIT);
 }
+
+/// An agent may hear of the announcement late, and hold again by then: that hold began too late.
+#[test]
+fn whoever_begins_anew_after_the_announcement_has_no_place() {
+    for restarted in [true, false] {
+        let mut round = gathering(OnBreak::Break, &["dns", "web"]);
+        round.holds("dns");
+        assert_eq!(round.holds("web"), [Effect::Publish]);
+        round.snapped("web", 1);
+        let attempt = if restarted {
+            // It says hello for the attempt that it was at.
+            assert_eq!(round.hello("dns", 1), [welcome("dns", Some(1))]);
+            1
+        } else {
+            // It was silent, and is asked again.
+            while round.wait().0 != Deadline::Backoff(service("dns")) {
+                round.on(Event::Seen { service: service("web") });
+            }
+            assert_eq!(round.hello("dns", 2), [welcome("dns", Some(2))]);
+            2
+        };
+        let over = acknowledge("dns", attempt, None, Verdict::Over);
+        assert_eq!(round.quiesced("dns", attempt), [over]);
+        round.snapped("dns", attempt);
+        let first = round.gives("web", 1, 1, Some(NONCE));
+        let second = round.gives("dns", attempt, 2, Some(NONCE));
+        let effects = [first, second].concat();
+        let account = account(&effects);
+        assert_eq!(names(account), ["web"]);
+        assert_eq!(account.outside[0].reason, "it began anew, and was held for another time");
+        assert!(account.broken.as_ref().is_some_and(|why| why.contains("dns is outside")), "{account:?}");
+    }
+}
+
+#[test]
+fn an_agent_that_begins_anew_before_the_announcement_says_again_that_it_holds() {
+    let mut round = gathering(OnBreak::Break, &["dns", "web"]);
+    round.holds("dns");
+    assert_eq!(round.hello("dns", 1), [welcome("dns", Some(1))]);
+    assert_eq!(round.holds("web"), [], "dns is waited for again");
+    let held = acknowledge("dns", 1, None, Verdict::Accepted);
+    assert_eq!(round.quiesced("dns", 1), [held, Effect::Publish]);
+}
