@@ -30,7 +30,7 @@ async fn two_hundred_agents_reconnect_at_once() {
     let bus = NatsBus::connect(stage.client("test").expect("a client")).await.expect("connects");
     trigger(&stage, &bus, REQUEST).await.expect("a round");
     let all = AGENTS as u64;
-    wait_for("all agents capture", || (swarm.captures() == all).then_some(()));
+    wait_for("all agents capture", || (swarm.captures() >= all).then_some(()));
 
     let server = stage.nats.as_mut().expect("it runs");
     server.kill();
