@@ -109,15 +109,16 @@ pub(crate) fn slice_path(service: &ServiceName, object: &ObjectRef, part: SliceP
     ObjectPath::Slice { service: service.clone(), round: object.round, id: object.id, part }
 }
 
-/// Every pack that `receipt` names, by id, with its size; the second set are those that its own round wrote.
+/// Every pack that `receipt` names, by id, with its size; the second set are those of lists that were not written by a round
+/// that is `proven`.
 pub(crate) async fn packs_of(
     store: &dyn Store,
     receipt: &Receipt,
+    proven: impl Fn(&RoundId) -> bool,
 ) -> Result<(BTreeMap<ObjectId, u64>, BTreeMap<ObjectId, u64>), CheckFailure> {
-    let (mut all, mut new) = (BTreeMap::new(), BTreeMap::new());
+    let (mut all, mut unproven) = (BTreeMap::new(), BTreeMap::new());
     let mut numbers = HashSet::new();
-    let old = receipt.packs.len().saturating_sub(receipt.new_packs as usize);
-    for (at, object) in receipt.packs.iter().enumerate() {
+    for object in &receipt.packs {
         if object.size > MAX_PACK_LIST_LEN as u64 {
             return Err(damaged(format!("pack list {} is too long", object.id)));
         }
@@ -129,12 +130,12 @@ pub(crate) async fn packs_of(
                 return Err(damaged(format!("pack number {} is listed twice", row.number)));
             }
             all.insert(row.id, row.size);
-            if at >= old {
-                new.insert(row.id, row.size);
+            if !proven(&object.round) {
+                unproven.insert(row.id, row.size);
             }
         }
     }
-    Ok((all, new))
+    Ok((all, unproven))
 }
 
 /// Objects that no commit may name any more: those of every sweep, and of prunes that came before the round.
@@ -212,7 +213,7 @@ pub(crate) async fn check(store: Arc<dyn Store>, case: Case) -> Result<ManifestS
 /// Every object that a slice needs beside its receipt and pack lists, with its length.
 async fn needed(store: &dyn Store, receipt: &Receipt) -> Result<BTreeMap<ObjectPath, u64>, CheckFailure> {
     let service = &receipt.service;
-    let (packs, _) = packs_of(store, receipt).await?;
+    let (packs, _) = packs_of(store, receipt, |_| true).await?;
     let mut needed: BTreeMap<ObjectPath, u64> = packs
         .iter()
         .map(|(id, size)| (ObjectPath::Pack { service: service.clone(), id: *id }, *size))

@@ -263,6 +263,12 @@ async fn write(log: &mut Log, signer: &Signer, epoch: u64, entry: Entry) -> Resu
         if !log.state().is_coordinator(&key) {
             return Err(ScribeError::Revoked { key });
         }
+        if let Entry::End(end) = &entry
+            && !log.state().rounds.contains_key(&end.round)
+        {
+            // Its `open` record may have got through although nobody heard so: a round that is left open blocks its services.
+            log.refresh().await.map_err(AppendError::from)?;
+        }
         if stands_already(log.state(), &entry) {
             return Ok(());
         }

@@ -125,9 +125,9 @@ impl Desk {
             Effect::Reread { slices } => {
                 let Some(number) = self.rounds.get(&id).map(|round| round.open.number) else { return };
                 let alerts = self.setting.alerts.clone();
-                let (store, fleet) = (self.setting.store.clone(), self.state().fleet);
+                let (store, state) = (self.setting.store.clone(), self.state());
                 self.task(id, async move {
-                    match reread::reread(store, fleet, id, slices).await {
+                    match reread::reread(store, state, id, slices).await {
                         Ok((objects, bytes)) => Event::Reread { objects, bytes },
                         Err(CheckFailure::Unavailable { reason }) => Event::StageFailed { reason },
                         Err(CheckFailure::Refused(failure)) => {

@@ -197,6 +197,7 @@ pub(crate) async fn work(
                 if !desk.state().is_coordinator(&desk.setting.signer.key_id()) {
                     return Left::Revoked;
                 }
+                desk.adopt_strays();
                 desk.disown();
             }
             changed = stop.changed() => if changed.is_err() || *stop.borrow() { return Left::Stopped },
@@ -211,6 +212,17 @@ impl Desk {
 
     fn state(&self) -> Arc<State> {
         self.setting.scribe.state()
+    }
+
+    /// Takes up rounds of the log that nobody is at: an `open` record that was given up may have got through after all.
+    fn adopt_strays(&mut self) {
+        let state = self.state();
+        for round in state.open_rounds() {
+            if self.rounds.get(&round.open.round).is_none_or(|known| known.finished) {
+                tracing::warn!(round = round.open.number, "an open round that nobody is at is taken up");
+                self.begin(round.open.clone(), round.position, Start::Resume);
+            }
+        }
     }
 
     /// Takes up what the log says is open, and verifies what was committed and not yet read again.

@@ -146,6 +146,15 @@ impl RoundState {
     pub fn is_recoverable(&self) -> bool {
         self.commit().is_some() && !self.swept
     }
+
+    /// Whether its objects were read again and found whole.
+    #[must_use]
+    pub fn is_verified(&self) -> bool {
+        match &self.phase {
+            RoundPhase::Committed { verified, .. } => verified.is_some(),
+            RoundPhase::Open | RoundPhase::Ended(_) => false,
+        }
+    }
 }
 
 /// The state after replaying every slot so far. Fields are public to read; only replay writes them.

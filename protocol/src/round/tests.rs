@@ -422,10 +422,10 @@ fn duplicates_and_late_events_change_nothing() {
 #[test]
 fn no_attempt_number_of_an_agent_breaks_anything() {
     let mut round = Bench::capturing(&["dns", "web"]);
-    assert_eq!(round.hello("dns", u32::MAX), [welcome("dns", Some(u32::MAX))]);
+    assert_eq!(round.hello("dns", u32::MAX), [welcome("dns", Some(1))]);
     round.failed("dns", u32::MAX, false);
     let dns = round.machine.members().next().map(|m| m.phase.clone());
-    assert_eq!(dns, Some(MemberPhase::Absent(failure(false))));
+    assert_eq!(dns, Some(MemberPhase::BackingOff { failure: failure(false) }));
 }
 
 #[test]
