@@ -1,8 +1,9 @@
-//! SIGKILL of agent and coordinator at each call by which they change the share or their own folders: `strace` kills
-//! them as they enter the n-th such call of a thread, before it has an effect. FAULTS invariants 1, 2, 3, 7, 8, 16.
+//! SIGKILL of agent and coordinator at each call by which they change the share or their own folders:
+//! `strace` kills them as they enter the n-th such call of a thread, before it has an effect. FAULTS
+//! invariants 1, 2, 3, 7, 8, 16.
 //!
-//! Whatever is half done by then stays as it is: an object that is empty or torn, a temporary, a folder that is not
-//! durable. The same round must go on from there.
+//! Whatever is half done by then stays as it is: an object that is empty or torn, a temporary, a folder that
+//! is not durable. The same round must go on from there.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -83,8 +84,9 @@ impl Victim {
     }
 }
 
-/// One round for each step, in which the victim is killed there and started again; the places where it died. Calls are
-/// counted for each thread, so the same number is not always the same call, and the highest may never come.
+/// One round for each step, in which the victim is killed there and started again; the places where it died.
+/// Calls are counted for each thread, so the same number is not always the same call, and the highest may
+/// never come.
 fn die_at(victim: Victim, steps: impl IntoIterator<Item = Step>) -> BTreeSet<String> {
     let mut scene = Scene::new();
     scene.fleet.up();
