@@ -1,5 +1,5 @@
-//! What must be true of a fleet's share after any fault: one log, objects that are what their names say, and the same
-//! bytes back.
+//! What must be true of a fleet's share after any fault: one log, objects that are what their names say, and
+//! the same bytes back.
 
 use std::path::Path;
 
@@ -23,8 +23,8 @@ pub fn log(fleet: &Fleet) -> Log {
     })
 }
 
-/// Invariant 7: the log has one record for each number, without a gap, and every one of them had an effect. A second
-/// commit of a round, or a record of a leader that lost its epoch, would be one without.
+/// Invariant 7: the log has one record for each number, without a gap, and every one of them had an effect. A
+/// second commit of a round, or a record of a leader that lost its epoch, would be one without.
 ///
 /// # Panics
 /// Otherwise.
@@ -40,8 +40,9 @@ pub fn one_log(fleet: &Fleet) {
     assert!(beyond.is_empty(), "the log ends before record {}, but there are {beyond:?}", state.next);
 }
 
-/// Invariants 1 and 2: every object of every committed round is what its name says, and the newest committed round
-/// recovers from share and kit to the originals: for each `SERVICE/SOURCE`, or a file in it, a tree or a file.
+/// Invariants 1 and 2: every object of every committed round is what its name says, and the newest committed
+/// round recovers from share and kit to the originals: for each `SERVICE/SOURCE`, or a file in it, a tree or
+/// a file.
 ///
 /// # Panics
 /// Otherwise.

@@ -28,8 +28,8 @@ struct Node {
 }
 
 impl NatsCluster {
-    /// Starts a cluster from the server configuration of the fleet's folder, and makes everything of the fleet that is
-    /// started from here on use it, with copies of the streams on all servers.
+    /// Starts a cluster from the server configuration of the fleet's folder, and makes everything of the
+    /// fleet that is started from here on use it, with copies of the streams on all servers.
     ///
     /// # Panics
     /// When it does not come up.
@@ -70,7 +70,8 @@ impl NatsCluster {
         cluster
     }
 
-    /// Waits until the stream whose name ends so has a leader and all its copies are current; the leader's place.
+    /// Waits until the stream whose name ends so has a leader and all its copies are current; the leader's
+    /// place.
     #[must_use]
     pub fn stream_leader(&self, suffix: &str) -> usize {
         wait_for(&format!("the stream …{suffix} has a leader and {SERVERS} copies"), || {

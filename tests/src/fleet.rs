@@ -389,7 +389,7 @@ impl Fleet {
     /// When the command fails.
     #[must_use]
     pub fn rounds(&self) -> Vec<Value> {
-        let said = self.run(&["rounds", "--json"]).with_code(0);
+        let said = self.run(&["rounds", "--last", "0", "--json"]).with_code(0);
         said.json()["rounds"].as_array().cloned().unwrap_or_default()
     }
 
@@ -400,7 +400,7 @@ impl Fleet {
     pub fn wait_for_round(&self, number: u64, states: &[&str]) -> Value {
         let guard = LogsOnPanic(self.folder.path());
         let round = wait_for(&format!("round {number} is one of {states:?}"), || {
-            let said = self.run(&["rounds", "--json"]);
+            let said = self.run(&["rounds", "--last", "0", "--json"]);
             let json: Value = serde_json::from_str(&said.out).ok()?;
             let rounds = json["rounds"].as_array()?;
             let state_fits = |r: &&Value| r["state"].as_str().is_some_and(|s| states.contains(&s));

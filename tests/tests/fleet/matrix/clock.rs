@@ -1,5 +1,5 @@
-//! Wall clocks that are years off, or jump in mid-round: deadlines are monotonic, and the log's order is not the clock's.
-//! FAULTS invariants 2, 6, 7, 16.
+//! Wall clocks that are years off, or jump in mid-round: deadlines are monotonic, and the log's order is not
+//! the clock's. FAULTS invariants 2, 6, 7, 16.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,8 @@ fn library() -> Option<PathBuf> {
     found
 }
 
-/// The words before a program that let its wall clock, not its monotonic one, be what `file` says: `+10y`, `-10y`, `+0`.
+/// The words before a program that let its wall clock, not its monotonic one, be what `file` says: `+10y`,
+/// `-10y`, `+0`.
 fn clock(library: &Path, file: &Path) -> Vec<String> {
     let of = |name: &str, value: &str| format!("{name}={value}");
     vec![

@@ -1,4 +1,5 @@
-//! A cluster of three servers that loses the leader of its streams in mid-round. FAULTS invariants 2, 7, 8, 16.
+//! A cluster of three servers that loses the leader of its streams in mid-round. FAULTS invariants 2, 7, 8,
+//! 16.
 
 use muster_tests::cluster::NatsCluster;
 use muster_tests::process::wait_for;
@@ -19,7 +20,8 @@ fn a_cluster_that_loses_the_leader_of_its_streams_in_mid_round_completes_it() {
     cluster.kill(leader);
     let next = cluster.next_leader("_STATE", leader);
     assert_ne!(next, leader);
-    // The document of the round outlived the server that kept it first: an agent that comes only now reads it there.
+    // The document of the round outlived the server that kept it first: an agent that comes only now reads it
+    // there.
     scene.gate.forget_captures();
     scene.fleet.kill_agent(super::scene::GATED);
     scene.fleet.start_agent(super::scene::GATED);

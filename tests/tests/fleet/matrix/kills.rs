@@ -1,8 +1,9 @@
-//! SIGKILL of agent and coordinator at each call by which they change the share or their own folders: `strace` kills
-//! them as they enter the n-th such call of a thread, before it has an effect. FAULTS invariants 1, 2, 3, 7, 8, 16.
+//! SIGKILL of agent and coordinator at each call by which they change the share or their own folders:
+//! `strace` kills them as they enter the n-th such call of a thread, before it has an effect. FAULTS
+//! invariants 1, 2, 3, 7, 8, 16.
 //!
-//! Whatever is half done by then stays as it is: an object that is empty or torn, a temporary, a folder that is not
-//! durable. The same round must go on from there.
+//! Whatever is half done by then stays as it is: an object that is empty or torn, a temporary, a folder that
+//! is not durable. The same round must go on from there.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -84,11 +85,13 @@ impl Victim {
 }
 
 /// One round for each step, in which the victim is killed there and started again; the places where it died.
+/// Calls are counted for each thread, so the same number is not always the same call, and the highest may
+/// never come.
 fn die_at(victim: Victim, steps: impl IntoIterator<Item = Step>) -> BTreeSet<String> {
     let mut scene = Scene::new();
     scene.fleet.up();
     scene.round();
-    let mut places = BTreeSet::new();
+    let (mut places, mut deaths, mut rounds) = (BTreeSet::new(), 0, 0);
     for (number, step) in steps.into_iter().enumerate() {
         let trace = scene.fleet.path(&format!("trace-{number}"));
         victim.kill(&mut scene);
@@ -98,7 +101,9 @@ fn die_at(victim: Victim, steps: impl IntoIterator<Item = Step>) -> BTreeSet<Str
             let died = !victim.is_running(&mut scene);
             (died || !starter.is_running()).then_some(died)
         });
+        rounds += 1;
         if died {
+            deaths += 1;
             places.insert(place(&trace, &scene.fleet.share()));
         }
         victim.kill(&mut scene);
@@ -106,6 +111,7 @@ fn die_at(victim: Victim, steps: impl IntoIterator<Item = Step>) -> BTreeSet<Str
         scene.finish();
         scene.is_sound();
     }
+    assert!(2 * deaths > rounds, "it died in {deaths} of {rounds} rounds: the steps are too far out");
     places
 }
 

@@ -1,5 +1,5 @@
-//! Little memory: an agent works within a control group's limit, and one that the kernel ends for want of memory costs
-//! its attempt, not the round. FAULTS invariants 2, 3, 15, 16.
+//! Little memory: an agent works within a control group's limit, and one that the kernel ends for want of
+//! memory costs its attempt, not the round. FAULTS invariants 2, 3, 15, 16.
 
 use std::fs;
 use std::path::{Path, PathBuf};

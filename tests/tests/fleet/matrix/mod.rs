@@ -1,5 +1,5 @@
-//! The fault matrix with real processes and a real server, one file for each fault. `docs/faults.md` says which test
-//! shows which row.
+//! The fault matrix with real processes and a real server, one file for each fault. `docs/faults.md` says
+//! which test shows which row.
 
 mod clock;
 mod cluster;

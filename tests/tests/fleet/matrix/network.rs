@@ -1,5 +1,5 @@
-//! A network that stalls or cuts connections in mid-round, between the server and an agent, or the coordinator. FAULTS
-//! invariants 8, 16. How soon a silent connection is noticed is `half_open`'s.
+//! A network that stalls or cuts connections in mid-round, between the server and an agent, or the
+//! coordinator. FAULTS invariants 8, 16. How soon a silent connection is noticed is `half_open`'s.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,5 @@
-//! Rounds that overlap: two requests at once are queued or skipped, and it is said which. FAULTS invariants 7, 16.
+//! Rounds that overlap: two requests at once are queued or skipped, and it is said which. FAULTS invariants
+//! 7, 16.
 
 use muster_tests::fleet::text;
 use muster_tests::process::wait_for;

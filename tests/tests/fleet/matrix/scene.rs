@@ -119,7 +119,8 @@ impl Scene {
         self.rounds
     }
 
-    /// One commit for each round that was begun, one log, whole objects, the same bytes back: invariants 1, 2, 7, 8.
+    /// One commit for each round that was begun, one log, whole objects, the same bytes back: invariants 1,
+    /// 2, 7, 8.
     pub(super) fn is_sound(&self) {
         assert_eq!(self.fleet.rounds().len() as u64, self.rounds, "the same request is the same round");
         assert_eq!(audit::commits(&self.fleet) as u64, self.rounds);

@@ -1,5 +1,5 @@
-//! The NATS server dies, comes back without what it kept, or finds no room to keep anything. FAULTS invariants 2, 7, 8,
-//! 10, 16: the share is the truth, the bus a conversation.
+//! The NATS server dies, comes back without what it kept, or finds no room to keep anything. FAULTS
+//! invariants 2, 7, 8, 10, 16: the share is the truth, the bus a conversation.
 
 use std::fs;
 use std::thread::sleep;

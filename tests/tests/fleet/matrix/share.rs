@@ -81,7 +81,8 @@ fn a_share_that_can_only_be_read_fails_the_slice_and_takes_the_next_round_when_i
     scene.gate.open();
     wait_until_it_says(&scene, GATED, "Read-only file system");
     assert!(small.remount("rw"));
-    // A share that refuses is no passing fault: that slice is given up, with the reason, and the others count.
+    // A share that refuses is no passing fault: that slice is given up, with the reason, and the others
+    // count.
     let round = scene.fleet.wait_for_round(1, &["verified"]);
     assert_eq!(round["outcome"], "partial");
     let show = scene.fleet.run(&["show", "1", "--json"]).with_code(0).json();

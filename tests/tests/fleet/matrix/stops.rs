@@ -1,5 +1,5 @@
-//! SIGTERM at any moment of a round: agent and coordinator end by themselves, well, and soon; what was held is released;
-//! the round goes on with those that are started next. FAULTS invariants 2, 3, 7, 8, 15, 16.
+//! SIGTERM at any moment of a round: agent and coordinator end by themselves, well, and soon; what was held
+//! is released; the round goes on with those that are started next. FAULTS invariants 2, 3, 7, 8, 15, 16.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -22,7 +22,8 @@ fn ends_well(running: &mut Running, at: Duration) {
     assert!(took <= LONGEST_END, "stopped {at:?} after the request: it took {took:?}");
 }
 
-/// One round for each of these many moments, in which the agent, the coordinator, or both are stopped and started again.
+/// One round for each of these many moments, in which the agent, the coordinator, or both are stopped and
+/// started again.
 fn stop_at(moments: impl IntoIterator<Item = u32>) {
     let mut scene = Scene::held();
     scene.fleet.up();
