@@ -247,7 +247,7 @@ impl World {
         let mut objects = Vec::new();
         for (at, (id, object)) in self.share.objects.iter().enumerate() {
             // A listing that leaves out every second object from somewhere on.
-            if short && at >= left_out && (at - left_out) % 2 == 0 {
+            if short && at >= left_out && (at - left_out).is_multiple_of(2) {
                 continue;
             }
             match (stock.see(id, object.size), scope) {

@@ -334,5 +334,5 @@ async fn only_a_pruner_prunes_and_commits_are_told_of_sweeps() {
     let list = ObjectPath::List(state.sweeps.values().next().expect("a sweep").0.list);
     std::fs::write(scene.folder.path().join(list.to_string()), b"agents/\n").expect("damaged");
     swept_since(scene.store.as_ref(), state, before).await.expect_err("it is not known what is swept");
-    assert!(matches!(scene.prune().await, Ok(_)), "nothing is due");
+    assert!(scene.prune().await.is_ok(), "nothing is due");
 }
