@@ -1,6 +1,6 @@
 //! The alerts of a fleet, kept by whoever leads it: the book behind a lock, on the disk of this coordinator.
 //!
-//! What rounds tell is read off the log ([`follow`], [`from_share`]), so that a coordinator without a disk has it back from
+//! What rounds tell is read off the log (`follow`, [`from_share`]), so that a coordinator without a disk has it back from
 //! the share. What was only seen, and who acknowledged what, is in the file, and lost with it.
 
 mod file;

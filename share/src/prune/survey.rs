@@ -67,9 +67,9 @@ pub struct Survey {
     pub foreign: u64,
     /// What may go: path and length in bytes, sorted.
     pub objects: Vec<(ObjectPath, u64)>,
-    /// Whether [`Scope::Due`] left objects out because there were too many.
+    /// Whether a mark left objects out because there were too many.
     pub more_objects: bool,
-    /// Of [`Scope::Within`]: objects of the list that something needs none the less.
+    /// Of a sweep: objects of the list that something needs none the less.
     pub kept_back: Vec<ObjectPath>,
 }
 

@@ -1,6 +1,6 @@
 //! What goes wrong, and how often it did.
 
-/// Everything that a seed may inject. Most are drawn where they strike; those of [`Fault::MISCHIEF`] by a hand that
+/// Everything that a seed may inject. Most are drawn where they strike; those of `Fault::MISCHIEF` by a hand that
 /// reaches into the world from time to time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
