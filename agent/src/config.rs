@@ -158,7 +158,12 @@ const COMMENTS: &[(&str, &str)] = &[
         "None of these keys opens a backup. sealing_key opens only the agent's own chunk index on the share;\n\
          chunk_key names chunks, so that equal ones are stored once.",
     ),
-    ("share", "Where backups go: an absolute path or file:///path."),
+    (
+        "share",
+        "Where backups go: an absolute path, file:///path, smb://host/share/folder, s3://bucket/prefix or\n\
+         azblob://account/container/prefix. credentials: file with what the share asks for. ca: file with certificates that\n\
+         are trusted besides the system's.",
+    ),
     (
         "nats",
         "Where coordinator and agents talk. nkey: file with the seed that the server knows this client by. ca: file with\nthe certificates that alone are trusted; with it TLS is required.",
@@ -238,7 +243,8 @@ impl Config {
         places.key_file("agent", "key", &mut agent.key)?;
         places.key_file("agent", "sealing_key", &mut agent.sealing_key)?;
         places.key_file("agent", "chunk_key", &mut agent.chunk_key)?;
-        self.nats.resolve(places)
+        self.nats.resolve(places)?;
+        self.share.resolve(places)
     }
 
     fn resolve(&self) -> Result<Vec<SourceConfig>, Invalid> {

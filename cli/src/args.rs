@@ -12,6 +12,7 @@ use muster_protocol::ids::{FleetName, ServiceName};
 use muster_protocol::units::{HumanDuration, HumanSize};
 
 use crate::round_name::RoundName;
+use crate::share_access::ShareAccess;
 
 pub(crate) use keeping::{Config, CredentialsArgs, Rebuild, Share};
 pub(crate) use retention::{Hold, Prune, Unhold};
@@ -24,6 +25,8 @@ pub(crate) use trust::{Adopt, Enroll, ExpectHead, Key, Prove, Revoke, RoleName, 
 #[derive(Debug, Parser)]
 #[command(name = "muster", version, propagate_version = true)]
 pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) share_access: ShareAccess,
     #[command(subcommand)]
     pub(crate) command: Command,
 }

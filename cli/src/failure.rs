@@ -139,8 +139,9 @@ impl From<MemoryError> for Failure {
 impl From<OpenStoreError> for Failure {
     fn from(error: OpenStoreError) -> Self {
         match error {
-            OpenStoreError::NotSupported { .. } | OpenStoreError::Address { .. } => {
-                Self::of(Exit::Usage, &error)
+            OpenStoreError::Address(_) => Self::of(Exit::Usage, &error),
+            OpenStoreError::File(_) | OpenStoreError::Secret(_) => {
+                Self::of(Exit::Key, &error).next("docs/shares.md shows the file with the share's credentials")
             }
             OpenStoreError::Store(error) => error.into(),
         }

@@ -2,6 +2,8 @@
 //!
 //! Works without NATS. Writes nothing on the share; on this machine only the memory of the highest head seen.
 
+use crate::share_access;
+use muster_protocol::config::ShareConfig;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,7 +33,7 @@ pub(crate) struct Fleet {
     /// The log, read to its head.
     pub(crate) log: Log,
     /// The share's address.
-    pub(crate) share: String,
+    pub(crate) share: ShareConfig,
     memory: Option<HeadMemory>,
 }
 
@@ -73,10 +75,10 @@ fn find_config(config: Option<&Path>) -> Option<PathBuf> {
 ///
 /// # Errors
 /// When the address is none, or the share is not there.
-pub(crate) async fn open_store(url: &str) -> Result<Arc<dyn Store>, Failure> {
+pub(crate) async fn open_store(share: &ShareConfig) -> Result<Arc<dyn Store>, Failure> {
     let retry = Retry::new(Duration::from_millis(200), Duration::from_secs(2), Attempts::AtMost(3))
         .expect("a fixed policy is valid");
-    let store = store::open(url).await?;
+    let store = store::open(&share_access::fill(share)).await?;
     Ok(Arc::new(Retrying::new(Arc::new(TimeLimited::new(store, Limit::default())), retry)))
 }
 
@@ -105,14 +107,14 @@ impl Fleet {
     pub(crate) async fn open(reading: &Reading) -> Result<Self, Failure> {
         match &reading.share {
             Some(url) => {
-                let url = absolute_url(url)?;
-                let store = open_store(&url).await?;
+                let share = share_at(url)?;
+                let store = open_store(&share).await?;
                 hold_to(&store, Pin::default(), &reading.expect).await?;
                 let log = Log::open(store, Pin::default()).await?;
                 screen::aside(
                     "note: the root is unpinned: whoever made this share is believed (--config pins it)",
                 );
-                Ok(Self { log, share: url, memory: None })
+                Ok(Self { log, share, memory: None })
             }
             None => {
                 let operator = operator(reading.config.as_deref())?;
@@ -128,7 +130,7 @@ impl Fleet {
     pub(crate) async fn held(operator: Operator, expect: &ExpectHead) -> Result<Self, Failure> {
         if expect.expect_head.is_some() {
             let pin = Pin { root: Some(operator.fleet.root), fleet: Some(operator.fleet.id), head: None };
-            hold_to(&open_store(&operator.share.url).await?, pin, expect).await?;
+            hold_to(&open_store(&operator.share).await?, pin, expect).await?;
         }
         Self::of(operator).await
     }
@@ -141,9 +143,9 @@ impl Fleet {
         let memory = HeadMemory::at(&operator.head_file());
         let pin =
             Pin { root: Some(operator.fleet.root), fleet: Some(operator.fleet.id), head: memory.recall()? };
-        let log = Log::open(open_store(&operator.share.url).await?, pin).await?;
+        let log = Log::open(open_store(&operator.share).await?, pin).await?;
         let memory = operator.operator.state.is_dir().then_some(memory);
-        let fleet = Self { log, share: operator.share.url, memory };
+        let fleet = Self { log, share: operator.share, memory };
         fleet.remember()?;
         Ok(fleet)
     }
@@ -246,15 +248,15 @@ impl Fleet {
 ///
 /// # Errors
 /// When there is no current folder.
-pub(crate) fn absolute_url(url: &str) -> Result<String, Failure> {
+pub(crate) fn share_at(url: &str) -> Result<ShareConfig, Failure> {
     if url.is_empty() {
         return Err(Failure::usage("--share is empty").next("give a path or file:///path"));
     }
     if url.contains("://") {
-        return Ok(url.to_owned());
+        return Ok(ShareConfig::at(url));
     }
     std::path::absolute(url)
         .ok()
-        .and_then(|path| path.to_str().map(str::to_owned))
+        .and_then(|path| path.to_str().map(ShareConfig::at))
         .ok_or_else(|| Failure::usage(format!("--share {url} is no usable path")))
 }

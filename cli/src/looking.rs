@@ -1,5 +1,6 @@
 //! What `ls`, `find` and `dump` share: the way to a round's slices, and places in a round as an operator writes them.
 
+use muster_protocol::config::ShareConfig;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use serde::Serialize;
 use crate::args::{Looking, Reading};
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::fleet::{absolute_url, hold_to, open_store, operator};
+use crate::fleet::{hold_to, open_store, operator, share_at};
 use crate::kit::Kit;
 use crate::reading_back::{damage_line, path_text, round_failure, selector};
 use crate::screen;
@@ -71,9 +72,9 @@ impl Looked {
 }
 
 /// The share's address, and what the kit and the operator's memory pin of it.
-pub(crate) fn place(reading: &Reading, kit: &Kit) -> Result<(String, Pin), Failure> {
+pub(crate) fn place(reading: &Reading, kit: &Kit) -> Result<(ShareConfig, Pin), Failure> {
     if let Some(url) = &reading.share {
-        return Ok((absolute_url(url)?, Pin { root: Some(kit.root), fleet: None, head: None }));
+        return Ok((share_at(url)?, Pin { root: Some(kit.root), fleet: None, head: None }));
     }
     let operator = operator(reading.config.as_deref())?;
     if operator.fleet.root != kit.root {
@@ -82,7 +83,7 @@ pub(crate) fn place(reading: &Reading, kit: &Kit) -> Result<(String, Pin), Failu
     }
     let head = HeadMemory::at(&operator.head_file()).recall()?;
     let pin = Pin { root: Some(kit.root), fleet: Some(operator.fleet.id), head };
-    Ok((operator.share.url, pin))
+    Ok((operator.share, pin))
 }
 
 fn failure(error: LookError, keys: &[Identity]) -> Failure {

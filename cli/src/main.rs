@@ -28,6 +28,7 @@ mod round_view;
 mod saying;
 mod screen;
 mod sealed_files;
+mod share_access;
 
 use std::process::ExitCode;
 
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         screen::aside(format!("warning: core dumps of this process cannot be forbidden: {error}"));
     }
     let arguments = Arguments::parse();
+    share_access::given(arguments.share_access);
     let outcome = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => {
             let outcome = runtime.block_on(run(arguments.command));

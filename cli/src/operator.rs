@@ -62,7 +62,12 @@ const COMMENTS: &[(&str, &str)] = &[
         "Pinned: nothing of another fleet, and nothing that this root does not vouch for, is believed.",
     ),
     ("operator", "The key signs what changes the fleet; state remembers the highest log head that was seen."),
-    ("share", "Where backups go: an absolute path or file:///path."),
+    (
+        "share",
+        "Where backups go: an absolute path, file:///path, smb://host/share/folder, s3://bucket/prefix or\n\
+         azblob://account/container/prefix. credentials: file with what the share asks for. ca: file with certificates that\n\
+         are trusted besides the system's.",
+    ),
     (
         "nats",
         "Where the coordinator answers. nkey: file with the seed that the server knows this client by. ca: file with\nthe certificates that alone are trusted; with it TLS is required.",
@@ -81,6 +86,7 @@ impl Operator {
         let placed = places.key_file("operator", "key", &mut operator.operator.key);
         placed
             .and_then(|()| operator.nats.resolve(&places))
+            .and_then(|()| operator.share.resolve(&places))
             .map_err(|invalid| ConfigError::invalid(&path, invalid))?;
         let folder = places.folder;
         operator.operator.state = folder.join(&operator.operator.state);

@@ -181,7 +181,12 @@ const COMMENTS: &[(&str, &str)] = &[
         "Its signing key, and the folder where it remembers the highest log head that it saw. sealing_key opens the sealed\n\
          part of the fleet's configuration, and no backup.",
     ),
-    ("share", "Where backups go: an absolute path or file:///path."),
+    (
+        "share",
+        "Where backups go: an absolute path, file:///path, smb://host/share/folder, s3://bucket/prefix or\n\
+         azblob://account/container/prefix. credentials: file with what the share asks for. ca: file with certificates that\n\
+         are trusted besides the system's.",
+    ),
     (
         "nats",
         "Where coordinator and agents talk. nkey: file with the seed that the server knows this client by. ca: file with\nthe certificates that alone are trusted; with it TLS is required.",
@@ -227,6 +232,7 @@ impl Config {
         placed
             .and_then(|()| places.key_file("coordinator", "sealing_key", &mut own.sealing_key))
             .and_then(|()| config.nats.resolve(&places))
+            .and_then(|()| config.share.resolve(&places))
             .map_err(|invalid| ConfigError::invalid(path, invalid))?;
         config.coordinator.state = places.folder.join(&config.coordinator.state);
         config.share.url = config_file::share_url(&config.share.url, &places.folder);

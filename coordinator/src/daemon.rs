@@ -73,7 +73,7 @@ pub async fn run(config: Config, mut stop: watch::Receiver<bool>) -> Result<(), 
     let bus = waiting.wait_for(|| NatsBus::connect(nats.clone()), waits).await?;
     let Some(bus) = bus else { return Ok(()) };
     let opened = Waiting { what: "share", code: "SHARE-01", stop: stop.clone() }
-        .wait_for(|| store::open(&config.share.url), OpenStoreError::is_transient)
+        .wait_for(|| store::open(&config.share), OpenStoreError::is_transient)
         .await?;
     let Some(store) = opened else { return Ok(()) };
     let bus: Arc<dyn Bus> = Arc::new(bus);

@@ -35,8 +35,32 @@ pub struct FleetConfig {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ShareConfig {
-    /// An absolute path or an address such as `file:///srv/share`.
+    /// An absolute path or an address: `file:///path`, `smb://host/share/folder`, `s3://bucket/prefix`,
+    /// `azblob://account/container/prefix`. It never holds a secret.
     pub url: String,
+    /// File with the credentials that the share asks for; empty: those of the environment, or none.
+    #[serde(default)]
+    pub credentials: PathBuf,
+    /// File with the certificates (PEM) trusted besides the system's; empty: none.
+    #[serde(default)]
+    pub ca: PathBuf,
+}
+
+impl ShareConfig {
+    /// The share at this address, without credentials or certificates of its own.
+    #[must_use]
+    pub fn at(url: impl Into<String>) -> Self {
+        Self { url: url.into(), credentials: PathBuf::new(), ca: PathBuf::new() }
+    }
+
+    /// Makes the paths of its files absolute.
+    ///
+    /// # Errors
+    /// Those of [`Places::key_file`].
+    pub fn resolve(&mut self, places: &Places) -> Result<(), Invalid> {
+        places.key_file("share", "credentials", &mut self.credentials)?;
+        places.key_file("share", "ca", &mut self.ca)
+    }
 }
 
 /// `[nats]`: where the conversation happens.

@@ -265,6 +265,7 @@ mod tests {
     use crate::sealed::{PackContext, SealedError, SealedObject, Unlock, open_object, seal_object};
     use crate::store::{Store, create};
     use muster_protocol::age::{FileKey, Identity};
+    use muster_protocol::config::ShareConfig;
     use muster_protocol::ids::{FleetId, ObjectId, RestoreId, RoundId, unhex};
     use std::sync::Arc;
 
@@ -336,7 +337,7 @@ mod tests {
     async fn only_headers_of_the_slice_itself_are_granted() {
         let folder = tempfile::tempdir().expect("folder");
         let store: Arc<dyn Store> =
-            create(&folder.path().join("share").display().to_string()).await.expect("share");
+            create(&ShareConfig::at(folder.path().join("share").display().to_string())).await.expect("share");
         let key = Identity::generate(&mut OsEntropy);
         let recipients = [key.recipient()];
         let seal = |service: &str, content: &[u8]| {

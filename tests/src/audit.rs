@@ -1,6 +1,7 @@
 //! What must be true of a fleet's share after any fault: one log, objects that are what their names say, and
 //! the same bytes back.
 
+use muster_protocol::config::ShareConfig;
 use std::path::Path;
 
 use muster_protocol::log::Pin;
@@ -18,7 +19,7 @@ use crate::tree;
 pub fn log(fleet: &Fleet) -> Log {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
-        let store = store::open(&text(&fleet.share())).await.expect("a share");
+        let store = store::open(&ShareConfig::at(text(&fleet.share()))).await.expect("a share");
         Log::open(store, Pin::default()).await.expect("a log that can be believed")
     })
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use muster_bus::{Bus, ConnectError, Limits, NatsBus, NatsConfig, Streams};
 use muster_protocol::causes::causes;
-use muster_protocol::config::BusConfig;
+use muster_protocol::config::{BusConfig, ShareConfig};
 use muster_protocol::ids::{FleetName, ServiceName};
 use muster_protocol::retry::Retry;
 use muster_protocol::subject::{Subject, Subjects};
@@ -22,14 +22,14 @@ use super::said::Condition;
 /// Documents that an agent buffers before it drops: it needs only the newest.
 const BUFFERED_DOCUMENTS: usize = 256;
 
-/// The share at `url`, as soon as it holds a fleet; none when `stop` came first.
+/// The share of this configuration, as soon as it holds a fleet; none when `stop` came first.
 pub(crate) async fn share(
-    url: &str,
+    at: &ShareConfig,
     patience: &Retry,
     stop: &mut watch::Receiver<bool>,
 ) -> Result<Option<Arc<dyn Store>>, DaemonError> {
     let open = || async {
-        let store = store::open(url).await?;
+        let store = store::open(at).await?;
         // An empty mount point is a folder as well: wait until something is mounted.
         store.head(&ObjectPath::Format).await?;
         Ok(store)
@@ -48,9 +48,9 @@ pub(crate) async fn share(
             | StoreError::TooLong { .. }
             | StoreError::Damaged { .. } => false,
         },
-        OpenStoreError::NotSupported { .. } | OpenStoreError::Address { .. } => false,
+        OpenStoreError::Address(_) | OpenStoreError::File(_) | OpenStoreError::Secret(_) => false,
     };
-    Ok(wait("share", url, patience, stop, open, waits).await?)
+    Ok(wait("share", &at.url, patience, stop, open, waits).await?)
 }
 
 /// A connection to the NATS server, as soon as one answers; none when `stop` came first.

@@ -115,12 +115,16 @@ impl Capturer for EngineCapturer {
     type Run = Run;
 
     fn accept(&self, credentials: &Credentials) {
-        let used = self.share.accept(credentials);
-        tracing::info!(
-            fingerprint = credentials.fingerprint(),
-            used,
-            "the leader told credentials of the share"
-        );
+        let fingerprint = credentials.fingerprint();
+        match self.share.accept(credentials) {
+            Ok(used) => tracing::info!(fingerprint, used, "the leader told credentials of the share"),
+            Err(error) => tracing::warn!(
+                fingerprint,
+                error = causes(&error),
+                "the leader told credentials that are none of this kind of share; the former ones stay: \
+                 muster share credentials --from FILE"
+            ),
+        }
     }
 
     fn run(&self) -> Run {

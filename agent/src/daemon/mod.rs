@@ -28,6 +28,7 @@ mod talk;
 #[cfg(test)]
 mod tests;
 
+use muster_share::store::address::Address;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,7 +81,7 @@ pub async fn run(config: Config, mut stop: watch::Receiver<bool>) -> Result<(), 
     let prepared = Prepared::new(&config)?;
     let patience = waiting();
     let (fleet, service) = (&config.fleet.name, &config.agent.service);
-    let Some(store) = connect::share(&config.share.url, &patience, &mut stop).await? else { return Ok(()) };
+    let Some(store) = connect::share(&config.share, &patience, &mut stop).await? else { return Ok(()) };
     let Some(bus) = connect::bus(&config.nats, fleet, service, &patience, &mut stop).await? else {
         return Ok(());
     };
@@ -192,14 +193,14 @@ fn desk(
     // Of two heads the higher one: neither reader believes a log that ends before what the other has seen.
     let head = [pin.head, seen].into_iter().flatten().max_by_key(|seen| (seen.adopts, seen.head.number));
     let reader = Reader::new(Arc::clone(store), Pin { head, ..pin }, memory);
-    let share = config.share.url.strip_prefix("file://").unwrap_or(&config.share.url);
+    let share = Address::parse(&config.share.url).ok().and_then(|at| at.folder().map(Path::to_owned));
     let workers = usize::try_from(config.engine.workers).ok().filter(|workers| *workers > 0);
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
     let settings = Settings {
         offer: config.restore.offer.0,
         sources: config.sources().map_err(|invalid| DaemonError::Engine(invalid.why.into()))?,
         spool: agent.state.join(engine_capturer::SPOOL),
-        apart: vec![agent.state.clone(), Path::new(share).to_owned()],
+        apart: share.into_iter().chain([agent.state.clone()]).collect(),
         workers: workers.unwrap_or(cores).min(RESTORE_WORKERS),
     };
     Ok(Desk::new(Arc::clone(identity), Arc::clone(bus), Arc::clone(store), reader, gate, settings))

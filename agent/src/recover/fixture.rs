@@ -1,6 +1,7 @@
 //! A small fleet on a share in a temporary folder: two services, two rounds, several packs each; written by the share's
 //! own API, so that tests can also write what no honest agent would.
 
+use muster_protocol::config::ShareConfig;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -120,7 +121,7 @@ impl Fixture {
     pub(crate) async fn new() -> Self {
         let dir = tempfile::tempdir().expect("temporary folder");
         let share = dir.path().join("share");
-        let store = store::create(share.to_str().expect("UTF-8")).await.expect("share");
+        let store = store::create(&ShareConfig::at(share.to_str().expect("UTF-8"))).await.expect("share");
         let [root, coordinator, a, b] = [1, 2, 3, 4].map(|seed| Signer::from_seed(&[seed; 32]));
         let key = Identity::generate(&mut OsEntropy);
         let genesis = Genesis {

@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::args::Adopt;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
-use crate::fleet::{absolute_url, open_store, operator};
+use crate::fleet::{open_store, operator, share_at};
 use crate::round_view::HeadView;
 use crate::saying::{previous, root_key, say};
 use crate::screen;
@@ -41,8 +41,8 @@ pub(crate) async fn run(args: Adopt) -> Outcome {
         None => Some(operator(args.config.as_deref())?),
     };
     let share = match (&args.share, &operator) {
-        (Some(url), _) => absolute_url(url)?,
-        (None, Some(operator)) => operator.share.url.clone(),
+        (Some(url), _) => share_at(url)?,
+        (None, Some(operator)) => operator.share.clone(),
         (None, None) => return Err(Failure::usage("--share or --config is missing")),
     };
     let root = root_key(&args.root, operator.as_ref().map(|operator| &operator.fleet.root))?;
@@ -81,7 +81,7 @@ pub(crate) async fn run(args: Adopt) -> Outcome {
         screen::json(&View {
             schema: "muster.adopt/1",
             fleet,
-            share,
+            share: share.url,
             adopted: view(accepted),
             head: view(head),
             given_up: given_up.map(view),
@@ -89,7 +89,7 @@ pub(crate) async fn run(args: Adopt) -> Outcome {
         });
         return Ok(Exit::Done);
     }
-    screen::line(format!("adopted {fleet} · {share} · head {accepted}"));
+    screen::line(format!("adopted {fleet} · {} · head {accepted}", share.url));
     if let Some(seen) = given_up {
         screen::line(format!(
             "given up: records {} to {}, which were seen before; rounds that only they had are lost",

@@ -49,7 +49,7 @@ pub(crate) async fn run(args: Rounds) -> Outcome {
             schema: "muster.rounds/1",
             fleet: fleet.name(),
             fleet_id: fleet.state().fleet.to_string(),
-            share: fleet.share.clone(),
+            share: fleet.share.url.clone(),
             head: HeadView { number: head.number, hash: head.hash.to_string() },
             rounds: rounds.into_iter().map(line).collect(),
         });

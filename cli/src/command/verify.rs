@@ -1,6 +1,7 @@
 //! `muster verify [ROUND]`: whether the share still holds what its log promises. Needs only the share; with a kit, it
 //! opens everything, too. Changes nothing.
 
+use muster_protocol::config::ShareConfig;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use serde::Serialize;
 use crate::args::Verify;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
-use crate::fleet::{absolute_url, hold_to, open_store, operator};
+use crate::fleet::{hold_to, open_store, operator, share_at};
 use crate::kit::{Kit, wrong_key};
 use crate::reading_back::{
     DamageView, alert, count, damage_line, ledger_failure, path_text, round_ranges, select_failure, selector,
@@ -118,22 +119,22 @@ async fn verify_share(args: Verify) -> Outcome {
     })?;
     let refused = refusals(store.as_ref(), &ledger.state, 0).await?;
     if args.reading.json {
-        screen::json(&view(&share, &ledger, pin, &report, &refused));
+        screen::json(&view(&share.url, &ledger, pin, &report, &refused));
     } else {
-        print(&share, &ledger, &report, &refused);
+        print(&share.url, &ledger, &report, &refused);
     }
     Ok(if report.is_whole() { Exit::Done } else { Exit::Damaged })
 }
 
 /// The share's address, and what is known of the fleet beforehand.
-fn place(args: &Verify) -> Result<(String, Pin), Failure> {
+fn place(args: &Verify) -> Result<(ShareConfig, Pin), Failure> {
     if let Some(url) = &args.reading.share {
-        return Ok((absolute_url(url)?, Pin::default()));
+        return Ok((share_at(url)?, Pin::default()));
     }
     let operator = operator(args.reading.config.as_deref())?;
     let head = HeadMemory::at(&operator.head_file()).recall()?;
     let pin = Pin { root: Some(operator.fleet.root), fleet: Some(operator.fleet.id), head };
-    Ok((operator.share.url, pin))
+    Ok((operator.share, pin))
 }
 
 fn view(share: &str, ledger: &Ledger, pin: Pin, report: &Report, refused: &[Refusal]) -> View {

@@ -52,7 +52,7 @@ impl World {
     /// With these members besides.
     async fn with(members: &[(&Signer, &str, Role)]) -> Self {
         let folder = TempDir::new().expect("folder");
-        let store = store::open(&folder.path().to_string_lossy()).await.expect("share");
+        let store = store::open(&ShareConfig::at(folder.path().to_string_lossy())).await.expect("share");
         let root = Signer::from_seed(&[1; 32]);
         let genesis = Genesis {
             name: "test".parse().expect("name"),
@@ -103,7 +103,7 @@ impl World {
                 key,
                 state: state.to_owned(),
             },
-            share: ShareConfig { url: self.folder.path().to_string_lossy().into_owned() },
+            share: ShareConfig::at(self.folder.path().to_string_lossy().into_owned()),
             nats: BusConfig::at(""),
             streams: crate::config::StreamsConfig::default(),
             round: crate::config::RoundConfig::default(),

@@ -1,5 +1,6 @@
 //! What the scribe refuses in the moment of the append, because the log has grown by then.
 
+use muster_protocol::config::ShareConfig;
 use std::sync::Arc;
 
 use muster_protocol::age::Identity;
@@ -36,7 +37,7 @@ async fn change(log: &mut Log, changes: Vec<Change>) {
 /// A fleet with one agent, led in epoch 1, with one open round.
 async fn led() -> (TempDir, Arc<dyn Store>, Log) {
     let folder = TempDir::new().expect("a folder");
-    let store = store::open(&folder.path().to_string_lossy()).await.expect("a share");
+    let store = store::open(&ShareConfig::at(folder.path().to_string_lossy())).await.expect("a share");
     let genesis = Genesis {
         name: "test".parse().expect("a name"),
         salt: [2; 32],

@@ -1,5 +1,6 @@
 //! The log on a real folder: founding, appending, racing, tearing, going back, and segments.
 
+use muster_protocol::config::ShareConfig;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -27,7 +28,7 @@ fn note(what: &str) -> Audit {
 
 async fn founded() -> (TempDir, Arc<dyn Store>, Log) {
     let folder = TempDir::new().expect("folder");
-    let store = store::open(&folder.path().to_string_lossy()).await.expect("share");
+    let store = store::open(&ShareConfig::at(folder.path().to_string_lossy())).await.expect("share");
     let genesis = Genesis {
         name: "test".parse().expect("name"),
         salt: [2; 32],
@@ -188,7 +189,7 @@ async fn a_lost_record_in_the_middle_is_never_appended_over() {
 #[tokio::test]
 async fn an_empty_folder_is_no_share() {
     let folder = TempDir::new().expect("folder");
-    let store = store::open(&folder.path().to_string_lossy()).await.expect("folder");
+    let store = store::open(&ShareConfig::at(folder.path().to_string_lossy())).await.expect("folder");
     assert!(matches!(Log::open(store, Pin::default()).await, Err(LogError::NotAShare { .. })));
 }
 

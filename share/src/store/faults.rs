@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
 
-use super::{Exclusive, Listed, Meta, Store, StoreError};
+use super::{Exclusive, Listed, Meta, OpenStoreError, Store, StoreError};
 use crate::credentials::Credentials;
 use crate::layout::{ObjectPath, Prefix};
 
@@ -248,7 +248,7 @@ impl Store for Faulty {
         Self::after(&fault, "", self.inner.free_bytes().await)
     }
 
-    fn accept(&self, credentials: &Credentials) -> bool {
+    fn accept(&self, credentials: &Credentials) -> Result<bool, OpenStoreError> {
         self.inner.accept(credentials)
     }
 

@@ -25,7 +25,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 
-use super::{Exclusive, Listed, Meta, Store, StoreError};
+use super::{Exclusive, Listed, Meta, OpenStoreError, Store, StoreError};
 use crate::credentials::Credentials;
 use crate::layout::{ObjectPath, Prefix};
 use publish::Publisher;
@@ -214,7 +214,11 @@ impl Store for FileStore {
     async fn head(&self, path: &ObjectPath) -> Result<Meta, StoreError> {
         self.on_folder(path, Access::Enter, |_, file| {
             let meta = fs::symlink_metadata(file)?;
-            if meta.is_file() { Ok(Meta { size: meta.len() }) } else { Err(no_file()) }
+            if meta.is_file() {
+                Ok(Meta { size: meta.len(), modified: meta.modified().ok() })
+            } else {
+                Err(no_file())
+            }
         })
         .await
     }
@@ -246,8 +250,8 @@ impl Store for FileStore {
     }
 
     /// The mount has its own.
-    fn accept(&self, _credentials: &Credentials) -> bool {
-        false
+    fn accept(&self, _credentials: &Credentials) -> Result<bool, OpenStoreError> {
+        Ok(false)
     }
 
     fn exclusive(&self) -> Exclusive {

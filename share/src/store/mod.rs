@@ -3,23 +3,33 @@
 //!
 //! A store knows paths and bytes, never what they mean. It never overwrites: there is no call that could.
 
+pub mod address;
 mod error;
 pub mod faults;
 mod file;
+mod object;
 pub mod retry;
+pub mod secret;
 pub mod timeout;
 
 use std::fmt;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
+use muster_protocol::config::ShareConfig;
+use zeroize::Zeroizing;
 
 use crate::credentials::Credentials;
+use crate::entropy::OsEntropy;
 use crate::layout::{ObjectPath, Prefix};
+use crate::secret_file::{self, SecretFileError};
+use address::{Address, AddressError};
+use object::{BucketStore, Service};
+use secret::SecretError;
 
 pub use error::StoreError;
 pub use file::FileStore;
@@ -29,6 +39,8 @@ pub use file::FileStore;
 pub struct Meta {
     /// Length in bytes.
     pub size: u64,
+    /// When it was last written, by the share's clock, where it tells.
+    pub modified: Option<SystemTime>,
 }
 
 /// One line of a listing.
@@ -105,7 +117,10 @@ pub trait Store: fmt::Debug + Send + Sync {
     async fn free_bytes(&self) -> Result<Option<u64>, StoreError>;
 
     /// Takes these credentials for the calls that follow. False: this kind of share needs none, and they are forgotten.
-    fn accept(&self, credentials: &Credentials) -> bool;
+    ///
+    /// # Errors
+    /// When they are none of this kind of share; those of before stay.
+    fn accept(&self, credentials: &Credentials) -> Result<bool, OpenStoreError>;
 
     /// What is known of how log slots are created.
     fn exclusive(&self) -> Exclusive;
@@ -117,18 +132,15 @@ pub trait Store: fmt::Debug + Send + Sync {
 /// Why an address opens no share.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenStoreError {
-    /// A scheme that this build has no backend for.
-    #[error("shares of the kind {scheme:?} are not supported yet: mount the share and name it by its path")]
-    NotSupported {
-        /// The scheme.
-        scheme: String,
-    },
-    /// Neither an absolute path nor an address.
-    #[error("{url:?} names no share: give an absolute path or file:///path")]
-    Address {
-        /// What was given.
-        url: String,
-    },
+    /// The address is none.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// The file with the credentials cannot be used.
+    #[error(transparent)]
+    File(#[from] SecretFileError),
+    /// The credentials are none of this kind of share.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
     /// The backend refuses.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -139,54 +151,52 @@ impl OpenStoreError {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::NotSupported { .. } | Self::Address { .. } => false,
+            Self::Address(_) | Self::File(_) | Self::Secret(_) => false,
             Self::Store(error) => error.is_transient(),
         }
     }
 }
 
-/// The share at `url`: an absolute path or `file:///path` of a folder that exists.
+/// The share of this configuration. A folder must exist.
 ///
 /// # Errors
-/// When the address is of another kind, or no folder is there.
-pub async fn open(url: &str) -> Result<Arc<dyn Store>, OpenStoreError> {
-    Ok(Arc::new(FileStore::open(folder(url)?).await?))
+/// When address or credentials cannot be used, or the share is not there.
+pub async fn open(share: &ShareConfig) -> Result<Arc<dyn Store>, OpenStoreError> {
+    let credentials = credentials(share)?;
+    match Address::parse(&share.url)? {
+        Address::Folder(folder) => Ok(Arc::new(FileStore::open(folder).await?)),
+        Address::Smb(address) => {
+            Err(StoreError::InvalidPath { path: address.to_string(), reason: "TODO".to_owned() }.into())
+        }
+        Address::S3(address) => {
+            let service = Service::s3(address, share.ca.clone());
+            Ok(Arc::new(BucketStore::open(service, credentials.as_ref())?))
+        }
+        Address::Azure(address) => {
+            let service = Service::azure(address, share.ca.clone());
+            Ok(Arc::new(BucketStore::open(service, credentials.as_ref())?))
+        }
+    }
 }
 
-/// Like [`open`], and makes the folder (not its parents) when it is not there.
+/// Like [`open`], and makes a folder (not its parents) that is not there.
 ///
 /// # Errors
 /// Those of [`open`], and when the folder cannot be made.
-pub async fn create(url: &str) -> Result<Arc<dyn Store>, OpenStoreError> {
-    Ok(Arc::new(FileStore::create(folder(url)?).await?))
-}
-
-fn folder(url: &str) -> Result<PathBuf, OpenStoreError> {
-    let bad = || OpenStoreError::Address { url: url.to_owned() };
-    let path = match url.split_once("://") {
-        Some(("file", rest)) => unescape(rest).ok_or_else(bad)?,
-        Some((scheme, _)) => return Err(OpenStoreError::NotSupported { scheme: scheme.to_owned() }),
-        None => url.to_owned(),
-    };
-    let path = Path::new(&path);
-    if path.is_absolute() { Ok(path.to_owned()) } else { Err(bad()) }
-}
-
-/// Percent-decoding (RFC 3986 section 2.1) of a path.
-fn unescape(text: &str) -> Option<String> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&byte, after)) = rest.split_first() {
-        if byte == b'%' {
-            let digits = std::str::from_utf8(after.get(..2)?).ok()?;
-            out.push(u8::from_str_radix(digits, 16).ok()?);
-            rest = &after[2..];
-        } else {
-            out.push(byte);
-            rest = after;
-        }
+pub async fn create(share: &ShareConfig) -> Result<Arc<dyn Store>, OpenStoreError> {
+    match Address::parse(&share.url)? {
+        Address::Folder(folder) => Ok(Arc::new(FileStore::create(folder).await?)),
+        Address::Smb(_) | Address::S3(_) | Address::Azure(_) => open(share).await,
     }
-    String::from_utf8(out).ok()
+}
+
+/// Those of the file that the configuration names.
+fn credentials(share: &ShareConfig) -> Result<Option<Credentials>, SecretFileError> {
+    if share.credentials.as_os_str().is_empty() {
+        return Ok(None);
+    }
+    let secret = secret_file::read(&share.credentials)?;
+    Ok(Some(Credentials::new(Zeroizing::new(secret.as_bytes().to_vec()), &mut OsEntropy)))
 }
 
 /// Decides a create that failed without telling whether it happened: reads the slot back. Own bytes there are success;
@@ -211,35 +221,20 @@ pub(crate) mod conformance;
 
 #[cfg(test)]
 mod tests {
-    use super::{OpenStoreError, StoreError, create, folder, open};
-    use std::path::Path;
-
-    #[test]
-    fn addresses_are_paths_or_file_urls() {
-        for (url, path) in
-            [("/srv/a b", "/srv/a b"), ("file:///srv/a%20b", "/srv/a b"), ("/a/../b", "/a/../b")]
-        {
-            assert_eq!(folder(url).expect("valid"), Path::new(path));
-        }
-        for url in ["", "srv", "./srv", "file://host/srv", "file:///a%2", "file:///a%zz"] {
-            assert!(matches!(folder(url), Err(OpenStoreError::Address { .. })), "{url}");
-        }
-        assert!(
-            matches!(folder("s3://bucket"), Err(OpenStoreError::NotSupported { scheme }) if scheme == "s3")
-        );
-    }
+    use super::{OpenStoreError, StoreError, create, open};
+    use muster_protocol::config::ShareConfig;
 
     #[tokio::test]
     async fn opening_never_makes_the_folder() {
         let dir = tempfile::tempdir().expect("temporary folder");
-        let url = dir.path().join("share").display().to_string();
-        assert!(matches!(open(&url).await, Err(OpenStoreError::Store(StoreError::Unreachable { .. }))));
-        create(&url).await.expect("made");
-        create(&url).await.expect("made already");
-        open(&url).await.expect("opens");
+        let share = ShareConfig::at(dir.path().join("share").display().to_string());
+        assert!(matches!(open(&share).await, Err(OpenStoreError::Store(StoreError::Unreachable { .. }))));
+        create(&share).await.expect("made");
+        create(&share).await.expect("made already");
+        open(&share).await.expect("opens");
         std::fs::write(dir.path().join("file"), b"").expect("written");
-        let url = dir.path().join("file").display().to_string();
-        assert!(matches!(open(&url).await, Err(OpenStoreError::Store(StoreError::InvalidPath { .. }))));
-        assert!(matches!(create(&url).await, Err(OpenStoreError::Store(StoreError::InvalidPath { .. }))));
+        let share = ShareConfig::at(dir.path().join("file").display().to_string());
+        assert!(matches!(open(&share).await, Err(OpenStoreError::Store(StoreError::InvalidPath { .. }))));
+        assert!(matches!(create(&share).await, Err(OpenStoreError::Store(StoreError::InvalidPath { .. }))));
     }
 }

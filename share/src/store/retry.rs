@@ -16,7 +16,7 @@ use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
 use muster_protocol::retry::{Attempts, Retry};
 
-use super::{Exclusive, Listed, Meta, Store, StoreError};
+use super::{Exclusive, Listed, Meta, OpenStoreError, Store, StoreError};
 use crate::credentials::Credentials;
 use crate::layout::{ObjectPath, Prefix};
 
@@ -192,7 +192,7 @@ impl Store for Retrying {
         retry(&self.policy, || self.inner.free_bytes()).await
     }
 
-    fn accept(&self, credentials: &Credentials) -> bool {
+    fn accept(&self, credentials: &Credentials) -> Result<bool, OpenStoreError> {
         self.inner.accept(credentials)
     }
 

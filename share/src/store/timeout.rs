@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
 
-use super::{Exclusive, Listed, Meta, Store, StoreError};
+use super::{Exclusive, Listed, Meta, OpenStoreError, Store, StoreError};
 use crate::credentials::Credentials;
 use crate::layout::{ObjectPath, Prefix};
 
@@ -112,7 +112,7 @@ impl Store for TimeLimited {
         self.within(self.describe(), 0, self.inner.free_bytes()).await
     }
 
-    fn accept(&self, credentials: &Credentials) -> bool {
+    fn accept(&self, credentials: &Credentials) -> Result<bool, OpenStoreError> {
         self.inner.accept(credentials)
     }
 

@@ -92,7 +92,7 @@ impl Stage {
                 sealing_key: PathBuf::new(),
                 state: folder.join("state/coordinator"),
             },
-            share: ShareConfig { url: share.display().to_string() },
+            share: ShareConfig::at(share.display().to_string()),
             nats: BusConfig::at(format!("nats://127.0.0.1:{port}")),
             round,
             cut: CutConfig::default(),

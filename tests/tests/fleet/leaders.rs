@@ -1,6 +1,7 @@
 //! Several coordinators: whatever happens to the leader, another goes on, one log, one commit of each round. FAULTS
 //! invariants 2, 7, 10, 16; SHARE-08.
 
+use muster_protocol::config::ShareConfig;
 use std::fs;
 use std::path::PathBuf;
 
@@ -58,7 +59,7 @@ fn wait_until_it_says(fleet: &Fleet, name: &str, words: &str) {
 fn log(fleet: &Fleet) -> Log {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
-        let store = store::open(&text(&fleet.share())).await.expect("a share");
+        let store = store::open(&ShareConfig::at(text(&fleet.share()))).await.expect("a share");
         Log::open(store, Pin::default()).await.expect("a log that can be believed")
     })
 }

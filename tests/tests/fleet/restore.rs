@@ -2,6 +2,7 @@
 
 mod raw;
 
+use muster_protocol::config::ShareConfig;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -127,7 +128,7 @@ impl Scene {
             secret_file::read_signing_key(&self.fleet.path("kit-root").join("root.key")).expect("root");
         let runtime = Runtime::new().expect("a runtime");
         runtime.block_on(async {
-            let store = store::open(&text(&self.fleet.share())).await.expect("the share");
+            let store = store::open(&ShareConfig::at(text(&self.fleet.share()))).await.expect("the share");
             let mut log = Log::open(store, Pin::default()).await.expect("the log");
             let previous = log.state().statements.get("roster").copied();
             let changes = vec![change(log.state())];

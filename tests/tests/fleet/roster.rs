@@ -1,5 +1,6 @@
 //! Who counts, with real processes: members that are enrolled while the fleet runs, and what a revocation stops at once.
 
+use muster_protocol::config::ShareConfig;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -37,7 +38,7 @@ fn log(fleet: &Fleet) -> State {
     let share = text(&fleet.share());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
-        let store = store::open(&share).await.expect("the share");
+        let store = store::open(&ShareConfig::at(&share)).await.expect("the share");
         Log::open(store, Pin::default()).await.expect("the log").state().clone()
     })
 }

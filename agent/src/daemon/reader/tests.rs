@@ -1,5 +1,6 @@
 //! A share that is put back under a running agent: refused, and taken up again once the root has adopted it.
 
+use muster_protocol::config::ShareConfig;
 use std::sync::Arc;
 
 use muster_protocol::envelope::Signer;
@@ -14,7 +15,7 @@ use super::Reader;
 #[tokio::test]
 async fn an_agent_gives_up_its_head_only_for_what_the_root_adopted() {
     let folder = tempfile::TempDir::new().expect("a folder");
-    let store = store::open(&folder.path().to_string_lossy()).await.expect("a share");
+    let store = store::open(&ShareConfig::at(folder.path().to_string_lossy())).await.expect("a share");
     let root = Signer::from_seed(&[1; 32]);
     let genesis = Genesis {
         name: "test".parse().expect("a name"),

@@ -1,5 +1,6 @@
 //! Recoveries in a process of their own: to be measured, killed, or run by somebody else.
 
+use muster_protocol::config::ShareConfig;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -54,7 +55,7 @@ async fn recovers() {
     let text = |name| std::env::var(name).expect("the parent sets it");
     let into = PathBuf::from(text(INTO));
     let delay = Duration::from_millis(text(DELAY_MILLIS).parse().expect("a number"));
-    let inner = store::open(&share.to_string_lossy()).await.expect("a share");
+    let inner = store::open(&ShareConfig::at(share.to_string_lossy())).await.expect("a share");
     let slow = move |call: &Call<'_>| {
         if call.path.contains("/packs/") { Fault::Delay(delay) } else { Fault::None }
     };

@@ -10,7 +10,7 @@ use muster_agent::source::config::SourceTable;
 use muster_coordinator::config::{
     Config as CoordinatorFile, CoordinatorConfig, CutConfig, LeadConfig, RoundConfig, StreamsConfig,
 };
-use muster_protocol::config::{BusConfig, LogConfig, ShareConfig, TelemetryConfig};
+use muster_protocol::config::{BusConfig, LogConfig, TelemetryConfig};
 use muster_protocol::envelope::Signer;
 use muster_protocol::ids::ServiceName;
 use muster_protocol::log::{Role, Seen};
@@ -229,7 +229,7 @@ fn agent(
     Ok(AgentFile {
         fleet: operator.fleet.clone(),
         agent: own,
-        share: ShareConfig { url: operator.share.url.clone() },
+        share: operator.share.clone(),
         nats,
         hooks: HooksConfig::default(),
         engine: EngineConfig::default(),
@@ -256,7 +256,7 @@ fn coordinator(request: &Request, names: &Names, nats: BusConfig) -> Coordinator
             sealing_key: names.stem.with_extension("sealing"),
             state: names.state.clone(),
         },
-        share: ShareConfig { url: operator.share.url.clone() },
+        share: operator.share.clone(),
         nats,
         round: RoundConfig::default(),
         cut: CutConfig::default(),

@@ -65,7 +65,7 @@ fn report(plan: &Plan, keys: &Keys, json: bool) {
             fleet: plan.fleet.to_string(),
             fleet_id: fleet.id.to_string(),
             dir: dir.to_string(),
-            share: plan.share.clone(),
+            share: plan.share.url.clone(),
             kit: kit.to_string(),
             root: root.to_string(),
             nats: plan.nats_url(),
@@ -75,7 +75,7 @@ fn report(plan: &Plan, keys: &Keys, json: bool) {
         });
         return;
     }
-    screen::line(format!("fleet {} · {} · share {}", plan.fleet, fleet.id.short(), plan.share));
+    screen::line(format!("fleet {} · {} · share {}", plan.fleet, fleet.id.short(), plan.share.url));
     screen::line(format!("services  {}", services.join(", ")));
     screen::line(format!(
         "folder    {dir}: nats-server.conf, coordinator.toml, agents/, operator.toml, keys/"

@@ -1,5 +1,8 @@
 //! What `init` was asked for, checked in full. Looks at the file system and the share, and writes nothing.
 
+use crate::share_access;
+use muster_protocol::config::ShareConfig;
+use muster_share::store::address::Address;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
@@ -12,7 +15,7 @@ use muster_share::store::{self, OpenStoreError, StoreError};
 use crate::args::Init;
 use crate::bus_users;
 use crate::failure::Failure;
-use crate::fleet::absolute_url;
+use crate::fleet::share_at;
 
 /// The port that NATS servers usually have.
 const USUAL_PORT: u16 = 4222;
@@ -32,7 +35,7 @@ pub(super) struct Plan {
     pub(super) kit: PathBuf,
     pub(super) root: PathBuf,
     /// The share's address.
-    pub(super) share: String,
+    pub(super) share: ShareConfig,
     /// The share's folder, if it is one.
     pub(super) share_folder: Option<PathBuf>,
     pub(super) recipients: Vec<Recipient>,
@@ -62,8 +65,8 @@ impl Plan {
             Some(root) => real(root)?,
             None => beside(&kit)?,
         };
-        let share = absolute_url(&args.share)?;
-        let share_folder = share_folder(&share).map(|folder| real(&folder)).transpose()?;
+        let share = share_access::fill(&share_at(&args.share)?);
+        let share_folder = share_folder(&share.url).map(|folder| real(&folder)).transpose()?;
         apart(&[("DIR", &dir), ("--kit", &kit), ("--root", &root)], share_folder.as_deref())?;
         if let Some(share) = &share_folder {
             no_source_holds(share, &services)?;
@@ -260,27 +263,25 @@ pub(crate) fn empty(option: &str, folder: &Path) -> Result<(), Failure> {
     }
 }
 
-async fn no_fleet_yet(share: &str, folder: Option<&Path>) -> Result<(), Failure> {
+async fn no_fleet_yet(share: &ShareConfig, folder: Option<&Path>) -> Result<(), Failure> {
     if let Some(folder) = folder.filter(|folder| !folder.exists()) {
         return match folder.parent() {
             Some(parent) if parent.is_dir() => Ok(()),
             Some(_) | None => Err(Failure::new(
                 crate::exit::Exit::Unreachable,
-                format!("SHARE-01: --share {share}: the folder that it should be made in is not there"),
+                format!("SHARE-01: --share {}: the folder that it should be made in is not there", share.url),
             )
             .next("mount the share, or make the folder")),
         };
     }
     let store = match store::open(share).await {
         Ok(store) => store,
-        Err(error @ (OpenStoreError::NotSupported { .. } | OpenStoreError::Address { .. })) => {
-            return Err(Failure::usage(format!("--share: {error}")));
-        }
-        Err(OpenStoreError::Store(error)) => return Err(error.into()),
+        Err(OpenStoreError::Address(error)) => return Err(Failure::usage(format!("--share: {error}"))),
+        Err(error) => return Err(error.into()),
     };
     match store.head(&ObjectPath::Format).await {
         Err(StoreError::NotFound { .. }) => Ok(()),
-        Ok(_) => Err(Failure::usage(format!("--share {share} holds a fleet already"))
+        Ok(_) => Err(Failure::usage(format!("--share {} holds a fleet already", share.url))
             .next("give another folder, or go on with the folder of the fleet that uses this share")),
         Err(error) => Err(error.into()),
     }
@@ -288,10 +289,10 @@ async fn no_fleet_yet(share: &str, folder: Option<&Path>) -> Result<(), Failure>
 
 /// The folder that an address names, if it is one.
 pub(crate) fn share_folder(url: &str) -> Option<PathBuf> {
-    match url.split_once("://") {
-        Some(("file", path)) => Some(PathBuf::from(path)),
-        Some(_) => None,
-        None => Some(PathBuf::from(url)),
+    match Address::parse(url) {
+        Ok(address) => address.folder().map(Path::to_owned),
+        // A relative path, which starts at the current folder.
+        Err(_) => (!url.contains("://")).then(|| PathBuf::from(url)),
     }
 }
 

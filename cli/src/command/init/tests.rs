@@ -148,7 +148,7 @@ async fn a_fleet_is_founded_with_everything_that_it_needs() {
     assert!(page.contains(&root.to_string()) && !page.contains("AGE-SECRET-KEY"), "{page}");
     assert!(!kit.join("private-key.html").exists(), "nobody asked for it");
 
-    let share = store::open(&operator.share.url).await.expect("opens");
+    let share = store::open(&operator.share).await.expect("opens");
     let pin = Pin { root: Some(root), fleet: Some(operator.fleet.id), head: None };
     let log = Log::open(share, pin).await.expect("a log");
     let state = log.state();

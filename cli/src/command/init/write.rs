@@ -10,7 +10,7 @@ use muster_agent::source::config::SourceTable;
 use muster_coordinator::config::{
     Config as CoordinatorFile, CoordinatorConfig, CutConfig, LeadConfig, RoundConfig, StreamsConfig,
 };
-use muster_protocol::config::{LogConfig, ShareConfig, TelemetryConfig};
+use muster_protocol::config::{LogConfig, TelemetryConfig};
 use muster_protocol::envelope::Signer;
 use muster_protocol::ids::{MemberName, ServiceName, hex};
 use muster_protocol::pem;
@@ -69,7 +69,7 @@ fn bus_members(plan: &Plan) -> Vec<(UserKind, MemberName)> {
 pub(super) fn facts(plan: &Plan, keys: &Keys) -> Facts {
     Facts {
         fleet: keys.fleet(plan),
-        share: plan.share.clone(),
+        share: plan.share.url.clone(),
         services: plan.services.iter().map(|service| service.name.to_string()).collect(),
         recipients: keys.recipients(plan),
         created: screen::rfc3339(screen::now()),
@@ -81,7 +81,7 @@ fn coordinators(plan: &Plan, keys: &Keys, bus: &Founded, writer: &mut Writer<'_>
         let config = CoordinatorFile {
             fleet: keys.fleet(plan),
             coordinator: coordinator_places(name),
-            share: ShareConfig { url: plan.share.clone() },
+            share: plan.share.clone(),
             nats: bus.section(UserKind::Coordinator, name.as_str()),
             streams: StreamsConfig::default(),
             round: RoundConfig::default(),
@@ -134,7 +134,7 @@ fn agents(plan: &Plan, keys: &Keys, bus: &Founded, writer: &mut Writer<'_>) -> R
         let config = AgentFile {
             fleet: keys.fleet(plan),
             agent: agent_places(name),
-            share: ShareConfig { url: plan.share.clone() },
+            share: plan.share.clone(),
             nats: bus.section(UserKind::Agent, name.as_str()),
             hooks: HooksConfig::default(),
             engine: EngineConfig::default(),
@@ -157,7 +157,7 @@ fn operator(plan: &Plan, keys: &Keys, bus: &Founded, writer: &mut Writer<'_>) ->
     let config = Operator {
         fleet: keys.fleet(plan),
         operator: operator_places(&OPERATOR.parse().expect("a fixed name is a name")),
-        share: ShareConfig { url: plan.share.clone() },
+        share: plan.share.clone(),
         nats: bus.section(UserKind::Operator, OPERATOR),
         offline: OfflineConfig { kit: plan.kit.clone(), root: plan.root.clone() },
     };

@@ -122,7 +122,7 @@ impl View {
         Self {
             schema: "muster.prune/1",
             fleet: fleet.name(),
-            share: fleet.share.clone(),
+            share: fleet.share.url.clone(),
             dry_run,
             next: None,
             would: None,

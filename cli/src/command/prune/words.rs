@@ -11,7 +11,7 @@ use crate::screen;
 
 /// Of a dry run.
 pub(super) fn plan(fleet: &Fleet, plan: &Plan, grace: Duration) {
-    screen::line(format!("{} · {} · nothing is changed: this only looks", fleet.name(), fleet.share));
+    screen::line(format!("{} · {} · nothing is changed: this only looks", fleet.name(), fleet.share.url));
     match plan.next {
         Next::Finish { sweep } => {
             screen::line(format!("a prune was interrupted: the sweep of log record {sweep} goes on"));

@@ -1,6 +1,7 @@
 //! What is left of the fleet: its log, and the configuration files that the log's newest configuration keeps sealed. Looks, and
 //! writes nothing.
 
+use muster_protocol::config::ShareConfig;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ use crate::bus_users;
 use crate::command::init::plan::{apart, empty, free_port, real, share_folder};
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::fleet::{absolute_url, hold_to, open_store};
+use crate::fleet::{hold_to, open_store, share_at};
 use crate::kit::Kit;
 use crate::operator::{self, Operator};
 use crate::saying::root_key;
@@ -29,7 +30,7 @@ pub(super) struct Found {
     /// The new folder.
     pub(super) dir: PathBuf,
     /// The share's address.
-    pub(super) share: String,
+    pub(super) share: ShareConfig,
     pub(super) kit: Kit,
     pub(super) kit_folder: PathBuf,
     pub(super) root: Signer,
@@ -60,8 +61,8 @@ impl Found {
     /// places that cannot be; exit 6 for a share that is not there.
     pub(super) async fn read(args: Rebuild) -> Result<Self, Failure> {
         let (dir, kit_folder, root_folder) = (real(&args.into)?, real(&args.kit)?, real(&args.root)?);
-        let share = absolute_url(&args.share)?;
-        let folder = share_folder(&share).map(|folder| real(&folder)).transpose()?;
+        let share = share_at(&args.share)?;
+        let folder = share_folder(&share.url).map(|folder| real(&folder)).transpose()?;
         empty("--into", &dir)?;
         apart(&[("--into", &dir), ("--kit", &kit_folder), ("--root", &root_folder)], folder.as_deref())?;
         let kit = Kit::open(&kit_folder)?;
@@ -73,7 +74,7 @@ impl Found {
             if !matches!(error, LogError::Replay(ReplayError::Genesis { .. })) {
                 return error.into();
             }
-            Failure::new(Exit::Key, format!("{share} and the kit are not of one fleet"))
+            Failure::new(Exit::Key, format!("{} and the kit are not of one fleet", share.url))
                 .because(causes(&error))
                 .next("take the kit and the root key that were made for the fleet of this share")
         })?;

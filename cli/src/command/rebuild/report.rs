@@ -53,7 +53,7 @@ pub(super) fn tell(found: &Found, said: &Said, json: bool) {
             fleet: name.to_string(),
             fleet_id: found.fleet.id.to_string(),
             dir: dir.to_string(),
-            share: found.share.clone(),
+            share: found.share.url.clone(),
             nats: bus_users::url(found.port),
             coordinators,
             services,
@@ -108,7 +108,7 @@ pub(super) fn tell(found: &Found, said: &Said, json: bool) {
     screen::line("next:");
     screen::line(format!(
         "  → muster recover --share {} --kit PATH --into DIR     the data, before services start",
-        found.share
+        found.share.url
     ));
     screen::line(format!("  → muster up {dir}"));
     screen::line(

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use muster_agent::config::{AgentConfig, Config as AgentFile};
 use muster_coordinator::config::Config as CoordinatorFile;
-use muster_protocol::config::ShareConfig;
 use muster_protocol::envelope::Signer;
 use muster_protocol::ids::{MemberName, ServiceName};
 use muster_share::log::HeadMemory;
@@ -52,7 +51,7 @@ pub(super) fn folder(found: &Found, keys: &Keys, undo: &mut Undo) -> Result<(), 
     }
     writer.public(&dir.join(lock::FILE), "")?;
     let bus = bus_users::found(dir, &found.fleet.name, found.port, &bus_members(found), &mut writer)?;
-    let share = ShareConfig { url: found.share.clone() };
+    let share = found.share.clone();
     for ((name, kept), keys) in found.coordinators.iter().zip(&keys.coordinators) {
         let coordinator = coordinator_places(name);
         writer.folder(&dir.join(&coordinator.state))?;

@@ -101,6 +101,7 @@ mod tests {
     use super::shortened;
     use crate::exit::Exit;
     use muster_agent::recover::{Existing, Origin, Request};
+    use muster_protocol::config::ShareConfig;
     use muster_protocol::entropy::random;
     use muster_protocol::envelope::Signer;
     use muster_protocol::ids::Nonce;
@@ -116,7 +117,9 @@ mod tests {
     async fn a_share_that_ends_before_the_noted_head_is_share_08() {
         let folder = tempfile::tempdir().expect("a folder");
         let root = Signer::from_seed(&random(&mut OsEntropy));
-        let store = store::create(&folder.path().join("share").display().to_string()).await.expect("a share");
+        let store = store::create(&ShareConfig::at(folder.path().join("share").display().to_string()))
+            .await
+            .expect("a share");
         let genesis = Genesis {
             name: "test".parse().expect("a name"),
             salt: random(&mut OsEntropy),

@@ -1,14 +1,14 @@
 //! From arguments to what the recovery is asked for.
 
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
 
 use muster_agent::recover::{Origin, Request};
 use muster_protocol::log::{Pin, Seen};
 
 use crate::args::Recover;
+use crate::command::init::plan::share_folder;
 use crate::failure::Failure;
-use crate::fleet::{absolute_url, open_store};
+use crate::fleet::{open_store, share_at};
 use crate::kit::Kit;
 use crate::reading_back::selector;
 
@@ -22,7 +22,7 @@ const WORKERS_MOST: usize = 8;
 pub(super) async fn request(args: &Recover) -> Result<Request, Failure> {
     let head = args.expect.expect_head.map(Seen::exactly);
     let kit = Kit::open(&args.kit)?;
-    let store = open_store(&absolute_url(&args.share)?).await?;
+    let store = open_store(&share_at(&args.share)?).await?;
     Ok(Request {
         from: Origin {
             store,
@@ -39,10 +39,4 @@ pub(super) async fn request(args: &Recover) -> Result<Request, Failure> {
         apart_from: share_folder(&args.share).into_iter().chain([args.kit.clone()]).collect(),
         workers: std::thread::available_parallelism().map_or(2, usize::from).min(WORKERS_MOST),
     })
-}
-
-/// The share's folder, where it is one.
-fn share_folder(share: &str) -> Option<PathBuf> {
-    let path = share.strip_prefix("file://").unwrap_or(share);
-    (!path.contains("://")).then(|| PathBuf::from(path))
 }

@@ -1,5 +1,6 @@
 //! A fleet of two services on a share in a temporary folder. Its objects are small and unsealed: a prune opens none.
 
+use muster_protocol::config::ShareConfig;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -52,7 +53,7 @@ impl Scene {
     /// Keeps the newest `keep_last` and at least one verified round, with a grace of an hour.
     pub(super) async fn new(keep_last: u32) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let store = store::open(&folder.path().to_string_lossy()).await.expect("a share");
+        let store = store::open(&ShareConfig::at(folder.path().to_string_lossy())).await.expect("a share");
         let genesis = Genesis {
             name: "test".parse().expect("a name"),
             salt: [2; 32],

@@ -1,0 +1,102 @@
+//! What an object service says, in the share's terms.
+
+use std::error::Error as _;
+use std::io;
+
+use object_store::Error;
+use object_store::client::{HttpError, HttpErrorKind};
+
+use crate::store::StoreError;
+
+/// What a refused call wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    /// To look.
+    Read,
+    /// To write or delete.
+    Write,
+}
+
+/// Characters of an answer that are shown.
+const LONGEST: usize = 200;
+
+/// Codes in the service's answer that tell of the share rather than of the object. S3 API reference, *Error responses*;
+/// Azure, *Blob service error codes*.
+const NO_SHARE: [&str; 4] =
+    ["NoSuchBucket", "InvalidBucketName", "ContainerNotFound", "ContainerBeingDeleted"];
+/// Of no room.
+const FULL: [&str; 4] =
+    ["QuotaExceeded", "XMinioStorageFull", "InsufficientAccountQuota", "507 Insufficient Storage"];
+/// Of credentials that are not known at all, in answers of 403 and of 400.
+const UNKNOWN_KEY: [&str; 7] = [
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "AuthenticationFailed",
+    "InvalidToken",
+    "ExpiredToken",
+    "AuthorizationHeaderMalformed",
+    "NoAuthenticationInformation",
+];
+
+/// The error of a call on `path` by what can be done about it.
+pub(super) fn classify(path: String, access: Access, error: Error) -> StoreError {
+    let whole = error.to_string();
+    let says = |words: &[&str]| words.iter().any(|word| whole.contains(word));
+    let said = said(&error, &whole);
+    let source = io::Error::other(said.clone());
+    if says(&NO_SHARE) {
+        return StoreError::InvalidPath { path, reason: said };
+    }
+    if says(&FULL) {
+        return StoreError::Full { path, source };
+    }
+    if says(&UNKNOWN_KEY) {
+        return StoreError::Denied { path, source };
+    }
+    match error {
+        Error::NotFound { .. } => StoreError::NotFound { path },
+        Error::AlreadyExists { .. } | Error::Precondition { .. } => StoreError::AlreadyExists { path },
+        Error::PermissionDenied { .. } if access == Access::Write => {
+            StoreError::WriteRefused { path, source }
+        }
+        Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => StoreError::Denied { path, source },
+        Error::InvalidPath { .. } => StoreError::Damaged { path, what: said },
+        error => match http_kind(&error) {
+            Some(HttpErrorKind::Connect) => StoreError::Unreachable { path, source },
+            _ => StoreError::Io { path, source },
+        },
+    }
+}
+
+/// What the service said, in one line: code and message of its answer (both services answer in XML with these elements),
+/// or the innermost cause. Never the address of the request, which may carry a signature.
+fn said(error: &Error, whole: &str) -> String {
+    let element = |name: &str| {
+        let rest = whole.split_once(&format!("<{name}>"))?.1;
+        Some(rest.split_once("</")?.0.trim())
+    };
+    let text = match (element("Code"), element("Message")) {
+        (Some(code), Some(message)) if !message.is_empty() => format!("{code}: {message}"),
+        (Some(code), _) => code.to_owned(),
+        (None, _) => {
+            let mut innermost: &dyn std::error::Error = error;
+            while let Some(cause) = innermost.source() {
+                innermost = cause;
+            }
+            innermost.to_string()
+        }
+    };
+    let line = text.lines().next().unwrap_or_default();
+    line.chars().take(LONGEST).collect()
+}
+
+fn http_kind(error: &Error) -> Option<HttpErrorKind> {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if let Some(http) = error.downcast_ref::<HttpError>() {
+            return Some(http.kind());
+        }
+        cause = error.source();
+    }
+    None
+}

@@ -1,0 +1,183 @@
+//! Which object service, and how a client of it is built.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use object_store::aws::{AmazonS3Builder, S3ConditionalPut};
+use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+use object_store::client::{Certificate, ClientOptions};
+use object_store::path::Path;
+use object_store::{ObjectMeta, ObjectStore, RetryConfig};
+use rustls::crypto::{CryptoProvider, ring};
+
+use super::super::address::{AzureAddress, S3Address};
+use super::super::secret::{AzureSecret, S3Secret};
+use super::super::{Listed, OpenStoreError, StoreError};
+use crate::credentials::Credentials;
+
+/// To be connected; the calls themselves are limited by [`crate::store::timeout`].
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// An object service and the place in it.
+#[derive(Debug, Clone)]
+pub(crate) struct Service {
+    place: Place,
+    /// Certificates besides the system's; empty: none.
+    ca: PathBuf,
+}
+
+#[derive(Debug, Clone)]
+enum Place {
+    S3(S3Address),
+    Azure(AzureAddress),
+}
+
+impl Service {
+    pub(crate) fn s3(address: S3Address, ca: PathBuf) -> Self {
+        Self { place: Place::S3(address), ca }
+    }
+
+    pub(crate) fn azure(address: AzureAddress, ca: PathBuf) -> Self {
+        Self { place: Place::Azure(address), ca }
+    }
+
+    fn prefix(&self) -> &str {
+        match &self.place {
+            Place::S3(address) => &address.prefix,
+            Place::Azure(address) => &address.prefix,
+        }
+    }
+
+    /// The key of what the share calls `name`; of the empty name or a folder, the prefix of all below it.
+    pub(super) fn key(&self, name: &str) -> Path {
+        let parts = self.prefix().split('/').chain(name.split('/')).filter(|part| !part.is_empty());
+        Path::from_iter(parts)
+    }
+
+    /// What a line of the service's listing is to the share.
+    pub(super) fn listed(&self, meta: &ObjectMeta) -> Listed {
+        let key = meta.location.as_ref();
+        let name = match self.prefix() {
+            "" => key,
+            prefix => key.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('/')).unwrap_or(key),
+        };
+        match name.parse() {
+            Ok(path) => Listed::Object { path, size: meta.size },
+            Err(_) => Listed::Foreign { name: name.to_owned() },
+        }
+    }
+
+    /// A client with these credentials, or those of the environment.
+    pub(super) fn client(
+        &self,
+        credentials: Option<&Credentials>,
+    ) -> Result<Arc<dyn ObjectStore>, OpenStoreError> {
+        if CryptoProvider::get_default().is_none() {
+            // Another thread may win; then its provider serves as well.
+            let _ = ring::default_provider().install_default();
+        }
+        match &self.place {
+            Place::S3(address) => self.s3_client(address, credentials),
+            Place::Azure(address) => self.azure_client(address, credentials),
+        }
+    }
+
+    fn s3_client(
+        &self,
+        address: &S3Address,
+        credentials: Option<&Credentials>,
+    ) -> Result<Arc<dyn ObjectStore>, OpenStoreError> {
+        let mut builder = match credentials {
+            Some(credentials) => {
+                let secret = S3Secret::parse(credentials.expose())?;
+                let builder = AmazonS3Builder::new()
+                    .with_access_key_id(secret.key)
+                    .with_secret_access_key(secret.secret.expose());
+                match secret.token {
+                    Some(token) => builder.with_token(token.expose()),
+                    None => builder,
+                }
+            }
+            None => AmazonS3Builder::from_env(),
+        };
+        if let Some(endpoint) = &address.endpoint {
+            builder = builder.with_endpoint(endpoint).with_virtual_hosted_style_request(false);
+        }
+        let client = builder
+            .with_bucket_name(&address.bucket)
+            .with_region(&address.region)
+            .with_conditional_put(S3ConditionalPut::ETagMatch)
+            .with_client_options(self.options(address.endpoint.as_deref())?)
+            .with_retry(no_retries())
+            .build();
+        Ok(Arc::new(client.map_err(|error| self.malformed(&error))?))
+    }
+
+    fn azure_client(
+        &self,
+        address: &AzureAddress,
+        credentials: Option<&Credentials>,
+    ) -> Result<Arc<dyn ObjectStore>, OpenStoreError> {
+        let mut builder = match credentials {
+            Some(credentials) => match AzureSecret::parse(credentials.expose())? {
+                AzureSecret::Key(key) => MicrosoftAzureBuilder::new().with_access_key(key.expose()),
+                AzureSecret::Sas(sas) => {
+                    MicrosoftAzureBuilder::new().with_config(AzureConfigKey::SasKey, sas.expose())
+                }
+            },
+            None => MicrosoftAzureBuilder::from_env(),
+        };
+        if let Some(endpoint) = &address.endpoint {
+            builder = builder.with_endpoint(endpoint.clone());
+        }
+        let client = builder
+            .with_account(&address.account)
+            .with_container_name(&address.container)
+            .with_client_options(self.options(address.endpoint.as_deref())?)
+            .with_retry(no_retries())
+            .build();
+        Ok(Arc::new(client.map_err(|error| self.malformed(&error))?))
+    }
+
+    /// The builder's errors name keys and addresses, not secrets.
+    fn malformed(&self, error: &object_store::Error) -> OpenStoreError {
+        StoreError::InvalidPath { path: self.to_string(), reason: error.to_string() }.into()
+    }
+
+    fn options(&self, endpoint: Option<&str>) -> Result<ClientOptions, OpenStoreError> {
+        let plain = endpoint.is_some_and(|endpoint| endpoint.starts_with("http://"));
+        let mut options = ClientOptions::new()
+            .with_allow_http(plain)
+            .with_connect_timeout(CONNECT)
+            .with_timeout_disabled()
+            .with_read_timeout_disabled();
+        if !self.ca.as_os_str().is_empty() {
+            let unusable = |source: io::Error| {
+                OpenStoreError::Store(StoreError::Denied { path: self.ca.display().to_string(), source })
+            };
+            let pem = std::fs::read(&self.ca).map_err(unusable)?;
+            let certificates =
+                Certificate::from_pem_bundle(&pem).map_err(io::Error::other).map_err(unusable)?;
+            for certificate in certificates {
+                options = options.with_root_certificate(certificate);
+            }
+        }
+        Ok(options)
+    }
+}
+
+impl fmt::Display for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.place {
+            Place::S3(address) => address.fmt(f),
+            Place::Azure(address) => address.fmt(f),
+        }
+    }
+}
+
+fn no_retries() -> RetryConfig {
+    RetryConfig { max_retries: 0, ..RetryConfig::default() }
+}

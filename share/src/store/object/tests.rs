@@ -1,0 +1,87 @@
+//! Against real servers: `./x test --servers` runs these.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use muster_protocol::config::ShareConfig;
+use muster_protocol::ids::ObjectId;
+use muster_test_servers::{Azurite, RcloneS3, SeaweedFs};
+use tempfile::NamedTempFile;
+
+use crate::layout::ObjectPath;
+use crate::store::{Store, StoreError, conformance, open};
+
+/// A configuration, and the file that it names.
+pub(crate) fn at(url: String, credentials: &str) -> (ShareConfig, NamedTempFile) {
+    let mut file = NamedTempFile::new().expect("a file");
+    file.write_all(credentials.as_bytes()).expect("written");
+    (ShareConfig { url, credentials: file.path().to_owned(), ca: PathBuf::new() }, file)
+}
+
+async fn opened(url: String, credentials: &str) -> Arc<dyn Store> {
+    let (share, _file) = at(url, credentials);
+    open(&share).await.expect("opens")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs servers: ./x test --servers"]
+async fn servers_seaweedfs_conforms() {
+    let server = SeaweedFs::start();
+    let admin = SeaweedFs::credentials("admin");
+    conformance::all(opened(server.url("fleet/one"), &admin).await).await;
+    conformance::all(opened(server.url("fleet/two"), &admin).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs servers: ./x test --servers"]
+async fn servers_azurite_conforms() {
+    let server = Azurite::start();
+    conformance::all(opened(server.url("backups", "fleet/one"), &Azurite::credentials()).await).await;
+    conformance::all(opened(server.url("backups", "fleet/two"), &Azurite::credentials()).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs servers: ./x test --servers"]
+async fn servers_rclone_overwrites() {
+    let server = RcloneS3::start();
+    let store = opened(server.url("fleet"), &RcloneS3::credentials()).await;
+    let path = ObjectPath::LogRecord(1);
+    store.put_new(&path, Bytes::from_static(b"one")).await.expect("written");
+    store.put_new(&path, Bytes::from_static(b"two")).await.expect("this server does not keep the promise");
+    assert_eq!(store.get(&path, 3).await.expect("there"), &b"two"[..]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs servers: ./x test --servers"]
+async fn servers_refusals_have_their_codes() {
+    use muster_protocol::alert::Code;
+    let (seaweed, azurite) = (SeaweedFs::start(), Azurite::start());
+    let path = ObjectPath::List(ObjectId::of(b"x"));
+    let wrong = "access_key_id = AKADMIN\nsecret_access_key = wrong\n";
+    let stranger = "access_key_id = AKNOBODY\nsecret_access_key = wrong\n";
+    let key = "account_key = d3Jvbmc=\n";
+    let admin = SeaweedFs::credentials("admin");
+    for (url, credentials, code) in [
+        (seaweed.url("fleet"), wrong, Code::Share03),
+        (seaweed.url("fleet"), stranger, Code::Share03),
+        (azurite.url("backups", "fleet"), key, Code::Share03),
+        (seaweed.url_of("nosuch", "fleet"), admin.as_str(), Code::Share02),
+        (azurite.url("nosuch", "fleet"), &Azurite::credentials(), Code::Share02),
+        ("s3://backups/fleet?endpoint=http://127.0.0.1:9".to_owned(), admin.as_str(), Code::Share01),
+    ] {
+        let store = opened(url.clone(), credentials).await;
+        let read = store.get(&path, 1).await.expect_err("refused");
+        let write = store.put_new(&path, Bytes::from_static(b"x")).await.expect_err("refused");
+        for error in [read, write] {
+            assert_eq!(error.alert(), Some(code), "{url}: {error:?}");
+            let said = format!("{error:?}");
+            assert!(!said.contains("SKADMIN") && !said.contains("http"), "{said}");
+        }
+    }
+    let reader = opened(seaweed.url("fleet"), &SeaweedFs::credentials("reader")).await;
+    let write = reader.put_new(&path, Bytes::from_static(b"x")).await.expect_err("refused");
+    assert!(matches!(write, StoreError::WriteRefused { .. }), "{write:?}");
+    assert!(matches!(reader.get(&path, 1).await, Err(StoreError::NotFound { .. })));
+}

@@ -1,0 +1,91 @@
+//! A server process: found, started, waited for, stopped, killed.
+
+use std::fs::File;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// To listen; the slowest of them takes 4 s on an idle core.
+const START: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_millis(50);
+
+/// A program that `./x test --servers` installed.
+///
+/// # Panics
+/// When it is not there: a test that needs a server must not pass without one.
+pub(crate) fn installed(name: &str) -> PathBuf {
+    let folder = std::env::var_os("MUSTER_SERVERS").map(PathBuf::from);
+    let folder = folder.expect("MUSTER_SERVERS is not set: run ./x test --servers");
+    let path = folder.join(name);
+    assert!(path.exists(), "{} is missing: run ./x test --servers", path.display());
+    path
+}
+
+/// A port that nobody listens on, and whose neighbour 10,000 above is free too: one of the servers uses both.
+///
+/// # Panics
+/// When there is none.
+pub(crate) fn free_port() -> u16 {
+    for _ in 0..100 {
+        let Ok(listener) = TcpListener::bind(("127.0.0.1", 0)) else { continue };
+        let Ok(address) = listener.local_addr() else { continue };
+        let port = address.port();
+        if let Some(other) = port.checked_add(10_000).filter(|_| port < 50_000)
+            && TcpListener::bind(("127.0.0.1", other)).is_ok()
+        {
+            return port;
+        }
+    }
+    panic!("no free port below 50000 on loopback");
+}
+
+/// A running server. Killed when dropped.
+#[derive(Debug)]
+pub(crate) struct Server {
+    child: Child,
+    name: &'static str,
+}
+
+impl Server {
+    /// Starts `command`, with its output in `folder/NAME.log`, and waits until it listens on `port`.
+    ///
+    /// # Panics
+    /// When it cannot be started, ends, or does not listen within a minute.
+    pub(crate) fn start(name: &'static str, mut command: Command, folder: &Path, port: u16) -> Self {
+        let log = folder.join(format!("{name}.log"));
+        let output = File::options().append(true).create(true).open(&log).expect("a log");
+        let again = output.try_clone().expect("a second handle");
+        let child = command.stdin(Stdio::null()).stdout(output).stderr(again).spawn();
+        let mut child = child.unwrap_or_else(|error| panic!("{name} cannot be started: {error}"));
+        let began = Instant::now();
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        while TcpStream::connect_timeout(&address, LOOK).is_err() {
+            let said = || std::fs::read_to_string(&log).unwrap_or_default();
+            if let Some(status) = child.try_wait().expect("a child") {
+                panic!("{name} ended ({status}) before it listened:\n{}", said());
+            }
+            assert!(began.elapsed() < START, "{name} does not listen on {port}:\n{}", said());
+            sleep(LOOK);
+        }
+        Self { child, name }
+    }
+
+    /// Sends SIGKILL and waits for the end.
+    ///
+    /// # Panics
+    /// When it is no child of this process any more.
+    pub(crate) fn kill(&mut self) {
+        let name = self.name;
+        self.child.kill().and_then(|()| self.child.wait()).unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Killed already is fine.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,112 @@
+//! SeaweedFS as an S3 service: creates conditionally, as AWS does.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use tempfile::TempDir;
+
+use crate::process::{Server, free_port, installed};
+
+/// The bucket that is there from the start.
+const BUCKET: &str = "backups";
+
+/// Users and what each may do, in the server's own terms: an admin, and an agent that reads everything and writes below
+/// its own prefix.
+const IDENTITIES: &str = r#"{"identities": [
+  {"name": "admin", "credentials": [{"accessKey": "AKADMIN", "secretKey": "SKADMIN"}], "actions": ["Admin"]},
+  {"name": "agent", "credentials": [{"accessKey": "AKAGENT", "secretKey": "SKAGENT"}],
+   "actions": ["Read:backups", "List:backups", "Write:backups/agents/dns-2"]},
+  {"name": "reader", "credentials": [{"accessKey": "AKREADER", "secretKey": "SKREADER"}],
+   "actions": ["Read:backups", "List:backups"]}
+]}"#;
+
+/// A running SeaweedFS with one bucket.
+#[derive(Debug)]
+pub struct SeaweedFs {
+    server: Server,
+    ports: [u16; 4],
+    folder: TempDir,
+}
+
+impl SeaweedFs {
+    /// Starts one.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn start() -> Self {
+        let folder = TempDir::new().expect("a folder");
+        std::fs::write(folder.path().join("identities.json"), IDENTITIES).expect("written");
+        let ports = [free_port(), free_port(), free_port(), free_port()];
+        let server = serve(folder.path(), ports);
+        let this = Self { server, ports, folder };
+        this.shell(&format!("s3.bucket.create -name {BUCKET}"));
+        this
+    }
+
+    /// `s3://BUCKET/PREFIX?…`; an empty prefix for the whole bucket.
+    #[must_use]
+    pub fn url(&self, prefix: &str) -> String {
+        self.url_of(BUCKET, prefix)
+    }
+
+    /// The same for any bucket.
+    #[must_use]
+    pub fn url_of(&self, bucket: &str, prefix: &str) -> String {
+        let slash = if prefix.is_empty() { "" } else { "/" };
+        format!("s3://{bucket}{slash}{prefix}?endpoint={}", self.endpoint())
+    }
+
+    /// `http://host:port`.
+    #[must_use]
+    pub fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.ports[3])
+    }
+
+    /// The credentials file of `admin`, `agent` or `reader`.
+    #[must_use]
+    pub fn credentials(user: &str) -> String {
+        let name = user.to_uppercase();
+        format!("access_key_id = AK{name}\nsecret_access_key = SK{name}\n")
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        self.server.kill();
+    }
+
+    /// Starts it again over what it holds.
+    pub fn restart(&mut self) {
+        self.server = serve(self.folder.path(), self.ports);
+    }
+
+    /// Runs one line of the server's own shell.
+    ///
+    /// # Panics
+    /// When the shell fails.
+    pub fn shell(&self, line: &str) {
+        let mut shell = Command::new(installed("weed"))
+            .args(["shell", &format!("-master=127.0.0.1:{}", self.ports[0])])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("weed shell starts");
+        shell.stdin.take().expect("piped").write_all(format!("{line}\n").as_bytes()).expect("written");
+        let done = shell.wait_with_output().expect("weed shell ends");
+        let said = String::from_utf8_lossy(&done.stdout) + String::from_utf8_lossy(&done.stderr);
+        assert!(done.status.success() && !said.contains("error:"), "weed shell {line}: {said}");
+    }
+}
+
+fn serve(folder: &Path, ports: [u16; 4]) -> Server {
+    let [master, volume, filer, s3] = ports;
+    let mut command = Command::new(installed("weed"));
+    command.current_dir(folder).args(["server", "-dir=.", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]);
+    command.args([format!("-master.port={master}"), format!("-volume.port={volume}")]);
+    command.args(["-filer".to_owned(), format!("-filer.port={filer}")]);
+    command.args(["-s3".to_owned(), format!("-s3.port={s3}"), "-s3.config=identities.json".to_owned()]);
+    command.args(["-master.volumeSizeLimitMB=64", "-volume.max=100", "-volume.preStopSeconds=0"]);
+    Server::start("weed", command, folder, s3)
+}
