@@ -28,10 +28,11 @@ const NO_SHARE: [&str; 4] =
 const FULL: [&str; 4] =
     ["QuotaExceeded", "XMinioStorageFull", "InsufficientAccountQuota", "507 Insufficient Storage"];
 /// Of credentials that are not known at all, in answers of 403 and of 400.
-const UNKNOWN_KEY: [&str; 7] = [
+const UNKNOWN_KEY: [&str; 8] = [
     "InvalidAccessKeyId",
     "SignatureDoesNotMatch",
     "AuthenticationFailed",
+    "AuthorizationFailure",
     "InvalidToken",
     "ExpiredToken",
     "AuthorizationHeaderMalformed",
