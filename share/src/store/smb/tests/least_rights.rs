@@ -1,0 +1,1 @@
+//! What accounts with the rights that docs/shares.md gives them can do.
