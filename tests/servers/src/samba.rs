@@ -122,6 +122,14 @@ impl Samba {
         self.folder.path().join(share)
     }
 
+    /// Lets every user of the system write into a folder on disk.
+    ///
+    /// # Panics
+    /// When it is not there.
+    pub fn open_to_all(folder: &Path) {
+        open_to_all(folder, 0o777);
+    }
+
     /// Gives the share `small` so much room.
     ///
     /// # Panics

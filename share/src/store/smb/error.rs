@@ -34,6 +34,10 @@ const OBJECT_PATH_INVALID: NtStatus = NtStatus(0xC000_0039);
 const OBJECT_PATH_SYNTAX_BAD: NtStatus = NtStatus(0xC000_003B);
 const NAME_TOO_LONG: NtStatus = NtStatus(0xC000_0106);
 
+const TOO_MANY_LINKS: NtStatus = NtStatus(0xC000_0265);
+
+const NO_LINKS: [NtStatus; 4] =
+    [NtStatus::ACCESS_DENIED, NtStatus::INVALID_PARAMETER, NtStatus::INVALID_INFO_CLASS, TOO_MANY_LINKS];
 const UNKNOWN: [NtStatus; 4] = [NO_SUCH_USER, WRONG_PASSWORD, LOGON_NOT_GRANTED, LOGON_TYPE_NOT_GRANTED];
 const FULL: [NtStatus; 4] =
     [NtStatus::DISK_FULL, QUOTA_EXCEEDED, ALLOTTED_SPACE_EXCEEDED, DISK_QUOTA_EXCEEDED];
@@ -137,6 +141,12 @@ pub(super) fn ends_session(error: &Error) -> bool {
 /// Whether the folder that the name would be in is not there.
 pub(super) fn lacks_folder(error: &Error) -> bool {
     error.status() == Some(NtStatus::OBJECT_PATH_NOT_FOUND)
+}
+
+/// Whether the file system behind the share has no links, rather than this one having failed. Samba says of a FAT that
+/// access is denied.
+pub(super) fn has_no_links(error: &Error) -> bool {
+    error.kind() == ErrorKind::Unsupported || error.status().is_some_and(|status| NO_LINKS.contains(&status))
 }
 
 /// The library's errors name statuses, commands and users, no passwords.

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! objects      exclusive create at the final name, write, flush, close; the length is that which the server has then
-//! log, FORMAT  complete temporary below log/, flushed and read back, then a rename that replaces nothing, by the same handle
+//! log, FORMAT  complete temporary below log/, flushed and read back, then a link to it; where the server has no links,
+//!              exclusive create at the final name
 //! sessions     up to four connections, dialed when needed; NTLM; signed, or refused
 //! ```
 //!
@@ -22,7 +23,7 @@ mod tests;
 use std::fmt;
 use std::io;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicU8;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -36,6 +37,7 @@ use crate::credentials::Credentials;
 use crate::layout::{ObjectPath, Prefix};
 use error::{Access, classify, lacks_folder};
 use pool::{Lease, Pool};
+use publish::Way;
 
 /// One request of a read.
 const PIECE: u64 = 1 << 20;
@@ -43,8 +45,8 @@ const PIECE: u64 = 1 << 20;
 /// A share on an SMB server.
 pub(super) struct SmbStore {
     pool: Pool,
-    /// Whether a slot of the log was published.
-    published: AtomicBool,
+    /// [`Way::number`] of that by which slots of the log appear; 0 before the first.
+    way: AtomicU8,
 }
 
 impl SmbStore {
@@ -102,7 +104,7 @@ impl SmbStore {
             );
         };
         let secret = SmbSecret::parse(credentials.expose())?;
-        Ok(Self { pool: Pool::new(address, secret), published: AtomicBool::new(false) })
+        Ok(Self { pool: Pool::new(address, secret), way: AtomicU8::new(0) })
     }
 
     /// What the library calls `name` below the share's folder; of the empty name, the folder.
@@ -215,12 +217,11 @@ impl fmt::Debug for SmbStore {
 #[async_trait]
 impl Store for SmbStore {
     async fn put_new(&self, path: &ObjectPath, bytes: Bytes) -> Result<(), StoreError> {
-        if !path.is_contended() {
-            return self.create_object(path, &bytes).await;
+        if path.is_contended() {
+            self.publish(path, &bytes).await
+        } else {
+            self.create_object(path, &bytes).await
         }
-        self.publish(path, &bytes).await?;
-        self.published.store(true, Ordering::Relaxed);
-        Ok(())
     }
 
     async fn get(&self, path: &ObjectPath, max_len: u64) -> Result<Bytes, StoreError> {
@@ -268,7 +269,11 @@ impl Store for SmbStore {
     }
 
     fn exclusive(&self) -> Exclusive {
-        if self.published.load(Ordering::Relaxed) { Exclusive::Atomic } else { Exclusive::Untested }
+        match self.way() {
+            None => Exclusive::Untested,
+            Some(Way::Link) => Exclusive::Atomic,
+            Some(Way::Plain) => Exclusive::OneCoordinator,
+        }
     }
 
     fn describe(&self) -> String {

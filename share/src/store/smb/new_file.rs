@@ -1,6 +1,6 @@
-//! A file that this process creates, writes, and names or takes back, all by one handle.
+//! A file that this process creates, writes, and links or takes back, all by one handle.
 //!
-//! Whoever creates a file gets the access it asks for, whatever the rights on the file will be: so a writer can rename or
+//! Whoever creates a file gets the access it asks for, whatever the rights on the file will be: so a writer can link and
 //! take back its own file by the handle that created it, and needs no right to delete anything (MS-FSA section 2.1.5.1.1).
 
 use bytes::Bytes;
@@ -22,7 +22,7 @@ use super::session::{Session, Wire};
 /// MS-SMB2 section 2.2.13: not a folder.
 const FILE_NON_DIRECTORY_FILE: u32 = 0x40;
 /// MS-FSCC section 2.4.
-const FILE_RENAME_INFORMATION: u8 = 10;
+const FILE_LINK_INFORMATION: u8 = 11;
 const FILE_DISPOSITION_INFORMATION: u8 = 13;
 /// Bytes before the data of a WRITE: header and fixed part.
 const WRITE_DATA_AT: u16 = 0x70;
@@ -39,10 +39,10 @@ pub(super) struct NewFile {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Nobody else knows it: it may be taken back.
+    /// What it has, others make nothing of: it may be taken back.
     Own,
-    /// It has, or may have, the name that others look at.
-    Named,
+    /// Others may have read it already.
+    Public,
     Closed,
 }
 
@@ -56,11 +56,12 @@ impl NewFile {
                 FileAccessMask::FILE_READ_DATA
                     | FileAccessMask::FILE_WRITE_DATA
                     | FileAccessMask::FILE_READ_ATTRIBUTES
+                    | FileAccessMask::FILE_WRITE_ATTRIBUTES
                     | FileAccessMask::DELETE
                     | FileAccessMask::SYNCHRONIZE,
             ),
             file_attributes: FileAttributes::NORMAL,
-            // Whoever reads a slot right after its rename must not be turned away.
+            // Whoever reads a slot as soon as it is there must not be turned away.
             share_access: ShareAccess(ShareAccess::FILE_SHARE_READ | ShareAccess::FILE_SHARE_DELETE),
             create_disposition: CreateDisposition::FileCreate,
             create_options: FILE_NON_DIRECTORY_FILE,
@@ -141,20 +142,19 @@ impl NewFile {
         stream::iter((0..len).step_by(most).map(move |at| (at, most.min(len - at))))
     }
 
-    /// Gives it another name, if nothing has that.
-    pub(super) async fn rename(&mut self, to: &str) -> Result<(), Error> {
+    /// From now on it is not taken back.
+    pub(super) fn make_public(&mut self) {
+        self.state = State::Public;
+    }
+
+    /// Gives it a second name, if nothing has that: of several who try at once, one succeeds.
+    pub(super) async fn link(&self, to: &str) -> Result<(), Error> {
         let name: Vec<u8> = encode_path(to).encode_utf16().flat_map(u16::to_le_bytes).collect();
-        // FileRenameInformation (MS-FSCC section 2.4.42.2): ReplaceIfExists = 0, seven bytes reserved, RootDirectory = 0.
+        // FileLinkInformation (MS-FSCC section 2.4.28.2): ReplaceIfExists = 0, seven bytes reserved, RootDirectory = 0.
         let mut buffer = vec![0; 16];
         buffer.extend_from_slice(&u32::try_from(name.len()).unwrap_or(u32::MAX).to_le_bytes());
         buffer.extend_from_slice(&name);
-        self.state = State::Named;
-        let renamed = self.set(FILE_RENAME_INFORMATION, buffer).await;
-        if let Err(Error::Protocol { .. }) = &renamed {
-            // The server says that it did not happen.
-            self.state = State::Own;
-        }
-        renamed
+        self.set(FILE_LINK_INFORMATION, buffer).await
     }
 
     async fn set(&self, class: u8, buffer: Vec<u8>) -> Result<(), Error> {
@@ -177,7 +177,7 @@ impl NewFile {
         Ok(closed.end_of_file)
     }
 
-    /// Takes it back, as far as that is possible: nobody has been told of it.
+    /// Closes it and removes the name that it was created with, as far as that is possible; not when it is public.
     pub(super) async fn take_back(mut self) {
         let own = self.state == State::Own;
         self.state = State::Closed;

@@ -1,6 +1,7 @@
 //! How objects and slots of the log come to be.
 
 use std::io;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use muster_protocol::entropy::random;
@@ -8,7 +9,7 @@ use muster_protocol::ids::hex;
 use smb2::ErrorKind;
 
 use super::SmbStore;
-use super::error::{Access, lacks_folder};
+use super::error::{Access, has_no_links, lacks_folder};
 use super::new_file::NewFile;
 use super::pool::Lease;
 use crate::entropy::OsEntropy;
@@ -31,12 +32,8 @@ impl SmbStore {
             file.take_back().await;
             return Err(failed(error));
         }
-        let have = file.close().await.map_err(failed)?;
-        if have == bytes.len() as u64 {
-            Ok(())
-        } else {
-            Err(lost(name, format!("has {have} of {} bytes", bytes.len())))
-        }
+        let closed = file.close().await;
+        self.complete(&lease, &name, bytes, closed)
     }
 
     /// Creates a slot that several writers may race for: whole or not at all, and never another's. Own bytes in it are
@@ -50,42 +47,93 @@ impl SmbStore {
             Err(StoreError::NotFound { .. }) => {}
             Err(error) => return Err(error),
         }
+        if self.way() != Some(Way::Plain) {
+            match self.publish_link(&lease, &name, bytes).await? {
+                Linked::Done => {
+                    self.way.store(Way::Link.number(), Ordering::Relaxed);
+                    return Ok(());
+                }
+                Linked::Unsupported => {}
+            }
+        }
+        self.publish_plain(&lease, &name, bytes).await?;
+        self.way.store(Way::Plain.number(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// A complete temporary, and a link to it: the slot is whole from its first moment. (Not a rename: Samba looks whether
+    /// the new name is taken and renames then, so that two racers may both be told that they won.)
+    async fn publish_link(&self, lease: &Lease<'_>, name: &str, bytes: &Bytes) -> Result<Linked, StoreError> {
+        let failed = |error| self.failed(lease, name.to_owned(), Access::Write, error);
         let temporary = format!("{}{TEMPORARY}{}", Prefix::Log, hex(&random::<8>(&mut OsEntropy)));
-        let mut file = self.create_file(&lease, &temporary, &name).await?;
-        let failed = |error| self.failed(&lease, name.clone(), Access::Write, error);
-        let written = async {
+        let file = self.create_file(lease, &temporary, name).await?;
+        let written = self.fill(&file, lease, name, bytes).await;
+        let linked = match &written {
+            // The name as well as the bytes.
+            Ok(()) => match file.link(&self.path(name)).await {
+                Ok(()) => Ok(file.flush().await),
+                Err(error) => Err(error),
+            },
+            Err(_) => Ok(Ok(())),
+        };
+        file.take_back().await;
+        written?;
+        let error = match linked {
+            Ok(flushed) => return flushed.map(|()| Linked::Done).map_err(failed),
+            Err(error) => error,
+        };
+        let (taken, unsupported) = (error.kind() == ErrorKind::AlreadyExists, has_no_links(&error));
+        let error = failed(error);
+        match self.holds(lease, name, bytes).await {
+            Ok(true) => Ok(Linked::Done),
+            Ok(false) if taken => Err(StoreError::AlreadyExists { path: name.to_owned() }),
+            Err(StoreError::NotFound { .. }) if unsupported => Ok(Linked::Unsupported),
+            Ok(false) | Err(_) => Err(error),
+        }
+    }
+
+    /// Exclusive create at the final name: one racer wins, but what is cut off leaves a torn slot.
+    async fn publish_plain(&self, lease: &Lease<'_>, name: &str, bytes: &Bytes) -> Result<(), StoreError> {
+        let mut file = self.create_file(lease, name, name).await?;
+        file.make_public();
+        self.fill(&file, lease, name, bytes).await?;
+        let closed = file.close().await;
+        self.complete(lease, name, bytes, closed)
+    }
+
+    /// Writes everything, flushes, and reads it back.
+    async fn fill(
+        &self,
+        file: &NewFile,
+        lease: &Lease<'_>,
+        name: &str,
+        bytes: &Bytes,
+    ) -> Result<(), StoreError> {
+        let filled = async {
             file.write(bytes).await?;
             file.flush().await?;
             file.holds(bytes).await
         };
-        match written.await {
-            Ok(true) => {}
-            Ok(false) => {
-                file.take_back().await;
-                return Err(lost(name, "does not hold what was written".to_owned()));
-            }
-            Err(error) => {
-                file.take_back().await;
-                return Err(failed(error));
-            }
+        match filled.await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(lost(name, "does not hold what was written")),
+            Err(error) => Err(self.failed(lease, name.to_owned(), Access::Write, error)),
         }
-        if let Err(error) = file.rename(&self.path(&name)).await {
-            let taken = error.kind() == ErrorKind::AlreadyExists;
-            file.take_back().await;
-            let error = failed(error);
-            return match self.holds(&lease, &name, bytes).await {
-                Ok(true) => Ok(()),
-                Ok(false) if taken => Err(StoreError::AlreadyExists { path: name }),
-                Ok(false) | Err(_) => Err(error),
-            };
-        }
-        // The name as well as the bytes.
-        file.flush().await.map_err(failed)?;
-        let have = file.close().await.map_err(failed)?;
+    }
+
+    /// Whether what was closed has its length.
+    fn complete(
+        &self,
+        lease: &Lease<'_>,
+        name: &str,
+        bytes: &Bytes,
+        closed: Result<u64, smb2::Error>,
+    ) -> Result<(), StoreError> {
+        let have = closed.map_err(|error| self.failed(lease, name.to_owned(), Access::Write, error))?;
         if have == bytes.len() as u64 {
             Ok(())
         } else {
-            Err(lost(name, format!("has {have} of {} bytes", bytes.len())))
+            Err(lost(name, &format!("has {have} of {} bytes", bytes.len())))
         }
     }
 
@@ -141,6 +189,36 @@ impl SmbStore {
     }
 }
 
-fn lost(path: String, what: String) -> StoreError {
-    StoreError::Io { path, source: io::Error::other(format!("the server {what}")) }
+fn lost(path: &str, what: &str) -> StoreError {
+    let source = io::Error::other(format!("the server {what}"));
+    StoreError::Io { path: path.to_owned(), source }
+}
+
+/// How slots of the log appear on this share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    Link,
+    Plain,
+}
+
+impl Way {
+    fn number(self) -> u8 {
+        match self {
+            Self::Link => 1,
+            Self::Plain => 2,
+        }
+    }
+}
+
+enum Linked {
+    Done,
+    Unsupported,
+}
+
+impl SmbStore {
+    /// That which worked last; none before the first slot.
+    pub(super) fn way(&self) -> Option<Way> {
+        let way = self.way.load(Ordering::Relaxed);
+        [Way::Link, Way::Plain].into_iter().find(|known| known.number() == way)
+    }
 }

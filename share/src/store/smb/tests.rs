@@ -194,7 +194,9 @@ async fn servers_samba_conforms() {
     conformance::all(Arc::clone(&store)).await;
     assert_eq!(store.exclusive(), Exclusive::Atomic);
     // A folder with what addresses escape, and what SMB does not take as it is.
-    std::fs::create_dir(server.disk("backups").join("Sicherung Übergröße")).expect("a folder");
+    let parent = server.disk("backups").join("Sicherung Übergröße");
+    std::fs::create_dir(&parent).expect("a folder");
+    Samba::open_to_all(&parent);
     let folder = "Sicherung%20%C3%9Cbergr%C3%B6%C3%9Fe/100%25";
     conformance::all(created(server.url(folder), &agent).await).await;
     assert!(server.disk("backups").join("Sicherung Übergröße/100%/FORMAT").exists());
