@@ -58,7 +58,7 @@ impl Server {
     /// When it cannot be started, ends, or does not listen within a minute.
     pub(crate) fn start(name: &'static str, mut command: Command, folder: &Path, port: u16) -> Self {
         command.stdin(Stdio::null());
-        Self::begin(name, command, false, folder, port)
+        Self::begin(name, command, false, folder, SocketAddr::from(([127, 0, 0, 1], port)))
     }
 
     /// The same for a server of several processes, which all end with it. Its standard input is a pipe whose end tells it
@@ -66,25 +66,29 @@ impl Server {
     ///
     /// # Panics
     /// Those of [`start`](Self::start).
-    pub(crate) fn start_family(name: &'static str, mut command: Command, folder: &Path, port: u16) -> Self {
+    pub(crate) fn start_family(
+        name: &'static str,
+        mut command: Command,
+        folder: &Path,
+        at: SocketAddr,
+    ) -> Self {
         command.stdin(Stdio::piped()).process_group(0);
-        Self::begin(name, command, true, folder, port)
+        Self::begin(name, command, true, folder, at)
     }
 
-    fn begin(name: &'static str, mut command: Command, family: bool, folder: &Path, port: u16) -> Self {
+    fn begin(name: &'static str, mut command: Command, family: bool, folder: &Path, at: SocketAddr) -> Self {
         let log = folder.join(format!("{name}.log"));
         let output = File::options().append(true).create(true).open(&log).expect("a log");
         let again = output.try_clone().expect("a second handle");
         let child = command.stdout(output).stderr(again).spawn();
         let mut child = child.unwrap_or_else(|error| panic!("{name} cannot be started: {error}"));
         let began = Instant::now();
-        let address = SocketAddr::from(([127, 0, 0, 1], port));
-        while TcpStream::connect_timeout(&address, LOOK).is_err() {
+        while TcpStream::connect_timeout(&at, LOOK).is_err() {
             let said = || std::fs::read_to_string(&log).unwrap_or_default();
             if let Some(status) = child.try_wait().expect("a child") {
                 panic!("{name} ended ({status}) before it listened:\n{}", said());
             }
-            assert!(began.elapsed() < START, "{name} does not listen on {port}:\n{}", said());
+            assert!(began.elapsed() < START, "{name} does not listen on {at}:\n{}", said());
             sleep(LOOK);
         }
         Self { child, name, family }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -13,12 +14,13 @@ use crate::process::{Server, free_port};
 /// The server's domain.
 const DOMAIN: &str = "CORP";
 
-/// Accounts, the users of the system that they are, and passwords as people may have them.
+/// Accounts, the users of the system that they are, and passwords as people may have them. Coordinator and pruner have
+/// the same main group.
 const ACCOUNTS: [(&str, &str, &str); 6] = [
     ("agent", "backup", "pass = wörd, ångström"),
     ("neighbour", "news", "neighbour"),
-    ("coordinator", "man", "coordinator"),
-    ("pruner", "lp", "pruner"),
+    ("coordinator", "sync", "coordinator"),
+    ("pruner", "_apt", "pruner"),
     ("disabled", "games", "disabled"),
     ("admin", "root", "admin"),
 ];
@@ -31,7 +33,7 @@ const PRINCIPAL: &str = "backup@corp.example.org";
 #[derive(Debug)]
 pub struct Samba {
     server: Server,
-    port: u16,
+    at: SocketAddr,
     limited: bool,
     folder: TempDir,
 }
@@ -46,16 +48,16 @@ impl Samba {
         let folder = TempDir::new().expect("a folder");
         let root = folder.path();
         // Sessions act as their users, who have to get at the shares.
-        open_to_all(root, 0o711);
+        set_mode(root, 0o711);
         for name in ["private", "lock", "state", "cache", "pid", "ncalrpc"] {
             fs::create_dir(root.join(name)).expect("a folder");
         }
         for name in ["backups", "small", "guarded"] {
             fs::create_dir(root.join(name)).expect("a folder");
-            open_to_all(&root.join(name), 0o777);
+            set_mode(&root.join(name), 0o777);
         }
-        let port = free_port();
-        fs::write(root.join("smb.conf"), configuration(root, port)).expect("written");
+        let at = free_address();
+        fs::write(root.join("smb.conf"), configuration(root, at)).expect("written");
         fs::write(root.join("users.map"), format!("{} = {PRINCIPAL}\n", user("agent"))).expect("written");
         for (_, user, password) in ACCOUNTS {
             make_account(root, user, password);
@@ -66,7 +68,7 @@ impl Samba {
             user("disabled"),
             "--account-control=[D]",
         ]));
-        Self { server: serve(root, port), port, limited: false, folder }
+        Self { server: serve(root, at), at, limited: false, folder }
     }
 
     /// `smb://host:port/backups/FOLDER`; an empty folder for the share itself.
@@ -79,7 +81,7 @@ impl Samba {
     #[must_use]
     pub fn url_of(&self, share: &str, folder: &str) -> String {
         let slash = if folder.is_empty() { "" } else { "/" };
-        format!("smb://127.0.0.1:{}/{share}{slash}{folder}", self.port)
+        format!("smb://{}/{share}{slash}{folder}", self.at)
     }
 
     /// The credentials file of `agent`, `neighbour`, `coordinator`, `pruner`, `disabled` or `admin`.
@@ -116,6 +118,20 @@ impl Samba {
         password(account)
     }
 
+    /// The SID of an account, by which ACLs name it.
+    ///
+    /// # Panics
+    /// When pdbedit does not tell.
+    #[must_use]
+    pub fn sid(&self, account: &str) -> String {
+        let mut command = Command::new("pdbedit");
+        command.arg("-s").arg(self.folder.path().join("smb.conf")).args(["--list", "--verbose", "--user"]);
+        let told = command.arg(user(account)).output().expect("pdbedit");
+        let told = String::from_utf8_lossy(&told.stdout).into_owned();
+        let sid = told.lines().find_map(|line| line.strip_prefix("User SID:"));
+        sid.unwrap_or_else(|| panic!("{account}: {told}")).trim().to_owned()
+    }
+
     /// The folder of a share on disk.
     #[must_use]
     pub fn disk(&self, share: &str) -> PathBuf {
@@ -127,7 +143,18 @@ impl Samba {
     /// # Panics
     /// When it is not there.
     pub fn open_to_all(folder: &Path) {
-        open_to_all(folder, 0o777);
+        set_mode(folder, 0o777);
+    }
+
+    /// Gives a folder on disk to the user of one account and the main group of another.
+    ///
+    /// # Panics
+    /// When it is not there.
+    pub fn give(folder: &Path, owner: &str, group: &str, mode: u32) {
+        let group = Command::new("id").args(["--group", user(group)]).output().expect("id").stdout;
+        let group = String::from_utf8_lossy(&group).into_owned();
+        run(Command::new("chown").arg(format!("{}:{}", user(owner), group.trim())).arg(folder));
+        set_mode(folder, mode);
     }
 
     /// Gives the share `small` so much room.
@@ -147,7 +174,7 @@ impl Samba {
 
     /// Starts it again over what it holds.
     pub fn restart(&mut self) {
-        self.server = serve(self.folder.path(), self.port);
+        self.server = serve(self.folder.path(), self.at);
     }
 
     /// SIGKILL for the processes of sessions alone; tells how many there were.
@@ -191,16 +218,18 @@ impl Samba {
     #[must_use]
     pub fn may_add_ace(&self, account: &str, share: &str, path: &str, entry: &str) -> bool {
         let mut command = self.smbcacls(account, share, path);
-        command.args(["--add", entry]).output().expect("smbcacls").status.success()
+        let done = command.args(["--add", entry]).output().expect("smbcacls");
+        let said = String::from_utf8_lossy(&done.stdout) + String::from_utf8_lossy(&done.stderr);
+        assert!(done.status.success() || said.contains("NT_STATUS_ACCESS_DENIED"), "{said}");
+        done.status.success()
     }
 
     fn smbcacls(&self, account: &str, share: &str, path: &str) -> Command {
         let mut command = Command::new("smbcacls");
         command.arg("--configfile").arg(self.folder.path().join("smb.conf"));
-        command.arg(format!("--port={}", self.port));
         command.arg(format!("--user={DOMAIN}\\{}", user(account)));
         command.arg(format!("--password={}", password(account)));
-        command.arg(format!("//127.0.0.1/{share}")).arg(path);
+        command.arg(format!("//{}/{share}", self.at.ip())).arg(path);
         command
     }
 }
@@ -212,6 +241,13 @@ impl Drop for Samba {
             let _ = Command::new("umount").arg("--lazy").arg(self.disk("small")).status();
         }
     }
+}
+
+/// A free port, on an address of loopback that belongs to it: smbcacls knows no other port than 445.
+fn free_address() -> SocketAddr {
+    let port = free_port();
+    let [high, low] = port.to_be_bytes();
+    SocketAddr::from(([127, 45, high, low], port))
 }
 
 /// Whether a child of the server of this name serves a connection: those of its own housekeeping are called otherwise.
@@ -232,18 +268,18 @@ fn find(account: &str) -> (&'static str, &'static str) {
     found.map(|(_, user, password)| (user, password)).expect("an account")
 }
 
-fn open_to_all(folder: &Path, mode: u32) {
+fn set_mode(folder: &Path, mode: u32) {
     fs::set_permissions(folder, fs::Permissions::from_mode(mode)).expect("permissions");
 }
 
-fn configuration(root: &Path, port: u16) -> String {
-    let root = root.display();
+fn configuration(root: &Path, at: SocketAddr) -> String {
+    let (root, address, port) = (root.display(), at.ip(), at.port());
     format!(
         "[global]
 workgroup = {DOMAIN}
 server role = standalone server
-smb ports = {port}
-interfaces = lo
+smb ports = {port} 445
+interfaces = {address}/8
 bind interfaces only = yes
 disable netbios = yes
 private dir = {root}/private
@@ -302,10 +338,10 @@ fn make_account(root: &Path, user: &str, password: &str) {
     assert!(child.wait().expect("pdbedit ends").success(), "pdbedit makes {user}");
 }
 
-fn serve(root: &Path, port: u16) -> Server {
+fn serve(root: &Path, at: SocketAddr) -> Server {
     let mut command = Command::new("smbd");
     command.arg("--configfile").arg(root.join("smb.conf")).args(["--foreground", "--no-process-group"]);
-    Server::start_family("smbd", command, root, port)
+    Server::start_family("smbd", command, root, at)
 }
 
 fn run(command: &mut Command) {
