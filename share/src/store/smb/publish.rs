@@ -202,7 +202,7 @@ pub(super) enum Way {
 }
 
 impl Way {
-    fn number(self) -> u8 {
+    pub(super) fn number(self) -> u8 {
         match self {
             Self::Link => 1,
             Self::Plain => 2,

@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::io::Write;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -15,13 +17,15 @@ use muster_protocol::alert::Code;
 use muster_protocol::config::ShareConfig;
 use muster_protocol::ids::{ObjectId, RoundId, ServiceName};
 use muster_test_servers::Samba;
-use std::ops::Range;
 use tempfile::NamedTempFile;
 use zeroize::Zeroizing;
 
+use super::SmbStore;
+use super::publish::Way;
 use crate::credentials::Credentials;
 use crate::entropy::OsEntropy;
 use crate::layout::{ObjectPath, Prefix, SlicePart};
+use crate::store::address::Address;
 use crate::store::{Exclusive, Listed, Meta, OpenStoreError, Store, StoreError, conformance, create, open};
 
 mod least_rights;
@@ -70,11 +74,11 @@ fn credentials(text: &str) -> Credentials {
 
 /// Several stores as one: each call goes to the next of them, so that racers have connections of their own.
 #[derive(Debug)]
-struct InTurn(Vec<Arc<dyn Store>>, std::sync::atomic::AtomicUsize);
+struct InTurn(Vec<Arc<dyn Store>>, AtomicUsize);
 
 impl InTurn {
     fn next(&self) -> &Arc<dyn Store> {
-        let nth = self.1.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let nth = self.1.fetch_add(1, Ordering::Relaxed);
         &self.0[nth % self.0.len()]
     }
 }
@@ -213,6 +217,50 @@ async fn servers_racers_on_connections_of_their_own_have_one_winner() {
     conformance::all(Arc::new(InTurn(stores, Default::default()))).await;
     let names: Vec<_> = std::fs::read_dir(server.disk("backups").join("log")).expect("lists").collect();
     assert_eq!(names.len(), 5, "no temporary is left: {names:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs servers: ./x test --servers"]
+async fn servers_a_slot_is_won_once_in_two_hundred_races() {
+    let server = Samba::start();
+    let mut stores = Vec::new();
+    for _ in 0..8 {
+        stores.push(opened(server.url(""), &Samba::credentials("agent")).await);
+    }
+    for slot in 0..200 {
+        let path = ObjectPath::LogRecord(slot);
+        let racers = stores.iter().enumerate().map(|(nth, store)| {
+            let (store, path) = (Arc::clone(store), path.clone());
+            let bytes = Bytes::from(vec![u8::try_from(nth).expect("few"); 1000]);
+            tokio::spawn(async move { store.put_new(&path, bytes).await })
+        });
+        let done = futures::future::join_all(racers).await;
+        let mut winners = Vec::new();
+        for (nth, done) in done.into_iter().enumerate() {
+            match done.expect("ran") {
+                Ok(()) => winners.push(nth),
+                Err(error) => assert!(matches!(error, StoreError::AlreadyExists { .. }), "{error:?}"),
+            }
+        }
+        let there = stores[0].get(&path, 1000).await.expect("there");
+        assert_eq!(winners, [usize::from(there[0])], "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs servers: ./x test --servers"]
+async fn servers_without_links_one_racer_wins_as_well() {
+    let server = Samba::start();
+    let Ok(Address::Smb(address)) = Address::parse(&server.url("")) else { panic!("an address") };
+    let credentials = credentials(&Samba::credentials("agent"));
+    let mut stores: Vec<Arc<dyn Store>> = Vec::new();
+    for _ in 0..4 {
+        let store = SmbStore::open(address.clone(), Some(&credentials)).await.expect("opens");
+        store.way.store(Way::Plain.number(), Ordering::Relaxed);
+        stores.push(Arc::new(store));
+    }
+    assert_eq!(stores[0].exclusive(), Exclusive::OneCoordinator);
+    conformance::all(Arc::new(InTurn(stores, Default::default()))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
