@@ -71,6 +71,12 @@ impl Samba {
         Self { server: serve(root, at), at, limited: false, folder }
     }
 
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.at
+    }
+
     /// `smb://host:port/backups/FOLDER`; an empty folder for the share itself.
     #[must_use]
     pub fn url(&self, folder: &str) -> String {

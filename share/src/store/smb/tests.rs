@@ -502,3 +502,53 @@ fn resident() -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
     line.trim().trim_end_matches(" kB").parse().expect("a number")
 }
+
+/// Passes everything on, but changes the last byte of every answer to a READ.
+async fn tampering(server: std::net::SocketAddr) -> u16 {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("listens");
+    let port = listener.local_addr().expect("address").port();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let server = tokio::net::TcpStream::connect(server).await.expect("connects");
+            let ((mut from_client, mut to_client), (mut from_server, mut to_server)) =
+                (client.into_split(), server.into_split());
+            tokio::spawn(async move { tokio::io::copy(&mut from_client, &mut to_server).await });
+            tokio::spawn(async move {
+                // Four bytes of length, then the header: its command is at 12 (MS-SMB2 sections 2.1 and 2.2.1.2).
+                while let Ok(len) = from_server.read_u32().await {
+                    let mut frame = vec![0; len as usize];
+                    from_server.read_exact(&mut frame).await.expect("a frame");
+                    if frame[12..14] == [8, 0]
+                        && let Some(last) = frame.last_mut()
+                    {
+                        *last ^= 1;
+                    }
+                    to_client.write_u32(len).await.expect("sent");
+                    to_client.write_all(&frame).await.expect("sent");
+                }
+            });
+        }
+    });
+    port
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs servers: ./x test --servers"]
+async fn servers_what_is_altered_on_its_way_is_refused() {
+    let server = Samba::start();
+    let agent = Samba::credentials("agent");
+    let honest = opened(server.url(""), &agent).await;
+    honest.put_new(&pack(b"one"), Bytes::from_static(b"one")).await.expect("written");
+    let port = tampering(server.address()).await;
+    let store = opened(format!("smb://127.0.0.1:{port}/backups"), &agent).await;
+    store.head(&pack(b"one")).await.expect("nothing of it is altered");
+    let error = store.get(&pack(b"one"), 3).await.expect_err("altered");
+    assert!(matches!(error, StoreError::Denied { .. }), "{error:?}");
+    assert!(format!("{error:?}").contains("signature"), "{error:?}");
+    // What becomes a slot of the log is read back.
+    let error =
+        store.put_new(&ObjectPath::LogRecord(1), Bytes::from_static(b"x")).await.expect_err("altered");
+    assert!(matches!(error, StoreError::Denied { .. }), "{error:?}");
+    assert!(matches!(honest.head(&ObjectPath::LogRecord(1)).await, Err(StoreError::NotFound { .. })));
+}
