@@ -25,7 +25,6 @@ const NO_SUCH_USER: NtStatus = NtStatus(0xC000_0064);
 const WRONG_PASSWORD: NtStatus = NtStatus(0xC000_006A);
 const LOGON_NOT_GRANTED: NtStatus = NtStatus(0xC000_0155);
 const LOGON_TYPE_NOT_GRANTED: NtStatus = NtStatus(0xC000_015B);
-const NO_LOGON_SERVERS: NtStatus = NtStatus(0xC000_005E);
 const MEDIA_WRITE_PROTECTED: NtStatus = NtStatus(0xC000_00A2);
 const QUOTA_EXCEEDED: NtStatus = NtStatus(0xC000_0044);
 const ALLOTTED_SPACE_EXCEEDED: NtStatus = NtStatus(0xC000_0099);
@@ -87,25 +86,19 @@ pub(super) fn classify(path: String, access: Access, error: Error) -> StoreError
 pub(super) fn classify_dial(path: String, error: Error) -> StoreError {
     let kind = error.kind();
     if let Error::Protocol { status, command } = error {
-        return match command {
-            Command::TreeConnect if status == NtStatus::BAD_NETWORK_NAME => {
-                StoreError::InvalidPath { path, reason: "the server has no such share".to_owned() }
-            }
-            Command::TreeConnect | Command::SessionSetup if status == NtStatus::ACCESS_DENIED => {
-                StoreError::Denied { path, source: io::Error::other(format!("{status}: {ENCRYPTED}")) }
-            }
-            Command::SessionSetup if status == NO_LOGON_SERVERS => {
-                StoreError::Unreachable { path, source: said(error) }
-            }
-            _ if kind == ErrorKind::AuthRequired || UNKNOWN.contains(&status) => {
-                StoreError::Denied { path, source: said(error) }
-            }
-            Command::Negotiate => StoreError::InvalidPath {
-                path,
-                reason: format!("the server speaks neither SMB 2 nor 3: {status}"),
-            },
-            _ => StoreError::Unreachable { path, source: said(error) },
-        };
+        if command == Command::Negotiate {
+            let reason = format!("the server speaks neither SMB 2 nor 3: {status}");
+            return StoreError::InvalidPath { path, reason };
+        }
+        if status == NtStatus::BAD_NETWORK_NAME {
+            return StoreError::InvalidPath { path, reason: "the server has no such share".to_owned() };
+        }
+        if status == NtStatus::ACCESS_DENIED {
+            return StoreError::Denied { path, source: io::Error::other(format!("{status}: {ENCRYPTED}")) };
+        }
+        if kind == ErrorKind::AuthRequired || UNKNOWN.contains(&status) {
+            return StoreError::Denied { path, source: said(error) };
+        }
     }
     if matches!(kind, ErrorKind::AuthRequired | ErrorKind::GuestSessionRefused | ErrorKind::SignatureInvalid)
     {
@@ -114,6 +107,7 @@ pub(super) fn classify_dial(path: String, error: Error) -> StoreError {
     if kind == ErrorKind::Unsupported {
         return StoreError::InvalidPath { path, reason: error.to_string() };
     }
+    // Nobody there, no logon server, too many sessions, and what else may pass.
     StoreError::Unreachable { path, source: said(error) }
 }
 
@@ -151,14 +145,14 @@ pub(super) fn has_no_links(error: &Error) -> bool {
 
 /// The library's errors name statuses, commands and users, no passwords.
 fn said(error: Error) -> io::Error {
-    match error {
-        Error::Io(error) => error,
-        Error::ConnectFailed { host, attempts } => {
-            let attempts: Vec<String> = attempts.iter().map(ToString::to_string).collect();
-            io::Error::other(format!("{host}: {}", attempts.join(", ")))
-        }
-        error => io::Error::other(error.to_string()),
+    if let Error::Io(error) = error {
+        return error;
     }
+    if let Error::ConnectFailed { host, attempts } = &error {
+        let attempts: Vec<String> = attempts.iter().map(ToString::to_string).collect();
+        return io::Error::other(format!("{host}: {}", attempts.join(", ")));
+    }
+    io::Error::other(error.to_string())
 }
 
 #[cfg(test)]

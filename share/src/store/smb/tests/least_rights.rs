@@ -4,7 +4,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use muster_protocol::ids::ObjectId;
 use muster_test_servers::Samba;
-use smb2::{ErrorKind, RenameOptions, Tree};
+use smb2::{ErrorKind, FileTimes, RenameOptions, Tree};
 
 use super::super::new_file::NewFile;
 use super::super::session::Session;
@@ -25,7 +25,8 @@ fn ace(who: &str, flags: &str, mask: &str) -> String {
     format!("ACL:{who}:ALLOWED/{flags}/{mask}")
 }
 
-/// What every folder of the share has: nobody gets rights from having made a file, and only the pruner deletes.
+/// What every folder of the share has: nobody gets rights from having made a file, only the pruner deletes, and
+/// coordinators read.
 fn base(server: &Samba) -> Vec<String> {
     vec![
         ace(&server.sid("admin"), "OI|CI", "FULL"),
@@ -66,6 +67,7 @@ fn set_up(server: &Samba) {
             _ => {
                 entries.extend(adds(server, "coordinator"));
                 if matches!(folder, "log" | "lists") {
+                    entries.extend(adds(server, "pruner"));
                     entries.extend(["agent", "neighbour"].map(|who| ace(&server.sid(who), "OI|CI", READ)));
                 }
             }
@@ -140,11 +142,17 @@ async fn servers_accounts_can_do_what_they_need_and_no_more() {
     attack(&server, "agent", &own.to_string(), &format!("agents/{}/packs/other", service())).await;
     attack(&server, "coordinator", &record.to_string(), "log/other").await;
 
+    pruner.put_new(&ObjectPath::LogRecord(2), Bytes::from_static(b"sweep")).await.expect("it tells of it");
+    pruner
+        .put_new(&ObjectPath::List(ObjectId::of(b"gone")), Bytes::from_static(b"gone"))
+        .await
+        .expect("and of what");
     for path in [&own, &record] {
         pruner.delete(path).await.expect("the pruner deletes");
-        let error = pruner.put_new(path, Bytes::from_static(b"x")).await.expect_err("and writes nothing");
-        assert!(matches!(error, StoreError::WriteRefused { .. }), "{path}: {error:?}");
     }
+    let error =
+        pruner.put_new(&own, Bytes::from_static(b"one")).await.expect_err("and writes nothing for others");
+    assert!(matches!(error, StoreError::WriteRefused { .. }), "{error:?}");
 }
 
 /// What an account may try on the file `own` that it has made itself.
@@ -158,8 +166,19 @@ async fn attack(server: &Samba, account: &str, own: &str, other: &str) {
         is_refused("rename", tree.rename_with(&mut connection, own, other, options).await);
     }
     is_refused("delete", tree.delete_file(&mut connection, own).await);
+    is_refused("set its times", {
+        let times = FileTimes::new().set_modified(std::time::UNIX_EPOCH);
+        tree.set_times(&mut connection, own, times).await
+    });
+    let top = own.split('/').take(if own.starts_with("log") { 1 } else { 2 }).collect::<Vec<_>>().join("/");
+    is_refused("rename the folder", tree.rename(&mut connection, &top, "evil").await);
     let entry = ace(&server.sid(account), "0x0", "FULL");
-    assert!(!server.may_add_ace(account, "guarded", own, &entry), "the owner of a file gives itself rights");
+    for path in [own, &top] {
+        assert!(
+            !server.may_add_ace(account, "guarded", path, &entry),
+            "the owner of {path} gives itself rights"
+        );
+    }
     // A link or a rename of a new file over the old one, or out of the own folder.
     let folder = own.rsplit_once('/').expect("a folder").0;
     let file = NewFile::create(&session, &format!("{folder}/new")).await.expect("creates");
