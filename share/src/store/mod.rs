@@ -10,6 +10,7 @@ mod file;
 mod object;
 pub mod retry;
 pub mod secret;
+mod smb;
 pub mod timeout;
 
 use std::fmt;
@@ -30,6 +31,7 @@ use crate::secret_file::{self, SecretFileError};
 use address::{Address, AddressError};
 use object::{BucketStore, Service};
 use secret::SecretError;
+use smb::SmbStore;
 
 pub use error::StoreError;
 pub use file::FileStore;
@@ -157,7 +159,7 @@ impl OpenStoreError {
     }
 }
 
-/// The share of this configuration. A folder must exist.
+/// The share of this configuration. A folder, of this machine or of an SMB share, must exist.
 ///
 /// # Errors
 /// When address or credentials cannot be used, or the share is not there.
@@ -165,9 +167,7 @@ pub async fn open(share: &ShareConfig) -> Result<Arc<dyn Store>, OpenStoreError>
     let credentials = credentials(share)?;
     match Address::parse(&share.url)? {
         Address::Folder(folder) => Ok(Arc::new(FileStore::open(folder).await?)),
-        Address::Smb(address) => {
-            Err(StoreError::InvalidPath { path: address.to_string(), reason: "TODO".to_owned() }.into())
-        }
+        Address::Smb(address) => Ok(Arc::new(SmbStore::open(address, credentials.as_ref()).await?)),
         Address::S3(address) => {
             let service = Service::s3(address, share.ca.clone());
             Ok(Arc::new(BucketStore::open(service, credentials.as_ref())?))
@@ -186,7 +186,8 @@ pub async fn open(share: &ShareConfig) -> Result<Arc<dyn Store>, OpenStoreError>
 pub async fn create(share: &ShareConfig) -> Result<Arc<dyn Store>, OpenStoreError> {
     match Address::parse(&share.url)? {
         Address::Folder(folder) => Ok(Arc::new(FileStore::create(folder).await?)),
-        Address::Smb(_) | Address::S3(_) | Address::Azure(_) => open(share).await,
+        Address::Smb(address) => Ok(Arc::new(SmbStore::create(address, credentials(share)?.as_ref()).await?)),
+        Address::S3(_) | Address::Azure(_) => open(share).await,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
@@ -46,6 +47,8 @@ pub(crate) fn free_port() -> u16 {
 pub(crate) struct Server {
     child: Child,
     name: &'static str,
+    /// Whether it is the first of a process group of its own.
+    family: bool,
 }
 
 impl Server {
@@ -54,22 +57,46 @@ impl Server {
     /// # Panics
     /// When it cannot be started, ends, or does not listen within a minute.
     pub(crate) fn start(name: &'static str, mut command: Command, folder: &Path, port: u16) -> Self {
+        command.stdin(Stdio::null());
+        Self::begin(name, command, false, folder, SocketAddr::from(([127, 0, 0, 1], port)))
+    }
+
+    /// The same for a server of several processes, which all end with it. Its standard input is a pipe whose end tells it
+    /// that this process is gone, however that came about.
+    ///
+    /// # Panics
+    /// Those of [`start`](Self::start).
+    pub(crate) fn start_family(
+        name: &'static str,
+        mut command: Command,
+        folder: &Path,
+        at: SocketAddr,
+    ) -> Self {
+        command.stdin(Stdio::piped()).process_group(0);
+        Self::begin(name, command, true, folder, at)
+    }
+
+    fn begin(name: &'static str, mut command: Command, family: bool, folder: &Path, at: SocketAddr) -> Self {
         let log = folder.join(format!("{name}.log"));
         let output = File::options().append(true).create(true).open(&log).expect("a log");
         let again = output.try_clone().expect("a second handle");
-        let child = command.stdin(Stdio::null()).stdout(output).stderr(again).spawn();
+        let child = command.stdout(output).stderr(again).spawn();
         let mut child = child.unwrap_or_else(|error| panic!("{name} cannot be started: {error}"));
         let began = Instant::now();
-        let address = SocketAddr::from(([127, 0, 0, 1], port));
-        while TcpStream::connect_timeout(&address, LOOK).is_err() {
+        while TcpStream::connect_timeout(&at, LOOK).is_err() {
             let said = || std::fs::read_to_string(&log).unwrap_or_default();
             if let Some(status) = child.try_wait().expect("a child") {
                 panic!("{name} ended ({status}) before it listened:\n{}", said());
             }
-            assert!(began.elapsed() < START, "{name} does not listen on {port}:\n{}", said());
+            assert!(began.elapsed() < START, "{name} does not listen on {at}:\n{}", said());
             sleep(LOOK);
         }
-        Self { child, name }
+        Self { child, name, family }
+    }
+
+    /// The id of its first process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Sends SIGKILL and waits for the end.
@@ -78,14 +105,28 @@ impl Server {
     /// When it is no child of this process any more.
     pub(crate) fn kill(&mut self) {
         let name = self.name;
+        self.kill_family();
         self.child.kill().and_then(|()| self.child.wait()).unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+
+    /// The same, whether it still runs or not.
+    pub(crate) fn kill_if_running(&mut self) {
+        self.kill_family();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Before the first process is waited for: until then nobody else has its id.
+    fn kill_family(&mut self) {
+        if self.family && matches!(self.child.try_wait(), Ok(None)) {
+            let group = format!("-{}", self.child.id());
+            let _ = Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status();
+        }
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Killed already is fine.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.kill_if_running();
     }
 }
