@@ -221,7 +221,7 @@ fn a_coordinator_killed_at_any_step_leaves_a_round_that_is_committed_once() {
 
 /// `./x long`: every step, until one is further than a round goes.
 #[test]
-#[ignore = "takes a quarter of an hour: ./x long"]
+#[ignore = "takes minutes: ./x long"]
 fn every_step() {
     let every = |call: &'static str, last| (1..=last).map(move |nth| Step::Call { call, nth });
     let agent = every(AGENT, 30).chain(every(STATE, 30)).chain(every("fsync", 12)).chain(every("write", 25));
