@@ -2,17 +2,20 @@
 //! nobody heard so.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use muster_protocol::ids::ObjectId;
 use muster_protocol::log::{Change, Commit, End, Outcome, Pin, Prune, Sweep};
 use muster_protocol::time::UnixMillis;
 use muster_share::layout::ObjectPath;
-use muster_share::log::{AppendError, Log};
+use muster_share::log::{AppendError, HeadMemory, Log};
 use muster_share::store::Store;
 use muster_share::store::faults::{Fault, Faulty, Op};
+use tempfile::TempDir;
 
-use super::{Entry, ScribeError, write};
+use super::{Entry, ScribeError, spawn, write};
 use crate::fixture::{AGENT, LEADER, PRUNER, change, led, open, round, signer};
+use crate::lead::Standing;
 
 fn commit() -> Entry {
     commit_of(1, u64::MAX)
@@ -105,4 +108,27 @@ async fn a_round_whose_opening_nobody_heard_of_is_ended_all_the_same() {
     other.refresh().await.expect("reads on");
     let outcome = other.state().rounds.get(&round(2)).expect("its opening got through").outcome();
     assert_eq!(outcome, Some(Outcome::Failed));
+}
+
+#[tokio::test]
+async fn a_leader_that_slept_longer_than_its_lease_reads_the_log_before_it_writes() {
+    let (_folder, store, other) = led().await;
+    let (slot, blind) =
+        (ObjectPath::LogRecord(other.state().next).to_string(), Arc::new(AtomicBool::new(false)));
+    let is_blind = Arc::clone(&blind);
+    let store: Arc<dyn Store> = Arc::new(Faulty::new(store, move |call| {
+        let reads = matches!(call.op, Op::Get | Op::Head) && call.path == slot;
+        if reads && is_blind.load(Ordering::Relaxed) { Fault::Unreachable } else { Fault::None }
+    }));
+    let log = Log::open(store, Pin::default()).await.expect("opens");
+    let folder = TempDir::new().expect("a folder");
+    let memory = HeadMemory::at(&folder.path().join("head"));
+    let standing = Standing::doubtful(1);
+    let (scribe, _) = spawn(log, Arc::new(signer(LEADER)), standing, 1, memory);
+    blind.store(true, Ordering::Relaxed);
+    // What became of its epoch while it slept cannot be read now.
+    let written = scribe.write(commit()).await;
+    assert!(matches!(written, Err(ScribeError::Append(AppendError::Log(_)))), "{written:?}");
+    blind.store(false, Ordering::Relaxed);
+    scribe.write(commit()).await.expect("it still leads");
 }
