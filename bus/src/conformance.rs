@@ -5,7 +5,11 @@ use crate::{
     NatsBus, NatsConfig, Streams, Subscription, WorkQueue, test_server::TestServer,
 };
 use bytes::Bytes;
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
@@ -337,6 +341,37 @@ async fn a_restarted_server_is_found_again() {
     assert_eq!(soon("a value", watch.next()).await, Some(bytes("after")));
     bus.enqueue(QUEUE, Headers::new(), bytes("job")).await.expect("stored");
     queue.next(LONG).await.expect("readable").expect("a job").ack().await.expect("done");
+}
+
+/// Ten thousand that come back in the same instant would take the server down again.
+#[tokio::test]
+async fn those_who_lose_the_server_together_do_not_come_back_together() {
+    let Some(mut server) = TestServer::start().await else { return };
+    let delay = Duration::from_secs(4);
+    let limits = Limits { reconnect_first: delay, reconnect_longest: delay, ..limits() };
+    let connecting = (0..12).map(|_| {
+        let config = NatsConfig { limits: limits.clone(), ..config(&server) };
+        async { NatsBus::connect(config).await.expect("connects") }
+    });
+    let buses = futures::future::join_all(connecting).await;
+    server.kill();
+    for bus in &buses {
+        let mut link = bus.link();
+        soon("the loss", link.wait_for(|link| !link.connected)).await.expect("news");
+    }
+    server.restart().await;
+    let coming = buses.iter().map(|bus| {
+        let mut link = bus.link();
+        async move {
+            soon("it is found again", link.wait_for(|link| link.connected)).await.expect("news");
+            Instant::now()
+        }
+    });
+    let mut back = futures::future::join_all(coming).await;
+    back.sort();
+    // One in many millions are closer than that by chance.
+    let spread = back[back.len() - 1] - back[0];
+    assert!(spread > delay / 8, "all of them came back within {spread:?}");
 }
 
 #[tokio::test]

@@ -17,6 +17,8 @@ mod answer;
 mod check;
 mod confided;
 mod desk;
+#[cfg(test)]
+mod fixture;
 mod ignored;
 mod intake;
 mod lead;

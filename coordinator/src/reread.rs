@@ -2,6 +2,9 @@
 //! round may be called verified. That is what it wrote itself, and what it took over from rounds that never got so far: an
 //! agent builds on a slice as soon as it was accepted.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

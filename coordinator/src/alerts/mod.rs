@@ -5,6 +5,8 @@
 
 mod file;
 mod follow;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -10,7 +10,7 @@ use muster_bus::{Bus, EmbeddedBus, Limits, Streams};
 use muster_protocol::age::Identity;
 use muster_protocol::config::{BusConfig, FleetConfig, ShareConfig};
 use muster_protocol::envelope::Signer;
-use muster_protocol::ids::{FleetId, Nonce};
+use muster_protocol::ids::{FleetId, Nonce, RoundId};
 use muster_protocol::log::{
     Change, Genesis, Keyset, KeysetKey, Member, Pin, Role, Roster, RoundPhase, seal_statement,
 };
@@ -216,4 +216,37 @@ async fn one_coordinator_runs_once_and_goes_on_with_what_was_open() {
     let log = world.log().await;
     assert!(log.state().rounds.values().all(|round| round.phase == RoundPhase::Open));
     assert!(world.store.head(&ObjectPath::Format).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_open_record_that_arrives_after_it_was_given_up_is_taken_up_and_ended() {
+    let world = World::new().await;
+    let a = TempDir::new().expect("folder");
+    let (stop, one) = world.start(11, &a);
+    world.wait_for_leader("one").await;
+    // The leader's own record, of its epoch, from a call that took longer than anybody waited.
+    let mut log = world.log().await;
+    let round = RoundId::from_bytes([7; 16]);
+    let open = log::Open {
+        epoch: 1,
+        round,
+        number: 1,
+        scope: log::Scope::All,
+        nonce: Nonce::from_bytes([8; 16]),
+        trigger: "late".to_owned(),
+        deadline_millis: 1_000,
+        at: UnixMillis(0),
+        cut: None,
+    };
+    log.append(&coordinator(11), &open).await.expect("it gets through");
+    let ended = async {
+        while log.state().rounds.get(&round).is_some_and(|round| round.outcome().is_none()) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            log.refresh().await.expect("reads on");
+        }
+    };
+    tokio::time::timeout(LIMIT, ended).await.expect("nobody is left with a round that blocks its services");
+    assert_eq!(log.state().epoch.map(|epoch| epoch.epoch), Some(1), "its leader did it");
+    stop.send_replace(true);
+    one.await.expect("ends");
 }

@@ -36,6 +36,12 @@ impl Standing {
         Self { epoch, told }
     }
 
+    /// One that has led this epoch, and has been asleep since.
+    #[cfg(test)]
+    pub(crate) fn doubtful(epoch: u64) -> Self {
+        Self::new(epoch, watch::channel(Some((epoch, Instant::now()))).1)
+    }
+
     /// Whether one may act now.
     pub(crate) fn trust(&self) -> Trust {
         match *self.told.borrow() {

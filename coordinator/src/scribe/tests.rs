@@ -1,82 +1,21 @@
-//! What the scribe refuses in the moment of the append, because the log has grown by then.
+//! What the scribe refuses in the moment of the append, because the log has grown by then; and what it finds there although
+//! nobody heard so.
 
-use muster_protocol::config::ShareConfig;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use muster_protocol::age::Identity;
-use muster_protocol::envelope::Signer;
-use muster_protocol::ids::{Nonce, ObjectId, RoundId};
-use muster_protocol::log::{
-    Body, Change, Commit, Epoch, Genesis, Member, Open, Outcome, Pin, Prune, Role, Roster, Scope, Sweep,
-    seal_statement,
-};
+use muster_protocol::ids::ObjectId;
+use muster_protocol::log::{Change, Commit, End, Outcome, Pin, Prune, Sweep};
 use muster_protocol::time::UnixMillis;
-use muster_share::entropy::OsEntropy;
-use muster_share::log::{Log, found};
-use muster_share::store::{self, Store};
+use muster_share::layout::ObjectPath;
+use muster_share::log::{AppendError, HeadMemory, Log};
+use muster_share::store::Store;
+use muster_share::store::faults::{Fault, Faulty, Op};
 use tempfile::TempDir;
 
-use super::{Entry, ScribeError, write};
-
-const ROOT: u8 = 1;
-const LEADER: u8 = 2;
-const AGENT: u8 = 3;
-const PRUNER: u8 = 4;
-
-fn signer(number: u8) -> Signer {
-    Signer::from_seed(&[number; 32])
-}
-
-async fn change(log: &mut Log, changes: Vec<Change>) {
-    let state = log.state();
-    let roster = Roster { previous: state.statements.get(Roster::KIND).copied(), changes };
-    let statement = seal_statement(&signer(ROOT), &state.fleet, &roster);
-    log.append_statement::<Roster>(&signer(ROOT), statement).await.expect("the roster changes");
-}
-
-/// A fleet with one agent, led in epoch 1, with one open round.
-async fn led() -> (TempDir, Arc<dyn Store>, Log) {
-    let folder = TempDir::new().expect("a folder");
-    let store = store::open(&ShareConfig::at(folder.path().to_string_lossy())).await.expect("a share");
-    let genesis = Genesis {
-        name: "test".parse().expect("a name"),
-        salt: [2; 32],
-        share: Nonce::from_bytes([3; 16]),
-        created: UnixMillis(0),
-    };
-    let mut log = found(Arc::clone(&store), &signer(ROOT), &genesis).await.expect("founded");
-    let member = |number: u8, name: &str, role| {
-        let (key, name) = (signer(number).key_id(), name.parse().expect("a name"));
-        Change::Admit(Member { key, name, role })
-    };
-    let sealing = Identity::generate(&mut OsEntropy).recipient();
-    let agent = Role::Agent { service: "dns".parse().expect("a name"), sealing };
-    let members =
-        [(LEADER, "one", Role::Coordinator), (AGENT, "dns", agent), (PRUNER, "pruner", Role::Pruner)];
-    change(&mut log, members.map(|(number, name, role)| member(number, name, role)).into()).await;
-    let epoch = Epoch { epoch: 1, instance: Nonce::from_bytes([4; 16]), at: UnixMillis(0) };
-    log.append(&signer(LEADER), &epoch).await.expect("leads");
-    log.append(&signer(LEADER), &open(1)).await.expect("opened");
-    (folder, store, log)
-}
-
-fn round(number: u8) -> RoundId {
-    RoundId::from_bytes([4 + number; 16])
-}
-
-fn open(number: u8) -> Open {
-    Open {
-        epoch: 1,
-        round: round(number),
-        number: number.into(),
-        scope: Scope::All,
-        nonce: Nonce::from_bytes([6; 16]),
-        trigger: "test".to_owned(),
-        deadline_millis: 1000,
-        at: UnixMillis(0),
-        cut: None,
-    }
-}
+use super::{Entry, ScribeError, spawn, write};
+use crate::fixture::{AGENT, LEADER, PRUNER, change, led, open, round, signer};
+use crate::lead::Standing;
 
 fn commit() -> Entry {
     commit_of(1, u64::MAX)
@@ -138,4 +77,58 @@ async fn nothing_is_committed_beside_a_sweep_that_nobody_looked_at() {
     let looked = log.state().head.number;
     write(&mut log, &signer(LEADER), 1, commit_of(2, looked)).await.expect("looked at");
     assert!(log.state().without_effect.is_empty());
+}
+
+/// A share that takes the record of this number, and whose answer is lost.
+fn unheard(store: Arc<dyn Store>, number: u64) -> Arc<dyn Store> {
+    let slot = ObjectPath::LogRecord(number).to_string();
+    Arc::new(Faulty::new(store, move |call| {
+        if call.op == Op::Put && call.path == slot { Fault::LostReply } else { Fault::None }
+    }))
+}
+
+#[tokio::test]
+async fn a_round_whose_opening_nobody_heard_of_is_ended_all_the_same() {
+    let (_folder, store, mut other) = led().await;
+    write(&mut other, &signer(LEADER), 1, commit()).await.expect("the first round is over");
+    let faulty = unheard(store, other.state().next);
+    let mut log = Log::open(faulty, Pin::default()).await.expect("opens");
+    let opened = write(&mut log, &signer(LEADER), 1, Entry::Open(open(2))).await;
+    assert!(matches!(opened, Err(ScribeError::Append(AppendError::Store(_)))), "{opened:?}");
+    assert!(!log.state().rounds.contains_key(&round(2)), "nothing was heard of it");
+    let end = End {
+        epoch: 0,
+        round: round(2),
+        outcome: Outcome::Failed,
+        reason: "it could not be opened".to_owned(),
+        at: UnixMillis(0),
+        account: None,
+    };
+    write(&mut log, &signer(LEADER), 1, Entry::End(end)).await.expect("ended");
+    other.refresh().await.expect("reads on");
+    let outcome = other.state().rounds.get(&round(2)).expect("its opening got through").outcome();
+    assert_eq!(outcome, Some(Outcome::Failed));
+}
+
+#[tokio::test]
+async fn a_leader_that_slept_longer_than_its_lease_reads_the_log_before_it_writes() {
+    let (_folder, store, other) = led().await;
+    let (slot, blind) =
+        (ObjectPath::LogRecord(other.state().next).to_string(), Arc::new(AtomicBool::new(false)));
+    let is_blind = Arc::clone(&blind);
+    let store: Arc<dyn Store> = Arc::new(Faulty::new(store, move |call| {
+        let reads = matches!(call.op, Op::Get | Op::Head) && call.path == slot;
+        if reads && is_blind.load(Ordering::Relaxed) { Fault::Unreachable } else { Fault::None }
+    }));
+    let log = Log::open(store, Pin::default()).await.expect("opens");
+    let folder = TempDir::new().expect("a folder");
+    let memory = HeadMemory::at(&folder.path().join("head"));
+    let standing = Standing::doubtful(1);
+    let (scribe, _) = spawn(log, Arc::new(signer(LEADER)), standing, 1, memory);
+    blind.store(true, Ordering::Relaxed);
+    // What became of its epoch while it slept cannot be read now.
+    let written = scribe.write(commit()).await;
+    assert!(matches!(written, Err(ScribeError::Append(AppendError::Log(_)))), "{written:?}");
+    blind.store(false, Ordering::Relaxed);
+    scribe.write(commit()).await.expect("it still leads");
 }

@@ -183,6 +183,23 @@ fn a_candidate_that_meets_a_foreign_epoch_appends_nothing() {
 }
 
 #[test]
+fn a_candidate_that_slept_longer_than_its_lease_after_the_claim_appends_nothing() {
+    let read_at = |now| {
+        let mut machine = started();
+        machine.handle(Event::LogRead { asked: Time(0), log: log(None) }, Time(0));
+        machine.handle(Event::LeaseRead { seen: None }, Time(0));
+        machine.handle(Event::LeaseWritten { asked: Time(0), revision: 1 }, Time(0));
+        let _ = effects(&mut machine);
+        machine.handle(Event::LogRead { asked: Time(1), log: log(None) }, now);
+        let appends = effects(&mut machine).contains(&Effect::AppendEpoch { epoch: 1 });
+        (appends, machine.phase().clone())
+    };
+    let in_time = Phase::Appending { epoch: 1, since: Time(19_999) };
+    assert_eq!(read_at(Time(19_999)), (true, in_time));
+    assert_eq!(read_at(Time(20_000)), (false, Phase::Follower));
+}
+
+#[test]
 fn an_append_that_got_through_although_it_failed_leads_and_a_lost_one_is_tried_again() {
     let append = || {
         let mut machine = started();

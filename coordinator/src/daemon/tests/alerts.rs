@@ -1,5 +1,7 @@
 //! Alerts of a leader on the embedded bus: what is seen, what is ignored, and who may say that it knows.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use muster_protocol::alert::{Alert, Code};
@@ -9,6 +11,7 @@ use muster_protocol::log::Role;
 use muster_protocol::message::{Command, CommandReply, CommandState, Demand, Heartbeat};
 use muster_protocol::subject::Subject;
 use muster_protocol::wire;
+use muster_share::store::faults::{Fault, Faulty, Op};
 use tempfile::TempDir;
 
 use super::{LIMIT, World};
@@ -185,4 +188,27 @@ async fn only_an_operator_acknowledges_and_the_same_words_again_say_nothing() {
     assert_eq!(again.state, CommandState::Nothing, "{}", again.reason);
     stop.send_replace(true);
     one.await.expect("ends");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_share_that_takes_no_record_is_told_until_it_takes_one() {
+    for (fault, code) in [(Fault::Full, Code::Share05), (Fault::Refused, Code::Share04)] {
+        let mut world = World::new().await;
+        let failing = Arc::new(AtomicBool::new(false));
+        let fails = Arc::clone(&failing);
+        world.store = Arc::new(Faulty::new(Arc::clone(&world.store), move |call| {
+            let record = call.op == Op::Put && call.path.starts_with("log/");
+            if record && fails.load(Ordering::Relaxed) { fault.clone() } else { Fault::None }
+        }));
+        let a = TempDir::new().expect("folder");
+        let (stop, one) = world.start(11, &a);
+        world.wait_for_leader("one").await;
+        failing.store(true, Ordering::Relaxed);
+        world.say(&Subject::Trigger, b"{}".to_vec()).await;
+        world.wait_for_alert(code, true).await;
+        failing.store(false, Ordering::Relaxed);
+        world.wait_for_alert(code, false).await;
+        stop.send_replace(true);
+        one.await.expect("ends");
+    }
 }

@@ -5,29 +5,34 @@
 //! Whatever is half done by then stays as it is: an object that is empty or torn, a temporary, a folder that
 //! is not durable. The same round must go on from there.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use muster_tests::fleet::text;
 use muster_tests::process::{have, wait_for};
 
 use super::scene::{FILES, Scene};
 
-/// A call that changes something, and the how many-th of a thread is its last.
+/// Where a victim ends.
 #[derive(Debug, Clone, Copy)]
-struct Step {
-    call: &'static str,
-    nth: u32,
+enum Step {
+    /// As a thread enters a call that changes something for the `nth` time.
+    Call { call: &'static str, nth: u32 },
+    /// While it makes something new durable at this [`place`].
+    Writing(&'static str),
 }
 
 impl Step {
-    /// The words before a program's own that let `strace` end it there. It is our child, not `strace`'s.
+    /// The words before a program's own that let `strace` end it there, or be slow enough to be ended. It is our
+    /// child, not `strace`'s.
     fn wrapper(self, trace: &Path) -> Vec<String> {
-        let Self { call, nth } = self;
         // Not with --seccomp-bpf: strace 6.1 then kills at the first call or never.
         let words = ["strace", "-D", "-f", "-qq", "-y", "-o"].map(str::to_owned);
-        let inject = format!("inject={call}:signal=SIGKILL:when={nth}");
+        let (call, inject) = match self {
+            Self::Call { call, nth } => (call, format!("inject={call}:signal=SIGKILL:when={nth}")),
+            Self::Writing(_) => ("fsync", format!("inject=fsync:delay_enter={SLOW_MICROS}")),
+        };
         words
             .into_iter()
             .chain([text(trace), "-e".into(), format!("trace={call}"), "-e".into(), inject])
@@ -35,23 +40,61 @@ impl Step {
     }
 }
 
-/// What the killed call was about: the last one in a trace that never returned.
-fn place(trace: &Path, share: &Path) -> String {
-    let trace = String::from_utf8_lossy(&fs::read(trace).unwrap_or_default()).into_owned();
-    let ended = trace.lines().rev().find(|line| line.ends_with("= ?")).unwrap_or_default();
-    let thread = ended.split_whitespace().next().unwrap_or_default();
-    // `4711 fsync(13</path>) = ?`, or `4711 fsync(13</path> <unfinished ...>` some lines before.
-    let mut own = trace.lines().rev().filter(|line| line.split_whitespace().next() == Some(thread));
-    let line = own.find(|line| line.contains('(') && !line.contains("resumed>")).unwrap_or_default();
-    let on_share = line.split_once(&text(share)).map(|(_, rest)| rest);
-    let Some(path) = on_share else { return "elsewhere".to_owned() };
-    let path: String = path.chars().take_while(|c| !matches!(c, '>' | '"')).collect();
+/// How long each `fsync` waits in [`Step::Writing`]: what was written is seen and its writer ended meanwhile.
+const SLOW_MICROS: u32 = 400_000;
+
+/// What a file of the share is: its folder, and its kind of object.
+fn place(path: &str) -> String {
     let extension = path.rsplit_once('.').map_or("", |(_, extension)| extension);
     // The name of a temporary is random.
     let extension = if extension.starts_with("tmp-") { "" } else { extension };
     let folder = ["packs", "slices", "log", "lists", "manifests", "agents"];
-    let folder = folder.into_iter().find(|folder| path.contains(folder)).unwrap_or("share");
+    let folder =
+        folder.into_iter().find(|folder| path.split('/').any(|part| part == *folder)).unwrap_or("share");
     if extension.is_empty() { folder.to_owned() } else { format!("{folder} {extension}") }
+}
+
+/// What the calls were about in which a victim ended: for each thread the last one in a trace, where it never
+/// returned.
+fn ended_at(trace: &Path, share: &Path) -> BTreeSet<String> {
+    let trace = String::from_utf8_lossy(&fs::read(trace).unwrap_or_default()).into_owned();
+    let mut last = BTreeMap::new();
+    for line in trace.lines() {
+        let Some((thread, call)) = line.split_once(' ') else { continue };
+        // `4711 fsync(13</path>) = ?`, or `4711 fsync(13</path> <unfinished ...>` some lines before. A call that
+        // is resumed has returned, unless it says `= ?`.
+        if call.contains('(') && !call.contains("resumed>") {
+            last.insert(thread, call);
+        } else if call.contains("resumed>") && !call.ends_with("= ?") {
+            last.remove(thread);
+        }
+    }
+    last.into_values()
+        .filter(|call| call.ends_with("= ?") || call.ends_with("<unfinished ...>"))
+        .map(|call| match call.split_once(&text(share)) {
+            Some((_, path)) => {
+                place(&path.chars().take_while(|c| !matches!(c, '>' | '"')).collect::<String>())
+            }
+            None => "elsewhere".to_owned(),
+        })
+        .collect()
+}
+
+/// Every file of a share.
+fn files(share: &Path) -> BTreeSet<PathBuf> {
+    let mut found = BTreeSet::new();
+    let mut folders = vec![share.to_owned()];
+    while let Some(folder) = folders.pop() {
+        // What is listed may be gone already: a temporary.
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                folders.push(entry.path());
+            } else {
+                found.insert(entry.path());
+            }
+        }
+    }
+    found
 }
 
 /// Which of the two is killed.
@@ -84,43 +127,68 @@ impl Victim {
     }
 }
 
-/// One round for each step, in which the victim is killed there and started again; the places where it died.
+/// One round for each step, in which the victim is killed there and started again.
 /// Calls are counted for each thread, so the same number is not always the same call, and the highest may
-/// never come.
-fn die_at(victim: Victim, steps: impl IntoIterator<Item = Step>) -> BTreeSet<String> {
+/// never come; each place of `writing` is met for sure.
+fn die_at(victim: Victim, steps: impl IntoIterator<Item = Step>, writing: &[&'static str]) {
     let mut scene = Scene::new();
     scene.fleet.up();
     scene.round();
-    let (mut places, mut deaths, mut rounds) = (BTreeSet::new(), 0, 0);
-    for (number, step) in steps.into_iter().enumerate() {
+    let share = scene.fleet.share();
+    let (mut deaths, mut rounds) = (0, 0);
+    let steps = steps.into_iter().chain(writing.iter().map(|place| Step::Writing(place)));
+    for (number, step) in steps.enumerate() {
         let trace = scene.fleet.path(&format!("trace-{number}"));
         victim.kill(&mut scene);
+        let before = files(&share);
         victim.start_under(&mut scene, &step.wrapper(&trace));
         let mut starter = scene.begin();
         let died = wait_for(&format!("{step:?} is reached, or the round has ended"), || {
-            let died = !victim.is_running(&mut scene);
-            (died || !starter.is_running()).then_some(died)
+            let is_there = match step {
+                Step::Call { .. } => !victim.is_running(&mut scene),
+                Step::Writing(wanted) => {
+                    files(&share).difference(&before).any(|file| place(&in_share(file, &share)) == wanted)
+                }
+            };
+            (is_there || !starter.is_running()).then_some(is_there)
         });
-        rounds += 1;
-        if died {
-            deaths += 1;
-            places.insert(place(&trace, &scene.fleet.share()));
-        }
         victim.kill(&mut scene);
+        match step {
+            Step::Call { .. } => {
+                rounds += 1;
+                deaths += u32::from(died);
+            }
+            Step::Writing(wanted) => {
+                assert!(died, "nothing was written at {wanted}");
+                // Whoever traces says so a moment later.
+                wait_for(&format!("it was ended at {wanted}"), || {
+                    ended_at(&trace, &share).contains(wanted).then_some(())
+                });
+            }
+        }
         victim.start_under(&mut scene, &[]);
         scene.finish();
         scene.is_sound();
     }
     assert!(2 * deaths > rounds, "it died in {deaths} of {rounds} rounds: the steps are too far out");
-    places
+}
+
+fn in_share(file: &Path, share: &Path) -> String {
+    text(file.strip_prefix(share).unwrap_or(file))
 }
 
 fn steps(calls: &'static [(&'static str, &'static [u32])]) -> impl Iterator<Item = Step> {
-    calls.iter().flat_map(|(call, nths)| nths.iter().map(|nth| Step { call, nth: *nth }))
+    calls.iter().flat_map(|(call, nths)| nths.iter().map(|nth| Step::Call { call, nth: *nth }))
 }
 
-/// Calls by which an agent changes things, and those of a coordinator.
-const AGENT: &str = "fsync,fdatasync,pwrite64,mkdir,rename";
+/// Calls by which an agent changes the share, and those of a coordinator. The agent's own state is another matter: so many
+/// of its calls are about that one that the others would hardly be met.
+const AGENT: &str = "fsync,mkdir,rename";
+const STATE: &str = "fdatasync,pwrite64";
+/// What each of the two writes in a round, all of it met by a kill.
+const AGENT_WRITES: [&str; 5] =
+    ["packs age", "slices packs", "slices chunks", "slices index", "slices receipt"];
+const COORDINATOR_WRITES: [&str; 2] = ["log", "manifests"];
 const COORDINATOR: &str = "fsync,linkat,unlink,mkdir,rename";
 
 #[test]
@@ -128,11 +196,13 @@ fn an_agent_killed_at_any_step_leaves_a_round_that_goes_on() {
     if !have("strace") {
         return;
     }
-    let places = die_at(
-        Victim::Agent,
-        steps(&[(AGENT, &[2, 5, 9, 14, 20]), ("fsync", &[1, 2, 3, 4, 6]), ("write", &[3, 6, 9, 12])]),
-    );
-    assert!(places.iter().any(|place| place != "elsewhere"), "it died on the share: {places:?}");
+    let chosen = steps(&[
+        (AGENT, &[3, 5, 8, 11]),
+        (STATE, &[2, 7, 14]),
+        ("fsync", &[1, 2, 4, 6]),
+        ("write", &[3, 6, 9, 12]),
+    ]);
+    die_at(Victim::Agent, chosen, &AGENT_WRITES);
 }
 
 #[test]
@@ -140,31 +210,22 @@ fn a_coordinator_killed_at_any_step_leaves_a_round_that_is_committed_once() {
     if !have("strace") {
         return;
     }
-    let places = die_at(
-        Victim::Coordinator,
-        steps(&[
-            (COORDINATOR, &[1, 4, 7, 10, 13]),
-            ("linkat", &[1, 2, 3]),
-            ("unlink", &[1, 2]),
-            ("write", &[2, 4, 7, 11]),
-        ]),
-    );
-    assert!(places.contains("log"), "it died at the log: {places:?}");
+    let chosen = steps(&[
+        (COORDINATOR, &[1, 4, 7, 10, 13]),
+        ("linkat", &[1, 2, 3]),
+        ("unlink", &[1, 2]),
+        ("write", &[2, 4, 7, 11]),
+    ]);
+    die_at(Victim::Coordinator, chosen, &COORDINATOR_WRITES);
 }
 
 /// `./x long`: every step, until one is further than a round goes.
 #[test]
-#[ignore = "takes a quarter of an hour: ./x long"]
+#[ignore = "takes minutes: ./x long"]
 fn every_step() {
-    let every = |call: &'static str, last| (1..=last).map(move |nth| Step { call, nth });
-    let agent = every(AGENT, 40).chain(every("fsync", 12)).chain(every("write", 25));
-    let places = die_at(Victim::Agent, agent);
-    for place in ["packs age", "slices packs", "slices index", "slices receipt"] {
-        assert!(places.contains(place), "no agent died at {place}: {places:?}");
-    }
+    let every = |call: &'static str, last| (1..=last).map(move |nth| Step::Call { call, nth });
+    let agent = every(AGENT, 30).chain(every(STATE, 30)).chain(every("fsync", 12)).chain(every("write", 25));
+    die_at(Victim::Agent, agent, &AGENT_WRITES);
     let coordinator = every(COORDINATOR, 20).chain(every("linkat", 6)).chain(every("write", 30));
-    let places = die_at(Victim::Coordinator, coordinator);
-    for place in ["log", "manifests"] {
-        assert!(places.contains(place), "no coordinator died at {place}: {places:?}");
-    }
+    die_at(Victim::Coordinator, coordinator, &COORDINATOR_WRITES);
 }

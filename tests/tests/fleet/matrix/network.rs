@@ -75,6 +75,11 @@ fn a_coordinator_whose_connection_is_silent_in_mid_round_completes_it() {
 }
 
 #[test]
+fn a_coordinator_that_hears_all_and_is_not_heard_in_mid_round_completes_it() {
+    survives(Behind::Coordinator, Mode::Stall { to_server: true, to_client: false });
+}
+
+#[test]
 fn a_coordinator_whose_connections_are_cut_in_mid_round_completes_it() {
     survives(Behind::Coordinator, Mode::Cut);
 }
