@@ -14,7 +14,7 @@ use super::new_file::NewFile;
 use super::pool::Lease;
 use crate::entropy::OsEntropy;
 use crate::layout::{ObjectPath, Prefix, TEMPORARY};
-use crate::store::StoreError;
+use crate::store::{Store, StoreError};
 
 impl SmbStore {
     /// Creates an object whose name is its hash. A torn one is harmless: its length or hash betrays it.
@@ -157,8 +157,9 @@ impl SmbStore {
         while let Some(folder) = missing.last() {
             if folder.is_empty() {
                 self.present(lease).await?;
-                missing.pop();
-                continue;
+                // It was not there a moment ago, or it is the share itself that the server has lost.
+                let reason = "the folder is not on the share".to_owned();
+                return Err(StoreError::InvalidPath { path: self.describe(), reason });
             }
             let made = lease.tree().create_directory(&mut lease.connection(), &self.path(folder)).await;
             match made {
