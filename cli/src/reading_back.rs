@@ -64,7 +64,8 @@ pub(crate) fn alert(damage: &Damage) -> Code {
             | ObjectPath::Pack { .. }
             | ObjectPath::Slice { .. }
             | ObjectPath::List(_)
-            | ObjectPath::Grant(_),
+            | ObjectPath::Grant(_)
+            | ObjectPath::Probe(_),
             _,
         ) => Code::Verify01,
     }

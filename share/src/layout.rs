@@ -5,7 +5,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use muster_protocol::ids::{ObjectId, RoundId, ServiceName};
+use muster_protocol::ids::{ObjectId, RoundId, ServiceName, hex, unhex};
 
 /// Digits of a log number in a path.
 pub const LOG_DIGITS: usize = 10;
@@ -59,6 +59,8 @@ pub enum ObjectPath {
     Manifest(ObjectId),
     /// `grants/<sha256>.age`.
     Grant(ObjectId),
+    /// `probe/<32 hex digits>`: what a test of the share wrote, under a random name. Nothing ever refers to one.
+    Probe([u8; 16]),
     /// `agents/<service>/packs/<hh>/<sha256>.age`.
     Pack {
         /// Whose.
@@ -88,11 +90,11 @@ pub struct LayoutError {
 }
 
 impl ObjectPath {
-    /// The SHA-256 that the name promises; `None` for `FORMAT` and the log, whose names are not hashes.
+    /// The SHA-256 that the name promises; `None` for `FORMAT` and the log, whose names are not hashes; nor for probes.
     #[must_use]
     pub fn id(&self) -> Option<&ObjectId> {
         match self {
-            Self::Format | Self::LogRecord(_) | Self::LogSegment(_) => None,
+            Self::Format | Self::LogRecord(_) | Self::LogSegment(_) | Self::Probe(_) => None,
             Self::List(id)
             | Self::Manifest(id)
             | Self::Grant(id)
@@ -102,7 +104,7 @@ impl ObjectPath {
     }
 
     /// Whether the object is fleet state whose slot several writers may race for, so that it has to appear whole or not
-    /// at all: `FORMAT` and everything below `log/`.
+    /// at all: `FORMAT`, everything below `log/`, and probes, which test just that.
     #[must_use]
     pub fn is_contended(&self) -> bool {
         self.id().is_none()
@@ -118,6 +120,7 @@ impl fmt::Display for ObjectPath {
             Self::List(id) => write!(f, "lists/{id}"),
             Self::Manifest(id) => write!(f, "manifests/{id}"),
             Self::Grant(id) => write!(f, "grants/{id}.age"),
+            Self::Probe(name) => write!(f, "probe/{}", hex(name)),
             Self::Pack { service, id } => {
                 write!(f, "agents/{service}/packs/{:02x}/{id}.age", id.as_bytes()[0])
             }
@@ -147,6 +150,10 @@ fn parse(text: &str) -> Option<ObjectPath> {
         ["lists", id] => id.parse().ok().map(ObjectPath::List),
         ["manifests", id] => id.parse().ok().map(ObjectPath::Manifest),
         ["grants", name] => name.strip_suffix(".age")?.parse().ok().map(ObjectPath::Grant),
+        ["probe", name] => {
+            let bytes = unhex(name).filter(|bytes| hex(bytes) == *name)?;
+            Some(ObjectPath::Probe(bytes))
+        }
         ["agents", service, "packs", shard, name] => {
             let id = name.strip_suffix(".age")?;
             let path = ObjectPath::Pack { service: service.parse().ok()?, id: id.parse().ok()? };
@@ -184,6 +191,8 @@ pub enum Prefix {
     Manifests,
     /// `grants/`.
     Grants,
+    /// `probe/`.
+    Probes,
     /// `agents/<service>/`: all that one agent wrote.
     Agent(ServiceName),
     /// `agents/<service>/packs/`.
@@ -204,6 +213,7 @@ impl fmt::Display for Prefix {
             Self::Lists => f.write_str("lists/"),
             Self::Manifests => f.write_str("manifests/"),
             Self::Grants => f.write_str("grants/"),
+            Self::Probes => f.write_str("probe/"),
             Self::Agent(service) => write!(f, "agents/{service}/"),
             Self::Packs(service) => write!(f, "agents/{service}/packs/"),
             Self::PackShard(service, shard) => write!(f, "agents/{service}/packs/{shard:02x}/"),
@@ -229,6 +239,7 @@ mod tests {
             ObjectPath::List(id),
             ObjectPath::Manifest(id),
             ObjectPath::Grant(id),
+            ObjectPath::Probe([9; 16]),
             ObjectPath::Pack { service: service(), id },
         ];
         let round = RoundId::from_bytes([9; 16]);
@@ -242,7 +253,7 @@ mod tests {
             assert_eq!(path.to_string().parse(), Ok(path.clone()), "{path}");
         }
         let id = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-        assert_eq!(samples()[7].to_string(), format!("agents/dns-2/packs/ba/{id}.age"));
+        assert_eq!(samples()[8].to_string(), format!("agents/dns-2/packs/ba/{id}.age"));
         assert_eq!(ObjectPath::LogRecord(7).to_string(), "log/0000000007");
     }
 
@@ -284,11 +295,12 @@ mod tests {
             samples().iter().filter(|path| path.to_string().starts_with(&prefix.to_string())).count()
         };
         for (prefix, count) in [
-            (Prefix::Everything, 12),
+            (Prefix::Everything, 13),
             (Prefix::Log, 3),
             (Prefix::Lists, 1),
             (Prefix::Manifests, 1),
             (Prefix::Grants, 1),
+            (Prefix::Probes, 1),
             (Prefix::Agent(service.clone()), 5),
             (Prefix::Packs(service.clone()), 1),
             (Prefix::PackShard(service.clone(), 0xba), 1),

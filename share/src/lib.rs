@@ -15,6 +15,7 @@ pub mod layout;
 pub mod lists;
 pub mod log;
 pub mod pack;
+pub mod probe;
 pub mod prune;
 pub mod reachable;
 pub mod sealed;

@@ -99,6 +99,7 @@ fn own(path: ObjectPath, service: &ServiceName) -> Option<ObjectId> {
         | ObjectPath::LogSegment(_)
         | ObjectPath::List(_)
         | ObjectPath::Manifest(_)
-        | ObjectPath::Grant(_) => None,
+        | ObjectPath::Grant(_)
+        | ObjectPath::Probe(_) => None,
     }
 }

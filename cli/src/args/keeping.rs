@@ -1,6 +1,7 @@
 //! Arguments of the commands that keep the fleet's configuration, and make its folder again from it: `config`, `share`,
 //! `rebuild`.
 
+use muster_protocol::units::HumanSize;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -47,6 +48,27 @@ pub(crate) enum Config {
 pub(crate) enum Share {
     /// Credentials of the share: entered once, sealed to the coordinators, told to the agents of each round
     Credentials(CredentialsArgs),
+    /// Use the share as a round would, and say what it can do: rights, promises, throughput, room
+    Test(ShareTest),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShareTest {
+    /// The share; without it that of the configuration
+    #[arg(long, value_name = "URL")]
+    pub(crate) share: Option<String>,
+    /// Bytes to write and read for the throughput; 0B for none
+    #[arg(long, value_name = "SIZE", default_value = "48MiB")]
+    pub(crate) size: HumanSize,
+    /// The coordinators that will use it; without it those of the fleet
+    #[arg(long, value_name = "N")]
+    pub(crate) coordinators: Option<usize>,
+    /// One JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// The operator's configuration; default MUSTER_CONFIG, or operator.toml here
+    #[arg(long, value_name = "FILE", conflicts_with = "share")]
+    pub(crate) config: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -1,5 +1,7 @@
 //! `muster share`: what concerns the share itself. `credentials` takes those of the share once, seals them to the coordinators,
-//! and shows a fingerprint from then on.
+//! and shows a fingerprint from then on; `test` uses the share as a round would.
+
+mod test;
 
 use std::io::Read;
 use std::path::Path;
@@ -33,6 +35,7 @@ struct View {
 pub(crate) async fn run(args: Share) -> Outcome {
     match args {
         Share::Credentials(args) => credentials(args).await,
+        Share::Test(args) => test::run(args).await,
     }
 }
 

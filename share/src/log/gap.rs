@@ -28,6 +28,7 @@ impl Log {
                 | ObjectPath::List(_)
                 | ObjectPath::Manifest(_)
                 | ObjectPath::Grant(_)
+                | ObjectPath::Probe(_)
                 | ObjectPath::Pack { .. }
                 | ObjectPath::Slice { .. } => continue,
             };

@@ -62,7 +62,7 @@ impl Look<'_> {
         complete(store, &stock).await
     }
 
-    /// What belongs to the whole fleet: manifests, lists and grants.
+    /// What belongs to the whole fleet: manifests, lists, grants, and what tests of the share left.
     ///
     /// # Errors
     /// As [`Look::service`].
@@ -90,8 +90,12 @@ impl Look<'_> {
             origins.extend(account.map(|account| (account.object, Origin::Account)));
         }
         let in_use = !state.open_rounds().is_empty();
-        for (prefix, in_use) in [(Prefix::Manifests, in_use), (Prefix::Lists, false), (Prefix::Grants, false)]
-        {
+        for (prefix, in_use) in [
+            (Prefix::Manifests, in_use),
+            (Prefix::Lists, false),
+            (Prefix::Grants, false),
+            (Prefix::Probes, false),
+        ] {
             let origin = |object: &ObjectPath| match object {
                 ObjectPath::Manifest(id) => origins.get(id).copied().unwrap_or(Origin::Orphan),
                 ObjectPath::List(_) => Origin::List,
@@ -99,6 +103,7 @@ impl Look<'_> {
                 ObjectPath::Format
                 | ObjectPath::LogRecord(_)
                 | ObjectPath::LogSegment(_)
+                | ObjectPath::Probe(_)
                 | ObjectPath::Pack { .. }
                 | ObjectPath::Slice { .. } => Origin::Orphan,
             };

@@ -219,6 +219,8 @@ pub async fn settle(
 
 #[cfg(test)]
 pub(crate) mod conformance;
+#[cfg(test)]
+pub(crate) mod fixture;
 
 #[cfg(test)]
 mod tests {

@@ -54,6 +54,7 @@ pub fn most_bytes(path: &ObjectPath) -> u64 {
         | ObjectPath::LogRecord(_)
         | ObjectPath::LogSegment(_)
         | ObjectPath::List(_)
+        | ObjectPath::Probe(_)
         | ObjectPath::Pack { .. } => MAX_PACK_LEN,
     }
 }

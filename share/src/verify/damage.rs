@@ -83,7 +83,8 @@ impl Damage {
             | ObjectPath::LogSegment(_)
             | ObjectPath::List(_)
             | ObjectPath::Manifest(_)
-            | ObjectPath::Grant(_) => None,
+            | ObjectPath::Grant(_)
+            | ObjectPath::Probe(_) => None,
         }
     }
 

@@ -261,7 +261,8 @@ impl Run<'_> {
                 | ObjectPath::LogSegment(_)
                 | ObjectPath::List(_)
                 | ObjectPath::Manifest(_)
-                | ObjectPath::Grant(_) => None,
+                | ObjectPath::Grant(_)
+                | ObjectPath::Probe(_) => None,
             };
             let names = of_service(&work.path).unwrap_or_default();
             check(Arc::clone(self.store), work, self.keys.clone(), names)

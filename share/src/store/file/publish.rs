@@ -73,7 +73,8 @@ impl Publisher {
         let way = self.way.load(Ordering::Relaxed);
         if way == UNTESTED {
             Exclusive::Untested
-        } else if way == Way::Plain.number() {
+        } else if way == Way::Plain.number() || way == Way::Rename.number() {
+            // Over the network a rename that replaces nothing may be a look and then a rename (decision 0026).
             Exclusive::OneCoordinator
         } else {
             Exclusive::Atomic
@@ -237,7 +238,7 @@ mod tests {
         assert_eq!(Publisher::default().way.load(Ordering::Relaxed), UNTESTED);
         assert_eq!(Publisher::default().exclusive(), Exclusive::Untested);
         assert_eq!(Publisher::starting_with(Way::Link).exclusive(), Exclusive::Atomic);
-        assert_eq!(Publisher::starting_with(Way::Rename).exclusive(), Exclusive::Atomic);
+        assert_eq!(Publisher::starting_with(Way::Rename).exclusive(), Exclusive::OneCoordinator);
         assert_eq!(Publisher::starting_with(Way::Plain).exclusive(), Exclusive::OneCoordinator);
     }
 }

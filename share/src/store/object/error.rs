@@ -54,6 +54,8 @@ pub(super) fn classify(path: String, access: Access, error: Error) -> StoreError
     if says(&UNKNOWN_KEY) {
         return StoreError::Denied { path, source };
     }
+    // The crate adds kinds of errors in any version.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the enumeration is not exhaustive")]
     match error {
         Error::NotFound { .. } => StoreError::NotFound { path },
         Error::AlreadyExists { .. } | Error::Precondition { .. } => StoreError::AlreadyExists { path },
@@ -62,10 +64,10 @@ pub(super) fn classify(path: String, access: Access, error: Error) -> StoreError
         }
         Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => StoreError::Denied { path, source },
         Error::InvalidPath { .. } => StoreError::Damaged { path, what: said },
-        error => match http_kind(&error) {
-            Some(HttpErrorKind::Connect) => StoreError::Unreachable { path, source },
-            _ => StoreError::Io { path, source },
-        },
+        error if http_kind(&error) == Some(HttpErrorKind::Connect) => {
+            StoreError::Unreachable { path, source }
+        }
+        _ => StoreError::Io { path, source },
     }
 }
 

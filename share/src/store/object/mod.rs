@@ -165,10 +165,10 @@ impl Store for BucketStore {
             Ok(bytes) if bytes.len() as u64 == wanted => Ok(bytes),
             // Cut off at the object's end, or refused for beginning behind it.
             Ok(_) => Err(short(self.meta(path).await?.size)),
-            Err(error @ StoreError::Io { .. }) => match self.meta(path).await?.size {
-                have if range.end > have => Err(short(have)),
-                _ => Err(error),
-            },
+            Err(error @ StoreError::Io { .. }) => {
+                let have = self.meta(path).await?.size;
+                Err(if range.end > have { short(have) } else { error })
+            }
             Err(error) => Err(error),
         }
     }

@@ -1,24 +1,14 @@
 //! Against real servers: `./x test --servers` runs these.
 
-use std::io::Write;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use muster_protocol::config::ShareConfig;
 use muster_protocol::ids::ObjectId;
 use muster_test_servers::{Azurite, RcloneS3, SeaweedFs};
-use tempfile::NamedTempFile;
 
 use crate::layout::ObjectPath;
+use crate::store::fixture::at;
 use crate::store::{Store, StoreError, conformance, open};
-
-/// A configuration, and the file that it names.
-pub(crate) fn at(url: String, credentials: &str) -> (ShareConfig, NamedTempFile) {
-    let mut file = NamedTempFile::new().expect("a file");
-    file.write_all(credentials.as_bytes()).expect("written");
-    (ShareConfig { url, credentials: file.path().to_owned(), ca: PathBuf::new() }, file)
-}
 
 async fn opened(url: String, credentials: &str) -> Arc<dyn Store> {
     let (share, _file) = at(url, credentials);
