@@ -1,6 +1,7 @@
 //! The coordinator as a running thing: it waits for share and bus, follows, leads when it is its turn, and follows again.
 
 mod error;
+mod exclusive;
 #[cfg(test)]
 mod tests;
 mod waiting;
@@ -129,6 +130,7 @@ pub async fn run_on(
         let key = key.short();
         return Err(if revoked { DaemonError::Revoked { key } } else { DaemonError::NotCoordinator { key } });
     }
+    exclusive::required(&store, log.state()).await?;
     let keys: Arc<[_]> = confided::keys(&config.coordinator.sealing_key)?.into();
     if let Err(error) = confided::say(&mut log, &signer, &keys).await {
         tracing::warn!(

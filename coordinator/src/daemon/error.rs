@@ -76,6 +76,19 @@ pub enum DaemonError {
         /// The key, short.
         key: String,
     },
+    /// The share lets two coordinators write the same record, and the fleet has several.
+    #[error(
+        "SHARE-08: {share} cannot serve {coordinators} coordinators: {said}. Revoke all but one (muster revoke NAME), or move to a \
+         share that creates exclusively: muster share test"
+    )]
+    NotExclusive {
+        /// The share's address.
+        share: String,
+        /// How many the fleet has.
+        coordinators: usize,
+        /// What the test of the share found.
+        said: String,
+    },
     /// The key was revoked while this coordinator ran.
     #[error(
         "KEY-03: key {key} was revoked, for good: this coordinator stops. Another one takes the lead; `muster enroll NAME --role coordinator` makes one. \
@@ -93,7 +106,7 @@ impl DaemonError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Locked { .. } => 7,
+            Self::Locked { .. } | Self::NotExclusive { .. } => 7,
             Self::Key(_) | Self::KeyFormat { .. } | Self::Retry(_) | Self::Share(_) | Self::Bus(_) => 2,
             Self::NotCoordinator { .. } | Self::Revoked { .. } => 5,
             Self::Connect(error) if error.is_configuration() => 2,

@@ -286,9 +286,13 @@ async fn throughput(store: &Arc<dyn Store>, sample: u64, made: &mut Vec<ObjectPa
         rest -= len;
     }
     let began = Instant::now();
-    let mut puts = futures::stream::iter(&parts)
-        .map(|(path, bytes)| store.put_new(path, bytes.clone()))
-        .buffer_unordered(AT_ONCE);
+    // Owned, and each future of one type: a borrowed closure makes the whole no longer `Send`.
+    let put = |store: Arc<dyn Store>, path: ObjectPath, bytes: Bytes| async move {
+        store.put_new(&path, bytes).await
+    };
+    let calls: Vec<_> =
+        parts.iter().map(|(path, bytes)| put(Arc::clone(store), path.clone(), bytes.clone())).collect();
+    let mut puts = futures::stream::iter(calls).buffer_unordered(AT_ONCE);
     while let Some(done) = puts.next().await {
         if let Err(error) = done {
             return report.failed(Check::Write, &error);
@@ -297,11 +301,12 @@ async fn throughput(store: &Arc<dyn Store>, sample: u64, made: &mut Vec<ObjectPa
     drop(puts);
     report.write_rate = Some(rated(sample, began, Check::Write, report));
     let began = Instant::now();
-    let mut gets = futures::stream::iter(&parts)
-        .map(|(path, bytes)| async move {
-            Ok::<_, StoreError>(store.get(path, bytes.len() as u64).await? == *bytes)
-        })
-        .buffer_unordered(AT_ONCE);
+    let same = |store: Arc<dyn Store>, path: ObjectPath, bytes: Bytes| async move {
+        Ok::<_, StoreError>(store.get(&path, bytes.len() as u64).await? == bytes)
+    };
+    let calls: Vec<_> =
+        parts.iter().map(|(path, bytes)| same(Arc::clone(store), path.clone(), bytes.clone())).collect();
+    let mut gets = futures::stream::iter(calls).buffer_unordered(AT_ONCE);
     while let Some(done) = gets.next().await {
         match done {
             Ok(true) => {}

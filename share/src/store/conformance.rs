@@ -45,6 +45,7 @@ fn every_path(id: ObjectId) -> Vec<ObjectPath> {
         slice(SlicePart::Packs),
         slice(SlicePart::Index),
         slice(SlicePart::Chunks),
+        ObjectPath::Probe([7; 16]),
     ]
 }
 
@@ -134,6 +135,7 @@ async fn listings_are_complete(store: &dyn Store) {
         Prefix::Lists,
         Prefix::Manifests,
         Prefix::Grants,
+        Prefix::Probes,
         Prefix::Agent(service()),
         Prefix::Packs(service()),
         Prefix::PackShard(service(), 7),

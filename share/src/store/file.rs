@@ -157,6 +157,9 @@ impl Folder {
         if contended {
             let temporaries = self.root.join(Prefix::Log.to_string());
             self.make_folders(&temporaries)?;
+            if let Some(parent) = file.parent().filter(|parent| **parent != temporaries) {
+                self.make_folders(parent)?;
+            }
             self.publisher.publish(&temporaries, file, bytes)
         } else {
             match publish::create_object(file, bytes) {

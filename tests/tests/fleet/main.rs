@@ -30,6 +30,7 @@ mod rotation;
 mod round_trip;
 mod rounds;
 mod secured;
+mod shares;
 mod stock_tools;
 mod swarm;
 mod thefts;

@@ -1,5 +1,6 @@
 //! Against real servers: `./x test --servers` runs these.
 
+use std::net::TcpListener;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -53,13 +54,15 @@ async fn servers_refusals_have_their_codes() {
     let stranger = "access_key_id = AKNOBODY\nsecret_access_key = wrong\n";
     let key = "account_key = d3Jvbmc=\n";
     let admin = SeaweedFs::credentials("admin");
+    // Nobody listens there any more.
+    let closed = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
     for (url, credentials, code) in [
         (seaweed.url("fleet"), wrong, Code::Share03),
         (seaweed.url("fleet"), stranger, Code::Share03),
         (azurite.url("backups", "fleet"), key, Code::Share03),
         (seaweed.url_of("nosuch", "fleet"), admin.as_str(), Code::Share02),
         (azurite.url("nosuch", "fleet"), &Azurite::credentials(), Code::Share02),
-        ("s3://backups/fleet?endpoint=http://127.0.0.1:9".to_owned(), admin.as_str(), Code::Share01),
+        (format!("s3://backups/fleet?endpoint=http://{closed}"), admin.as_str(), Code::Share01),
     ] {
         let store = opened(url.clone(), credentials).await;
         let read = store.get(&path, 1).await.expect_err("refused");

@@ -1,0 +1,125 @@
+//! Whole fleets whose share is no folder: founded, backed up, tested, verified and recovered. `./x test --servers` runs
+//! those that need a server.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use muster_test_servers::{Azurite, Samba, SeaweedFs};
+use muster_tests::fleet::{Fleet, text};
+use muster_tests::process::muster;
+use muster_tests::tree;
+use tempfile::TempDir;
+
+/// A file that its owner alone may read.
+fn secret(at: &Path, text: &str) {
+    fs::write(at, text).expect("written");
+    fs::set_permissions(at, fs::Permissions::from_mode(0o600)).expect("closed");
+}
+
+/// From `init` to a compared recovery, two rounds, with this share.
+fn whole_fleet(url: &str, credentials: &str) {
+    let folder = TempDir::with_prefix("muster-").expect("a folder");
+    let at = |name: &str| text(&folder.path().join(name));
+    let source = folder.path().join("tree");
+    tree::small(&source, 5);
+    secret(&folder.path().join("share.credentials"), credentials);
+    let with = ["--share-credentials", &at("share.credentials")];
+    let service = format!("dns=files:{}", text(&source));
+    let mut init = vec!["init", "f", "--fleet", "test", "--share", url, "--kit", "k", "--service", &service];
+    let (dir, kit) = (at("fleet"), at("kit"));
+    init[1] = &dir;
+    init[7] = &kit;
+    let said = muster(init.iter().chain(&with)).with_code(0);
+    assert!(!said.out.contains("assword") && !said.out.contains("SKADMIN"), "{}", said.out);
+    let operator = fs::read_to_string(folder.path().join("fleet/operator.toml")).expect("a configuration");
+    assert!(operator.contains(&at("share.credentials")), "{operator}");
+    // From here on the configurations name the file.
+    let config = at("fleet/operator.toml");
+    let _ = muster(["once", &dir]).with_code(0);
+    fs::write(source.join("later"), b"later").expect("written");
+    let _ = muster(["once", &dir]).with_code(0);
+    let rounds = muster(["rounds", "--json", "--config", &config]).with_code(0).json();
+    assert_eq!(rounds["rounds"].as_array().map(Vec::len), Some(2), "{rounds}");
+    let tested =
+        muster(["share", "test", "--json", "--size", "13MiB", "--config", &config]).with_code(0).json();
+    assert_eq!((&tested["left"], &tested["schema"]), (&0.into(), &"muster.share-test/1".into()), "{tested}");
+    assert!(tested["needed_bytes"].as_u64().is_some_and(|bytes| bytes > 0), "{tested}");
+    let bad = tested["findings"].as_array().expect("findings").iter().find(|line| line["verdict"] == "bad");
+    assert_eq!(bad, None, "{tested}");
+    let _ = muster(["verify", "--kit", &kit, "--config", &config]).with_code(0);
+    let _ = muster(["prune", "--dry-run", "--config", &config]).with_code(0);
+    // After the loss of everything else: address, credentials and kit are enough.
+    fs::remove_dir_all(folder.path().join("fleet")).expect("lost");
+    let into = at("recovered");
+    let recover = ["recover", "--share", url, "--kit", &kit, "--into", &into];
+    let without = muster(recover);
+    assert!(without.code != 0, "without credentials: {}", without.out);
+    let _ = fs::remove_dir_all(&into);
+    let _ = muster(recover.iter().chain(&with)).with_code(0);
+    tree::assert_same(&source, &folder.path().join("recovered/dns/files"));
+}
+
+#[test]
+#[ignore = "needs servers: ./x test --servers"]
+fn servers_a_fleet_on_s3() {
+    let server = SeaweedFs::start();
+    whole_fleet(&server.url("fleets/one"), &SeaweedFs::credentials("admin"));
+}
+
+#[test]
+#[ignore = "needs servers: ./x test --servers"]
+fn servers_a_fleet_on_azure() {
+    let server = Azurite::start();
+    whole_fleet(&server.url("backups", "fleets/one"), &Azurite::credentials());
+}
+
+#[test]
+#[ignore = "needs servers: ./x test --servers"]
+fn servers_a_fleet_on_smb() {
+    let server = Samba::start();
+    whole_fleet(&server.url("fleet"), &Samba::credentials("agent"));
+}
+
+#[test]
+fn a_share_is_tested_and_left_as_it_was() {
+    let data = TempDir::new().expect("a folder");
+    let source = data.path().join("tree");
+    tree::small(&source, 6);
+    let fleet = Fleet::init_with_coordinators(2, &[format!("dns=files:{}", text(&source))]);
+    let _ = fleet.run(&["once", &text(&fleet.dir())]).with_code(0);
+    let said = fleet.run(&["share", "test", "--json", "--size", "1MiB"]).with_code(0).json();
+    assert_eq!((&said["coordinators"], &said["left"]), (&2.into(), &0.into()), "{said}");
+    let verdict = |check: &str| {
+        let lines = said["findings"].as_array().expect("findings");
+        lines.iter().find(|line| line["check"] == check).map(|line| line["verdict"].clone())
+    };
+    assert_eq!(verdict("exclusive"), Some("good".into()), "{said}");
+    assert_eq!(verdict("delete"), Some("warning".into()), "a folder protects nothing: {said}");
+    assert_eq!(fs::read_dir(fleet.share().join("probe")).expect("a folder").count(), 0);
+    let _ = fleet.run(&["verify", "--kit", &text(&fleet.kit())]).with_code(0);
+}
+
+#[test]
+fn addresses_and_credentials_that_cannot_be_are_told() {
+    let folder = TempDir::new().expect("a folder");
+    let at = |name: &str| folder.path().join(name);
+    secret(&at("wrong"), "user = me\npassword = hunter2\n");
+    secret(&at("loose"), "access_key_id = a\nsecret_access_key = hunter2\n");
+    fs::set_permissions(at("loose"), fs::Permissions::from_mode(0o644)).expect("opened");
+    let s3 = "s3://bucket?endpoint=http://127.0.0.1:1";
+    for (url, file, code, word) in [
+        ("smb://me:hunter2@nas/backups", None, 2, "[share] credentials"),
+        ("gs://bucket", None, 2, "s3"),
+        ("smb://nas", None, 2, "smb://nas.example.org"),
+        (s3, Some("wrong"), 5, "access_key_id"),
+        (s3, Some("loose"), 5, "chmod 600"),
+        (s3, Some("missing"), 5, "missing"),
+    ] {
+        let mut args = vec!["share".to_owned(), "test".into(), "--share".into(), url.into()];
+        args.extend(file.into_iter().flat_map(|file| ["--share-credentials".to_owned(), text(&at(file))]));
+        let said = muster(&args).with_code(code);
+        assert!(said.err.contains(word), "{url}: {}", said.err);
+        assert!(!said.err.contains("hunter2"), "{url}: {}", said.err);
+    }
+}
