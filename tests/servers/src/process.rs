@@ -56,7 +56,20 @@ impl Server {
     ///
     /// # Panics
     /// When it cannot be started, ends, or does not listen within a minute.
-    pub(crate) fn start(name: &'static str, mut command: Command, folder: &Path, port: u16) -> Self {
+    pub(crate) fn start(name: &'static str, command: Command, folder: &Path, port: u16) -> Self {
+        Self::attempt(name, command, folder, port).unwrap_or_else(|why| panic!("{why}"))
+    }
+
+    /// Like [`start`](Self::start); why it ended at once, for servers whose port another one may have taken meanwhile.
+    ///
+    /// # Panics
+    /// When it cannot be started at all, or does not listen within a minute.
+    pub(crate) fn attempt(
+        name: &'static str,
+        mut command: Command,
+        folder: &Path,
+        port: u16,
+    ) -> Result<Self, String> {
         command.stdin(Stdio::null());
         Self::begin(name, command, false, folder, SocketAddr::from(([127, 0, 0, 1], port)))
     }
@@ -73,10 +86,16 @@ impl Server {
         at: SocketAddr,
     ) -> Self {
         command.stdin(Stdio::piped()).process_group(0);
-        Self::begin(name, command, true, folder, at)
+        Self::begin(name, command, true, folder, at).unwrap_or_else(|why| panic!("{why}"))
     }
 
-    fn begin(name: &'static str, mut command: Command, family: bool, folder: &Path, at: SocketAddr) -> Self {
+    fn begin(
+        name: &'static str,
+        mut command: Command,
+        family: bool,
+        folder: &Path,
+        at: SocketAddr,
+    ) -> Result<Self, String> {
         let log = folder.join(format!("{name}.log"));
         let output = File::options().append(true).create(true).open(&log).expect("a log");
         let again = output.try_clone().expect("a second handle");
@@ -86,12 +105,12 @@ impl Server {
         while TcpStream::connect_timeout(&at, LOOK).is_err() {
             let said = || std::fs::read_to_string(&log).unwrap_or_default();
             if let Some(status) = child.try_wait().expect("a child") {
-                panic!("{name} ended ({status}) before it listened:\n{}", said());
+                return Err(format!("{name} ended ({status}) before it listened:\n{}", said()));
             }
             assert!(began.elapsed() < START, "{name} does not listen on {at}:\n{}", said());
             sleep(LOOK);
         }
-        Self { child, name, family }
+        Ok(Self { child, name, family })
     }
 
     /// The id of its first process.

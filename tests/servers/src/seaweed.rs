@@ -38,8 +38,11 @@ impl SeaweedFs {
     pub fn start() -> Self {
         let folder = TempDir::new().expect("a folder");
         std::fs::write(folder.path().join("identities.json"), IDENTITIES).expect("written");
-        let ports = [free_port(), free_port(), free_port(), free_port()];
-        let server = serve(folder.path(), ports);
+        let attempts = (0..5).find_map(|_| {
+            let ports = [free_port(), free_port(), free_port(), free_port()];
+            serve(folder.path(), ports).ok().map(|server| (server, ports))
+        });
+        let (server, ports) = attempts.expect("SeaweedFS starts on one of five choices of ports");
         let this = Self { server, ports, folder };
         this.shell(&format!("s3.bucket.create -name {BUCKET}"));
         this
@@ -78,7 +81,7 @@ impl SeaweedFs {
 
     /// Starts it again over what it holds.
     pub fn restart(&mut self) {
-        self.server = serve(self.folder.path(), self.ports);
+        self.server = serve(self.folder.path(), self.ports).unwrap_or_else(|why| panic!("{why}"));
     }
 
     /// Runs one line of the server's own shell.
@@ -100,7 +103,7 @@ impl SeaweedFs {
     }
 }
 
-fn serve(folder: &Path, ports: [u16; 4]) -> Server {
+fn serve(folder: &Path, ports: [u16; 4]) -> Result<Server, String> {
     let [master, volume, filer, s3] = ports;
     let mut command = Command::new(installed("weed"));
     command.current_dir(folder).args(["server", "-dir=.", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]);
@@ -108,5 +111,5 @@ fn serve(folder: &Path, ports: [u16; 4]) -> Server {
     command.args(["-filer".to_owned(), format!("-filer.port={filer}")]);
     command.args(["-s3".to_owned(), format!("-s3.port={s3}"), "-s3.config=identities.json".to_owned()]);
     command.args(["-master.volumeSizeLimitMB=64", "-volume.max=100", "-volume.preStopSeconds=0"]);
-    Server::start("weed", command, folder, s3)
+    Server::attempt("weed", command, folder, s3)
 }

@@ -277,6 +277,12 @@ async fn no_fleet_yet(share: &ShareConfig, folder: Option<&Path>) -> Result<(), 
     let store = match store::open(share).await {
         Ok(store) => store,
         Err(OpenStoreError::Address(error)) => return Err(Failure::usage(format!("--share: {error}"))),
+        // A folder that is made when the fleet is founded.
+        Err(OpenStoreError::Store(StoreError::InvalidPath { .. }))
+            if matches!(Address::parse(&share.url), Ok(Address::Smb(_))) =>
+        {
+            return Ok(());
+        }
         Err(error) => return Err(error.into()),
     };
     match store.head(&ObjectPath::Format).await {

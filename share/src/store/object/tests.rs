@@ -55,7 +55,8 @@ async fn servers_refusals_have_their_codes() {
     let key = "account_key = d3Jvbmc=\n";
     let admin = SeaweedFs::credentials("admin");
     // Nobody listens there any more.
-    let closed = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
+    let closed =
+        TcpListener::bind("127.77.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
     for (url, credentials, code) in [
         (seaweed.url("fleet"), wrong, Code::Share03),
         (seaweed.url("fleet"), stranger, Code::Share03),
@@ -66,8 +67,11 @@ async fn servers_refusals_have_their_codes() {
     ] {
         let store = opened(url.clone(), credentials).await;
         let read = store.get(&path, 1).await.expect_err("refused");
-        let write = store.put_new(&path, Bytes::from_static(b"x")).await.expect_err("refused");
-        for error in [read, write] {
+        // This server makes a bucket that an admin writes to; AWS does not.
+        let makes = url.starts_with("s3://nosuch");
+        let write = store.put_new(&path, Bytes::from_static(b"x")).await.err();
+        assert!(write.is_some() || makes, "{url}");
+        for error in [Some(read), write.filter(|_| !makes)].into_iter().flatten() {
             assert_eq!(error.alert(), Some(code), "{url}: {error:?}");
             let said = format!("{error:?}");
             assert!(!said.contains("SKADMIN") && !said.contains("http"), "{said}");

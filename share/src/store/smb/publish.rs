@@ -70,10 +70,18 @@ impl SmbStore {
         let written = self.fill(&file, lease, name, bytes).await;
         let linked = match &written {
             // The name as well as the bytes.
-            Ok(()) => match file.link(&self.path(name)).await {
-                Ok(()) => Ok(file.flush().await),
-                Err(error) => Err(error),
-            },
+            Ok(()) => {
+                let mut linked = file.link(&self.path(name)).await;
+                if linked.as_ref().is_err_and(lacks_folder) {
+                    // The temporary lies in log/, the slot elsewhere.
+                    self.make_folders(lease, name.rsplit_once('/').map_or("", |(folder, _)| folder)).await?;
+                    linked = file.link(&self.path(name)).await;
+                }
+                match linked {
+                    Ok(()) => Ok(file.flush().await),
+                    Err(error) => Err(error),
+                }
+            }
             Err(_) => Ok(Ok(())),
         };
         file.take_back().await;
