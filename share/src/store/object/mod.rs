@@ -137,12 +137,14 @@ impl Store for BucketStore {
     async fn put_new(&self, path: &ObjectPath, bytes: Bytes) -> Result<(), StoreError> {
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
         let payload = PutPayload::from_bytes(bytes.clone());
-        match self.client().put_opts(&self.key(path), payload, options).await {
-            Ok(_) => Ok(()),
-            Err(error) => match classify(path.to_string(), Access::Write, error) {
-                StoreError::AlreadyExists { .. } => self.taken(path, &bytes).await,
-                error => Err(error),
-            },
+        let Err(error) = self.client().put_opts(&self.key(path), payload, options).await else {
+            return Ok(());
+        };
+        let error = classify(path.to_string(), Access::Write, error);
+        if matches!(error, StoreError::AlreadyExists { .. }) {
+            self.taken(path, &bytes).await
+        } else {
+            Err(error)
         }
     }
 
