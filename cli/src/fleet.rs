@@ -2,12 +2,11 @@
 //!
 //! Works without NATS. Writes nothing on the share; on this machine only the memory of the highest head seen.
 
-use crate::share_access;
-use muster_protocol::config::ShareConfig;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use muster_protocol::config::ShareConfig;
 use muster_protocol::document::Manifest;
 use muster_protocol::envelope::{self, Payload};
 use muster_protocol::ids::{FleetName, KeyId, ObjectId};
@@ -26,6 +25,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::operator::{self, Operator};
 use crate::screen;
+use crate::share_access;
 
 /// A fleet, as its share tells it.
 #[derive(Debug)]
@@ -253,10 +253,10 @@ pub(crate) fn share_at(url: &str) -> Result<ShareConfig, Failure> {
         return Err(Failure::usage("--share is empty").next("give a path or file:///path"));
     }
     if url.contains("://") {
-        return Ok(ShareConfig::at(url));
+        return Ok(share_access::named(url));
     }
     std::path::absolute(url)
         .ok()
-        .and_then(|path| path.to_str().map(ShareConfig::at))
+        .and_then(|path| path.to_str().map(share_access::named))
         .ok_or_else(|| Failure::usage(format!("--share {url} is no usable path")))
 }

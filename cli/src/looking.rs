@@ -1,6 +1,5 @@
 //! What `ls`, `find` and `dump` share: the way to a round's slices, and places in a round as an operator writes them.
 
-use muster_protocol::config::ShareConfig;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
@@ -8,6 +7,7 @@ use std::sync::Arc;
 use muster_agent::recover::look::LookError;
 use muster_agent::recover::{Origin, Round};
 use muster_protocol::age::Identity;
+use muster_protocol::config::ShareConfig;
 use muster_protocol::ids::{ServiceName, SourceName};
 use muster_protocol::log::Pin;
 use muster_share::log::HeadMemory;

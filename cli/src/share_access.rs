@@ -1,11 +1,14 @@
-//! What the command line and the environment say of the share besides its address: the file with its credentials, and
-//! certificates. It counts for every command, in front of what a configuration says.
+//! What the command line says of the share besides its address: the file with its credentials, and certificates. It counts
+//! for every command and for what that starts, in front of configurations and their variables.
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use clap::Args;
 use muster_protocol::config::ShareConfig;
+
+const CREDENTIALS: &str = "MUSTER_SHARE_CREDENTIALS";
+const CA: &str = "MUSTER_SHARE_CA";
 
 /// Options of every command.
 #[derive(Debug, Clone, Default, Args)]
@@ -22,28 +25,41 @@ static GIVEN: OnceLock<ShareAccess> = OnceLock::new();
 
 /// Keeps what was given; once, before a command runs.
 pub(crate) fn given(access: ShareAccess) {
-    let environment = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
     let ShareAccess { share_credentials, share_ca } = access;
     // A second call would be another command of the same process, and there is none.
     let _ = GIVEN.set(ShareAccess {
-        share_credentials: share_credentials
-            .or_else(|| environment("MUSTER_SHARE_CREDENTIALS"))
-            .map(absolute),
-        share_ca: share_ca.or_else(|| environment("MUSTER_SHARE_CA")).map(absolute),
+        share_credentials: share_credentials.map(absolute),
+        share_ca: share_ca.map(absolute),
     });
 }
 
-/// The share with what was given.
+/// The share of a configuration, with what was given. Its variables are in the configuration already.
 pub(crate) fn fill(share: &ShareConfig) -> ShareConfig {
     let mut share = share.clone();
-    if let Some(given) = GIVEN.get() {
-        if let Some(file) = &given.share_credentials {
-            share.credentials.clone_from(file);
-        }
-        if let Some(file) = &given.share_ca {
-            share.ca.clone_from(file);
-        }
+    for (name, file) in environment() {
+        let place = if name == CREDENTIALS { &mut share.credentials } else { &mut share.ca };
+        place.clone_from(file);
     }
     share
+}
+
+/// The share at an address of the command line, which no configuration tells anything about.
+pub(crate) fn named(url: &str) -> ShareConfig {
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let file = |name| variable(name).map(absolute).unwrap_or_default();
+    fill(&ShareConfig { url: url.to_owned(), credentials: file(CREDENTIALS), ca: file(CA) })
+}
+
+/// What was given, as variables for the daemons that a command starts.
+pub(crate) fn environment() -> impl Iterator<Item = (&'static str, &'static PathBuf)> {
+    let given = GIVEN.get();
+    let file =
+        |name, pick: fn(&ShareAccess) -> Option<&PathBuf>| given.and_then(pick).map(|file| (name, file));
+    [file(CREDENTIALS, |given| given.share_credentials.as_ref()), file(CA, |given| given.share_ca.as_ref())]
+        .into_iter()
+        .flatten()
+}
+
+fn absolute(path: PathBuf) -> PathBuf {
+    std::path::absolute(&path).unwrap_or(path)
 }

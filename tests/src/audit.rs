@@ -1,9 +1,9 @@
 //! What must be true of a fleet's share after any fault: one log, objects that are what their names say, and
 //! the same bytes back.
 
-use muster_protocol::config::ShareConfig;
 use std::path::Path;
 
+use muster_protocol::config::ShareConfig;
 use muster_protocol::log::Pin;
 use muster_share::log::Log;
 use muster_share::store;

@@ -28,7 +28,6 @@ mod talk;
 #[cfg(test)]
 mod tests;
 
-use muster_share::store::address::Address;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,6 +43,7 @@ use muster_share::log::HeadMemory;
 use muster_share::reachable;
 use muster_share::secret_file::{self, SecretFileError};
 use muster_share::store::Store;
+use muster_share::store::address::Address;
 use muster_share::store::retry::Retrying;
 use muster_share::store::timeout::{Limit, TimeLimited};
 use tokio::sync::watch;

@@ -1,7 +1,6 @@
 //! A small fleet on a share in a temporary folder: two services, two rounds, several packs each; written by the share's
 //! own API, so that tests can also write what no honest agent would.
 
-use muster_protocol::config::ShareConfig;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use muster_protocol::age::Identity;
 use muster_protocol::alert::Code;
+use muster_protocol::config::ShareConfig;
 use muster_protocol::document::{
     Absentee, Manifest, ManifestSlice, ObjectRef, Receipt, SliceStatus, SliceTotals,
 };

@@ -1,10 +1,10 @@
 //! Arguments of the commands that keep the fleet's configuration, and make its folder again from it: `config`, `share`,
 //! `rebuild`.
 
-use muster_protocol::units::HumanSize;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use muster_protocol::units::HumanSize;
 
 use super::{Contact, ExpectHead};
 

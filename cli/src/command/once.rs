@@ -26,6 +26,7 @@ use crate::follow::{self, Show};
 use crate::leader::{self, Leader};
 use crate::round_view::RoundView;
 use crate::sealed_files::{self, Files};
+use crate::share_access;
 
 /// Longest wait for coordinator and agents to end.
 const END: Duration = Duration::from_secs(15);
@@ -94,13 +95,13 @@ async fn round(
     config.round.recruit.0 = config.round.recruit.0.min(RECRUIT);
     let lead = config.lead.takeover.0;
     let deadline = config.round.deadline.0;
-    let shared = store::open(&config.share).await?;
+    let shared = store::open(&share_access::fill(&config.share)).await?;
     let running = muster_coordinator::daemon::run_on(config.clone(), bus.clone(), shared, stopped.clone());
     daemons.spawn(async move { running.await.map_err(daemon::coordinator) });
     for (_, config) in &folder.agents {
         let wanted = args.services.as_ref().is_none_or(|services| services.contains(&config.agent.service));
         if wanted {
-            let shared = store::open(&config.share).await?;
+            let shared = store::open(&share_access::fill(&config.share)).await?;
             let running = muster_agent::daemon::run_on(config.clone(), bus.clone(), shared, stopped.clone());
             daemons.spawn(async move { running.await.map_err(daemon::agent) });
         }

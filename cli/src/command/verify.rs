@@ -1,10 +1,10 @@
 //! `muster verify [ROUND]`: whether the share still holds what its log promises. Needs only the share; with a kit, it
 //! opens everything, too. Changes nothing.
 
-use muster_protocol::config::ShareConfig;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use muster_protocol::config::ShareConfig;
 use muster_protocol::ids::ServiceName;
 use muster_protocol::log::{Outcome as RoundOutcome, Pin};
 use muster_protocol::units::format_size;

@@ -4,17 +4,11 @@
 use std::sync::Arc;
 
 use muster_protocol::alert::Code;
-use muster_protocol::log::{Role, State};
+use muster_protocol::log::State;
 use muster_share::probe::{Check, Terms, Verdict, probe};
 use muster_share::store::Store;
 
 use super::error::DaemonError;
-
-/// Coordinators that count; at least one.
-fn coordinators(state: &State) -> usize {
-    let members = state.members.values().filter(|member| member.revoked.is_none());
-    members.filter(|member| matches!(member.member.role, Role::Coordinator)).count().max(1)
-}
 
 /// Refuses a share that lets several coordinators write one record, when there are several. What else is wrong with the
 /// share is no reason not to start: rounds tell it, with alerts, and go on once it is mended.
@@ -22,7 +16,7 @@ fn coordinators(state: &State) -> usize {
 /// # Errors
 /// [`DaemonError::NotExclusive`].
 pub(super) async fn required(store: &Arc<dyn Store>, state: &State) -> Result<(), DaemonError> {
-    let coordinators = coordinators(state);
+    let coordinators = state.coordinators();
     if coordinators < 2 {
         return Ok(());
     }

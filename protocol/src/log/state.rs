@@ -263,6 +263,12 @@ impl State {
         matches!(self.role(key), Some(Role::Coordinator))
     }
 
+    /// How many coordinators count now.
+    #[must_use]
+    pub fn coordinators(&self) -> usize {
+        self.members.keys().filter(|key| self.is_coordinator(key)).count()
+    }
+
     /// The keys to which what is for the coordinators is sealed: of those that count now and have said one.
     #[must_use]
     pub fn coordinator_recipients(&self) -> Vec<Recipient> {

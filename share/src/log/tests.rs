@@ -1,10 +1,10 @@
 //! The log on a real folder: founding, appending, racing, tearing, going back, and segments.
 
-use muster_protocol::config::ShareConfig;
 use std::path::Path;
 use std::sync::Arc;
 
 use muster_protocol::age::Identity;
+use muster_protocol::config::ShareConfig;
 use muster_protocol::envelope::Signer;
 use muster_protocol::ids::Nonce;
 use muster_protocol::log::{

@@ -1,3 +1,5 @@
+//! What the test of a share finds: on a good one, on each kind of bad one, and on servers that keep their promises or not.
+
 use std::sync::Arc;
 
 use futures::StreamExt;

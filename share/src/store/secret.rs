@@ -152,6 +152,17 @@ impl S3Secret {
         let key = values.need("access_key_id")?.expose().to_owned();
         Ok(Self { key, secret: values.need("secret_access_key")?, token: values.take("session_token") })
     }
+
+    /// Those of the variables `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and `AWS_SESSION_TOKEN`, if the first two are set.
+    #[must_use]
+    pub fn of_variables(variable: impl Fn(&str) -> Option<String>) -> Option<Self> {
+        let hidden = |name| variable(name).filter(|value| !value.is_empty()).map(|value| Hidden::new(&value));
+        Some(Self {
+            key: hidden("AWS_ACCESS_KEY_ID")?.expose().to_owned(),
+            secret: hidden("AWS_SECRET_ACCESS_KEY")?,
+            token: hidden("AWS_SESSION_TOKEN"),
+        })
+    }
 }
 
 impl AzureSecret {
@@ -165,6 +176,14 @@ impl AzureSecret {
             return Ok(Self::Sas(sas));
         }
         values.need("account_key").map(Self::Key)
+    }
+
+    /// That of the variable `AZURE_STORAGE_SAS_TOKEN` or `AZURE_STORAGE_ACCOUNT_KEY`, if one is set.
+    #[must_use]
+    pub fn of_variables(variable: impl Fn(&str) -> Option<String>) -> Option<Self> {
+        let hidden = |name| variable(name).filter(|value| !value.is_empty()).map(|value| Hidden::new(&value));
+        let sas = hidden("AZURE_STORAGE_SAS_TOKEN").map(Self::Sas);
+        sas.or_else(|| hidden("AZURE_STORAGE_ACCOUNT_KEY").map(Self::Key))
     }
 }
 
@@ -244,6 +263,20 @@ mod tests {
         assert!(matches!(key, AzureSecret::Key(key) if key.expose() == "a2V5=="));
         let sas = AzureSecret::parse(b"sas_token=sv=1&sig=2").expect("valid");
         assert!(matches!(sas, AzureSecret::Sas(sas) if sas.expose() == "sv=1&sig=2"));
+    }
+
+    #[test]
+    fn variables_are_those_of_other_tools() {
+        let set =
+            |names: &'static [&str]| move |name: &str| names.contains(&name).then(|| format!("the {name}"));
+        let whole =
+            S3Secret::of_variables(set(&["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"])).expect("both");
+        assert_eq!((whole.key.as_str(), whole.token), ("the AWS_ACCESS_KEY_ID", None));
+        assert_eq!(S3Secret::of_variables(set(&["AWS_ACCESS_KEY_ID"])), None);
+        assert_eq!(S3Secret::of_variables(|_| Some(String::new())), None);
+        let key = AzureSecret::of_variables(set(&["AZURE_STORAGE_ACCOUNT_KEY"]));
+        assert!(matches!(key, Some(AzureSecret::Key(_))));
+        assert_eq!(AzureSecret::of_variables(set(&[])), None);
     }
 
     #[test]

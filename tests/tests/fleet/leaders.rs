@@ -1,10 +1,10 @@
 //! Several coordinators: whatever happens to the leader, another goes on, one log, one commit of each round. FAULTS
 //! invariants 2, 7, 10, 16; SHARE-08.
 
-use muster_protocol::config::ShareConfig;
 use std::fs;
 use std::path::PathBuf;
 
+use muster_protocol::config::ShareConfig;
 use muster_protocol::ids::{Nonce, ObjectId};
 use muster_protocol::log::{Epoch, Head, Pin, seal};
 use muster_protocol::time::UnixMillis;

@@ -2,7 +2,6 @@
 
 mod raw;
 
-use muster_protocol::config::ShareConfig;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -10,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use muster_protocol::age::{FileKey, Identity};
+use muster_protocol::config::ShareConfig;
 use muster_protocol::document::Manifest;
 use muster_protocol::envelope::{Signer, open_as};
 use muster_protocol::log::{Audit, Change, Member, Pin, Role, Roster, State, parse, seal_statement};

@@ -1,11 +1,11 @@
 //! Who counts, with real processes: members that are enrolled while the fleet runs, and what a revocation stops at once.
 
-use muster_protocol::config::ShareConfig;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
+use muster_protocol::config::ShareConfig;
 use muster_protocol::log::{Pin, RoundPhase, State};
 use muster_share::log::Log;
 use muster_share::store;

@@ -1,8 +1,8 @@
 //! A share that is put back under a running agent: refused, and taken up again once the root has adopted it.
 
-use muster_protocol::config::ShareConfig;
 use std::sync::Arc;
 
+use muster_protocol::config::ShareConfig;
 use muster_protocol::envelope::Signer;
 use muster_protocol::ids::Nonce;
 use muster_protocol::log::{Adopt, Audit, Body, Genesis, Pin, seal_statement};

@@ -1,12 +1,12 @@
 //! Recoveries in a process of their own: to be measured, killed, or run by somebody else.
 
-use muster_protocol::config::ShareConfig;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
 use muster_protocol::age::Identity;
+use muster_protocol::config::ShareConfig;
 use muster_protocol::log::Pin;
 use muster_share::store::faults::{Call, Fault, Faulty};
 use muster_share::store::{self, Store};

@@ -244,6 +244,10 @@ fn elsewhere(operator: &Operator) -> Vec<String> {
     if let Some(share) = share_folder(&operator.share.url) {
         notes.push(format!("the share must be mounted there as {}, or change [share] url", share.display()));
     }
+    if !operator.share.credentials.as_os_str().is_empty() {
+        let file = operator.share.credentials.display();
+        notes.push(format!("the share's credentials must lie there as {file} (mode 0600), best an account of its own: docs/shares.md"));
+    }
     if ["127.0.0.1", "localhost", "[::1]"].iter().any(|host| operator.nats.url.contains(host)) {
         notes.push(format!(
             "{} is this machine only: change [nats] url there to an address that it reaches: see nats-server.conf",

@@ -1,15 +1,14 @@
 //! What `init` was asked for, checked in full. Looks at the file system and the share, and writes nothing.
 
-use crate::share_access;
-use muster_protocol::config::ShareConfig;
-use muster_share::store::address::Address;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
 use muster_agent::source::config::{SourceConfig, SourceTable, parse_spec};
 use muster_protocol::age::Recipient;
+use muster_protocol::config::ShareConfig;
 use muster_protocol::ids::{FleetName, MemberName, ServiceName};
 use muster_share::layout::ObjectPath;
+use muster_share::store::address::Address;
 use muster_share::store::{self, OpenStoreError, StoreError};
 
 use crate::args::Init;
@@ -65,7 +64,7 @@ impl Plan {
             Some(root) => real(root)?,
             None => beside(&kit)?,
         };
-        let share = share_access::fill(&share_at(&args.share)?);
+        let share = share_at(&args.share)?;
         let share_folder = share_folder(&share.url).map(|folder| real(&folder)).transpose()?;
         apart(&[("DIR", &dir), ("--kit", &kit), ("--root", &root)], share_folder.as_deref())?;
         if let Some(share) = &share_folder {

@@ -1,13 +1,13 @@
 //! What is left of the fleet: its log, and the configuration files that the log's newest configuration keeps sealed. Looks, and
 //! writes nothing.
 
-use muster_protocol::config::ShareConfig;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use muster_agent::config::Config as AgentFile;
 use muster_coordinator::config::Config as CoordinatorFile;
 use muster_protocol::causes::causes;
+use muster_protocol::config::ShareConfig;
 use muster_protocol::config::{self, Checked, FleetConfig};
 use muster_protocol::envelope::Signer;
 use muster_protocol::ids::{MemberName, ServiceName};

@@ -2,7 +2,7 @@
 //! credential may delete.
 
 use muster_protocol::alert::Code;
-use muster_protocol::log::{Pin, Role, State};
+use muster_protocol::log::{Pin, State};
 use muster_protocol::units::format_size;
 use muster_share::log::{Log, LogError};
 use muster_share::probe::{self, Report, Terms, Verdict};
@@ -67,7 +67,7 @@ pub(super) async fn run(args: ShareTest) -> Outcome {
         Some(state) => probe::forecast(store.as_ref(), state).await.map_err(Failure::from)?,
         None => None,
     };
-    let coordinators = args.coordinators.unwrap_or_else(|| state.map_or(1, coordinators));
+    let coordinators = args.coordinators.unwrap_or_else(|| state.map_or(1, State::coordinators));
     let terms = Terms { sample: args.size.0, coordinators, forecast };
     let report = probe::probe(&store, &terms).await;
     if args.json {
@@ -76,11 +76,6 @@ pub(super) async fn run(args: ShareTest) -> Outcome {
         print(&share.url, &report);
     }
     Ok(exit(&report))
-}
-
-fn coordinators(state: &State) -> usize {
-    let members = state.members.values().filter(|member| member.revoked.is_none());
-    members.filter(|member| matches!(member.member.role, Role::Coordinator)).count().max(1)
 }
 
 fn exit(report: &Report) -> Exit {

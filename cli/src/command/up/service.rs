@@ -15,6 +15,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::folder::{self, FleetFolder};
 use crate::screen;
+use crate::share_access;
 
 /// What `daemon` calls an agent.
 const AGENT: &str = "agent";
@@ -217,6 +218,7 @@ impl Service {
         Command::new(&self.executable)
             .args(["daemon", self.kind, "--attached", "--config"])
             .arg(&self.file)
+            .envs(share_access::environment())
             // Its end tells the child that we are gone, however that came about.
             .stdin(Stdio::piped())
             .process_group(0)

@@ -6,9 +6,10 @@ mod seeded;
 
 use std::sync::Arc;
 
+use futures::StreamExt;
 use muster_protocol::alert::Code;
 use muster_protocol::ids::ObjectId;
-use muster_protocol::prune::{Next, Wait};
+use muster_protocol::prune::{Next, Terms, Wait};
 use muster_protocol::time::UnixMillis;
 
 use super::look::Look;
@@ -18,8 +19,6 @@ use crate::layout::{ObjectPath, Prefix};
 use crate::prune::choose::choose;
 use crate::store::faults::{Fault, Faulty, Op};
 use crate::verify::Fault as DamageFault;
-use futures::StreamExt;
-use muster_protocol::prune::Terms;
 use scene::{DAY, HOUR, Scene, service, set, signer};
 
 #[tokio::test]

@@ -1,12 +1,12 @@
 //! A fleet of two services on a share in a temporary folder. Its objects are small and unsealed: a prune opens none.
 
-use muster_protocol::config::ShareConfig;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::StreamExt;
 use muster_protocol::age::Identity;
+use muster_protocol::config::ShareConfig;
 use muster_protocol::document::{Manifest, ManifestSlice, ObjectRef, Receipt, SliceStatus, SliceTotals};
 use muster_protocol::envelope::Signer;
 use muster_protocol::ids::{Nonce, ObjectId, RoundId, ServiceName};

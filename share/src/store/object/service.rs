@@ -90,19 +90,17 @@ impl Service {
         address: &S3Address,
         credentials: Option<&Credentials>,
     ) -> Result<Arc<dyn ObjectStore>, OpenStoreError> {
-        let mut builder = match credentials {
-            Some(credentials) => {
-                let secret = S3Secret::parse(credentials.expose())?;
-                let builder = AmazonS3Builder::new()
-                    .with_access_key_id(secret.key)
-                    .with_secret_access_key(secret.secret.expose());
-                match secret.token {
-                    Some(token) => builder.with_token(token.expose()),
-                    None => builder,
-                }
-            }
-            None => AmazonS3Builder::from_env(),
+        let secret = match credentials {
+            Some(credentials) => S3Secret::parse(credentials.expose())?,
+            None => S3Secret::of_variables(variable)
+                .ok_or_else(|| self.lacks("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"))?,
         };
+        let mut builder = AmazonS3Builder::new()
+            .with_access_key_id(secret.key)
+            .with_secret_access_key(secret.secret.expose());
+        if let Some(token) = secret.token {
+            builder = builder.with_token(token.expose());
+        }
         if let Some(endpoint) = &address.endpoint {
             builder = builder.with_endpoint(endpoint).with_virtual_hosted_style_request(false);
         }
@@ -121,14 +119,15 @@ impl Service {
         address: &AzureAddress,
         credentials: Option<&Credentials>,
     ) -> Result<Arc<dyn ObjectStore>, OpenStoreError> {
-        let mut builder = match credentials {
-            Some(credentials) => match AzureSecret::parse(credentials.expose())? {
-                AzureSecret::Key(key) => MicrosoftAzureBuilder::new().with_access_key(key.expose()),
-                AzureSecret::Sas(sas) => {
-                    MicrosoftAzureBuilder::new().with_config(AzureConfigKey::SasKey, sas.expose())
-                }
-            },
-            None => MicrosoftAzureBuilder::from_env(),
+        let secret = match credentials {
+            Some(credentials) => AzureSecret::parse(credentials.expose())?,
+            None => AzureSecret::of_variables(variable)
+                .ok_or_else(|| self.lacks("AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_TOKEN"))?,
+        };
+        let builder = MicrosoftAzureBuilder::new();
+        let mut builder = match secret {
+            AzureSecret::Key(key) => builder.with_access_key(key.expose()),
+            AzureSecret::Sas(sas) => builder.with_config(AzureConfigKey::SasKey, sas.expose()),
         };
         if let Some(endpoint) = &address.endpoint {
             builder = builder.with_endpoint(endpoint.clone());
@@ -140,6 +139,11 @@ impl Service {
             .with_retry(no_retries())
             .build();
         Ok(Arc::new(client.map_err(|error| self.malformed(&error))?))
+    }
+
+    fn lacks(&self, variables: &str) -> OpenStoreError {
+        let why = format!("no credentials: name their file in [share] credentials, or set {variables}");
+        StoreError::Denied { path: self.to_string(), source: io::Error::other(why) }.into()
     }
 
     /// The builder's errors name keys and addresses, not secrets.
@@ -176,6 +180,11 @@ impl fmt::Display for Service {
             Place::Azure(address) => address.fmt(f),
         }
     }
+}
+
+/// Only those that hold credentials are looked at: where the share is, the address alone says.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
 }
 
 fn no_retries() -> RetryConfig {
