@@ -44,11 +44,13 @@ impl Pace {
         self.rate.map(|rate| (rate * fade) as u64)
     }
 
-    /// Seconds until `expected` bytes are read; none when nothing moves, or more than that is read already.
+    /// Seconds until `expected` bytes are read; none when nothing moves, or when they are read: how long what was read still
+    /// takes to upload, nobody knows.
     pub(crate) fn secs_left(&self, expected: Option<u64>, now: Instant) -> Option<u64> {
         let (_, done, _) = self.last?;
         let rate = self.bytes_per_sec(now).filter(|rate| *rate > 0)?;
-        expected.and_then(|expected| expected.checked_sub(done)).map(|left| left.div_ceil(rate))
+        let left = expected?.checked_sub(done).filter(|left| *left > 0)?;
+        Some(left.div_ceil(rate))
     }
 }
 
@@ -71,6 +73,7 @@ mod tests {
         assert_eq!(pace.bytes_per_sec(now), Some(1000));
         assert_eq!(pace.secs_left(Some(7000), now), Some(2));
         assert_eq!(pace.secs_left(Some(4000), now), None);
+        assert_eq!(pace.secs_left(Some(5000), now), None, "read, and not yet uploaded");
         assert_eq!(pace.secs_left(None, now), None);
     }
 

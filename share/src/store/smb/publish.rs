@@ -74,7 +74,11 @@ impl SmbStore {
                 let mut linked = file.link(&self.path(name)).await;
                 if linked.as_ref().is_err_and(lacks_folder) {
                     // The temporary lies in log/, the slot elsewhere.
-                    self.make_folders(lease, name.rsplit_once('/').map_or("", |(folder, _)| folder)).await?;
+                    let folder = name.rsplit_once('/').map_or("", |(folder, _)| folder);
+                    if let Err(error) = self.make_folders(lease, folder).await {
+                        file.take_back().await;
+                        return Err(error);
+                    }
                     linked = file.link(&self.path(name)).await;
                 }
                 match linked {
