@@ -65,7 +65,8 @@ pub(crate) fn alert(damage: &Damage) -> Code {
             | ObjectPath::Slice { .. }
             | ObjectPath::List(_)
             | ObjectPath::Grant(_)
-            | ObjectPath::Probe(_),
+            | ObjectPath::Probe(_)
+            | ObjectPath::Copy(_),
             _,
         ) => Code::Verify01,
     }

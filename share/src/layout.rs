@@ -5,7 +5,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use muster_protocol::ids::{ObjectId, RoundId, ServiceName, hex, unhex};
+use muster_protocol::ids::{Nonce, ObjectId, RoundId, ServiceName, hex, unhex};
 
 /// Digits of a log number in a path.
 pub const LOG_DIGITS: usize = 10;
@@ -61,6 +61,9 @@ pub enum ObjectPath {
     Grant(ObjectId),
     /// `probe/<32 hex digits>`: what a test of the share wrote, under a random name. Nothing ever refers to one.
     Probe([u8; 16]),
+    /// `copy/<32 hex digits>`: says that this is a copy of the share of this name ([`crate::copy`]). Counts for as long as
+    /// that is the share's name in the log.
+    Copy(Nonce),
     /// `agents/<service>/packs/<hh>/<sha256>.age`.
     Pack {
         /// Whose.
@@ -90,11 +93,12 @@ pub struct LayoutError {
 }
 
 impl ObjectPath {
-    /// The SHA-256 that the name promises; `None` for `FORMAT` and the log, whose names are not hashes; nor for probes.
+    /// The SHA-256 that the name promises; `None` for `FORMAT`, the log, probes and marks of copies, whose
+    /// names are not hashes.
     #[must_use]
     pub fn id(&self) -> Option<&ObjectId> {
         match self {
-            Self::Format | Self::LogRecord(_) | Self::LogSegment(_) | Self::Probe(_) => None,
+            Self::Format | Self::LogRecord(_) | Self::LogSegment(_) | Self::Probe(_) | Self::Copy(_) => None,
             Self::List(id)
             | Self::Manifest(id)
             | Self::Grant(id)
@@ -104,7 +108,7 @@ impl ObjectPath {
     }
 
     /// Whether the object is fleet state whose slot several writers may race for, so that it has to appear whole or not
-    /// at all: `FORMAT`, everything below `log/`, and probes, which test just that.
+    /// at all: `FORMAT`, everything below `log/`, marks of copies, and probes, which test just that.
     #[must_use]
     pub fn is_contended(&self) -> bool {
         self.id().is_none()
@@ -121,6 +125,7 @@ impl fmt::Display for ObjectPath {
             Self::Manifest(id) => write!(f, "manifests/{id}"),
             Self::Grant(id) => write!(f, "grants/{id}.age"),
             Self::Probe(name) => write!(f, "probe/{}", hex(name)),
+            Self::Copy(share) => write!(f, "copy/{share}"),
             Self::Pack { service, id } => {
                 write!(f, "agents/{service}/packs/{:02x}/{id}.age", id.as_bytes()[0])
             }
@@ -154,6 +159,7 @@ fn parse(text: &str) -> Option<ObjectPath> {
             let bytes = unhex(name).filter(|bytes| hex(bytes) == *name)?;
             Some(ObjectPath::Probe(bytes))
         }
+        ["copy", share] => share.parse().ok().map(ObjectPath::Copy),
         ["agents", service, "packs", shard, name] => {
             let id = name.strip_suffix(".age")?;
             let path = ObjectPath::Pack { service: service.parse().ok()?, id: id.parse().ok()? };
@@ -226,7 +232,7 @@ impl fmt::Display for Prefix {
 #[cfg(test)]
 mod tests {
     use super::{MAX_LOG_NUMBER, ObjectPath, Prefix, SlicePart};
-    use muster_protocol::ids::{ObjectId, RoundId};
+    use muster_protocol::ids::{Nonce, ObjectId, RoundId};
 
     fn samples() -> Vec<ObjectPath> {
         let id = ObjectId::of(b"abc");
@@ -240,6 +246,7 @@ mod tests {
             ObjectPath::Manifest(id),
             ObjectPath::Grant(id),
             ObjectPath::Probe([9; 16]),
+            ObjectPath::Copy(Nonce::from_bytes([9; 16])),
             ObjectPath::Pack { service: service(), id },
         ];
         let round = RoundId::from_bytes([9; 16]);
@@ -253,7 +260,7 @@ mod tests {
             assert_eq!(path.to_string().parse(), Ok(path.clone()), "{path}");
         }
         let id = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-        assert_eq!(samples()[8].to_string(), format!("agents/dns-2/packs/ba/{id}.age"));
+        assert_eq!(samples()[9].to_string(), format!("agents/dns-2/packs/ba/{id}.age"));
         assert_eq!(ObjectPath::LogRecord(7).to_string(), "log/0000000007");
     }
 
@@ -295,7 +302,7 @@ mod tests {
             samples().iter().filter(|path| path.to_string().starts_with(&prefix.to_string())).count()
         };
         for (prefix, count) in [
-            (Prefix::Everything, 13),
+            (Prefix::Everything, 14),
             (Prefix::Log, 3),
             (Prefix::Lists, 1),
             (Prefix::Manifests, 1),

@@ -5,6 +5,7 @@
 
 pub mod chunk;
 pub mod config_file;
+pub mod copy;
 pub mod core_dumps;
 pub mod credentials;
 pub mod entropy;
@@ -14,10 +15,13 @@ pub mod keys;
 pub mod layout;
 pub mod lists;
 pub mod log;
+mod needs;
 pub mod pack;
 pub mod probe;
 pub mod prune;
 pub mod reachable;
+#[cfg(test)]
+mod scene;
 pub mod sealed;
 pub mod sealed_config;
 pub mod secret_file;

@@ -100,6 +100,7 @@ fn own(path: ObjectPath, service: &ServiceName) -> Option<ObjectId> {
         | ObjectPath::List(_)
         | ObjectPath::Manifest(_)
         | ObjectPath::Grant(_)
-        | ObjectPath::Probe(_) => None,
+        | ObjectPath::Probe(_)
+        | ObjectPath::Copy(_) => None,
     }
 }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use muster_protocol::envelope::Signer;
 use muster_protocol::ids::FleetId;
-use muster_protocol::log::{self, Body, Effect, GENESIS_HEAD, Genesis, Head, MAX_RECORD_LEN, Pin};
+use muster_protocol::log::{self, Adopt, Body, Effect, GENESIS_HEAD, Genesis, Head, MAX_RECORD_LEN, Pin};
 
 use super::{FORMAT_VERSION, Format, Log, LogError};
+use crate::copy::is_copy;
 use crate::layout::ObjectPath;
 use crate::store::{Store, StoreError};
 
@@ -29,6 +30,12 @@ pub enum AppendError {
         /// Its length.
         len: usize,
     },
+    /// The share is a copy of another one: only the root may say that it counts from now on.
+    #[error("SHARE-08: {share} is a copy of the fleet's share, and takes no records")]
+    Copy {
+        /// The copy.
+        share: String,
+    },
     /// The share did not take the record. It may be there none the less.
     #[error("the log record was not written")]
     Store(#[source] StoreError),
@@ -43,7 +50,7 @@ impl AppendError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Lost => true,
-            Self::Refused { .. } | Self::TooLong { .. } => false,
+            Self::Refused { .. } | Self::TooLong { .. } | Self::Copy { .. } => false,
             Self::Store(error) => error.is_transient(),
             Self::Log(error) => error.is_transient(),
         }
@@ -58,7 +65,7 @@ impl Log {
     pub async fn append<B: Body>(&mut self, signer: &Signer, body: &B) -> Result<Head, AppendError> {
         let state = &self.state;
         let bytes = log::seal(signer, &state.fleet, state.next, state.head, body);
-        self.create(bytes).await
+        self.create(B::KIND, bytes).await
     }
 
     /// Appends a statement, made by [`log::seal_statement`], at the next slot, once.
@@ -73,12 +80,30 @@ impl Log {
         let state = &self.state;
         let bytes =
             log::seal_with_statement(signer, &state.fleet, state.next, state.head, B::KIND, statement);
-        self.create(bytes).await
+        self.create(B::KIND, bytes).await
     }
 
-    async fn create(&mut self, bytes: Vec<u8>) -> Result<Head, AppendError> {
+    /// Refuses a copy, where an append would part its log from the one that it is a copy of. Asks the share once for each
+    /// name that it has in the log.
+    ///
+    /// # Errors
+    /// [`AppendError::Copy`], and those of the share.
+    pub async fn refuse_copy(&mut self) -> Result<(), AppendError> {
+        let Some(name) = self.state.share else { return Ok(()) };
+        let is_copy = match self.copy {
+            Some((known, is_copy)) if known == name => is_copy,
+            Some(_) | None => is_copy(self.store.as_ref(), &name).await.map_err(AppendError::Store)?,
+        };
+        self.copy = Some((name, is_copy));
+        if is_copy { Err(AppendError::Copy { share: self.store.describe() }) } else { Ok(()) }
+    }
+
+    async fn create(&mut self, kind: &str, bytes: Vec<u8>) -> Result<Head, AppendError> {
         if bytes.len() > MAX_RECORD_LEN {
             return Err(AppendError::TooLong { len: bytes.len() });
+        }
+        if kind != Adopt::KIND {
+            self.refuse_copy().await?;
         }
         let mut after = self.state.clone();
         match after.replay(&bytes).map_err(LogError::Replay)? {

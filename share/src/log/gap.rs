@@ -29,6 +29,7 @@ impl Log {
                 | ObjectPath::Manifest(_)
                 | ObjectPath::Grant(_)
                 | ObjectPath::Probe(_)
+                | ObjectPath::Copy(_)
                 | ObjectPath::Pack { .. }
                 | ObjectPath::Slice { .. } => continue,
             };

@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use muster_protocol::alert::Code;
+use muster_protocol::ids::Nonce;
 use muster_protocol::log::{Effect, Head, MAX_RECORD_LEN, Pin, ReplayError, Seen, State};
 
 use crate::layout::ObjectPath;
@@ -104,6 +105,8 @@ pub struct Log {
     state: State,
     /// Segments prove nothing: one that leads into a contradiction is not looked at again.
     use_segments: bool,
+    /// Whether it was found to be a copy, under the name that the log had for the share then.
+    copy: Option<(Nonce, bool)>,
 }
 
 impl Log {
@@ -141,7 +144,7 @@ impl Log {
         let format = Format::parse(&bytes).map_err(|source| LogError::Format { share, source })?;
         // Unsigned, so only a hint: the fleet id must also follow from the root key that signed genesis.
         let pin = Pin { fleet: pin.fleet.or(Some(format.fleet)), ..pin };
-        let mut log = Self { store, state: State::new(pin), use_segments: true };
+        let mut log = Self { store, state: State::new(pin), use_segments: true, copy: None };
         log.refresh().await?;
         if log.state.next == 0 {
             let why = "there is no record 0".to_owned();
@@ -226,7 +229,7 @@ impl Log {
     }
 
     /// The bytes in a slot; none if it is free. A slot that is too long to be a record is void, not an error.
-    async fn slot(&self, number: u64) -> Result<Option<Bytes>, LogError> {
+    pub(crate) async fn slot(&self, number: u64) -> Result<Option<Bytes>, LogError> {
         match self.store.get(&ObjectPath::LogRecord(number), MAX_RECORD_LEN as u64).await {
             Ok(bytes) => Ok(Some(bytes)),
             Err(StoreError::NotFound { .. }) => Ok(None),

@@ -9,8 +9,8 @@ use muster_protocol::prune::{Chooser, Kept, Terms, Verdict};
 use muster_protocol::time::UnixMillis;
 
 use super::error::PruneError;
-use super::needs::Slice;
 use super::survey::Scope;
+use crate::needs::Slice;
 use crate::store::Store;
 use crate::verify::chain::{ReceiptName, read_manifest};
 use crate::verify::{Damage, Trouble};

@@ -9,9 +9,9 @@ use muster_protocol::prune::{Sight, Stock};
 
 use super::choose::{Rounds, Slices};
 use super::error::PruneError;
-use super::needs::{named, needed};
 use super::survey::{Scope, Survey};
 use crate::layout::{ObjectPath, Prefix};
+use crate::needs::{named, needed};
 use crate::store::{Listed, Store, StoreError};
 use crate::verify::{Damage, Fault};
 
@@ -53,7 +53,7 @@ impl Look<'_> {
             let objects = named(store, state, service, slice).await?;
             let at = rounds.going.iter().position(|round| std::ptr::eq(*round, slice.round));
             let at = at.expect("its round goes");
-            origins.extend(objects.into_iter().map(|object| (object, Origin::Round(at))));
+            origins.extend(objects.into_iter().map(|(object, _)| (object, Origin::Round(at))));
         }
         let in_use = state.open_rounds().iter().any(|round| round.open.scope.contains(service));
         let prefix = Prefix::Agent(service.clone());
@@ -104,6 +104,7 @@ impl Look<'_> {
                 | ObjectPath::LogRecord(_)
                 | ObjectPath::LogSegment(_)
                 | ObjectPath::Probe(_)
+                | ObjectPath::Copy(_)
                 | ObjectPath::Pack { .. }
                 | ObjectPath::Slice { .. } => Origin::Orphan,
             };

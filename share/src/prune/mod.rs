@@ -10,13 +10,12 @@
 //! Each run reads the log and goes on where it stands, so a pruner may die at any point. Nothing is deleted unless every
 //! object that stays was listed with its length in the same survey; any list or read error ends the run.
 //!
-//! Only this module and the stores below it delete.
+//! Besides this module and the stores below it, only [`crate::copy`] deletes, and only on a copy.
 
 mod choose;
 mod error;
 mod lists;
 mod look;
-mod needs;
 mod run;
 mod survey;
 #[cfg(test)]

@@ -55,6 +55,7 @@ pub fn most_bytes(path: &ObjectPath) -> u64 {
         | ObjectPath::LogSegment(_)
         | ObjectPath::List(_)
         | ObjectPath::Probe(_)
+        | ObjectPath::Copy(_)
         | ObjectPath::Pack { .. } => MAX_PACK_LEN,
     }
 }

@@ -84,7 +84,8 @@ impl Damage {
             | ObjectPath::List(_)
             | ObjectPath::Manifest(_)
             | ObjectPath::Grant(_)
-            | ObjectPath::Probe(_) => None,
+            | ObjectPath::Probe(_)
+            | ObjectPath::Copy(_) => None,
         }
     }
 

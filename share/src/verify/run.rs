@@ -262,7 +262,8 @@ impl Run<'_> {
                 | ObjectPath::List(_)
                 | ObjectPath::Manifest(_)
                 | ObjectPath::Grant(_)
-                | ObjectPath::Probe(_) => None,
+                | ObjectPath::Probe(_)
+                | ObjectPath::Copy(_) => None,
             };
             let names = of_service(&work.path).unwrap_or_default();
             check(Arc::clone(self.store), work, self.keys.clone(), names)

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::scene::{HOUR, Scene, set};
+use crate::scene::{HOUR, Scene, set};
 use crate::store::faults::{Call, Fault, Faulty, Op};
 
 /// A rule under which the call of this number, of those that `counts`, meets `fault`, and all later ones fail if it is

@@ -1,7 +1,6 @@
 //! Prunes of a real folder.
 
 mod crashes;
-mod scene;
 mod seeded;
 
 use std::sync::Arc;
@@ -17,9 +16,9 @@ use super::survey::{Scope, Survey};
 use super::{PruneError, plan, prune, swept_since};
 use crate::layout::{ObjectPath, Prefix};
 use crate::prune::choose::choose;
+use crate::scene::{DAY, HOUR, Scene, service, set, signer};
 use crate::store::faults::{Fault, Faulty, Op};
 use crate::verify::Fault as DamageFault;
-use scene::{DAY, HOUR, Scene, service, set, signer};
 
 #[tokio::test]
 async fn rounds_go_in_two_passes_and_the_others_stay_whole() {
@@ -337,8 +336,8 @@ async fn a_prune_that_is_full_leaves_the_rest_for_the_next() {
     assert_eq!((going.objects.len(), going.more_objects, going.more_rounds), (7, true, 1));
     let mut look = Look { store, state, scope, rounds: &rounds, survey: Survey::default() };
     look.survey.going.clone_from(&going.going);
-    look.service(&scene::service("dns")).await.expect("looked");
-    let c = ObjectPath::Pack { service: scene::service("dns"), id: ObjectId::of(b"c") };
+    look.service(&service("dns")).await.expect("looked");
+    let c = ObjectPath::Pack { service: service("dns"), id: ObjectId::of(b"c") };
     assert!(!look.survey.objects.iter().any(|(path, _)| *path == c));
 }
 
@@ -354,8 +353,7 @@ async fn only_a_pruner_prunes_and_commits_are_told_of_sweeps() {
     scene.prune_twice().await;
     let state = scene.log.state();
     let swept = swept_since(scene.store.as_ref(), state, before).await.expect("read");
-    let pack =
-        |name: &str| ObjectPath::Pack { service: scene::service("dns"), id: ObjectId::of(name.as_bytes()) };
+    let pack = |name: &str| ObjectPath::Pack { service: service("dns"), id: ObjectId::of(name.as_bytes()) };
     assert!(swept.contains(&pack("a")) && !swept.contains(&pack("b")));
     let after = scene.log.head().number;
     assert!(swept_since(scene.store.as_ref(), state, after).await.expect("read").is_empty());

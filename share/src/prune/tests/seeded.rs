@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 
 use muster_protocol::ids::ObjectId;
 
-use super::scene::{HOUR, Scene, service};
 use crate::layout::ObjectPath;
 use crate::prune::read_object_list;
+use crate::scene::{HOUR, Scene, service};
 
 /// splitmix64.
 struct Rng(u64);

@@ -7,7 +7,6 @@ use muster_protocol::document::{ObjectRef, Receipt};
 use muster_protocol::ids::ServiceName;
 use muster_protocol::log::{RoundState, State};
 
-use super::error::PruneError;
 use crate::layout::{ObjectPath, SlicePart};
 use crate::store::{Store, StoreError};
 use crate::verify::Trouble;
@@ -18,23 +17,23 @@ const AT_ONCE: usize = 8;
 
 /// One slice: its round, and how the round's manifest names its receipt.
 #[derive(Debug, Clone)]
-pub(super) struct Slice<'a> {
-    pub(super) round: &'a RoundState,
-    pub(super) receipt: ReceiptName,
+pub(crate) struct Slice<'a> {
+    pub(crate) round: &'a RoundState,
+    pub(crate) receipt: ReceiptName,
 }
 
 /// Every object that these slices of one service name, with its length in bytes; objects may be given more than once.
 /// All of them must be readable.
 ///
 /// # Errors
-/// When a receipt or a pack list is damaged, or the share fails.
-pub(super) async fn needed(
+/// When a receipt or a pack list is damaged, the share fails, or `need` does.
+pub(crate) async fn needed<E: From<Trouble>>(
     store: &dyn Store,
     state: &State,
     service: &ServiceName,
     slices: &[Slice<'_>],
-    mut need: impl FnMut(ObjectPath, u64) -> Result<(), PruneError>,
-) -> Result<(), PruneError> {
+    mut need: impl FnMut(ObjectPath, u64) -> Result<(), E>,
+) -> Result<(), E> {
     let mut lists = BTreeSet::new();
     let mut receipts = stream::iter(slices)
         .map(|slice| async move {
@@ -59,27 +58,31 @@ pub(super) async fn needed(
     Ok(())
 }
 
-/// What one slice of a round that goes names, as far as that can be read: it only tells to which round an object
-/// belonged.
+/// What one slice names, with lengths in bytes, as far as that can be read: for whoever goes on past damage.
 ///
 /// # Errors
 /// When the share fails.
-pub(super) async fn named(
+pub(crate) async fn named(
     store: &dyn Store,
     state: &State,
     service: &ServiceName,
     slice: &Slice<'_>,
-) -> Result<Vec<ObjectPath>, StoreError> {
+) -> Result<Vec<(ObjectPath, u64)>, StoreError> {
     let receipt = match read_named_receipt(store, state, slice.round, &slice.receipt).await {
         Ok(receipt) => receipt,
-        Err(Trouble::Damaged(_)) => return Ok(Vec::new()),
+        Err(Trouble::Damaged(_)) => {
+            let own = own(slice);
+            return Ok(vec![(slice_path(service, &own, SlicePart::Receipt), own.size)]);
+        }
         Err(Trouble::Store(error)) => return Err(error),
     };
-    let mut objects: Vec<_> = documents(service, slice, &receipt).map(|(object, _)| object).collect();
+    let mut objects: Vec<_> = documents(service, slice, &receipt).collect();
     for list in &receipt.packs {
         match read_pack_list(store, service, list).await {
             Ok(list) => objects.extend(
-                list.packs.iter().map(|pack| ObjectPath::Pack { service: service.clone(), id: pack.id }),
+                list.packs
+                    .iter()
+                    .map(|pack| (ObjectPath::Pack { service: service.clone(), id: pack.id }, pack.size)),
             ),
             Err(Trouble::Damaged(_)) => {}
             Err(Trouble::Store(error)) => return Err(error),
@@ -94,11 +97,15 @@ fn documents<'a>(
     slice: &'a Slice<'_>,
     receipt: &'a Receipt,
 ) -> impl Iterator<Item = (ObjectPath, u64)> + 'a {
-    let ReceiptName { id, size, .. } = slice.receipt;
-    let own = ObjectRef { round: slice.round.open.round, id, size };
-    let parts = [(own, SlicePart::Receipt), (receipt.index, SlicePart::Index)];
+    let parts = [(own(slice), SlicePart::Receipt), (receipt.index, SlicePart::Index)];
     let chunks = receipt.chunks.iter().map(|object| (*object, SlicePart::Chunks));
     let packs = receipt.packs.iter().map(|object| (*object, SlicePart::Packs));
     let all = parts.into_iter().chain(chunks).chain(packs);
     all.map(|(object, part)| (slice_path(service, &object, part), object.size))
+}
+
+/// A slice's receipt.
+fn own(slice: &Slice<'_>) -> ObjectRef {
+    let ReceiptName { id, size, .. } = slice.receipt;
+    ObjectRef { round: slice.round.open.round, id, size }
 }

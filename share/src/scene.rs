@@ -1,4 +1,5 @@
-//! A fleet of two services on a share in a temporary folder. Its objects are small and unsealed: a prune opens none.
+//! A fleet of two services on a share in a temporary folder, for tests. Its objects are small and unsealed: neither prune nor
+//! copy opens any.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -24,34 +25,34 @@ use crate::prune::{PruneError, Report, prune};
 use crate::store::{self, Listed, Store};
 use crate::verify::{Ledger, Progress, verify};
 
-pub(super) const HOUR: i64 = 3_600_000;
-pub(super) const DAY: i64 = 24 * HOUR;
+pub(crate) const HOUR: i64 = 3_600_000;
+pub(crate) const DAY: i64 = 24 * HOUR;
 
-pub(super) fn signer(number: u8) -> Signer {
+pub(crate) fn signer(number: u8) -> Signer {
     Signer::from_seed(&[number; 32])
 }
 
 const ROOT: u8 = 1;
 const COORDINATOR: u8 = 2;
 const ADMIN: u8 = 5;
-pub(super) const PRUNER: u8 = 6;
+pub(crate) const PRUNER: u8 = 6;
 
 /// A service's packs in one round, by name: the name is what tells them apart.
-pub(super) type Packs<'a> = (&'a str, &'a [&'a str]);
+pub(crate) type Packs<'a> = (&'a str, &'a [&'a str]);
 
-pub(super) struct Scene {
-    pub(super) folder: tempfile::TempDir,
-    pub(super) store: Arc<dyn Store>,
-    pub(super) log: Log,
+pub(crate) struct Scene {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) log: Log,
     /// Calendar time, as everybody's clock has it.
-    pub(super) now: i64,
+    pub(crate) now: i64,
     agents: BTreeMap<ServiceName, Signer>,
     salt: u64,
 }
 
 impl Scene {
     /// Keeps the newest `keep_last` and at least one verified round, with a grace of an hour.
-    pub(super) async fn new(keep_last: u32) -> Self {
+    pub(crate) async fn new(keep_last: u32) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let store = store::open(&ShareConfig::at(folder.path().to_string_lossy())).await.expect("a share");
         let genesis = Genesis {
@@ -85,7 +86,7 @@ impl Scene {
     }
 
     /// The retention from here on; what is not named keeps nothing, or waits an hour.
-    pub(super) async fn retain(&mut self, settings: &[(&str, &str)], sealed: Option<ObjectId>) {
+    pub(crate) async fn retain(&mut self, settings: &[(&str, &str)], sealed: Option<ObjectId>) {
         let mut clear: BTreeMap<String, String> =
             [("keep_days", "0"), ("min_verified", "1"), ("grace", "1h"), ("keep_last", "0")]
                 .iter()
@@ -102,20 +103,20 @@ impl Scene {
         self.log.append_statement::<B>(&signer(who), statement).await.expect("appended");
     }
 
-    pub(super) async fn hold(&mut self, number: u64, keep: bool) {
+    pub(crate) async fn hold(&mut self, number: u64, keep: bool) {
         let previous = self.log.state().statements.get(Hold::KIND).copied();
         let round = self.id(number);
         self.says(ADMIN, &Hold { previous, round, keep, reason: None }).await;
     }
 
     /// The round of a number.
-    pub(super) fn id(&self, number: u64) -> RoundId {
+    pub(crate) fn id(&self, number: u64) -> RoundId {
         let rounds = self.log.state().rounds_by_number();
         rounds.iter().find(|round| round.open.number == number).expect("a round").open.round
     }
 
     /// Writes an object and gives its name.
-    pub(super) async fn put(&self, bytes: Vec<u8>, path: impl Fn(ObjectId) -> ObjectPath) -> ObjectPath {
+    pub(crate) async fn put(&self, bytes: Vec<u8>, path: impl Fn(ObjectId) -> ObjectPath) -> ObjectPath {
         let path = path(ObjectId::of(&bytes));
         match self.store.put_new(&path, Bytes::from(bytes)).await {
             Ok(()) | Err(store::StoreError::AlreadyExists { .. }) => path,
@@ -124,12 +125,12 @@ impl Scene {
     }
 
     /// Uploads a pack.
-    pub(super) async fn upload(&self, name: &str, pack: &str) -> ObjectPath {
+    pub(crate) async fn upload(&self, name: &str, pack: &str) -> ObjectPath {
         self.put(pack.as_bytes().to_vec(), |id| ObjectPath::Pack { service: service(name), id }).await
     }
 
     /// Opens a round over these services, and gives its number.
-    pub(super) async fn open(&mut self, services: &[&str]) -> u64 {
+    pub(crate) async fn open(&mut self, services: &[&str]) -> u64 {
         let number = self.log.state().last_round + 1;
         let mut id = [7; 16];
         id[..8].copy_from_slice(&number.to_be_bytes());
@@ -149,7 +150,7 @@ impl Scene {
     }
 
     /// A slice of an open round: packs, lists, receipt.
-    pub(super) async fn slice(&mut self, number: u64, (name, packs): Packs<'_>) -> ManifestSlice {
+    pub(crate) async fn slice(&mut self, number: u64, (name, packs): Packs<'_>) -> ManifestSlice {
         let round = self.id(number);
         let service = service(name);
         let mut listed = Vec::new();
@@ -207,7 +208,7 @@ impl Scene {
     }
 
     /// Commits a round with these slices.
-    pub(super) async fn commit(&mut self, number: u64, mut slices: Vec<ManifestSlice>, is_verified: bool) {
+    pub(crate) async fn commit(&mut self, number: u64, mut slices: Vec<ManifestSlice>, is_verified: bool) {
         let (round, fleet) = (self.id(number), self.log.state().fleet);
         slices.sort_by(|a, b| a.service.cmp(&b.service));
         let manifest = Manifest {
@@ -241,7 +242,7 @@ impl Scene {
         }
     }
 
-    pub(super) async fn end(&mut self, number: u64) {
+    pub(crate) async fn end(&mut self, number: u64) {
         let (round, reason) = (self.id(number), "test".to_owned());
         let account = self.put(format!("account of {number}").into_bytes(), ObjectPath::Manifest).await;
         let account = account.id().map(|object| EndAccount { object: *object, size: 12 });
@@ -251,7 +252,7 @@ impl Scene {
     }
 
     /// A whole verified round with these packs, half a day after the last one.
-    pub(super) async fn round(&mut self, services: &[Packs<'_>]) -> u64 {
+    pub(crate) async fn round(&mut self, services: &[Packs<'_>]) -> u64 {
         self.now += DAY / 2;
         let names: Vec<&str> = services.iter().map(|(name, _)| *name).collect();
         let number = self.open(&names).await;
@@ -264,18 +265,18 @@ impl Scene {
     }
 
     /// One run of the pruner.
-    pub(super) async fn prune(&mut self) -> Result<Report, PruneError> {
+    pub(crate) async fn prune(&mut self) -> Result<Report, PruneError> {
         prune(&mut self.log, &signer(PRUNER), UnixMillis(self.now)).await
     }
 
     /// One run over another view of the share, with a log of its own.
-    pub(super) async fn prune_through(&self, store: Arc<dyn Store>) -> Result<Report, PruneError> {
+    pub(crate) async fn prune_through(&self, store: Arc<dyn Store>) -> Result<Report, PruneError> {
         let mut log = Log::open(store, Pin::default()).await?;
         prune(&mut log, &signer(PRUNER), UnixMillis(self.now)).await
     }
 
     /// Both passes, two hours apart.
-    pub(super) async fn prune_twice(&mut self) -> Report {
+    pub(crate) async fn prune_twice(&mut self) -> Report {
         let first = self.prune().await.expect("marks");
         assert!(first.swept.is_empty(), "{first:?}");
         self.now += 2 * HOUR;
@@ -283,7 +284,7 @@ impl Scene {
     }
 
     /// Everything on the share but the log, by path and length.
-    pub(super) async fn tree(&self) -> BTreeMap<ObjectPath, u64> {
+    pub(crate) async fn tree(&self) -> BTreeMap<ObjectPath, u64> {
         let lines: Vec<_> = self.store.list(&Prefix::Everything).collect().await;
         let objects = lines.into_iter().filter_map(|line| match line.expect("listed") {
             Listed::Object { path, size } => path.id().is_some().then_some((path, size)),
@@ -293,7 +294,7 @@ impl Scene {
     }
 
     /// The names of a service's packs that are there.
-    pub(super) async fn packs(&self, name: &str) -> BTreeSet<String> {
+    pub(crate) async fn packs(&self, name: &str) -> BTreeSet<String> {
         let mut names = BTreeSet::new();
         for path in self.tree().await.into_keys() {
             if matches!(&path, ObjectPath::Pack { service, .. } if service.as_str() == name) {
@@ -305,7 +306,7 @@ impl Scene {
     }
 
     /// What is wrong with the rounds that can be recovered.
-    pub(super) async fn damage(&self) -> Vec<String> {
+    pub(crate) async fn damage(&self) -> Vec<String> {
         let mut log = Log::open(self.store.clone(), Pin::default()).await.expect("a log");
         log.refresh().await.expect("read");
         let ledger = Ledger { state: log.state().clone(), damaged: Vec::new(), broken: false };
@@ -314,17 +315,17 @@ impl Scene {
     }
 
     /// Numbers of the rounds that can be recovered.
-    pub(super) fn recoverable(&self) -> Vec<u64> {
+    pub(crate) fn recoverable(&self) -> Vec<u64> {
         let rounds = self.log.state().rounds_by_number().into_iter();
         rounds.filter(|round| round.is_recoverable()).map(|round| round.open.number).collect()
     }
 }
 
-pub(super) fn service(name: &str) -> ServiceName {
+pub(crate) fn service(name: &str) -> ServiceName {
     name.parse().expect("a service name")
 }
 
 /// A set of names.
-pub(super) fn set(names: &[&str]) -> BTreeSet<String> {
+pub(crate) fn set(names: &[&str]) -> BTreeSet<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }

@@ -1,0 +1,88 @@
+//! One object from share to share: read and compared with its name, written, read back.
+
+use bytes::Bytes;
+
+use super::error::CopyError;
+use crate::layout::ObjectPath;
+use crate::store::{Store, StoreError};
+use crate::verify::chain::most_bytes;
+use crate::verify::{Damage, Fault, Trouble, read_object};
+
+/// What became of an object.
+#[derive(Debug)]
+pub(super) enum Brought {
+    /// It is on the copy.
+    Copied {
+        /// Whether a torn one was there before.
+        mended: bool,
+    },
+    /// The first share does not have it whole: it is not copied.
+    Damaged(Damage),
+}
+
+/// Copies one object of `size` bytes.
+///
+/// # Errors
+/// When either share fails, or the copy does not give it back.
+pub(super) async fn bring(
+    source: &dyn Store,
+    target: &dyn Store,
+    path: &ObjectPath,
+    size: u64,
+) -> Result<Brought, CopyError> {
+    let read = match path.id() {
+        Some(id) => read_object(source, path, id, size).await,
+        // The name of a segment is no hash; whoever reads one compares its records with the chain.
+        None => source.get(path, size.min(most_bytes(path))).await.map_err(|error| match error {
+            StoreError::NotFound { .. } => Damage::new(path.clone(), Fault::Missing).into(),
+            other => Trouble::Store(other),
+        }),
+    };
+    match read {
+        Ok(bytes) => Ok(Brought::Copied { mended: place(target, path, bytes).await? }),
+        Err(Trouble::Damaged(damage)) => Ok(Brought::Damaged(damage)),
+        Err(Trouble::Store(error)) => Err(CopyError::Source(error)),
+    }
+}
+
+/// Writes these bytes on the copy, and reads them back; whether others were there before. Those were torn by a crash: the
+/// caller knows that the name can only be that of `bytes`.
+///
+/// # Errors
+/// When the copy fails, or does not give them back.
+pub(super) async fn place(target: &dyn Store, path: &ObjectPath, bytes: Bytes) -> Result<bool, CopyError> {
+    let mended = match target.put_new(path, bytes.clone()).await {
+        Ok(()) => false,
+        Err(StoreError::AlreadyExists { .. }) => {
+            if holds(target, path, &bytes).await? {
+                return Ok(false);
+            }
+            replace(target, path, bytes.clone()).await?;
+            true
+        }
+        Err(error) => return Err(CopyError::Target(error)),
+    };
+    if holds(target, path, &bytes).await? {
+        return Ok(mended);
+    }
+    Err(CopyError::Altered { object: path.clone() })
+}
+
+async fn holds(target: &dyn Store, path: &ObjectPath, bytes: &Bytes) -> Result<bool, CopyError> {
+    match target.get(path, bytes.len() as u64).await {
+        Ok(there) => Ok(there == *bytes),
+        Err(StoreError::TooLong { .. } | StoreError::Damaged { .. } | StoreError::NotFound { .. }) => {
+            Ok(false)
+        }
+        Err(error) => Err(CopyError::Target(error)),
+    }
+}
+
+async fn replace(target: &dyn Store, path: &ObjectPath, bytes: Bytes) -> Result<(), CopyError> {
+    let torn = |source| CopyError::Torn { object: path.clone(), source };
+    match target.delete(path).await {
+        Ok(()) | Err(StoreError::NotFound { .. }) => {}
+        Err(source) => return Err(torn(source)),
+    }
+    target.put_new(path, bytes).await.map_err(torn)
+}

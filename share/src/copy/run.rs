@@ -1,0 +1,361 @@
+//! The passes of one copy.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures::{Stream, StreamExt, TryStreamExt, stream};
+use muster_protocol::document::Manifest;
+use muster_protocol::ids::ObjectId;
+use muster_protocol::log::{Head, MAX_RECORD_LEN, Pin, RoundState, State};
+
+use super::error::CopyError;
+use super::mark::{is_copy, mark};
+use super::object::{Brought, bring, place};
+use super::present::Present;
+use crate::layout::{ObjectPath, Prefix};
+use crate::log::{Format, Log, LogError};
+use crate::needs::{Slice, named};
+use crate::prune::{Tally, read_object_list, swept_since};
+use crate::store::{Listed, Store, StoreError};
+use crate::verify::chain::{ReceiptName, read_manifest};
+use crate::verify::{Damage, Fault, Progress, Trouble};
+
+/// Objects that are under way at once; each is in memory whole, twice for a moment.
+const AT_ONCE: usize = 8;
+/// Receipts and pack lists that are read ahead.
+const READ_AHEAD: usize = 4;
+/// Looks at a log that grows while it is copied. What comes later is the next run's.
+const PASSES: usize = 3;
+
+/// What a copy did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// The head that the copy holds now.
+    pub head: Head,
+    /// Slots of the log that were copied.
+    pub records: u64,
+    /// Objects that were copied.
+    pub copied: Tally,
+    /// How many of them replace torn ones on the copy.
+    pub mended: u64,
+    /// Objects that were on the copy already, as far as the first share lists them.
+    pub present: Tally,
+    /// Objects that were deleted on the copy, because the first share pruned them.
+    pub deleted: Tally,
+    /// Objects that the first share does not have whole, sorted. They are missing on the copy.
+    pub damaged: Vec<Damage>,
+}
+
+/// Copies what `source` holds to `target`, and its log up to the head, which is read on meanwhile. `prune`: objects that
+/// the source's pruner deleted are deleted on the copy, too. `progress` counts bytes of objects.
+///
+/// # Errors
+/// See [`CopyError`]. An object that the source lacks is none: [`Report::damaged`] names it.
+pub async fn copy(
+    source: &mut Log,
+    target: &Arc<dyn Store>,
+    prune: bool,
+    progress: &Progress,
+) -> Result<Report, CopyError> {
+    let begun = source.head();
+    let mut next = begin(source, target).await?;
+    let present = Present::list(target.as_ref()).await.map_err(CopyError::Target)?;
+    let mut work = Work {
+        source: Arc::clone(source.store()),
+        target: Arc::clone(target),
+        present,
+        progress,
+        records: 0,
+        copied: Tally::default(),
+        mended: 0,
+        damaged: BTreeMap::new(),
+    };
+    let mut listed = Tally::default();
+    let mut head = begun;
+    for pass in 1.. {
+        head = source.head();
+        work.lists(source.state()).await?;
+        work.listed(&[Prefix::Lists, Prefix::Manifests]).await?;
+        next = work.records(source, next).await?;
+        listed = work.listed(&[Prefix::Everything]).await?;
+        if source.refresh().await? == 0 || pass >= PASSES {
+            break;
+        }
+    }
+    // Records that came in behind the last pass are not on the copy; sweeps among them explain what is gone all the same.
+    let swept = swept_since(source.store().as_ref(), source.state(), begun.number).await?;
+    let gone = |damage: &Damage| damage.fault == Fault::Missing && swept.contains(&damage.object);
+    work.damaged.retain(|_, damage| !gone(damage));
+    let deleted = if prune { work.prune(source.state()).await? } else { Tally::default() };
+    let Work { records, copied, mended, damaged, .. } = work;
+    let present = Tally {
+        objects: listed.objects.saturating_sub(copied.objects),
+        bytes: listed.bytes.saturating_sub(copied.bytes),
+    };
+    Ok(Report { head, records, copied, mended, present, deleted, damaged: damaged.into_values().collect() })
+}
+
+/// Looks whether `target` may become, or go on as, a copy; marks it and founds it. The first slot that it lacks.
+async fn begin(source: &Log, target: &Arc<dyn Store>) -> Result<u64, CopyError> {
+    let state = source.state();
+    let share = state.share.expect("genesis names the share");
+    let describe = || target.describe();
+    let store = target.as_ref();
+    let format = source.store().get(&ObjectPath::Format, Format::MAX_LEN).await.map_err(CopyError::Source)?;
+    let is_marked = is_copy(store, &share).await.map_err(CopyError::Target)?;
+    match store.get(&ObjectPath::Format, Format::MAX_LEN).await {
+        Ok(bytes) => match Format::parse(&bytes) {
+            Ok(there) if there.fleet == state.fleet => {}
+            Ok(_) => return Err(CopyError::OtherFleet { share: describe() }),
+            // Torn, behind the mark and before the first record.
+            Err(_) if is_marked && !has_record(source, store).await? => {}
+            Err(source) => return Err(CopyError::Format { share: describe(), source }),
+        },
+        Err(StoreError::NotFound { .. }) => {}
+        Err(error) => return Err(CopyError::Target(error)),
+    }
+    if !has_record(source, store).await? {
+        mark(store, &share).await.map_err(CopyError::Target)?;
+        place(store, &ObjectPath::Format, format).await?;
+        return Ok(0);
+    }
+    let pin = Pin { root: state.root, fleet: Some(state.fleet), head: None };
+    let log = match Log::open(Arc::clone(target), pin).await {
+        Ok(log) => log,
+        Err(LogError::Store(error)) => return Err(CopyError::Target(error)),
+        Err(source) => return Err(CopyError::TargetLog { share: describe(), source }),
+    };
+    let copy = log.head();
+    // Records name the hash of the one before: if the last is the same, all are.
+    let same = match source.slot(copy.number).await? {
+        Some(bytes) => ObjectId::of(&bytes) == copy.hash,
+        None => false,
+    };
+    if !same {
+        return Err(CopyError::Parted { share: describe(), copy, head: source.head() });
+    }
+    if !is_marked {
+        // Another name: the root gave the first share its own since, so that this one is out of use.
+        if log.state().share == Some(share) {
+            return Err(CopyError::NotACopy { share: describe() });
+        }
+        mark(store, &share).await.map_err(CopyError::Target)?;
+    }
+    Ok(copy.number + 1)
+}
+
+/// Whether the copy has more of the log than a torn first slot.
+async fn has_record(source: &Log, target: &dyn Store) -> Result<bool, CopyError> {
+    let first = ObjectPath::LogRecord(0);
+    match target.get(&first, MAX_RECORD_LEN as u64).await {
+        Ok(bytes) if Some(&bytes) == source.slot(0).await?.as_ref() => Ok(true),
+        Ok(_) | Err(StoreError::TooLong { .. } | StoreError::Damaged { .. }) => {
+            // Where others follow, it is not a crash of ours that damaged it.
+            match target.head(&ObjectPath::LogRecord(1)).await {
+                Ok(_) => Ok(true),
+                Err(StoreError::NotFound { .. }) => Ok(false),
+                Err(error) => Err(CopyError::Target(error)),
+            }
+        }
+        Err(StoreError::NotFound { .. }) => Ok(false),
+        Err(error) => Err(CopyError::Target(error)),
+    }
+}
+
+/// How it is known of an object that it is on the source.
+#[derive(Debug, Clone, Copy)]
+enum Named {
+    /// A round or the log needs it: without it, the copy lacks something.
+    ByRecords,
+    /// It is there; perhaps nobody needs it.
+    ByTheListing,
+}
+
+struct Work<'a> {
+    source: Arc<dyn Store>,
+    target: Arc<dyn Store>,
+    present: Present,
+    progress: &'a Progress,
+    records: u64,
+    copied: Tally,
+    mended: u64,
+    damaged: BTreeMap<ObjectPath, Damage>,
+}
+
+impl Work<'_> {
+    /// The slots from `next` to the head, each behind everything that it names.
+    async fn records(&mut self, log: &Log, next: u64) -> Result<u64, CopyError> {
+        let state = log.state();
+        let rounds = state.rounds.values().filter(|round| round.is_recoverable());
+        let commits: BTreeMap<u64, &RoundState> =
+            rounds.filter_map(|round| Some((round.commit_position()?, round))).collect();
+        for number in next..state.next {
+            if let Some(round) = commits.get(&number) {
+                self.round(state, round).await?;
+            }
+            let slot = log.slot(number).await?;
+            let gap = || LogError::Gap { missing: number, newest: state.head.number };
+            place(self.target.as_ref(), &ObjectPath::LogRecord(number), slot.ok_or_else(gap)?).await?;
+            self.records += 1;
+        }
+        Ok(state.next)
+    }
+
+    /// Everything that a round's slices name. A manifest that cannot be used is named as damaged by its own copy.
+    async fn round(&mut self, state: &State, round: &RoundState) -> Result<(), CopyError> {
+        let source = Arc::clone(&self.source);
+        let manifest = match read_manifest(source.as_ref(), state, round).await {
+            Ok(manifest) => manifest,
+            Err(Trouble::Damaged(damage)) => {
+                self.damaged.insert(damage.object.clone(), damage);
+                return Ok(());
+            }
+            Err(Trouble::Store(error)) => return Err(CopyError::Source(error)),
+        };
+        let Manifest { slices, .. } = manifest;
+        let named = stream::iter(slices)
+            .map(|slice| {
+                let source = Arc::clone(&source);
+                async move {
+                    let slice_of = Slice { round, receipt: ReceiptName::from(&slice) };
+                    named(source.as_ref(), state, &slice.service, &slice_of).await
+                }
+            })
+            .buffered(READ_AHEAD)
+            .map_err(CopyError::Source);
+        let objects = named.map_ok(|objects| stream::iter(objects.into_iter().map(Ok))).try_flatten();
+        self.bring_all(objects.boxed_local(), Named::ByRecords).await
+    }
+
+    /// The lists that records name.
+    async fn lists(&mut self, state: &State) -> Result<(), CopyError> {
+        let sealed = state.config.as_ref().and_then(|config| config.sealed);
+        let swept = state.sweeps.values().map(|(sweep, _)| sweep.list);
+        let marked = state.prunes.values().map(|prune| prune.list);
+        for path in swept.chain(marked).chain(sealed).map(ObjectPath::List) {
+            if self.present.size(&path).is_some() {
+                continue;
+            }
+            match self.source.head(&path).await {
+                Ok(meta) => {
+                    let object = stream::iter([Ok((path, meta.size))]);
+                    self.bring_all(object, Named::ByRecords).await?;
+                }
+                Err(StoreError::NotFound { .. }) => {
+                    self.damaged.insert(path.clone(), Damage::new(path, Fault::Missing));
+                }
+                Err(error) => return Err(CopyError::Source(error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything that the source lists below these prefixes, and that a copy keeps; how much that is.
+    async fn listed(&mut self, prefixes: &[Prefix]) -> Result<Tally, CopyError> {
+        let source = Arc::clone(&self.source);
+        let mut tally = Tally::default();
+        for prefix in prefixes {
+            let kept = source.list(prefix).map_err(CopyError::Source).try_filter_map(|listed| {
+                let object = match listed {
+                    Listed::Object { path, size } if is_kept(&path) => Some((path, size)),
+                    Listed::Object { .. } | Listed::Foreign { .. } => None,
+                };
+                std::future::ready(Ok(object))
+            });
+            let counted = kept.inspect_ok(|(_, size)| tally.add(*size));
+            self.bring_all(counted.boxed_local(), Named::ByTheListing).await?;
+        }
+        Ok(tally)
+    }
+
+    /// Copies those that are not there.
+    async fn bring_all(
+        &mut self,
+        objects: impl Stream<Item = Result<(ObjectPath, u64), CopyError>>,
+        named: Named,
+    ) -> Result<(), CopyError> {
+        let Self { source, target, present, progress, copied, mended, damaged, .. } = self;
+        let missing = objects.try_filter_map(|(path, size)| {
+            let is_there = present.size(&path) == Some(size);
+            if !is_there {
+                progress.expect(size);
+                // Each is asked for once, also where two slices name it.
+                present.add(&path, size);
+            }
+            std::future::ready(Ok((!is_there).then_some((path, size))))
+        });
+        let mut brought = missing
+            .map_ok(|(path, size)| {
+                let (source, target) = (Arc::clone(source), Arc::clone(target));
+                async move {
+                    let brought = bring(source.as_ref(), target.as_ref(), &path, size).await?;
+                    Ok((path, size, brought))
+                }
+            })
+            .try_buffer_unordered(AT_ONCE)
+            .boxed_local();
+        let mut lost = Vec::new();
+        while let Some((path, size, brought)) = brought.try_next().await? {
+            progress.advance(size);
+            match brought {
+                Brought::Copied { mended: was_torn } => {
+                    copied.add(size);
+                    *mended += u64::from(was_torn);
+                    damaged.remove(&path);
+                }
+                Brought::Damaged(damage) => {
+                    lost.push(path.clone());
+                    match named {
+                        Named::ByRecords => drop(damaged.insert(path, damage)),
+                        // Torn, or still being written.
+                        Named::ByTheListing => {}
+                    }
+                }
+            }
+        }
+        drop(brought);
+        lost.iter().for_each(|path| present.remove(path));
+        Ok(())
+    }
+
+    /// Deletes what sweeps that are done name, where the source does not have it any more.
+    async fn prune(&mut self, state: &State) -> Result<Tally, CopyError> {
+        let mut deleted = Tally::default();
+        for (sweep, done) in state.sweeps.values() {
+            if !*done {
+                continue;
+            }
+            for path in read_object_list(self.source.as_ref(), sweep.list).await? {
+                let Some(size) = self.present.size(&path) else { continue };
+                match self.source.head(&path).await {
+                    Err(StoreError::NotFound { .. }) => {}
+                    Ok(_) => continue,
+                    Err(error) => return Err(CopyError::Source(error)),
+                }
+                match self.target.delete(&path).await {
+                    Ok(()) | Err(StoreError::NotFound { .. }) => deleted.add(size),
+                    Err(error) => return Err(CopyError::Target(error)),
+                }
+                self.present.remove(&path);
+            }
+        }
+        Ok(deleted)
+    }
+}
+
+/// Whether a copy holds such objects. Records have their own way; the rest serves one restore, one test, or says what the
+/// share itself is.
+fn is_kept(path: &ObjectPath) -> bool {
+    match path {
+        ObjectPath::LogSegment(_)
+        | ObjectPath::List(_)
+        | ObjectPath::Manifest(_)
+        | ObjectPath::Pack { .. }
+        | ObjectPath::Slice { .. } => true,
+        ObjectPath::Format
+        | ObjectPath::LogRecord(_)
+        | ObjectPath::Grant(_)
+        | ObjectPath::Probe(_)
+        | ObjectPath::Copy(_) => false,
+    }
+}
