@@ -14,7 +14,7 @@ use muster_protocol::units::{HumanDuration, HumanSize};
 use crate::round_name::RoundName;
 use crate::share_access::ShareAccess;
 
-pub(crate) use keeping::{Config, CredentialsArgs, Rebuild, Share, ShareTest};
+pub(crate) use keeping::{Config, CredentialsArgs, Rebuild, Share, ShareCopy, ShareTest};
 pub(crate) use retention::{Hold, Prune, Unhold};
 pub(crate) use trust::{Adopt, Enroll, ExpectHead, Key, Prove, Revoke, RoleName, Rotate, Until};
 

@@ -197,6 +197,12 @@ impl From<AppendError> for Failure {
         match error {
             AppendError::Store(error) => error.into(),
             AppendError::Log(error) => error.into(),
+            AppendError::Copy { .. } => Self::of(Exit::Refused, &error)
+                .because("Records here would part it from the share that it is a copy of.")
+                .next("while that share is there: name it, not its copy")
+                .next(
+                    "once it is lost for good: muster adopt --share URL --root PATH makes the copy the share",
+                ),
             AppendError::Lost | AppendError::Refused { .. } | AppendError::TooLong { .. } => {
                 Self::of(Exit::Failed, &error)
             }

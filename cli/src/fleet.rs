@@ -76,10 +76,22 @@ fn find_config(config: Option<&Path>) -> Option<PathBuf> {
 /// # Errors
 /// When the address is none, or the share is not there.
 pub(crate) async fn open_store(share: &ShareConfig) -> Result<Arc<dyn Store>, Failure> {
+    Ok(limited(store::open(&share_access::fill(share)).await?))
+}
+
+/// As [`open_store`], for a share beside the fleet's: options and variables that tell of the fleet's share are none of its.
+/// A folder that is not there is made.
+///
+/// # Errors
+/// As [`open_store`].
+pub(crate) async fn create_store(share: &ShareConfig) -> Result<Arc<dyn Store>, Failure> {
+    Ok(limited(store::create(share).await?))
+}
+
+fn limited(store: Arc<dyn Store>) -> Arc<dyn Store> {
     let retry = Retry::new(Duration::from_millis(200), Duration::from_secs(2), Attempts::AtMost(3))
         .expect("a fixed policy is valid");
-    let store = store::open(&share_access::fill(share)).await?;
-    Ok(Arc::new(Retrying::new(Arc::new(TimeLimited::new(store, Limit::default())), retry)))
+    Arc::new(Retrying::new(Arc::new(TimeLimited::new(store, Limit::default())), retry))
 }
 
 /// Refuses a share whose log does not hold the head that was asked for. Anything else that is wrong with the log is left

@@ -90,7 +90,9 @@ pub(crate) async fn say<B: Body>(
                 }
                 return Err(error.into());
             }
-            Err(error @ (AppendError::TooLong { .. } | AppendError::Log(_))) => return Err(error.into()),
+            Err(error @ (AppendError::TooLong { .. } | AppendError::Log(_) | AppendError::Copy { .. })) => {
+                return Err(error.into());
+            }
         }
     }
     Err(AppendError::Lost.into())

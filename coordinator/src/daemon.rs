@@ -130,6 +130,11 @@ pub async fn run_on(
         let key = key.short();
         return Err(if revoked { DaemonError::Revoked { key } } else { DaemonError::NotCoordinator { key } });
     }
+    match log.refuse_copy().await {
+        Err(AppendError::Copy { share }) => return Err(DaemonError::Copy { share }),
+        // Where the share does not tell, each append asks again.
+        Ok(()) | Err(_) => {}
+    }
     exclusive::required(&store, log.state()).await?;
     let keys: Arc<[_]> = confided::keys(&config.coordinator.sealing_key)?.into();
     if let Err(error) = confided::say(&mut log, &signer, &keys).await {
@@ -161,9 +166,10 @@ pub async fn run_on(
                 let code = match &source {
                     AppendError::Store(error) => error.alert().unwrap_or(Code::Share04),
                     AppendError::Log(error) => error.alert().unwrap_or(Code::Share08),
-                    AppendError::Lost | AppendError::Refused { .. } | AppendError::TooLong { .. } => {
-                        Code::Share08
-                    }
+                    AppendError::Lost
+                    | AppendError::Refused { .. }
+                    | AppendError::TooLong { .. }
+                    | AppendError::Copy { .. } => Code::Share08,
                 };
                 return Err(DaemonError::Lead { code, source });
             }

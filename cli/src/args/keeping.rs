@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use muster_protocol::units::HumanSize;
 
-use super::{Contact, ExpectHead};
+use super::{Contact, ExpectHead, Reading};
 
 #[derive(Debug, Args)]
 pub(crate) struct Rebuild {
@@ -50,6 +50,26 @@ pub(crate) enum Share {
     Credentials(CredentialsArgs),
     /// Use the share as a round would, and say what it can do: rights, promises, throughput, room
     Test(ShareTest),
+    /// Copy what the share holds to a second share, and bring that up to date with each further run
+    Copy(ShareCopy),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShareCopy {
+    /// The second share: empty, not there yet, or a copy that an earlier run made
+    #[arg(value_name = "URL")]
+    pub(crate) to: String,
+    /// File with the second share's credentials; --share-credentials are those of the first
+    #[arg(long, value_name = "FILE")]
+    pub(crate) to_credentials: Option<PathBuf>,
+    /// File with certificates that are trusted for the second share
+    #[arg(long, value_name = "FILE")]
+    pub(crate) to_ca: Option<PathBuf>,
+    /// Delete on the copy what `prune` deleted on the share; without it, the copy keeps it
+    #[arg(long)]
+    pub(crate) prune: bool,
+    #[command(flatten)]
+    pub(crate) reading: Reading,
 }
 
 #[derive(Debug, Args)]

@@ -68,7 +68,9 @@ pub(crate) async fn input_ends() {
 /// Why a coordinator ended, in the operator's words.
 pub(crate) fn coordinator(error: CoordinatorError) -> Failure {
     let exit = match &error {
-        CoordinatorError::Locked { .. } | CoordinatorError::NotExclusive { .. } => Exit::Refused,
+        CoordinatorError::Locked { .. }
+        | CoordinatorError::NotExclusive { .. }
+        | CoordinatorError::Copy { .. } => Exit::Refused,
         CoordinatorError::Key(_)
         | CoordinatorError::KeyFormat { .. }
         | CoordinatorError::Retry(_)

@@ -1,6 +1,8 @@
 //! `muster share`: what concerns the share itself. `credentials` takes those of the share once, seals them to the coordinators,
-//! and shows a fingerprint from then on; `test` uses the share as a round would.
+//! and shows a fingerprint from then on; `test` uses the share as a round would;
+//! `copy` keeps a second share beside it.
 
+mod copy;
 mod test;
 
 use std::io::Read;
@@ -36,6 +38,7 @@ pub(crate) async fn run(args: Share) -> Outcome {
     match args {
         Share::Credentials(args) => credentials(args).await,
         Share::Test(args) => test::run(args).await,
+        Share::Copy(args) => copy::run(args).await,
     }
 }
 

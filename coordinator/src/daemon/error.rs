@@ -89,6 +89,15 @@ pub enum DaemonError {
         /// What the test of the share found.
         said: String,
     },
+    /// The share is a copy.
+    #[error(
+        "SHARE-08: {share} is a copy of the fleet's share, and takes no records. Name the share itself; once that is lost for \
+         good, `muster adopt --share URL --root PATH` makes the copy the share"
+    )]
+    Copy {
+        /// The share's address.
+        share: String,
+    },
     /// The key was revoked while this coordinator ran.
     #[error(
         "KEY-03: key {key} was revoked, for good: this coordinator stops. Another one takes the lead; `muster enroll NAME --role coordinator` makes one. \
@@ -106,7 +115,7 @@ impl DaemonError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Locked { .. } | Self::NotExclusive { .. } => 7,
+            Self::Locked { .. } | Self::NotExclusive { .. } | Self::Copy { .. } => 7,
             Self::Key(_) | Self::KeyFormat { .. } | Self::Retry(_) | Self::Share(_) | Self::Bus(_) => 2,
             Self::NotCoordinator { .. } | Self::Revoked { .. } => 5,
             Self::Connect(error) if error.is_configuration() => 2,

@@ -7,6 +7,7 @@ mod bad_input;
 mod bench;
 mod bus_users;
 mod canary;
+mod copies;
 mod credentials;
 mod damage;
 mod emergency;
