@@ -15,8 +15,6 @@ use muster_protocol::retry::{Attempts, Retry};
 use muster_share::layout::ObjectPath;
 use muster_share::log::{HeadMemory, Log, LogError};
 use muster_share::secret_file;
-use muster_share::store::retry::Retrying;
-use muster_share::store::timeout::{Limit, TimeLimited};
 use muster_share::store::{self, Store, StoreError};
 
 use crate::args::{ExpectHead, Reading};
@@ -76,7 +74,8 @@ fn find_config(config: Option<&Path>) -> Option<PathBuf> {
 /// # Errors
 /// When the address is none, or the share is not there.
 pub(crate) async fn open_store(share: &ShareConfig) -> Result<Arc<dyn Store>, Failure> {
-    Ok(limited(store::open(&share_access::fill(share)).await?))
+    let share = share_access::fill(share);
+    Ok(store::guarded(store::open(&share).await?, &share, patience()))
 }
 
 /// As [`open_store`], for a share beside the fleet's: options and variables that tell of the fleet's share are none of its.
@@ -85,13 +84,13 @@ pub(crate) async fn open_store(share: &ShareConfig) -> Result<Arc<dyn Store>, Fa
 /// # Errors
 /// As [`open_store`].
 pub(crate) async fn create_store(share: &ShareConfig) -> Result<Arc<dyn Store>, Failure> {
-    Ok(limited(store::create(share).await?))
+    Ok(store::guarded(store::create(share).await?, share, patience()))
 }
 
-fn limited(store: Arc<dyn Store>) -> Arc<dyn Store> {
-    let retry = Retry::new(Duration::from_millis(200), Duration::from_secs(2), Attempts::AtMost(3))
-        .expect("a fixed policy is valid");
-    Arc::new(Retrying::new(Arc::new(TimeLimited::new(store, Limit::default())), retry))
+/// Somebody waits in front of it.
+fn patience() -> Retry {
+    Retry::new(Duration::from_millis(200), Duration::from_secs(2), Attempts::AtMost(3))
+        .expect("a fixed policy is valid")
 }
 
 /// Refuses a share whose log does not hold the head that was asked for. Anything else that is wrong with the log is left

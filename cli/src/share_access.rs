@@ -47,7 +47,7 @@ pub(crate) fn fill(share: &ShareConfig) -> ShareConfig {
 pub(crate) fn named(url: &str) -> ShareConfig {
     let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let file = |name| variable(name).map(absolute).unwrap_or_default();
-    fill(&ShareConfig { url: url.to_owned(), credentials: file(CREDENTIALS), ca: file(CA) })
+    fill(&ShareConfig { credentials: file(CREDENTIALS), ca: file(CA), ..ShareConfig::at(url) })
 }
 
 /// What was given, as variables for the daemons that a command starts.

@@ -22,8 +22,6 @@ use muster_protocol::round::{Overlap, Policy};
 use muster_protocol::subject::{Subject, Subjects};
 use muster_share::log::{AppendError, HeadMemory, Log, LogError};
 use muster_share::secret_file;
-use muster_share::store::retry::Retrying;
-use muster_share::store::timeout::{Limit, TimeLimited};
 use muster_share::store::{self, OpenStoreError, Store};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -116,7 +114,7 @@ pub async fn run_on(
         barrier_millis: u64::try_from(config.cut.barrier.0.as_millis()).unwrap_or(u64::MAX),
         on_break: config.cut.on_break,
     });
-    let store = guarded(store);
+    let store = store::guarded(store, &config.share, patience());
     let pin = Pin { root: Some(config.fleet.root), fleet: Some(config.fleet.id), head: memory.recall()? };
     let subjects = Subjects::new(&config.fleet.name);
     let waiting = Waiting { what: "log", code: "SHARE-01", stop: stop.clone() };
@@ -130,10 +128,9 @@ pub async fn run_on(
         let key = key.short();
         return Err(if revoked { DaemonError::Revoked { key } } else { DaemonError::NotCoordinator { key } });
     }
-    match log.refuse_copy().await {
-        Err(AppendError::Copy { share }) => return Err(DaemonError::Copy { share }),
-        // Where the share does not tell, each append asks again.
-        Ok(()) | Err(_) => {}
+    // Where the share does not tell, each append asks again.
+    if let Err(AppendError::Copy { share }) = log.refuse_copy().await {
+        return Err(DaemonError::Copy { share });
     }
     exclusive::required(&store, log.state()).await?;
     let keys: Arc<[_]> = confided::keys(&config.coordinator.sealing_key)?.into();
@@ -270,9 +267,8 @@ fn lock(path: PathBuf) -> Result<std::fs::File, DaemonError> {
     }
 }
 
-/// The share with a limit on every call, and what passes tried again.
-fn guarded(store: Arc<dyn Store>) -> Arc<dyn Store> {
-    let retry = Retry::new(Duration::from_millis(200), Duration::from_secs(5), Attempts::AtMost(4))
-        .expect("a fixed policy is valid");
-    Arc::new(Retrying::new(Arc::new(TimeLimited::new(store, Limit::default())), retry))
+/// For what passes.
+fn patience() -> Retry {
+    Retry::new(Duration::from_millis(200), Duration::from_secs(5), Attempts::AtMost(4))
+        .expect("a fixed policy is valid")
 }

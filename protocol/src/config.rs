@@ -9,6 +9,7 @@
 
 mod places;
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
@@ -44,13 +45,23 @@ pub struct ShareConfig {
     /// File with the certificates (PEM) trusted besides the system's; empty: none.
     #[serde(default)]
     pub ca: PathBuf,
+    /// Calls to the share that are under way at once; further ones wait.
+    #[serde(default = "at_once")]
+    pub at_once: NonZeroUsize,
+}
+
+fn at_once() -> NonZeroUsize {
+    ShareConfig::AT_ONCE
 }
 
 impl ShareConfig {
+    /// What `at_once` is where nothing else is said.
+    pub const AT_ONCE: NonZeroUsize = NonZeroUsize::new(32).expect("more than none");
+
     /// The share at this address, without credentials or certificates of its own.
     #[must_use]
     pub fn at(url: impl Into<String>) -> Self {
-        Self { url: url.into(), credentials: PathBuf::new(), ca: PathBuf::new() }
+        Self { url: url.into(), credentials: PathBuf::new(), ca: PathBuf::new(), at_once: Self::AT_ONCE }
     }
 
     /// Makes the paths of its files absolute.

@@ -42,10 +42,8 @@ use muster_share::entropy::OsEntropy;
 use muster_share::log::HeadMemory;
 use muster_share::reachable;
 use muster_share::secret_file::{self, SecretFileError};
-use muster_share::store::Store;
 use muster_share::store::address::Address;
-use muster_share::store::retry::Retrying;
-use muster_share::store::timeout::{Limit, TimeLimited};
+use muster_share::store::{self, Store};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::Instrument;
@@ -152,8 +150,7 @@ impl Prepared {
         stop: watch::Receiver<bool>,
     ) -> Result<(), DaemonError> {
         let Self { lock: _lock, identity, memory, pin } = self;
-        let store: Arc<dyn Store> = Arc::new(TimeLimited::new(store, Limit::default()));
-        let store: Arc<dyn Store> = Arc::new(Retrying::new(store, patience()));
+        let store = store::guarded(store, &config.share, patience());
         let capturer = EngineCapturer::open(config, Arc::clone(&identity), Arc::clone(&store))?;
         let gate = Gate::default();
         let desk = desk(config, (&identity, &bus, &store), pin, gate.clone())?;

@@ -50,6 +50,7 @@ use muster_protocol::log::Head;
 use muster_share::entropy::OsEntropy;
 use muster_share::layout::{ObjectPath, Prefix, SlicePart};
 use muster_share::lists::{ChunkIndex, IndexRoot, IndexedPack, ListedPack, PackList};
+use muster_share::store::limited::Limited;
 use muster_share::store::{Listed, Store, StoreError};
 
 use crate::state::{Begun, ListPair, PackRow, Slice, State, StateError};
@@ -126,15 +127,12 @@ impl Engine {
         progress: Arc<Progress>,
         cancel: CancelFlag,
     ) -> Result<Captured, EngineError> {
-        let uploader = Uploader::new(
-            Arc::clone(&self.store),
-            request.service.clone(),
-            Arc::clone(&progress),
-            [self.config.bandwidth_bytes_per_sec, request.bandwidth_bytes_per_sec]
-                .into_iter()
-                .flatten()
-                .min(),
-        );
+        let rates = [self.config.bandwidth_bytes_per_sec, request.bandwidth_bytes_per_sec];
+        let store: Arc<dyn Store> = match rates.into_iter().flatten().min() {
+            Some(rate) => Arc::new(Limited::writes(Arc::clone(&self.store), rate)),
+            None => Arc::clone(&self.store),
+        };
+        let uploader = Uploader::new(store, request.service.clone(), Arc::clone(&progress));
         progress.enter(Stage::Listing);
         let base = unless_cancelled(&cancel, self.base(request)).await?;
         progress.expect(base.expected_bytes);
@@ -177,7 +175,7 @@ impl Engine {
             cut,
         };
         let bytes = Bytes::from(signer.seal(&captured.fleet, &receipt));
-        let uploader = Uploader::new(Arc::clone(&self.store), captured.service.clone(), Arc::default(), None);
+        let uploader = Uploader::new(Arc::clone(&self.store), captured.service.clone(), Arc::default());
         let object = uploader.slice_object(captured.round, SlicePart::Receipt, bytes).await?;
         let state = Arc::clone(&self.state);
         let slice = Slice {

@@ -1,8 +1,7 @@
-//! To the share: packs as they are sealed, then the small objects. Never faster than the bandwidth allows.
+//! To the share: packs as they are sealed, then the small objects.
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -11,8 +10,7 @@ use muster_protocol::document::ObjectRef;
 use muster_protocol::ids::{ObjectId, RoundId, ServiceName};
 use muster_share::layout::{ObjectPath, SlicePart};
 use muster_share::store::{Store, StoreError, settle};
-use tokio::sync::{Mutex, mpsc};
-use tokio::time::Instant;
+use tokio::sync::mpsc;
 
 use super::error::EngineError;
 use super::pack::Upload;
@@ -27,18 +25,11 @@ pub(super) struct Uploader {
     pub(super) store: Arc<dyn Store>,
     pub(super) service: ServiceName,
     pub(super) progress: Arc<Progress>,
-    bucket: Option<Bucket>,
 }
 
 impl Uploader {
-    pub(super) fn new(
-        store: Arc<dyn Store>,
-        service: ServiceName,
-        progress: Arc<Progress>,
-        bytes_per_sec: Option<u64>,
-    ) -> Self {
-        let bucket = bytes_per_sec.filter(|rate| *rate > 0).map(Bucket::new);
-        Self { store, service, progress, bucket }
+    pub(super) fn new(store: Arc<dyn Store>, service: ServiceName, progress: Arc<Progress>) -> Self {
+        Self { store, service, progress }
     }
 
     /// Uploads what the pipeline seals until it ends, so many packs at once, and remembers each that is on the share.
@@ -96,9 +87,6 @@ impl Uploader {
     /// Writes a new object. One with the same bytes that is there already is as good.
     async fn put(&self, path: &ObjectPath, bytes: Bytes, doing: &'static str) -> Result<(), EngineError> {
         let length = bytes.len() as u64;
-        if let Some(bucket) = &self.bucket {
-            bucket.take(length).await;
-        }
         let done = match self.store.put_new(path, bytes.clone()).await {
             Err(failure @ StoreError::AlreadyExists { .. }) => {
                 settle(&*self.store, path, &bytes, failure).await
@@ -108,31 +96,6 @@ impl Uploader {
         done.map_err(|source| EngineError::Store { doing, source })?;
         self.progress.added(length);
         Ok(())
-    }
-}
-
-/// Lets so many bytes a second through: an object waits until those before it would have passed at that rate.
-#[derive(Debug)]
-struct Bucket {
-    bytes_per_sec: u64,
-    free_from: Mutex<Option<Instant>>,
-}
-
-impl Bucket {
-    fn new(bytes_per_sec: u64) -> Self {
-        Self { bytes_per_sec, free_from: Mutex::default() }
-    }
-
-    async fn take(&self, bytes: u64) {
-        let now = Instant::now();
-        let start = {
-            let mut free_from = self.free_from.lock().await;
-            let start = free_from.map_or(now, |from| from.max(now));
-            let millis = bytes.saturating_mul(1000) / self.bytes_per_sec;
-            *free_from = Some(start + Duration::from_millis(millis));
-            start
-        };
-        tokio::time::sleep_until(start).await;
     }
 }
 
@@ -156,21 +119,5 @@ pub(super) async fn unless_cancelled<T>(
     tokio::select! {
         done = work => done,
         () = cancelled => Err(EngineError::Cancelled),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Bucket;
-    use tokio::time::Instant;
-
-    #[tokio::test(start_paused = true)]
-    async fn objects_pass_at_the_rate() {
-        let start = Instant::now();
-        let bucket = Bucket::new(1000);
-        for (bytes, seconds_before) in [(2000, 0), (500, 2), (500, 2), (1, 3)] {
-            bucket.take(bytes).await;
-            assert_eq!(start.elapsed().as_secs(), seconds_before);
-        }
     }
 }

@@ -65,6 +65,9 @@ pub(crate) struct ShareCopy {
     /// File with certificates that are trusted for the second share
     #[arg(long, value_name = "FILE")]
     pub(crate) to_ca: Option<PathBuf>,
+    /// Bytes a second to write to the copy at most; 0B: no limit
+    #[arg(long, value_name = "SIZE", default_value = "0B")]
+    pub(crate) bandwidth: HumanSize,
     /// Delete on the copy what `prune` deleted on the share; without it, the copy keeps it
     #[arg(long)]
     pub(crate) prune: bool,

@@ -6,7 +6,7 @@ use super::error::CopyError;
 use crate::layout::ObjectPath;
 use crate::store::{Store, StoreError};
 use crate::verify::chain::most_bytes;
-use crate::verify::{Damage, Fault, Trouble, read_object};
+use crate::verify::{Damage, Trouble, fetch, read_object};
 
 /// What became of an object.
 #[derive(Debug)]
@@ -33,10 +33,7 @@ pub(super) async fn bring(
     let read = match path.id() {
         Some(id) => read_object(source, path, id, size).await,
         // The name of a segment is no hash; whoever reads one compares its records with the chain.
-        None => source.get(path, size.min(most_bytes(path))).await.map_err(|error| match error {
-            StoreError::NotFound { .. } => Damage::new(path.clone(), Fault::Missing).into(),
-            other => Trouble::Store(other),
-        }),
+        None => fetch(source, path, size, most_bytes(path)).await,
     };
     match read {
         Ok(bytes) => Ok(Brought::Copied { mended: place(target, path, bytes).await? }),

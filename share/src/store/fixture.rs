@@ -1,7 +1,6 @@
 //! What tests against real servers share.
 
 use std::io::Write;
-use std::path::PathBuf;
 
 use muster_protocol::config::ShareConfig;
 use tempfile::NamedTempFile;
@@ -10,5 +9,5 @@ use tempfile::NamedTempFile;
 pub(crate) fn at(url: String, credentials: &str) -> (ShareConfig, NamedTempFile) {
     let mut file = NamedTempFile::new().expect("a file");
     file.write_all(credentials.as_bytes()).expect("written");
-    (ShareConfig { url, credentials: file.path().to_owned(), ca: PathBuf::new() }, file)
+    (ShareConfig { credentials: file.path().to_owned(), ..ShareConfig::at(url) }, file)
 }

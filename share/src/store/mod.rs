@@ -1,5 +1,5 @@
 //! Stores: how bytes get to a share and back. A small trait, one backend per kind of share, and decorators over it
-//! ([`retry`], [`timeout`], [`faults`]).
+//! ([`retry`], [`timeout`], [`limited`], [`faults`]).
 //!
 //! A store knows paths and bytes, never what they mean. It never overwrites: there is no call that could.
 
@@ -7,6 +7,7 @@ pub mod address;
 mod error;
 pub mod faults;
 mod file;
+pub mod limited;
 mod object;
 pub mod retry;
 pub mod secret;
@@ -22,6 +23,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use muster_protocol::config::ShareConfig;
+use muster_protocol::retry::Retry;
 use zeroize::Zeroizing;
 
 use crate::credentials::Credentials;
@@ -29,9 +31,12 @@ use crate::entropy::OsEntropy;
 use crate::layout::{ObjectPath, Prefix};
 use crate::secret_file::{self, SecretFileError};
 use address::{Address, AddressError};
+use limited::Limited;
 use object::{BucketStore, Service};
+use retry::Retrying;
 use secret::SecretError;
 use smb::SmbStore;
+use timeout::{Limit, TimeLimited};
 
 pub use error::StoreError;
 pub use file::FileStore;
@@ -189,6 +194,14 @@ pub async fn create(share: &ShareConfig) -> Result<Arc<dyn Store>, OpenStoreErro
         Address::Smb(address) => Ok(Arc::new(SmbStore::create(address, credentials(share)?.as_ref()).await?)),
         Address::S3(_) | Address::Azure(_) => open(share).await,
     }
+}
+
+/// The share as everyone uses it: every call ends, what passes is tried again, and no more calls are under way than the
+/// configuration allows.
+#[must_use]
+pub fn guarded(store: Arc<dyn Store>, share: &ShareConfig, retry: Retry) -> Arc<dyn Store> {
+    let store = Limited::calls(Arc::new(TimeLimited::new(store, Limit::default())), share.at_once.get());
+    Arc::new(Retrying::new(Arc::new(store), retry))
 }
 
 /// Those of the file that the configuration names.

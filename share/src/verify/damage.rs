@@ -135,7 +135,7 @@ pub(super) fn sort(path: &ObjectPath, want: u64, error: StoreError) -> Trouble {
 }
 
 /// The object's bytes, of exactly this length and not more than `most`; their hash is not compared.
-pub(super) async fn fetch(
+pub(crate) async fn fetch(
     store: &dyn Store,
     path: &ObjectPath,
     want: u64,

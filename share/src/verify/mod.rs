@@ -17,6 +17,7 @@ mod report;
 mod run;
 mod select;
 
+pub(crate) use damage::fetch;
 pub use damage::{Damage, Fault, Trouble, read_object};
 pub use ledger::{Ledger, LedgerError, read_ledger};
 pub use quick::newest_intact;

@@ -1,10 +1,12 @@
 //! `muster share copy URL`: a second share with all that the first one holds, for the day the first one is gone.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use muster_protocol::config::ShareConfig;
 use muster_protocol::units::format_size;
 use muster_share::copy::{CopyError, Report, copy};
+use muster_share::store::limited::Limited;
 use muster_share::verify::Progress;
 use serde::Serialize;
 
@@ -58,7 +60,10 @@ pub(super) async fn run(args: ShareCopy) -> Outcome {
 async fn copy_share(args: ShareCopy) -> Outcome {
     let to = second(&args)?;
     let mut fleet = Fleet::open(&args.reading).await?;
-    let target = create_store(&to).await.map_err(of_the_copy)?;
+    let mut target = create_store(&to).await.map_err(of_the_copy)?;
+    if args.bandwidth.0 > 0 {
+        target = Arc::new(Limited::writes(target, args.bandwidth.0));
+    }
     let progress = Progress::default();
     let work = copy(&mut fleet.log, &target, args.prune, &progress);
     let report = show_progress(work, &progress, "copying", || None).await.map_err(failure)?;
@@ -87,7 +92,8 @@ fn second(args: &ShareCopy) -> Result<ShareConfig, Failure> {
             Failure::usage(format!("{:?} is no usable path", args.to)).next("muster share copy /mnt/second")
         })?
     };
-    Ok(ShareConfig { url, credentials: absolute(&args.to_credentials)?, ca: absolute(&args.to_ca)? })
+    let (credentials, ca) = (absolute(&args.to_credentials)?, absolute(&args.to_ca)?);
+    Ok(ShareConfig { credentials, ca, ..ShareConfig::at(url) })
 }
 
 fn of_the_copy(failure: Failure) -> Failure {

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::future::Future;
 use std::io::Write;
 use std::ops::Range;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -34,7 +33,7 @@ mod least_rights;
 fn at(url: String, credentials: &str) -> (ShareConfig, NamedTempFile) {
     let mut file = NamedTempFile::new().expect("a file");
     file.write_all(credentials.as_bytes()).expect("written");
-    (ShareConfig { url, credentials: file.path().to_owned(), ca: PathBuf::new() }, file)
+    (ShareConfig { credentials: file.path().to_owned(), ..ShareConfig::at(url) }, file)
 }
 
 async fn opened(url: String, credentials: &str) -> Arc<dyn Store> {
