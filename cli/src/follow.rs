@@ -1,6 +1,8 @@
 //! Follows a round until it is verified or has ended. The log on the share says when that is; what the leader tells over
 //! the bus only fills the screen meanwhile.
 
+mod live;
+
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -18,6 +20,7 @@ use crate::fleet::Fleet;
 use crate::leader::Leader;
 use crate::round_view::RoundView;
 use crate::screen;
+use live::Live;
 
 /// How often the log is looked at without a leader to ask.
 const LOOK: Duration = Duration::from_millis(400);
@@ -34,7 +37,7 @@ const LONGEST_NAME: usize = 32;
 pub(crate) enum Show {
     /// Bars on a terminal, a line for each change elsewhere.
     People,
-    /// A JSON line for each change.
+    /// A JSON line for each change; of bytes and speed alone, at most one a second.
     Json,
     /// Nothing.
     Nothing,
@@ -152,7 +155,7 @@ pub(crate) fn finish(view: &RoundView, show: Show) -> Exit {
 struct Display {
     show: Show,
     said: BTreeMap<String, String>,
-    last: String,
+    live: Live,
     bars: MultiProgress,
     lines: Vec<ProgressBar>,
 }
@@ -162,7 +165,7 @@ impl Display {
         Self {
             show,
             said: BTreeMap::new(),
-            last: String::new(),
+            live: Live::default(),
             bars: MultiProgress::new(),
             lines: Vec::new(),
         }
@@ -173,16 +176,7 @@ impl Display {
             Show::Nothing => {}
             Show::Json => {
                 let summary = &page.summary;
-                // Time and pace alone are no change.
-                let still = |service: &ServiceView| ServiceView {
-                    bytes_per_sec: None,
-                    secs_left: None,
-                    ..service.clone()
-                };
-                let services: Vec<_> = page.services.iter().map(still).collect();
-                let changed = format!("{}{services:?}", summary.state);
-                if changed != self.last {
-                    self.last = changed;
+                if self.live.is_due(page, Instant::now()) {
                     screen::json(&ProgressLine {
                         schema: "muster.progress/1",
                         round: summary.round,

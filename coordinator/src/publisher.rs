@@ -118,3 +118,50 @@ async fn publish(
     }
     Some(failed)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
+
+    use bytes::Bytes;
+    use muster_bus::{Bus, EmbeddedBus, Limits, Streams};
+    use tempfile::TempDir;
+    use tokio::sync::watch;
+
+    use super::publish;
+    use crate::alerts::Alerts;
+    use crate::fixture;
+    use crate::lead::Standing;
+
+    const STATE: &str = "muster.v1.test.state";
+
+    #[tokio::test]
+    async fn nothing_is_laid_over_a_successors_document_while_the_lead_is_doubtful() {
+        let folder = TempDir::new().expect("a folder");
+        let (_share, _, log) = fixture::led().await;
+        let streams = Streams::new("test", STATE, "muster.v1.test.trigger.async").expect("valid");
+        let bus: Arc<dyn Bus> = Arc::new(EmbeddedBus::new(streams, Limits::default()));
+        let alerts = Alerts::open(folder.path().join("alerts"), log.state().fleet);
+        let successors = Bytes::from_static(b"the successor's");
+        bus.set_last_value(STATE, successors.clone()).await.expect("stored");
+        let values = BTreeMap::from([(STATE.to_owned(), Bytes::from_static(b"old"))]);
+        let (tell, told) = watch::channel(Some((3, Instant::now())));
+        let standing = Standing::new(3, told);
+
+        let publishing = publish(bus.as_ref(), &standing, &alerts, &values, vec![STATE.to_owned()]);
+        let waited = tokio::time::timeout(Duration::from_millis(300), publishing).await;
+        assert!(waited.is_err(), "it acted while the lead was doubtful: {waited:?}");
+        assert_eq!(bus.last_value(STATE).await.expect("read"), Some(successors.clone()));
+        tell.send_replace(Some((4, Instant::now() + Duration::from_secs(60))));
+        let published = publish(bus.as_ref(), &standing, &alerts, &values, vec![STATE.to_owned()]).await;
+        assert_eq!(published, None, "another epoch: the lead is over");
+        assert_eq!(bus.last_value(STATE).await.expect("read"), Some(successors));
+
+        tell.send_replace(Some((3, Instant::now() + Duration::from_secs(60))));
+        let published = publish(bus.as_ref(), &standing, &alerts, &values, vec![STATE.to_owned()]).await;
+        assert_eq!(published, Some(Vec::new()));
+        assert_eq!(bus.last_value(STATE).await.expect("read"), Some(Bytes::from_static(b"old")));
+    }
+}

@@ -9,6 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use muster_protocol::alert::Code;
 use serde_json::Value;
 
 /// Our crates, each with those of ours that it may depend on (DESIGN, "The house").
@@ -144,7 +145,17 @@ fn every_test_that_the_threat_model_names_exists() {
 }
 
 #[test]
+fn every_alert_code_has_its_row_in_the_tables() {
+    for page in ["docs/operations.md", "docs/alerts.md"] {
+        let text = fs::read_to_string(root().join(page)).expect("a page");
+        let lacking = codes_without_a_row(&text);
+        assert!(lacking.is_empty(), "{page} has no row for {lacking:?}");
+    }
+}
+
+#[test]
 fn the_checks_object_to_what_they_are_for() {
+    assert_eq!(codes_without_a_row("| SHARE-01, SHARE-02 | x |\nSHARE-03 | y |").len(), Code::ALL.len() - 2);
     let code =
         "#[test]\nfn a_real_test() {}\n#[tokio::test]\nasync fn an_async_test() {}\nfn no_test_at_all() {}\n";
     let row = |cell: &str| {
@@ -237,6 +248,13 @@ fn the_checks_object_to_what_they_are_for() {
 
 /// Dependencies between our crates, of any kind, that no arrow allows; crates without arrows; arrows without a
 /// crate. What the tests crate uses as a dev-dependency is its own affair.
+/// Alert codes that no table row of the page begins with.
+fn codes_without_a_row(page: &str) -> Vec<Code> {
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| ")?.split(" |").next());
+    let named: BTreeSet<&str> = rows.flat_map(|cell| cell.split(", ")).collect();
+    Code::ALL.iter().copied().filter(|code| !named.contains(code.as_str())).collect()
+}
+
 fn arrow_violations(metadata: &Value) -> Vec<String> {
     let arrows = BTreeMap::from(ARROWS);
     let mut objections = Vec::new();

@@ -1,5 +1,6 @@
 //! The agent against a scripted coordinator, a real share in a folder and the bus in process.
 
+mod belief;
 mod hold;
 mod scene;
 

@@ -29,10 +29,10 @@ pub(crate) struct Standing {
 }
 
 /// Who leads in this process, and until when that is sure.
-pub(super) type Told = Option<(u64, Instant)>;
+pub(crate) type Told = Option<(u64, Instant)>;
 
 impl Standing {
-    pub(super) fn new(epoch: u64, told: watch::Receiver<Told>) -> Self {
+    pub(crate) fn new(epoch: u64, told: watch::Receiver<Told>) -> Self {
         Self { epoch, told }
     }
 

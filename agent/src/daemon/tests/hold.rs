@@ -9,7 +9,7 @@ use muster_protocol::ids::{Nonce, RoundId};
 use muster_protocol::message::{CutOrder, Notice, NoticeOutcome, Progress, Stage, Verdict};
 use muster_protocol::units::HumanDuration;
 
-use super::scene::{ANNA, Leader, Scene, receipt, within};
+use super::scene::{ANNA, Leader, Scene, Scripted, receipt, within};
 use crate::hold::HooksConfig;
 
 const NONCE: Nonce = Nonce::from_bytes([8; 16]);
@@ -129,6 +129,47 @@ async fn a_service_that_was_released_before_all_is_read_has_neither_place_nor_sl
     assert_eq!((receipt(&stored).is_some(), stored.attempt), (true, 2), "{stored:?}");
     scene.capturer.with(|script| assert_eq!(script.receipts[0].3, None));
     agent.stop().await;
+}
+
+/// A hold whose time runs out while nobody looks: the agent's only thread sleeps, so that what `then` opens is heard
+/// before the watchdog's word. Returns what the leader is told.
+async fn overslept(leader_cuts: bool, then: impl Fn(&Scripted)) -> Notice {
+    const HOLD: Duration = Duration::from_millis(1_500);
+    let mut scene = Scene::new(true).await;
+    hooked(&mut scene, "touch frozen");
+    scene.capturer.read.send_replace(false);
+    scene.capturer.gate.send_replace(false);
+    let agent = scene.start();
+    let mut leader = scene.lead(ANNA).await;
+    leader.max_hold_millis = Some(HOLD.as_millis() as u64);
+    if leader_cuts {
+        let round = cut(&mut scene, &mut leader).await;
+        taken(&mut scene, |notice| notice.outcome == NoticeOutcome::Quiesced).await;
+        announce(&scene, &mut leader, round).await;
+    } else {
+        let round = scene.open(&leader, "one").await;
+        scene.publish(&mut leader, &[round]).await;
+        scene.greet(&leader, round).await;
+    }
+    scene.capturer.until("the capture", |script| script.jobs.len() == 1).await;
+    std::thread::sleep(HOLD);
+    then(&scene.capturer);
+    let told = taken(&mut scene, |notice| notice.outcome != NoticeOutcome::Quiesced).await;
+    agent.stop().await;
+    told
+}
+
+/// That everything was read, and that the slice is captured, each count only within the hold's time.
+#[tokio::test]
+async fn what_was_read_after_the_hold_was_over_does_not_count_though_nobody_said_so_yet() {
+    let read = overslept(true, |capturer| assert!(!capturer.read.send_replace(true))).await;
+    let captured = overslept(false, |capturer| assert!(!capturer.gate.send_replace(true))).await;
+    for told in [read, captured] {
+        let NoticeOutcome::Failed { code: Code::Agent03, reason, permanent: false } = told.outcome else {
+            panic!("{told:?}")
+        };
+        assert!(reason.contains("before everything was read: max_hold is over"), "{reason}");
+    }
 }
 
 #[tokio::test]

@@ -276,6 +276,11 @@ impl Scene {
         self.state(&Roster { previous, changes }).await;
     }
 
+    pub(super) async fn revoke(&mut self, who: u8) {
+        let previous = self.statements.get("roster").copied();
+        self.state(&Roster { previous, changes: vec![Change::Revoke(key(who))] }).await;
+    }
+
     pub(super) async fn state<B: log::Body>(&mut self, body: &B) {
         let statement = log::seal_statement(&signer(ROOT), &self.fleet, body);
         self.statements.insert(B::KIND, ObjectId::of(&statement));

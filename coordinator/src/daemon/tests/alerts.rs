@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use muster_protocol::alert::{Alert, Code};
 use muster_protocol::envelope::{Payload, Signer};
-use muster_protocol::ids::{FleetId, Nonce, ServiceName};
+use muster_protocol::ids::{FleetId, Nonce, RoundId, ServiceName};
 use muster_protocol::log::Role;
-use muster_protocol::message::{Command, CommandReply, CommandState, Demand, Heartbeat};
+use muster_protocol::message::{
+    Command, CommandReply, CommandState, Demand, Heartbeat, Hello, Notice, NoticeOutcome, Progress, Stage,
+};
 use muster_protocol::subject::Subject;
 use muster_protocol::wire;
 use muster_share::store::faults::{Fault, Faulty, Op};
@@ -148,6 +150,61 @@ async fn what_is_none_of_ours_is_counted_by_reason_and_told() {
     assert_eq!(subjects.iter().filter(|subject| subject.starts_with("key ")).count(), 2, "{subjects:?}");
     let view = world.leader().await.expect("it leads");
     assert_eq!((view.ignored.get("replay"), view.ignored_messages), (Some(&1), 7), "{view:?}");
+    stop.send_replace(true);
+    one.await.expect("ends");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_message_of_an_agent_is_refused_to_strangers_and_a_hello_to_another_epoch() {
+    let world = World::new().await;
+    let a = TempDir::new().expect("folder");
+    let (stop, one) = world.start(11, &a);
+    world.wait_for_leader("one").await;
+    let stranger = Signer::from_seed(&[66; 32]);
+    let round = RoundId::from_bytes([7; 16]);
+    let hello = |epoch| Hello {
+        service: only(),
+        round,
+        epoch,
+        attempt: 1,
+        nonce: Nonce::from_bytes([2; 16]),
+        ephemeral: [3; 32],
+        version: "1".into(),
+    };
+    let notice = Notice { service: only(), round, epoch: 1, attempt: 1, outcome: NoticeOutcome::Quiesced };
+    let progress = Progress {
+        service: only(),
+        round,
+        attempt: 1,
+        stage: Stage::Capturing,
+        done_bytes: 1,
+        expected_bytes: None,
+        added_bytes: 0,
+    };
+    let payload = wire::encode(&beat("only", 1));
+    let version_2 = stranger.seal_raw(Heartbeat::DOMAIN, Heartbeat::TYPE, 2, &world.fleet, &payload);
+    let cases = [
+        ("stranger", 1, Subject::Hello(only()), stranger.seal(&world.fleet, &hello(1))),
+        ("stranger", 2, Subject::Notice(only()), stranger.seal(&world.fleet, &notice)),
+        ("stranger", 3, Subject::Progress(only()), stranger.seal(&world.fleet, &progress)),
+        ("stranger", 4, Subject::Heartbeat(only()), version_2),
+        ("epoch", 1, Subject::Hello(only()), agent().seal(&world.fleet, &hello(9))),
+    ];
+    for (reason, times, subject, payload) in cases {
+        let told = world.subjects.print(&subject);
+        // Nobody answers, which is what is hoped for.
+        let wait = Duration::from_millis(200);
+        let answer = world.bus.request(&told, Vec::new(), payload.into(), wait).await;
+        assert!(answer.is_err(), "{told} was answered");
+        let counted = async {
+            while world.leader().await.is_none_or(|view| view.ignored.get(reason) != Some(&times)) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(LIMIT, counted)
+            .await
+            .unwrap_or_else(|_| panic!("{told}: not counted as {reason}"));
+    }
     stop.send_replace(true);
     one.await.expect("ends");
 }
