@@ -24,6 +24,7 @@ mod intake;
 mod lead;
 mod manifest;
 mod pace;
+mod preflight;
 mod publisher;
 mod reread;
 mod roll;

@@ -27,7 +27,7 @@ pub use follow::from_share;
 /// Longest time that a change waits for the disk, and the shortest between two writes.
 const SETTLE: Duration = Duration::from_millis(200);
 
-const SHARE: About = About::Part(Part::Share);
+pub(crate) const SHARE: About = About::Part(Part::Share);
 
 /// The file in a coordinator's state folder.
 pub const ALERTS_FILE: &str = "alerts.json";

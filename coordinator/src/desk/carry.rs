@@ -1,5 +1,7 @@
 //! Effects: what a machine wants done becomes a task, and what the task brings back an event.
 
+use std::sync::Arc;
+
 use muster_protocol::alert::{About, Code, Finding};
 use muster_protocol::causes::causes;
 use muster_protocol::document::{Absentee, CutAccount, Manifest, ManifestSlice, Receipt};
@@ -18,7 +20,7 @@ use tokio::sync::mpsc;
 use crate::alerts::Alerts;
 use crate::check::{self, Case};
 use crate::scribe::{Entry, ScribeError, ScribeHandle, unix_now};
-use crate::{manifest, reread};
+use crate::{manifest, preflight, reread};
 
 use super::requests::{refused, send_trigger_reply};
 use super::{Desk, Report, Round, disown};
@@ -248,9 +250,14 @@ impl Desk {
     }
 
     pub(super) fn append_open(&mut self, id: RoundId) {
-        if let Some(round) = self.rounds.get(&id) {
-            self.append(id, Entry::Open(round.open.clone()), Event::Opened);
-        }
+        let Some(round) = self.rounds.get(&id) else { return };
+        let entry = Entry::Open(round.open.clone());
+        let (scribe, reports) = (self.setting.scribe.clone(), self.reports.clone());
+        let (alerts, store) = (self.setting.alerts.clone(), Arc::clone(&self.setting.store));
+        tokio::spawn(async move {
+            preflight::run(&store, &scribe.state(), &alerts).await;
+            appended(&alerts, &scribe, &reports, id, entry, Event::Opened).await;
+        });
     }
 
     pub(super) fn check(

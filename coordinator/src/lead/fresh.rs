@@ -90,7 +90,7 @@ mod tests {
         fixture::change(&mut other, vec![Change::Admit(member)]).await;
         let trigger = Trigger::parse(Format::Json, b"{}");
         let request = Input::Trigger { request: None, trigger, format: Format::Json, reply: None };
-        inputs.send(request).await.ok().expect("taken");
+        assert!(inputs.send(request).await.is_ok(), "taken");
         let passed = timeout(SOON, inbox.recv()).await.expect("in time");
         assert!(matches!(passed, Some(Input::Trigger { .. })));
         assert_eq!(
@@ -100,13 +100,13 @@ mod tests {
         );
 
         tell.send_replace(Some((1, Instant::now())));
-        inputs.send(heartbeat()).await.ok().expect("taken");
+        assert!(inputs.send(heartbeat()).await.is_ok(), "taken");
         let passed = timeout(Duration::from_millis(300), inbox.recv()).await;
         assert!(passed.is_err(), "the lead is doubtful");
         tell.send_replace(Some((1, Instant::now() + Duration::from_secs(600))));
         assert!(matches!(timeout(SOON, inbox.recv()).await, Ok(Some(Input::Heartbeat { .. }))));
         tell.send_replace(None);
-        inputs.send(heartbeat()).await.ok().expect("taken");
+        assert!(inputs.send(heartbeat()).await.is_ok(), "taken");
         assert!(matches!(timeout(SOON, inbox.recv()).await, Ok(None)), "the lead is over");
         timeout(SOON, freshening).await.expect("in time").expect("it ends");
     }
