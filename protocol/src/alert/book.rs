@@ -252,8 +252,17 @@ impl Book {
 
     /// Closes what is about services that are in the roster no more; true if there was one.
     pub fn keep_services(&mut self, roster: &BTreeSet<ServiceName>, at: UnixMillis) -> bool {
-        let gone = |alert: &&Alert| alert.about.service().is_some_and(|service| !roster.contains(service));
-        let gone: Vec<AlertId> = self.open.values().filter(gone).map(Alert::id).collect();
+        self.close_about(|about| about.service().is_some_and(|service| !roster.contains(service)), at)
+    }
+
+    /// Closes what is about these rounds; true if there was one.
+    pub fn drop_rounds(&mut self, swept: &BTreeSet<u64>, at: UnixMillis) -> bool {
+        self.close_about(|about| matches!(about, About::Round(number) if swept.contains(number)), at)
+    }
+
+    fn close_about(&mut self, gone: impl Fn(&About) -> bool, at: UnixMillis) -> bool {
+        let gone = self.open.values().filter(|alert| gone(&alert.about));
+        let gone: Vec<AlertId> = gone.map(Alert::id).collect();
         for id in &gone {
             self.settle(*id, at, |alert| (alert.seen, alert.round) = (false, None));
         }

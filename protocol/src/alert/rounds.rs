@@ -58,13 +58,15 @@ pub struct Rounds {
 }
 
 impl Rounds {
-    /// The rounds of which something is to be told, oldest first: [`Rounds::tell`] wants them in this order.
+    /// The rounds of which something is to be told, oldest first: [`Rounds::tell`] wants them in this order. Swept ones tell
+    /// nothing any more: their manifests are gone, as they should be.
     #[must_use]
     pub fn untold<'a>(&self, state: &'a State) -> Vec<&'a RoundState> {
         let oldest = state.last_round.saturating_sub(MAX_TOLD as u64);
         let wanted = |round: &&RoundState| {
             let told = self.told.get(&round.open.number);
             round.open.number > oldest
+                && !round.swept
                 && match &round.phase {
                     RoundPhase::Open => false,
                     RoundPhase::Committed { verified: None, .. } => told.is_none(),
@@ -107,6 +109,12 @@ impl Rounds {
         while self.told.len() > MAX_TOLD {
             self.told.pop_first();
         }
+    }
+
+    /// Closes what is about rounds that were swept: there is nothing left that could be damaged. True if anything changed.
+    pub fn sweep(book: &mut Book, state: &State, now: UnixMillis) -> bool {
+        let swept = state.rounds.values().filter(|round| round.swept).map(|round| round.open.number);
+        book.drop_rounds(&swept.collect(), now)
     }
 
     /// Judges the roster as a whole: services of which no verified round holds a slice (COVER-01), or none that is younger

@@ -319,6 +319,21 @@ fn the_roster_is_judged_as_a_whole() {
     assert_eq!(codes(&book), [(Code::Cover01, "web".to_owned())], "nobody mends what is not there");
 }
 
+#[test]
+fn a_swept_round_tells_nothing_and_what_was_about_it_is_over() {
+    let (mut story, mut book, mut rounds) = (Story::new(), Book::default(), Rounds::default());
+    story.round(Outcome::Partial, &["dns"], &[("web", Code::Agent03, None)]);
+    let manifest = Finding::seen(Code::Verify02, About::Round(1), "missing");
+    book.raise(manifest.clone(), UnixMillis(1));
+    book.raise(Finding { about: About::Round(2), ..manifest }, UnixMillis(1));
+    story.state.rounds.get_mut(&Story::id(1)).expect("a round").swept = true;
+    assert!(rounds.untold(&story.state).is_empty());
+    story.tell(&mut book, &mut rounds);
+    assert!(Rounds::sweep(&mut book, &story.state, UnixMillis(2)));
+    assert_eq!(codes(&book), [(Code::Verify02, "round 2".to_owned())], "of another round it stays");
+    assert!(!Rounds::sweep(&mut book, &story.state, UnixMillis(2)), "nothing new");
+}
+
 /// A book that was carried along, through restarts, says what one says that is written anew from the same rounds.
 #[test]
 fn a_book_written_anew_from_the_rounds_says_the_same() {
