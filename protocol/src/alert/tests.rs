@@ -286,19 +286,25 @@ fn a_partial_round_opens_and_a_later_verified_one_closes() {
 }
 
 #[test]
-fn a_cut_is_mended_by_a_whole_one_and_a_cancelled_round_says_nothing() {
-    let (mut story, mut book, mut rounds) = (Story::new(), Book::default(), Rounds::default());
-    story.round(Outcome::Complete, &["dns"], &[]);
-    story.cut(1, Some("dns let go"));
-    story.round(Outcome::Complete, &["dns"], &[]);
-    story.round(Outcome::Cancelled, &[], &[("dns", Code::Round01, None)]);
-    story.verify(2);
-    story.tell(&mut book, &mut rounds);
-    assert_eq!(codes(&book), [(Code::Round05, "fleet".to_owned())], "a round without a cut proves none");
-    story.round(Outcome::Complete, &["dns"], &[]);
-    story.cut(4, None);
-    story.tell(&mut book, &mut rounds);
-    assert_eq!(codes(&book), []);
+fn a_broken_cut_is_over_once_its_services_are_in_rounds_without_a_broken_one() {
+    let broken = vec![(Code::Round05, "fleet".to_owned())];
+    for disabled in [false, true] {
+        let (mut story, mut book, mut rounds) = (Story::new(), Book::default(), Rounds::default());
+        story.round(Outcome::Complete, &["dns", "web"], &[]);
+        story.cut(1, Some("dns let go"));
+        story.round(Outcome::Cancelled, &[], &[("dns", Code::Round01, None)]);
+        story.tell(&mut book, &mut rounds);
+        assert_eq!(codes(&book), broken, "a cancelled round says nothing");
+        for service in ["dns", "web"] {
+            assert_eq!(codes(&book), broken, "until each of its services was in one");
+            let number = story.round(Outcome::Complete, &[service], &[]);
+            if !disabled {
+                story.cut(number, None);
+            }
+            story.tell(&mut book, &mut rounds);
+        }
+        assert_eq!(codes(&book), [], "disabled: {disabled}");
+    }
 }
 
 #[test]
