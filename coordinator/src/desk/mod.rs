@@ -331,9 +331,9 @@ impl Desk {
                 if !may(&key, &progress.service) {
                     return stranger(&key, &progress.service);
                 }
-                let (service, round) = (progress.service.clone(), progress.round);
+                let (service, round, stage) = (progress.service.clone(), progress.round, progress.stage);
                 self.roll.progress(progress, now);
-                self.event(&round, Event::Seen { service });
+                self.event(&round, Event::AtWork { service, stage });
             }
             Input::Trigger { request, trigger, format, reply } => {
                 let answer = self.trigger(request, trigger, "message");
