@@ -205,7 +205,8 @@ impl Story {
             cut: None,
         };
         self.manifests.insert(round, told);
-        let state = RoundState { open, position: number, phase, hold: None, swept: false };
+        let state =
+            RoundState { open, position: number, resumed: Vec::new(), phase, hold: None, swept: false };
         self.state.rounds.insert(round, state);
         number
     }
