@@ -292,6 +292,10 @@ fn latest(round: &RoundState) -> Option<Latest> {
         verified: screen::rfc3339(verified.at),
         age_secs: screen::age(verified.at).as_secs(),
     })
+    if let Some(queued) = view.leader.as_ref().map(|leader| leader.queued).filter(|queued| *queued > 0) {
+        let requests = screen::plural(usize::try_from(queued).unwrap_or(usize::MAX), "request");
+        screen::line(format!("QUEUED           {requests}: the services are in another round"));
+    }
 }
 
 fn print(view: &View, promised: Option<Duration>) {
