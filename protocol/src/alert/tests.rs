@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::{
-    About, Account, Alert, AlertId, AlertRef, Basis, Book, Change, Closing, Code, Finding, MAX_CAUSE_LEN,
-    MAX_HISTORY, MAX_KEYS, MAX_OPEN, Part, Rounds,
+    About, Account, Alert, AlertId, AlertRef, Basis, Book, Change, ClosedBy, Closing, Code, Finding,
+    MAX_CAUSE_LEN, MAX_HISTORY, MAX_KEYS, MAX_OPEN, Part, Rounds,
 };
 use crate::document::{Absentee, CutAccount, Excuse, Manifest, ManifestSlice, SliceStatus, SliceTotals};
 use crate::ids::{KeyId, Nonce, ObjectId, RoundId, ServiceName};
@@ -52,6 +52,7 @@ fn a_condition_is_one_alert_until_all_that_holds_it_is_mended() {
     let closed: Vec<&Alert> = book.history().collect();
     assert_eq!(closed.len(), 1);
     assert_eq!((closed[0].closed, closed[0].reference()), (Some(UnixMillis(70)), alert.reference()));
+    assert_eq!(closed[0].closed_by, Some(ClosedBy::Round(5)));
 }
 
 #[test]
@@ -72,7 +73,8 @@ fn events_end_by_quiet_or_by_acknowledgement_and_conditions_by_neither() {
     let seen = book.acknowledge(condition, ada(), UnixMillis(8)).expect("open");
     assert_eq!((seen.closed, seen.acknowledged.as_ref().map(|a| a.by.as_str())), (None, Some("ada")));
     let seen = book.acknowledge(event, ada(), UnixMillis(9)).expect("open");
-    assert_eq!(seen.closed, Some(UnixMillis(9)));
+    assert_eq!((seen.closed, seen.closed_by), (Some(UnixMillis(9)), Some(ClosedBy::Acknowledgement)));
+    assert_eq!(book.history().next().and_then(|alert| alert.closed_by), Some(ClosedBy::Quiet));
     // The same words again, after it opened anew: they are about the opening that they name.
     book.raise(Finding::seen(Code::Sec01, dns(), "again"), UnixMillis(10));
     assert!(book.acknowledge(event, ada(), UnixMillis(11)).is_err());
