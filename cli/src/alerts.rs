@@ -1,9 +1,19 @@
-//! `alerts[]` as `alerts` and `status` show them: what is wrong, by stable code, with what to do.
+//! `alerts[]` as `alerts` and `status` show them: what is wrong, by stable code, with what to do. Both show the same: the
+//! leader's book, or what the share tells while none answers, and what only the operator's machine can judge.
 
-use muster_protocol::alert::{About, Alert, AlertId, Code, Severity};
+use std::path::Path;
+
+use muster_coordinator::alerts::from_share;
+use muster_protocol::alert::{About, Alert, AlertId, ClosedBy, Code, Severity};
+use muster_protocol::log::{RoundPhase, State};
+use muster_share::log::refusals;
+use muster_share::secret_file;
 use serde::Serialize;
 
-use crate::screen;
+use crate::failure::Failure;
+use crate::fleet::Fleet;
+use crate::operator::Operator;
+use crate::{proof, screen};
 
 /// One of `alerts[]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -27,6 +37,10 @@ pub(crate) struct AlertView {
     pub(crate) count: u64,
     /// The operator who knows of it.
     pub(crate) acknowledged_by: Option<String>,
+    /// Since when.
+    pub(crate) acknowledged: Option<String>,
+    /// What closed it: `"mended"`, `{"round": number}`, `"acknowledgement"`, `"quiet"`, `"gone"`.
+    pub(crate) closed_by: Option<ClosedBy>,
 }
 
 impl AlertView {
@@ -48,6 +62,8 @@ impl AlertView {
             closed: None,
             count: 1,
             acknowledged_by: None,
+            acknowledged: None,
+            closed_by: None,
         }
     }
 
@@ -87,9 +103,63 @@ impl From<&Alert> for AlertView {
         view.last = Some(screen::rfc3339(alert.last));
         view.closed = alert.closed.map(screen::rfc3339);
         view.count = alert.count;
+        view.acknowledged = alert.acknowledged.as_ref().map(|seen| screen::rfc3339(seen.at));
+        view.closed_by = alert.closed_by;
         view.acknowledged_by = alert.acknowledged.as_ref().map(|seen| seen.by.to_string());
         view
     }
+}
+
+/// What rounds tell, read off the share; `closed`: also what is over. Then how many findings found no place.
+///
+/// # Errors
+/// When the share fails.
+pub(crate) async fn of_share(fleet: &Fleet, closed: bool) -> Result<(Vec<Alert>, u64), Failure> {
+    let book = from_share(fleet.log.store().as_ref(), fleet.state()).await?;
+    let old = book.history().filter(|_| closed);
+    Ok((book.open().chain(old).cloned().collect(), book.passed_over()))
+}
+
+/// What is judged here and now, and in no book: private keys within reach, recovery keys that nobody proved, this operator's
+/// own standing, and records of the log that were refused since the newest commit.
+///
+/// # Errors
+/// When the share fails.
+pub(crate) async fn judged(
+    operator: Option<(&Path, &Operator)>,
+    fleet: Option<&Fleet>,
+) -> Result<Vec<AlertView>, Failure> {
+    let mut alerts = Vec::new();
+    if let Some((folder, operator)) = operator {
+        let cause = "the private key lies where this machine can read it: take it away";
+        let keys = operator.reachable_keys(folder).into_iter();
+        alerts.extend(keys.map(|path| AlertView::new(Code::Key02, path.display().to_string(), cause)));
+    }
+    let Some(fleet) = fleet else { return Ok(alerts) };
+    if let Some((_, operator)) = operator {
+        alerts.extend(proof::alerts(operator, fleet.state()));
+        alerts.extend(revoked(operator, fleet.state()));
+    }
+    // What was refused before the newest commit did not keep it from coming about; `verify` goes on telling of it.
+    let since = fleet.state().newest_recoverable().map_or(0, |round| match &round.phase {
+        RoundPhase::Committed { position, .. } => *position,
+        RoundPhase::Open | RoundPhase::Ended(_) => round.position,
+    });
+    for refusal in refusals(fleet.log.store().as_ref(), fleet.state(), since).await? {
+        let subject = format!("log record {}", refusal.number);
+        alerts.push(AlertView::new(refusal.code, subject, refusal.why));
+    }
+    Ok(alerts)
+}
+
+/// Whoever was revoked, by a rebuild elsewhere perhaps, sees the fleet and can change nothing in it.
+fn revoked(operator: &Operator, state: &State) -> Option<AlertView> {
+    let key = secret_file::read_signing_key(&operator.operator.key).ok()?.key_id();
+    let record = state.members.get(&key)?.revoked?;
+    let cause = format!(
+        "this operator was revoked by log record {record}: if the fleet was rebuilt elsewhere, go on there"
+    );
+    Some(AlertView::new(Code::Key03, operator.operator.name.to_string(), cause))
 }
 
 #[cfg(test)]

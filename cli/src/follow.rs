@@ -11,6 +11,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use muster_coordinator::query::{RoundPage, ServiceView};
 use muster_protocol::ids::RoundId;
 use muster_protocol::log::RoundPhase;
+use muster_protocol::message::{Trigger, TriggerReply, TriggerState};
 use muster_protocol::units::{format_duration, format_size};
 use serde::Serialize;
 
@@ -26,6 +27,8 @@ use live::Live;
 const LOOK: Duration = Duration::from_millis(400);
 /// How often the log is read on.
 const READ: Duration = Duration::from_secs(1);
+/// How often a request whose round nobody knows is asked again.
+const ASK_AGAIN: Duration = Duration::from_secs(3);
 /// Services that fit a screen.
 const SHOWN: usize = 24;
 
@@ -56,20 +59,23 @@ struct ProgressLine<'a> {
     services: &'a [ServiceView],
 }
 
-/// Follows `round` for at most `limit`.
+/// Follows `round` for at most `limit`. A request that waits for its services lives in its leader's memory alone: `request`
+/// is asked again when a leader does not know the round, and is the same round each time.
 ///
 /// # Errors
-/// When the log cannot be read for good, or the limit passes.
+/// When the log cannot be read for good, the request is refused, or the limit passes.
 pub(crate) async fn follow(
     fleet: &mut Fleet,
     leader: Option<&Leader>,
     round: RoundId,
+    request: Option<&Trigger>,
     limit: Duration,
     show: Show,
 ) -> Result<RoundView, Failure> {
     let began = Instant::now();
     let mut display = Display::new(show);
     let mut read: Option<Instant> = None;
+    let mut asked = began;
     let pause = leader.map_or(LOOK, |leader| leader.again * 2);
     loop {
         let page = match leader {
@@ -103,6 +109,14 @@ pub(crate) async fn follow(
                 let state = state.clone();
                 return RoundView::read(fleet, &state).await;
             }
+        } else if let (None, Some(leader), Some(request)) = (&page, leader, request)
+            && asked.elapsed() >= ASK_AGAIN
+        {
+            // Nobody may lead just now: then it is asked once more.
+            if let Ok(reply) = leader.trigger(request).await {
+                still_wanted(&reply)?;
+            }
+            asked = Instant::now();
         }
         if began.elapsed() >= limit {
             display.end();
@@ -114,6 +128,18 @@ pub(crate) async fn follow(
             .next(format!("muster watch {round}")));
         }
         tokio::time::sleep(pause).await;
+    }
+}
+
+/// Fails once a request that waited will become no round.
+fn still_wanted(reply: &TriggerReply) -> Result<(), Failure> {
+    match reply.state {
+        TriggerState::Opened | TriggerState::Running | TriggerState::Ended | TriggerState::Queued => Ok(()),
+        TriggerState::Skipped | TriggerState::Refused => {
+            let reason = reply.reason.as_deref().unwrap_or("no reason was given");
+            Err(Failure::new(Exit::Refused, format!("the request became no round: {reason}"))
+                .next("muster rounds"))
+        }
     }
 }
 

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use muster_bus::{Bus, BusError, NatsBus, NatsConfig, Streams};
 use muster_coordinator::query::{AgentView, Answer, LeaderView, Query, RoundPage};
 use muster_protocol::alert::Alert;
@@ -14,7 +16,7 @@ use muster_protocol::log::Role;
 use muster_protocol::message::{Command, CommandReply, Demand, Format, Trigger, TriggerReply, TriggerState};
 use muster_protocol::subject::{Subject, Subjects};
 use muster_share::entropy::OsEntropy;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -23,6 +25,8 @@ use crate::operator::Operator;
 
 /// Longest wait for an answer.
 const ANSWER: Duration = Duration::from_secs(5);
+/// Wait before a question is asked once more.
+const QUERY_AGAIN: Duration = Duration::from_millis(400);
 /// Longest wait for the answer to a trigger, in all: the leader writes to the log on the share first.
 const TRIGGER: Duration = Duration::from_secs(60);
 /// Wait before a trigger is sent again: the coordinator that took it may have died with it.
@@ -200,7 +204,17 @@ impl Leader {
     async fn ask(&self, query: &Query) -> Result<Answer, Failure> {
         let payload = serde_json::to_vec(query).expect("a query is JSON");
         let subject = self.subjects.print(&Subject::Query);
-        let reply = self.bus.request(&subject, Vec::new(), Bytes::from(payload), ANSWER).await?;
+        let (payload, began) = (Bytes::from(payload), Instant::now());
+        // The server may hand a question to a former leader that hangs: it is asked again, while the first answer to any of
+        // them will do.
+        let mut asked = FuturesUnordered::new();
+        let reply = loop {
+            let left = ANSWER.saturating_sub(began.elapsed());
+            asked.push(self.bus.request(&subject, Vec::new(), payload.clone(), left));
+            if let Ok(Some(answered)) = timeout(QUERY_AGAIN, asked.next()).await {
+                break answered?;
+            }
+        };
         serde_json::from_slice(&reply.payload).map_err(|error| no_sense(&subject, &error))
     }
 }
@@ -214,4 +228,37 @@ fn no_sense(subject: &str, error: &serde_json::Error) -> Failure {
 fn other_answer() -> Failure {
     Failure::new(Exit::Failed, "the coordinator answered another question")
         .next("do coordinator and muster have the same version?")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use muster_bus::{Bus, EmbeddedBus, Limits};
+    use muster_protocol::subject::{Subject, Subjects};
+
+    use super::{Leader, streams};
+
+    const LEADS: &str = r#"{"answer":"leader","coordinator":"two","version":"1","epoch":2,"head_number":9,
+        "head_hash":"","services":1,"online":1,"rounds":[],"queued":0,"ignored_messages":0}"#;
+
+    #[tokio::test]
+    async fn a_question_that_a_frozen_leader_was_handed_is_answered_by_the_other() {
+        let subjects = Subjects::new(&"test".parse().expect("name"));
+        let bus: Arc<dyn Bus> =
+            Arc::new(EmbeddedBus::new(streams(&subjects, "test").expect("streams"), Limits::default()));
+        let query = subjects.print(&Subject::Query);
+        let _frozen = bus.subscribe(&query, Some("coordinators")).await.expect("subscribed");
+        let mut awake = bus.subscribe(&query, Some("coordinators")).await.expect("subscribed");
+        tokio::spawn(async move {
+            while let Some(message) = awake.next().await {
+                let reply = message.reply.expect("a question");
+                reply.send(Vec::new(), LEADS.into()).await.expect("sent");
+            }
+        });
+        let leader = Leader::here(bus, subjects);
+        for _ in 0..4 {
+            assert_eq!(leader.leader().await.expect("answered").coordinator, "two");
+        }
+    }
 }

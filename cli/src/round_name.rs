@@ -144,7 +144,10 @@ mod tests {
             } else {
                 RoundPhase::Open
             };
-            state.rounds.insert(round, RoundState { open, position: 0, phase, hold: None, swept: false });
+            state.rounds.insert(
+                round,
+                RoundState { open, position: 0, resumed: Vec::new(), phase, hold: None, swept: false },
+            );
         }
         state
     }

@@ -3,7 +3,7 @@
 use muster_protocol::alert::Code;
 use muster_protocol::document::{CutAccount, CutOutsider, Excuse, Manifest, SliceStatus, Timing, Try};
 use muster_protocol::ids::RoundId;
-use muster_protocol::log::{Outcome, RoundPhase, RoundState, Scope};
+use muster_protocol::log::{Outcome, Resumed, RoundPhase, RoundState, Scope};
 use muster_protocol::units::format_size;
 use serde::Serialize;
 
@@ -27,6 +27,8 @@ pub(crate) struct RoundView {
     pub(crate) reason: Option<String>,
     pub(crate) trigger: String,
     pub(crate) opened: String,
+    /// Who took the lead while it was open, and went on with it; times of services count from the last of them.
+    pub(crate) resumed: Vec<ResumedView>,
     pub(crate) committed: Option<String>,
     pub(crate) verified: Option<String>,
     pub(crate) verified_objects: Option<u64>,
@@ -60,6 +62,14 @@ pub(crate) struct HeadView {
     pub(crate) hash: String,
 }
 
+/// One of `resumed[]`.
+#[derive(Debug, Serialize)]
+pub(crate) struct ResumedView {
+    pub(crate) epoch: u64,
+    pub(crate) coordinator: String,
+    pub(crate) at: String,
+}
+
 /// `cut`
 #[derive(Debug, Serialize)]
 pub(crate) struct CutView {
@@ -86,7 +96,7 @@ pub(crate) struct TryView {
     pub(crate) reason: String,
 }
 
-/// `services[].timing`, in milliseconds since the round began.
+/// `services[].timing`, in milliseconds since the round began, or since another coordinator went on with it.
 #[derive(Debug, Serialize)]
 pub(crate) struct TimingView {
     pub(crate) greeted_millis: u64,
@@ -150,6 +160,7 @@ impl RoundView {
             reason,
             trigger: round.open.trigger.clone(),
             opened: screen::rfc3339(round.open.at),
+            resumed: round.resumed.iter().map(|one| resumed(fleet, one)).collect(),
             committed: commit.map(|(commit, _)| screen::rfc3339(commit.at)),
             verified: verified.map(|verified| screen::rfc3339(verified.at)),
             verified_objects: verified.map(|verified| verified.objects),
@@ -253,6 +264,11 @@ fn excuse(excuse: Excuse) -> &'static str {
         Excuse::Optional => "optional",
         Excuse::NotPresent => "not-present",
     }
+}
+
+fn resumed(fleet: &Fleet, one: &Resumed) -> ResumedView {
+    let Resumed { epoch, holder, at } = one;
+    ResumedView { epoch: *epoch, coordinator: fleet.state().name_of(holder), at: screen::rfc3339(*at) }
 }
 
 fn cut(account: &CutAccount) -> CutView {
@@ -366,6 +382,7 @@ mod tests {
             reason: None,
             trigger: "command".to_owned(),
             opened: String::new(),
+            resumed: Vec::new(),
             committed: None,
             verified: None,
             verified_objects: None,

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use muster_protocol::alert::{About, AlertRef, Part};
 use muster_protocol::ids::{RoundId, ServiceName};
-use muster_protocol::message::MAX_MESSAGE_LEN;
+use muster_protocol::message::{MAX_MESSAGE_LEN, Stage};
 use muster_protocol::round::{MemberPhase, MemberView, Phase};
 
 use crate::desk::{Desk, Round};
@@ -180,9 +180,14 @@ fn service(desk: &Desk, id: &RoundId, member: &MemberView<'_>) -> ServiceView {
     };
     let (pace, now) = (desk.roll.agent(member.service).map(|entry| entry.pace), Instant::now());
     let pace = pace.filter(|_| at_work.is_some());
+    // To quiesce may take long, with a cut or without: until it captures, the service is held.
+    let state = match at_work.map(|progress| progress.stage) {
+        Some(Stage::Holding) => MemberPhase::Holding.word(),
+        Some(Stage::Capturing | Stage::Uploading) | None => member.phase.word(),
+    };
     let mut view = ServiceView {
         service: member.service.clone(),
-        state: member.phase.word().to_owned(),
+        state: state.to_owned(),
         attempts: member.attempt,
         reason: None,
         source_bytes: progress.map_or(0, |p| p.done_bytes),

@@ -147,7 +147,8 @@ pub async fn run_on(
     loop {
         memory.remember(&log.seen())?;
         let mut stopped = stop.clone();
-        let former = log.state().epoch.map(|epoch| epoch.holder).filter(|holder| *holder != signer.key_id());
+        let former = log.state().epoch.filter(|epoch| epoch.holder != signer.key_id());
+        let former = former.map(|epoch| (log.state().name_of(&epoch.holder), epoch.epoch));
         let followed = tokio::select! {
             followed = lead::follow(&mut driver, log, &signer, &memory) => followed,
             _ = stopped.wait_for(|stop| *stop) => return Ok(()),
@@ -171,8 +172,8 @@ pub async fn run_on(
                 return Err(DaemonError::Lead { code, source });
             }
         };
-        if let Some(former) = former {
-            let cause = format!("key {} led before", former.short());
+        if let Some((name, epoch)) = former {
+            let cause = format!("{name} led before, in epoch {epoch}");
             alerts.raise(Finding::seen(Code::Coord01, About::Part(Part::Coordinator), cause));
         }
         tracing::info!(epoch, services = log.state().services().len(), "leading");
@@ -210,6 +211,7 @@ pub async fn run_on(
             },
             store: store.clone(),
             scribe,
+            standing: standing.clone(),
             credentials,
             publisher: publisher::spawn(bus.clone(), standing, alerts.clone()),
             ignored,

@@ -1,13 +1,15 @@
 //! `muster alerts`: what is wrong, since when, and what to do. The leader keeps the book; without one the share tells what
 //! rounds say of their services.
 
-use muster_coordinator::alerts::from_share;
-use muster_protocol::alert::Alert;
+use std::path::Path;
+use std::str::FromStr;
+
+use muster_protocol::alert::{Alert, ClosedBy, Code};
 use muster_protocol::message::{CommandState, Demand};
 use muster_share::secret_file;
 use serde::Serialize;
 
-use crate::alerts::AlertView;
+use crate::alerts::{self, AlertView};
 use crate::args::{AlertAction, Alerts};
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
@@ -38,16 +40,18 @@ struct AckView<'a> {
 /// What is known of alerts, and whether the leader said it.
 struct Known {
     alerts: Vec<Alert>,
+    /// What is judged here, and in no book.
+    judged: Vec<AlertView>,
     passed_over: u64,
     bus: bool,
 }
 
 /// Lists, shows or acknowledges them.
 pub(crate) async fn run(args: Alerts) -> Outcome {
-    let operator = fleet::operator(args.config.as_deref())?;
+    let (folder, operator) = fleet::operator_at(args.config.as_deref())?;
     match &args.action {
         None => {
-            let mut known = known(&operator, args.all).await?;
+            let mut known = known(&folder, &operator, args.all).await?;
             // What is worst comes first.
             known.alerts.sort_by_key(|alert| {
                 (alert.closed.is_some(), std::cmp::Reverse(alert.code.severity()), alert.since)
@@ -56,52 +60,65 @@ pub(crate) async fn run(args: Alerts) -> Outcome {
             Ok(Exit::Done)
         }
         Some(AlertAction::Show { id }) => {
-            let known = known(&operator, true).await?;
+            let known = known(&folder, &operator, true).await?;
             show(&operator, known, id, args.json)
         }
         Some(AlertAction::Ack { id }) => acknowledge(&operator, id, args.json).await,
     }
 }
 
-async fn known(operator: &Operator, closed: bool) -> Result<Known, Failure> {
+async fn known(folder: &Path, operator: &Operator, closed: bool) -> Result<Known, Failure> {
     let heard = match Leader::connect(operator).await {
         Ok(leader) => leader.alerts(closed).await,
         Err(failure) => Err(failure),
     };
+    let fleet = Fleet::of(operator.clone()).await;
+    let own = Some((folder, operator));
     let failure = match heard {
-        Ok((alerts, passed_over)) => return Ok(Known { alerts, passed_over, bus: true }),
+        Ok((alerts, passed_over)) => {
+            // The leader knows what is wrong with the share.
+            let judged = alerts::judged(own, fleet.as_ref().ok()).await?;
+            return Ok(Known { alerts, judged, passed_over, bus: true });
+        }
         Err(failure) => failure,
     };
-    let fleet = Fleet::of(operator.clone()).await?;
-    let book = from_share(fleet.log.store().as_ref(), fleet.state()).await?;
+    let fleet = fleet?;
+    let (alerts, passed_over) = alerts::of_share(&fleet, closed).await?;
+    let mut judged = alerts::judged(own, Some(&fleet)).await?;
+    judged.push(AlertView::new(Code::Bus01, "NATS", failure.what()));
     screen::aside(format!("note: no leader answers ({}): only what the share tells is here", failure.what()));
-    let old = book.history().filter(|_| closed);
-    let alerts = book.open().chain(old).cloned().collect();
-    Ok(Known { alerts, passed_over: book.passed_over(), bus: false })
+    Ok(Known { alerts, judged, passed_over, bus: false })
 }
 
 fn list(operator: &Operator, known: Known, json: bool) {
-    let alerts: Vec<AlertView> = known.alerts.iter().map(AlertView::from).collect();
+    let alerts: Vec<AlertView> =
+        known.judged.iter().cloned().chain(known.alerts.iter().map(AlertView::from)).collect();
     if json {
         return screen::json(&view(operator, &known, alerts));
     }
     if alerts.is_empty() {
         return screen::line("no alert is open");
     }
-    let rows = known.alerts.iter().zip(&alerts).map(|(alert, view)| {
+    let row = |view: &AlertView, since: String, state: String| {
         vec![
             view.id.clone(),
             view.code.to_owned(),
             view.severity_word(),
             view.subject.clone(),
-            screen::time(alert.since),
-            alert.count.to_string(),
-            state(alert),
+            since,
+            view.count.to_string(),
+            state,
             view.cause.clone(),
         ]
+    };
+    let judged = known.judged.iter().map(|view| row(view, "now".to_owned(), "open".to_owned()));
+    let kept = known.alerts.iter().map(|alert| {
+        let view = AlertView::from(alert);
+        row(&view, screen::time(alert.since), state(alert))
     });
+    let rows: Vec<_> = judged.chain(kept).collect();
     let headings = ["id", "code", "severity", "subject", "since", "count", "state", "cause"];
-    screen::line(screen::table(&headings, rows.collect()));
+    screen::line(screen::table(&headings, rows));
     if known.passed_over > 0 {
         screen::line(format!("{} more found no place", known.passed_over));
     }
@@ -128,33 +145,69 @@ fn state(alert: &Alert) -> String {
 
 /// Every opening of the alert that is meant, the newest first.
 fn show(operator: &Operator, known: Known, id: &str, json: bool) -> Outcome {
-    let id = find(&known.alerts, id)?;
+    let judged = known.judged.iter().map(|view| view.id.clone());
+    let id = find(known.alerts.iter().map(|alert| alert.id().to_string()).chain(judged), id)?;
+    let here: Vec<&AlertView> = known.judged.iter().filter(|view| view.id == id).collect();
     let mut alerts: Vec<&Alert> = known.alerts.iter().filter(|alert| alert.id().to_string() == id).collect();
     alerts.sort_by_key(|alert| std::cmp::Reverse(alert.since));
     let views: Vec<AlertView> = alerts.iter().map(|alert| AlertView::from(*alert)).collect();
     if json {
+        let views = here.into_iter().cloned().chain(views).collect();
         screen::json(&view(operator, &known, views));
         return Ok(Exit::Done);
     }
+    for view in here {
+        head(view);
+        screen::line("  since   judged just now, on this machine");
+        steps(view);
+    }
     for (alert, view) in alerts.iter().zip(&views) {
-        screen::line(format!(
-            "{} {} ({}): {}",
-            view.code,
-            view.subject,
-            view.severity_word(),
-            alert.code.title()
-        ));
-        screen::line(format!("  cause   {}", view.cause));
+        head(view);
         let (since, last) = (screen::time(alert.since), screen::time(alert.last));
         screen::line(format!("  since   {since}, {} times, last {last}", alert.count));
-        screen::line(format!("  state   {}", state(alert)));
+        for line in history(alert) {
+            screen::line(format!("  {line}"));
+        }
         if alert.closed.is_none() {
-            for step in &view.steps {
-                screen::line(format!("  do      {step}"));
-            }
+            steps(view);
         }
     }
     Ok(Exit::Done)
+}
+
+fn head(view: &AlertView) {
+    let title = Code::from_str(view.code).map_or("", Code::title);
+    screen::line(format!("{} {} ({}): {title}", view.code, view.subject, view.severity_word()));
+    screen::line(format!("  cause   {}", view.cause));
+}
+
+fn steps(view: &AlertView) {
+    for step in &view.steps {
+        screen::line(format!("  do      {step}"));
+    }
+}
+
+/// Who knows of it, and what closed it.
+fn history(alert: &Alert) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(seen) = &alert.acknowledged {
+        lines.push(format!("seen    by {}, {}", seen.by, screen::time(seen.at)));
+    }
+    let Some(at) = alert.closed else {
+        lines.push("state   open".to_owned());
+        return lines;
+    };
+    let by = match alert.closed_by {
+        Some(ClosedBy::Mended) => ": it was seen to be mended".to_owned(),
+        Some(ClosedBy::Round(number)) => format!(": by round {number}"),
+        Some(ClosedBy::Acknowledgement) => ": by the acknowledgement".to_owned(),
+        Some(ClosedBy::Quiet) => ": it did not happen again".to_owned(),
+        Some(ClosedBy::Gone) => ": what it is about is no more".to_owned(),
+        // Kept by an older version.
+        None => String::new(),
+    };
+    lines.push(format!("closed  {}{by}", screen::time(at)));
+    lines
 }
 
 async fn acknowledge(operator: &Operator, id: &str, json: bool) -> Outcome {
@@ -163,7 +216,7 @@ async fn acknowledge(operator: &Operator, id: &str, json: bool) -> Outcome {
     let signer = secret_file::read_signing_key(&operator.operator.key)?;
     let leader = Leader::connect(operator).await?;
     let (alerts, _) = leader.alerts(false).await?;
-    let id = find(&alerts, id)?;
+    let id = find(alerts.iter().map(|alert| alert.id().to_string()), id)?;
     // The command names this very opening: recorded and sent again, it says nothing of a later one.
     let Some(alert) = alerts.iter().find(|alert| alert.id().to_string() == id) else {
         return Err(unknown(&id));
@@ -187,8 +240,8 @@ async fn acknowledge(operator: &Operator, id: &str, json: bool) -> Outcome {
 }
 
 /// The id that a prefix means.
-fn find(alerts: &[Alert], prefix: &str) -> Result<String, Failure> {
-    let mut ids: Vec<String> = alerts.iter().map(|alert| alert.id().to_string()).collect();
+fn find(ids: impl Iterator<Item = String>, prefix: &str) -> Result<String, Failure> {
+    let mut ids: Vec<String> = ids.collect();
     ids.retain(|id| !prefix.is_empty() && id.starts_with(prefix));
     ids.sort();
     ids.dedup();

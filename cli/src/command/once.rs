@@ -116,7 +116,7 @@ async fn round(
         };
         let asked = ask(&leader, &trigger, lead * 2 + START).await?;
         // Reading everything again comes after the deadline, and takes about as long as writing it.
-        follow::follow(&mut fleet, Some(&leader), asked, deadline * 3, show).await
+        follow::follow(&mut fleet, Some(&leader), asked, None, deadline * 3, show).await
     };
     tokio::select! {
         view = work => view.map(Some),

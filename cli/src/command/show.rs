@@ -1,15 +1,18 @@
 //! `muster show ROUND`: one round, as log and manifest tell it. Needs only the share.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use muster_protocol::alert::Code;
 use muster_protocol::log::{RoundPhase, RoundState};
+use muster_protocol::service_policy::ServicePolicies;
 use muster_protocol::units::{format_duration, format_size};
 
 use crate::args::Show;
 use crate::exit::Exit;
 use crate::failure::Outcome;
 use crate::fleet::Fleet;
-use crate::round_view::RoundView;
+use crate::round_view::{RoundView, SliceView};
 use crate::screen;
 
 /// Shows it.
@@ -46,6 +49,10 @@ fn print(fleet: &Fleet, round: &RoundState, view: &RoundView) {
         }
     }
     screen::line(times);
+    for one in &round.resumed {
+        let (name, at) = (fleet.state().name_of(&one.holder), screen::time(one.at));
+        screen::line(format!("led by {name} in epoch {} from {at} on: it went on with the round", one.epoch));
+    }
     if let Some(hold) = &round.hold {
         let reason = hold.reason.as_deref().unwrap_or("no reason was given");
         screen::line(format!("held: {reason} · log record {}", hold.position));
@@ -69,6 +76,8 @@ fn print(fleet: &Fleet, round: &RoundState, view: &RoundView) {
         }
     }
     screen::line("");
+    // Only its leader knows how far an open round is.
+    let open = round.phase == RoundPhase::Open;
     let rows = view
         .services
         .iter()
@@ -76,7 +85,7 @@ fn print(fleet: &Fleet, round: &RoundState, view: &RoundView) {
             vec![
                 service.service.clone(),
                 service.state.to_owned(),
-                service.attempts.to_string(),
+                if open { "-".to_owned() } else { service.attempts.to_string() },
                 service.timing.as_ref().map_or_else(String::new, |timing| since(timing.checked_millis)),
                 service.entries.to_string(),
                 format_size(service.source_bytes),
@@ -92,7 +101,15 @@ fn print(fleet: &Fleet, round: &RoundState, view: &RoundView) {
     for trouble in view.troubles() {
         screen::line(format!("  {trouble}"));
     }
-    let story = story(view);
+    if let Some(note) = note(round, view) {
+        screen::line(format!("  {note}"));
+    }
+    if !round.resumed.is_empty() && view.services.iter().any(|service| service.timing.is_some()) {
+        screen::line("  `after` counts from when the last coordinator went on with the round");
+    }
+    let mut story = story(view);
+    let policies = fleet.state().config.as_ref().map(|config| ServicePolicies::of(&config.clear));
+    story.extend(tiers(view, &policies.unwrap_or_default()));
     if !story.is_empty() {
         screen::line("");
         story.into_iter().for_each(screen::line);
@@ -131,22 +148,64 @@ fn story(view: &RoundView) -> Vec<String> {
     lines
 }
 
-/// The service that was ready last, if it was much later than most.
+/// What the table alone would leave open.
+fn note(round: &RoundState, view: &RoundView) -> Option<String> {
+    match &round.phase {
+        RoundPhase::Open => Some(format!("→ muster watch {} tells how far it is", view.number)),
+        RoundPhase::Ended(_) if view.services.iter().any(|service| service.state == "stored") => {
+            Some("what was stored does not count: the round was not committed".to_owned())
+        }
+        RoundPhase::Ended(_) | RoundPhase::Committed { .. } => None,
+    }
+}
+
+/// When a service was ready, or given up, since the round began.
+fn ready(service: &SliceView) -> Option<u64> {
+    let given_up = service.tries.last().filter(|_| service.state == "absent");
+    service.timing.as_ref().map(|timing| timing.checked_millis).or(given_up.map(|last| last.after_millis))
+}
+
+/// Whom the services of each later tier waited for, by the rules of today.
+fn tiers(view: &RoundView, policies: &ServicePolicies) -> Vec<String> {
+    let mut tiers: BTreeMap<u8, Option<(u64, &str)>> = BTreeMap::new();
+    for service in &view.services {
+        let Ok(name) = service.service.parse() else { continue };
+        let last = tiers.entry(policies.policy(&name).tier).or_default();
+        *last = (*last).max(ready(service).map(|millis| (millis, service.service.as_str())));
+    }
+    let later = tiers.keys().skip(1);
+    let waited = later.zip(tiers.values()).filter_map(|(tier, before)| {
+        let (millis, name) = (*before)?;
+        Some(format!("tier {tier} waited for {name}, which was through after {}", since(millis)))
+    });
+    waited.collect()
+}
+
+/// The service that was ready last, or given up last, if it was much later than most.
 fn slowest(view: &RoundView) -> Option<String> {
-    let timed = view.services.iter().filter_map(|service| service.timing.as_ref().map(|t| (service, t)));
-    let mut timed: Vec<_> = timed.collect();
-    timed.sort_by_key(|(_, timing)| timing.checked_millis);
-    let (_, middle) = *timed.get(timed.len() / 2)?;
-    let (last, timing) = *timed.last()?;
-    let late = timed.len() > 1 && timing.checked_millis > 2 * middle.checked_millis.max(500);
-    late.then(|| {
-        format!(
-            "slowest: {}, whole after {} (half of the services after {}): hello after {}, last notice after {}",
-            last.service,
-            since(timing.checked_millis),
-            since(middle.checked_millis),
+    let late: Vec<_> =
+        view.services.iter().filter(|service| service.code == Some(Code::Round02.as_str())).collect();
+    if !late.is_empty() {
+        let names: Vec<_> = late.iter().map(|service| service.service.as_str()).collect();
+        return Some(format!("slowest: {}, not there when the time was over", names.join(", ")));
+    }
+    let mut timed: Vec<_> =
+        view.services.iter().filter_map(|service| ready(service).map(|millis| (millis, service))).collect();
+    timed.sort_by_key(|(millis, _)| *millis);
+    let (middle, _) = *timed.get((timed.len().max(1) - 1) / 2)?;
+    let (last, service) = *timed.last()?;
+    if timed.len() < 2 || last <= 2 * middle.max(500) {
+        return None;
+    }
+    let half = format!("half of the services after {}", since(middle));
+    Some(match &service.timing {
+        Some(timing) => format!(
+            "slowest: {}, whole after {} ({half}): hello after {}, last notice after {}",
+            service.service,
+            since(last),
             since(timing.greeted_millis),
             since(timing.noticed_millis),
-        )
+        ),
+        None => format!("slowest: {}, given up after {} ({half})", service.service, since(last)),
     })
 }

@@ -24,6 +24,8 @@ struct View<'a> {
     number: Option<u64>,
     state: TriggerState,
     reason: Option<&'a str>,
+    /// With this id the same request is the same round.
+    request: &'a str,
 }
 
 /// Asks.
@@ -56,15 +58,35 @@ async fn ask(args: Start, followed: &OnceLock<String>) -> Outcome {
     if let Some(round) = reply.round {
         drop(followed.set(reply.number.map_or_else(|| round.to_string(), |number| number.to_string())));
     }
-    let exit = report(&reply, args.contact.json);
+    let request = trigger.request.as_deref().unwrap_or_default();
+    let exit = report(&reply, request, args.contact.json);
+    if reply.state == TriggerState::Queued && !args.wait && !args.contact.json {
+        screen::line(
+            "it waits in the leader's memory: after a change of leader ask again, it is the same round",
+        );
+        screen::line(format!("→ {}", again(&trigger, request)));
+    }
     let (true, Some(round), Exit::Done) = (args.wait, reply.round, exit) else { return Ok(exit) };
     let show = if args.contact.json { Show::Json } else { Show::People };
     let mut fleet = Fleet::of(operator).await?;
-    let view = follow::follow(&mut fleet, Some(&leader), round, args.timeout.0, show).await?;
+    let view = follow::follow(&mut fleet, Some(&leader), round, Some(&trigger), args.timeout.0, show).await?;
     Ok(follow::finish(&view, show))
 }
 
-fn report(reply: &TriggerReply, json: bool) -> Exit {
+/// The command that asks for the same round.
+fn again(trigger: &Trigger, request: &str) -> String {
+    let mut command = format!("muster start --request {request}");
+    if let Some(services) = &trigger.services {
+        let names: Vec<_> = services.iter().map(ToString::to_string).collect();
+        command.push_str(&format!(" --services {}", names.join(",")));
+    }
+    if let Some(labels) = &trigger.labels {
+        command.push_str(&format!(" --labels {}", labels.join(",")));
+    }
+    command
+}
+
+fn report(reply: &TriggerReply, request: &str, json: bool) -> Exit {
     if json {
         screen::json(&View {
             schema: "muster.start/1",
@@ -72,6 +94,7 @@ fn report(reply: &TriggerReply, json: bool) -> Exit {
             number: reply.number,
             state: reply.state,
             reason: reply.reason.as_deref(),
+            request,
         });
     } else {
         let mut line = match (reply.number, reply.round) {
@@ -115,7 +138,7 @@ mod tests {
             (TriggerState::Refused, Exit::Refused),
         ] {
             let reply = TriggerReply { round: None, number: None, state, reason: None };
-            assert_eq!(report(&reply, true), exit);
+            assert_eq!(report(&reply, "r", true), exit);
         }
     }
 }

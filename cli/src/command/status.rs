@@ -5,23 +5,19 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use muster_coordinator::query::LeaderView;
-use muster_protocol::alert::{Alert, Code};
+use muster_protocol::alert::Code;
 use muster_protocol::ids::ServiceName;
-use muster_protocol::log::{Outcome as RoundOutcome, RoundPhase, RoundState, State};
+use muster_protocol::log::{Outcome as RoundOutcome, RoundPhase, RoundState};
 use muster_protocol::units::{format_duration, format_size, parse_duration};
-use muster_share::log::refusals;
-use muster_share::secret_file;
 use serde::Serialize;
 
-use crate::alerts::AlertView;
+use crate::alerts::{self, AlertView};
 use crate::args::Reading;
 use crate::coverage::{Shortfall, Standing};
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::fleet::{self, Fleet};
 use crate::leader::Leader;
-use crate::operator::Operator;
-use crate::proof;
 use crate::round_view::HeadView;
 use crate::screen;
 
@@ -77,25 +73,20 @@ struct ServiceLine {
 
 /// Shows it.
 pub(crate) async fn run(args: Reading) -> Outcome {
-    let (name, share, leader, alerts, operator) = match &args.share {
-        Some(url) => (String::new(), url.clone(), None, Vec::new(), None),
+    let (name, share, leader, operator) = match &args.share {
+        Some(url) => (String::new(), url.clone(), None, None),
         None => {
             let (folder, operator) = fleet::operator_at(args.config.as_deref())?;
-            let cause = "the private key lies where this machine can read it: take it away";
-            let keys = operator.reachable_keys(&folder).into_iter();
-            let alerts = keys.map(|path| AlertView::new(Code::Key02, path.display().to_string(), cause));
             let heard = match Leader::connect(&operator).await {
                 Ok(leader) => match leader.leader().await {
-                    // A leader of an older version keeps no alerts: then those that are judged here must do.
-                    Ok(view) => {
-                        Ok((view, leader.alerts(false).await.map_or_else(|_| Vec::new(), |(a, _)| a)))
-                    }
+                    // A leader of an older version keeps no alerts: then the share tells them.
+                    Ok(view) => Ok((view, leader.alerts(false).await.ok())),
                     Err(failure) => Err(failure),
                 },
                 Err(failure) => Err(failure),
             };
             let (name, share) = (operator.fleet.name.to_string(), operator.share.url.clone());
-            (name, share, Some(heard), alerts.collect(), Some(operator))
+            (name, share, Some(heard), Some((folder, operator)))
         }
     };
     let mut view = View {
@@ -111,13 +102,13 @@ pub(crate) async fn run(args: Reading) -> Outcome {
         latest: None,
         free_bytes: None,
         services: Vec::new(),
-        alerts,
+        alerts: Vec::new(),
     };
-    let mut told = Vec::new();
+    let mut told = None;
     match leader {
         Some(Ok((leader, alerts))) => {
             view.leader = Some(leader);
-            told = alerts;
+            told = alerts.map(|(alerts, _)| alerts);
         }
         Some(Err(failure)) => {
             view.alerts.push(AlertView::new(Code::Bus01, "NATS", failure.what()));
@@ -125,16 +116,19 @@ pub(crate) async fn run(args: Reading) -> Outcome {
         }
         None => {}
     }
+    let own = operator.as_ref().map(|(folder, operator)| (folder.as_path(), operator));
     let (promised, unreadable) = match Fleet::open(&args).await {
         Ok(fleet) => {
-            let unproven = operator.iter().flat_map(|operator| proof::alerts(operator, fleet.state()));
-            view.alerts.extend(unproven);
-            view.alerts.extend(operator.as_ref().and_then(|operator| revoked(operator, fleet.state())));
+            view.alerts.extend(alerts::judged(own, Some(&fleet)).await?);
+            if told.is_none() {
+                told = Some(alerts::of_share(&fleet, false).await?.0);
+            }
             (from_share(&fleet, &mut view).await?, None)
         }
         // A share that says something wrong is worse than one that says nothing.
         Err(failure) if failure.exit() != Exit::Unreachable => return Err(failure),
         Err(failure) => {
+            view.alerts.extend(alerts::judged(own, None).await?);
             let code = failure.alert().unwrap_or(Code::Share01);
             view.alerts.push(AlertView::new(code, view.share.clone(), failure.what()));
             view.share_error = Some(failure.to_string());
@@ -142,33 +136,13 @@ pub(crate) async fn run(args: Reading) -> Outcome {
             (None, Some(failure))
         }
     };
-    merge(&mut view.alerts, &told);
+    view.alerts.extend(told.iter().flatten().map(AlertView::from));
     if args.json {
         screen::json(&view);
     } else {
         print(&view, promised);
     }
     unreadable.map_or(Ok(Exit::Done), Err)
-}
-
-/// Adds what the leader keeps. Of what is judged here as well it knows since when, and who has seen it.
-fn merge(alerts: &mut Vec<AlertView>, told: &[Alert]) {
-    for alert in told.iter().map(AlertView::from) {
-        match alerts.iter_mut().find(|judged| judged.id == alert.id) {
-            Some(judged) => *judged = alert,
-            None => alerts.push(alert),
-        }
-    }
-}
-
-/// Whoever was revoked, by a rebuild elsewhere perhaps, sees the fleet and can change nothing in it.
-fn revoked(operator: &Operator, state: &State) -> Option<AlertView> {
-    let key = secret_file::read_signing_key(&operator.operator.key).ok()?.key_id();
-    let record = state.members.get(&key)?.revoked?;
-    let cause = format!(
-        "this operator was revoked by log record {record}: if the fleet was rebuilt elsewhere, go on there"
-    );
-    Some(AlertView::new(Code::Key03, operator.operator.name.to_string(), cause))
 }
 
 /// Fills in what the share says; returns the promised interval.
@@ -184,19 +158,6 @@ async fn from_share(fleet: &Fleet, view: &mut View) -> Result<Option<Duration>, 
     committed.retain(|round| round.is_recoverable());
     committed.reverse();
     view.latest = committed.iter().find_map(|round| latest(round));
-    if let Some(round) = committed.first().filter(|round| round.outcome() == Some(RoundOutcome::Partial)) {
-        let cause = "the newest round lacks services that it was to have";
-        view.alerts.push(AlertView::new(Code::Round01, format!("round {}", round.open.number), cause));
-    }
-    // What was refused before the newest commit did not keep it from coming about; `verify` goes on telling of it.
-    let since = committed.first().map_or(0, |round| match &round.phase {
-        RoundPhase::Committed { position, .. } => *position,
-        RoundPhase::Open | RoundPhase::Ended(_) => round.position,
-    });
-    for refusal in refusals(fleet.log.store().as_ref(), state, since).await? {
-        let subject = format!("log record {}", refusal.number);
-        view.alerts.push(AlertView::new(refusal.code, subject, refusal.why));
-    }
     let mut services: BTreeMap<ServiceName, ServiceLine> =
         state.services().into_iter().map(|service| (service.clone(), never(&service))).collect();
     for round in committed.into_iter().take(ROUNDS_READ) {
@@ -207,8 +168,6 @@ async fn from_share(fleet: &Fleet, view: &mut View) -> Result<Option<Duration>, 
             for absentee in &manifest.absent {
                 if let Some(line) = services.get_mut(&absentee.service).filter(|line| line.state == NEVER) {
                     line.state = format!("{} {}", absentee.code, absentee.reason);
-                    let subject = absentee.service.to_string();
-                    view.alerts.push(AlertView::new(absentee.code, subject, absentee.reason.clone()));
                 }
             }
             let verified = latest(round);
@@ -238,7 +197,7 @@ async fn from_share(fleet: &Fleet, view: &mut View) -> Result<Option<Duration>, 
     Ok(promised)
 }
 
-/// Whether the roster could be recovered as promised, and what alerts that makes.
+/// Whether the roster could be recovered as promised.
 fn judge(view: &mut View, promised: Option<Duration>) {
     let roster: Vec<_> = view
         .services
@@ -252,18 +211,6 @@ fn judge(view: &mut View, promised: Option<Duration>) {
     let short = Shortfall::of(&roster, promised);
     view.recovery_ready = Some(short.is_none());
     view.reasons = short.reasons();
-    for service in &short.never {
-        view.alerts.push(AlertView::new(Code::Cover01, service.clone(), "no round holds a slice of it yet"));
-    }
-    let cause = "it is in no verified round";
-    for service in &short.unverified {
-        view.alerts.push(AlertView::new(Code::Round04, service.clone(), cause));
-    }
-    for (service, age) in &short.late {
-        let limit = format_duration(promised.unwrap_or_default());
-        let cause = format!("last verified {} ago, promised is {limit}", format_duration(*age));
-        view.alerts.push(AlertView::new(Code::Round04, service.clone(), cause));
-    }
 }
 
 const NEVER: &str = "COVER-01 no slice yet";
@@ -344,6 +291,10 @@ fn print(view: &View, promised: Option<Duration>) {
                 age(round.remaining_secs)
             ));
         }
+    }
+    if let Some(queued) = view.leader.as_ref().map(|leader| leader.queued).filter(|queued| *queued > 0) {
+        let requests = screen::plural(usize::try_from(queued).unwrap_or(usize::MAX), "request");
+        screen::line(format!("QUEUED           {requests}: the services are in another round"));
     }
     if let Some(head) = &view.head {
         screen::line(format!("LOG HEAD         {}:{}", head.number, head.hash));

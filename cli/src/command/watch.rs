@@ -41,6 +41,6 @@ async fn watch(args: Watch, followed: &OnceLock<String>) -> Outcome {
     };
     let number = fleet.state().rounds.get(&round).map(|state| state.open.number.to_string());
     drop(followed.set(number.unwrap_or_else(|| round.to_string())));
-    let view = follow::follow(&mut fleet, leader.as_ref(), round, args.timeout.0, show).await?;
+    let view = follow::follow(&mut fleet, leader.as_ref(), round, None, args.timeout.0, show).await?;
     Ok(follow::finish(&view, show))
 }

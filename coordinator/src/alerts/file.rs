@@ -99,7 +99,10 @@ mod tests {
         assert_eq!(read(&file, fleet), Kept::new(fleet), "no file is no alert");
         write(&file, &print(&kept())).expect("written");
         assert_eq!(read(&file, fleet), kept());
-        assert_eq!(serde_json::from_str::<Kept>(GOLDEN).expect("reads"), kept());
+        // What closed an alert is kept only since.
+        let first = String::from_utf8(print(&kept())).expect("text").replace(r#","closed_by":"mended""#, "");
+        let read = |text: &str| serde_json::from_str::<Kept>(text).expect("reads");
+        assert_eq!(read(GOLDEN), read(&first));
     }
 
     #[test]

@@ -56,8 +56,8 @@ pub(crate) async fn follow(alerts: Alerts, store: Arc<dyn Store>, mut log: watch
         }
         let (roster, promised) = terms(&state);
         alerts.change(|kept, now| {
-            let quiet = kept.book.tick(now);
-            kept.rounds.judge(&mut kept.book, &roster, promised, now) || quiet
+            let changed = kept.book.tick(now) | Rounds::sweep(&mut kept.book, &state, now);
+            kept.rounds.judge(&mut kept.book, &roster, promised, now) || changed
         });
         tokio::select! {
             changed = log.changed() => if changed.is_err() { return },

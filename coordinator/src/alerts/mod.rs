@@ -77,6 +77,15 @@ impl Alerts {
         self.note(change);
     }
 
+    /// An agent was heard of after the round of this number had told that it does not answer.
+    pub(crate) fn heard(&self, about: &About, number: u64) {
+        let change = self.kept().book.heard(about, number, unix_now());
+        if change == Change::Closed {
+            tracing::info!(code = %Code::Agent01, subject = %about, "alert closed");
+        }
+        self.note(change);
+    }
+
     /// The share did not do what it was asked for.
     pub(crate) fn share_failed(&self, code: Option<Code>, cause: String) {
         if let Some(code) = code {

@@ -120,8 +120,11 @@ impl World {
 
     /// Starts a coordinator; the sender stops it.
     fn start(&self, number: u8, state: &TempDir) -> (watch::Sender<bool>, tokio::task::JoinHandle<()>) {
+        self.start_as(self.config(number, state.path()))
+    }
+
+    fn start_as(&self, config: Config) -> (watch::Sender<bool>, tokio::task::JoinHandle<()>) {
         let (stop, stopped) = watch::channel(false);
-        let config = self.config(number, state.path());
         let running = run_on(config, self.bus.clone(), self.store.clone(), stopped);
         (stop, tokio::spawn(async move { running.await.expect("ends well") }))
     }

@@ -36,6 +36,7 @@ use crate::answer;
 use crate::confided::Confided;
 use crate::ignored::{Ignored, Reason};
 use crate::intake::Input;
+use crate::lead::Standing;
 use crate::publisher::Value;
 use crate::roll::Roll;
 use crate::scribe::ScribeHandle;
@@ -65,6 +66,7 @@ pub(crate) struct Setting {
     pub(crate) overlap: Overlap,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) scribe: ScribeHandle,
+    pub(crate) standing: Standing,
     /// Of the share, for the agents of a round.
     pub(crate) credentials: Confided,
     pub(crate) publisher: mpsc::Sender<Value>,
@@ -117,6 +119,8 @@ pub(crate) struct Desk {
     pub(crate) queued: VecDeque<RoundId>,
     waiting: VecDeque<Request>,
     origin: Instant,
+    /// Since when silence counts.
+    listening: Instant,
     revision: u64,
     reports: mpsc::Sender<Report>,
     checks: Arc<Semaphore>,
@@ -148,6 +152,7 @@ pub(crate) async fn work(
         queued: VecDeque::new(),
         waiting: VecDeque::new(),
         origin: Instant::now(),
+        listening: Instant::now(),
         revision: 0,
         reports,
         checks: Arc::new(Semaphore::new(CHECKS_AT_ONCE)),
@@ -331,9 +336,9 @@ impl Desk {
                 if !may(&key, &progress.service) {
                     return stranger(&key, &progress.service);
                 }
-                let (service, round) = (progress.service.clone(), progress.round);
+                let (service, round, stage) = (progress.service.clone(), progress.round, progress.stage);
                 self.roll.progress(progress, now);
-                self.event(&round, Event::Seen { service });
+                self.event(&round, Event::AtWork { service, stage });
             }
             Input::Trigger { request, trigger, format, reply } => {
                 let answer = self.trigger(request, trigger, "message");

@@ -1,7 +1,7 @@
 //! Who is there: agents that fell silent, outside rounds as well, and what was ignored since the last look.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use muster_protocol::alert::{About, Code, Finding, Part};
 use muster_protocol::ids::ServiceName;
@@ -9,6 +9,7 @@ use muster_protocol::service_policy::{Expected, ServicePolicies};
 use muster_protocol::units::format_duration;
 
 use super::Desk;
+use crate::lead::Trust;
 
 /// Longest and shortest time between two looks.
 const MOST: Duration = Duration::from_secs(5);
@@ -21,18 +22,23 @@ impl Desk {
     }
 
     /// Raises and closes what only a look at the time tells.
-    pub(super) fn look(&self) {
+    pub(super) fn look(&mut self) {
         let state = self.state();
         let roster: BTreeSet<ServiceName> = state.services().into_iter().collect();
         self.tell_ignored(&roster);
+        if self.setting.standing.trust() != Trust::Sure {
+            // Another may lead, and hear what this one does not. If not, silence counts from when that is known.
+            self.listening = Instant::now();
+            return;
+        }
         let limit = self.setting.policy.offline_after;
-        let settled = self.origin.elapsed() > limit;
+        let settled = self.listening.elapsed() > limit;
         let policies =
             state.config.as_ref().map(|config| ServicePolicies::of(&config.clear)).unwrap_or_default();
         let alerts = &self.setting.alerts;
         for service in roster {
-            let heard = self.roll.agent(&service).map(|entry| entry.seen.elapsed());
-            let silent = heard.map_or(settled, |elapsed| elapsed > limit);
+            let heard = self.roll.agent(&service).map(|entry| entry.seen);
+            let silent = settled && heard.is_none_or(|seen| seen.elapsed() > limit);
             let about = About::Service(service.clone());
             if self.roll.speaks(&service, limit) {
                 alerts.mended(Code::Agent05, &about);
@@ -45,11 +51,25 @@ impl Desk {
                     None => format!("nothing was heard of it for {limit} since this coordinator leads"),
                 };
                 alerts.raise(Finding::seen(Code::Agent01, about, cause));
-            } else if heard.is_some() || may_be_away {
+                continue;
+            }
+            if heard.is_some() || may_be_away {
                 // Of any other nobody knows before it is heard, or has been silent for long enough.
                 alerts.mended(Code::Agent01, &about);
             }
+            let told = alerts.read(|book| book.find(Code::Agent01, &about).and_then(|alert| alert.round));
+            if let (Some(number), Some(seen)) = (told, heard)
+                && self.ended_before(number, seen)
+            {
+                alerts.heard(&about, number);
+            }
         }
+    }
+
+    /// Whether the round of this number was over by then. One that is not at the desk ended before this coordinator led.
+    fn ended_before(&self, number: u64, then: Instant) -> bool {
+        let round = self.rounds.values().find(|round| round.open.number == number);
+        round.is_none_or(|round| round.took.is_some_and(|took| round.began + took < then))
     }
 
     /// Names come from the roster alone: whoever may publish makes up as many as it likes.

@@ -40,10 +40,16 @@ impl Desk {
             .or(request)
             .unwrap_or_else(|| muster_protocol::ids::hex(&random::<16>(&mut OsEntropy)));
         let id = RoundId::derive(&state.fleet, &request);
+        // Without services the id alone says what is meant, and what labels mean may have changed since.
+        let named = trigger.services.is_some() && trigger.labels.is_none();
         let scope = match scope(&state, trigger.services, trigger.labels) {
             Ok(scope) => scope,
             Err(reason) => return (refused(reason), None),
         };
+        if named && self.asked_before(&state, &id).is_some_and(|before| before != scope) {
+            let reason = "the same request id asked for other services before; another id is another round";
+            return (refused(reason.to_owned()), None);
+        }
         if let Some(round) = self.rounds.get(&id).filter(|r| !r.finished) {
             let answer = TriggerReply {
                 round: Some(id),
@@ -103,6 +109,14 @@ impl Desk {
             }
             Admission::Refuse { reason } => (refused(reason), None),
         }
+    }
+
+    /// What the request of this round was over when it came before.
+    fn asked_before(&self, state: &State, id: &RoundId) -> Option<Scope> {
+        let waiting = || self.waiting.iter().find(|request| request.id == *id).map(|request| &request.scope);
+        let at_desk = self.rounds.get(id).map(|round| &round.open.scope);
+        let in_log = || state.rounds.get(id).map(|round| &round.open.scope);
+        at_desk.or_else(in_log).or_else(waiting).cloned()
     }
 
     pub(super) fn open(&mut self, request: Request) {

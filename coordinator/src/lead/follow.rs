@@ -190,10 +190,8 @@ impl Told {
         let own = current.holder == signer.key_id() && current.instance == driver.instance();
         if !own && current.holder != signer.key_id() && self.epoch != Some(current.epoch) {
             self.epoch = Some(current.epoch);
-            let leader = state.members.get(&current.holder);
-            let leader = leader.map_or_else(|| current.holder.short(), |m| m.member.name.to_string());
             tracing::info!(
-                leader,
+                leader = state.name_of(&current.holder),
                 epoch = current.epoch,
                 "another coordinator leads; waiting in case it falls silent"
             );

@@ -66,6 +66,22 @@ pub struct Acknowledged {
     pub at: UnixMillis,
 }
 
+/// What closed an alert.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClosedBy {
+    /// It was seen to be mended.
+    Mended,
+    /// The round of this number.
+    Round(u64),
+    /// Whoever acknowledged it: an event is over with that.
+    Acknowledgement,
+    /// It was an event, and has not happened again for long enough.
+    Quiet,
+    /// What it is about is no more: the service left the roster, or the round was pruned.
+    Gone,
+}
+
 /// One opening of an alert.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Alert {
@@ -89,6 +105,9 @@ pub struct Alert {
     pub acknowledged: Option<Acknowledged>,
     /// When it closed.
     pub closed: Option<UnixMillis>,
+    /// What closed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closed_by: Option<ClosedBy>,
 }
 
 impl Alert {
@@ -190,6 +209,7 @@ impl Book {
             round,
             acknowledged: None,
             closed: None,
+            closed_by: None,
         };
         self.open.insert(id, alert);
         Change::Opened
@@ -197,12 +217,22 @@ impl Book {
 
     /// What was seen is seen to be mended.
     pub fn mended(&mut self, code: Code, about: &About, at: UnixMillis) -> Change {
-        self.settle(AlertId::of(code, &about.to_string()), at, |alert| alert.seen = false)
+        self.settle(AlertId::of(code, &about.to_string()), at, ClosedBy::Mended, |alert| {
+            alert.seen = false;
+        })
+    }
+
+    /// An agent that rounds up to this one told to be silent was heard of since.
+    pub fn heard(&mut self, about: &About, number: u64, at: UnixMillis) -> Change {
+        let id = AlertId::of(Code::Agent01, &about.to_string());
+        self.settle(id, at, ClosedBy::Mended, |alert| alert.before(number))
     }
 
     /// What rounds up to this one told is mended, by a verified one.
     pub fn mended_by_round(&mut self, code: Code, about: &About, number: u64, at: UnixMillis) -> Change {
-        self.settle(AlertId::of(code, &about.to_string()), at, |alert| alert.before(number))
+        self.settle(AlertId::of(code, &about.to_string()), at, ClosedBy::Round(number), |alert| {
+            alert.before(number);
+        })
     }
 
     /// A verified round holds the service's slice: whatever rounds up to it told of the service is mended.
@@ -229,7 +259,7 @@ impl Book {
             Some(alert) => alert.acknowledged = Some(Acknowledged { by, at }),
             None => return Err(NotOpen { reference }),
         }
-        self.settle(reference.id, at, |alert| alert.seen &= !event(alert));
+        self.settle(reference.id, at, ClosedBy::Acknowledgement, |alert| alert.seen &= !event(alert));
         let closed = self.history.iter().rev().find(|alert| alert.reference() == reference);
         self.open.get(&reference.id).or(closed).ok_or(NotOpen { reference })
     }
@@ -245,23 +275,38 @@ impl Book {
         };
         let over: Vec<AlertId> = self.open.values().filter(over).map(Alert::id).collect();
         for id in &over {
-            self.settle(*id, now, |alert| alert.seen = false);
+            self.settle(*id, now, ClosedBy::Quiet, |alert| alert.seen = false);
         }
         !over.is_empty()
     }
 
     /// Closes what is about services that are in the roster no more; true if there was one.
     pub fn keep_services(&mut self, roster: &BTreeSet<ServiceName>, at: UnixMillis) -> bool {
-        let gone = |alert: &&Alert| alert.about.service().is_some_and(|service| !roster.contains(service));
-        let gone: Vec<AlertId> = self.open.values().filter(gone).map(Alert::id).collect();
+        self.close_about(|about| about.service().is_some_and(|service| !roster.contains(service)), at)
+    }
+
+    /// Closes what is about these rounds; true if there was one.
+    pub fn drop_rounds(&mut self, swept: &BTreeSet<u64>, at: UnixMillis) -> bool {
+        self.close_about(|about| matches!(about, About::Round(number) if swept.contains(number)), at)
+    }
+
+    fn close_about(&mut self, gone: impl Fn(&About) -> bool, at: UnixMillis) -> bool {
+        let gone = self.open.values().filter(|alert| gone(&alert.about));
+        let gone: Vec<AlertId> = gone.map(Alert::id).collect();
         for id in &gone {
-            self.settle(*id, at, |alert| (alert.seen, alert.round) = (false, None));
+            self.settle(*id, at, ClosedBy::Gone, |alert| (alert.seen, alert.round) = (false, None));
         }
         !gone.is_empty()
     }
 
     /// Changes an open alert, and closes it if nothing holds it open then.
-    fn settle(&mut self, id: AlertId, at: UnixMillis, change: impl FnOnce(&mut Alert)) -> Change {
+    fn settle(
+        &mut self,
+        id: AlertId,
+        at: UnixMillis,
+        by: ClosedBy,
+        change: impl FnOnce(&mut Alert),
+    ) -> Change {
         let Some(alert) = self.open.get_mut(&id) else { return Change::Nothing };
         let before = (alert.seen, alert.round);
         change(alert);
@@ -270,7 +315,7 @@ impl Book {
             return if before == after { Change::Nothing } else { Change::Changed };
         }
         if let Some(mut alert) = self.open.remove(&id) {
-            alert.closed = Some(at);
+            (alert.closed, alert.closed_by) = (Some(at), Some(by));
             self.remember(alert);
         }
         Change::Closed

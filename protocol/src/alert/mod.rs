@@ -14,8 +14,8 @@ mod tests;
 
 pub use about::{About, AlertId, AlertRef, IdError, Part};
 pub use book::{
-    Acknowledged, Alert, Basis, Book, Change, Finding, MAX_CAUSE_LEN, MAX_HISTORY, MAX_KEYS, MAX_OPEN,
-    NotOpen,
+    Acknowledged, Alert, Basis, Book, Change, ClosedBy, Finding, MAX_CAUSE_LEN, MAX_HISTORY, MAX_KEYS,
+    MAX_OPEN, NotOpen,
 };
 pub use closing::Closing;
 pub use code::{Code, Severity, UnknownCode};

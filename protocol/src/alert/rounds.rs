@@ -52,19 +52,25 @@ pub struct Rounds {
     verified: BTreeMap<ServiceName, Newest>,
     /// Services that a round lacked, with its number, until a later one that holds them is verified.
     lacking: BTreeMap<ServiceName, u64>,
+    /// Services of rounds whose cut was broken, with the newest of these, until a later round holds them that has a whole cut
+    /// or was to have none.
+    #[serde(default)]
+    uncut: BTreeMap<ServiceName, u64>,
     /// The newest verified round.
     #[serde(default)]
     proven: u64,
 }
 
 impl Rounds {
-    /// The rounds of which something is to be told, oldest first: [`Rounds::tell`] wants them in this order.
+    /// The rounds of which something is to be told, oldest first: [`Rounds::tell`] wants them in this order. Swept ones tell
+    /// nothing any more: their manifests are gone, as they should be.
     #[must_use]
     pub fn untold<'a>(&self, state: &'a State) -> Vec<&'a RoundState> {
         let oldest = state.last_round.saturating_sub(MAX_TOLD as u64);
         let wanted = |round: &&RoundState| {
             let told = self.told.get(&round.open.number);
             round.open.number > oldest
+                && !round.swept
                 && match &round.phase {
                     RoundPhase::Open => false,
                     RoundPhase::Committed { verified: None, .. } => told.is_none(),
@@ -92,7 +98,7 @@ impl Rounds {
             RoundPhase::Committed { commit, verified, .. } => {
                 if !self.told.contains_key(&number) {
                     self.lacks(book, number, commit.outcome, account, "", commit.at);
-                    Self::cuts(book, number, account, commit.at);
+                    self.cuts(book, number, account, commit.at);
                 }
                 match verified {
                     None => Told::Committed,
@@ -109,6 +115,12 @@ impl Rounds {
         }
     }
 
+    /// Closes what is about rounds that were swept: there is nothing left that could be damaged. True if anything changed.
+    pub fn sweep(book: &mut Book, state: &State, now: UnixMillis) -> bool {
+        let swept = state.rounds.values().filter(|round| round.swept).map(|round| round.open.number);
+        book.drop_rounds(&swept.collect(), now)
+    }
+
     /// Judges the roster as a whole: services of which no verified round holds a slice (COVER-01), or none that is younger
     /// than `promised` (ROUND-04). Closes what is about services that are in the roster no more. True if anything changed.
     pub fn judge(
@@ -122,6 +134,7 @@ impl Rounds {
         book.keep_services(roster, now);
         self.verified.retain(|service, _| roster.contains(service));
         self.lacking.retain(|service, _| roster.contains(service));
+        self.uncut.retain(|service, _| roster.contains(service));
         for service in roster {
             let about = About::Service(service.clone());
             let Some(newest) = self.verified.get(service) else {
@@ -171,17 +184,25 @@ impl Rounds {
         book.raise(Finding::of_round(number, Code::Round01, FLEET, cause), at);
     }
 
-    fn cuts(book: &mut Book, number: u64, account: Account<'_>, at: UnixMillis) {
+    fn cuts(&mut self, book: &mut Book, number: u64, account: Account<'_>, at: UnixMillis) {
         let Account::Read(manifest) = account else { return };
-        match manifest.cut.as_ref().map(|cut| cut.broken.as_ref()) {
-            Some(Some(reason)) => {
-                let cause = format!("round {number}: {reason}");
-                book.raise(Finding::of_round(number, Code::Round05, FLEET, cause), at);
+        let services = manifest.slices.iter().map(|slice| &slice.service);
+        if let Some(reason) = manifest.cut.as_ref().and_then(|cut| cut.broken.as_ref()) {
+            for service in services {
+                let newest = self.uncut.entry(service.clone()).or_insert(number);
+                *newest = number.max(*newest);
             }
-            Some(None) => {
-                book.mended_by_round(Code::Round05, &FLEET, number, at);
+            let cause = format!("round {number}: {reason}");
+            book.raise(Finding::of_round(number, Code::Round05, FLEET, cause), at);
+            return;
+        }
+        for service in services {
+            if self.uncut.get(service).is_some_and(|broken| *broken <= number) {
+                self.uncut.remove(service);
             }
-            None => {}
+        }
+        if self.uncut.is_empty() {
+            book.mended_by_round(Code::Round05, &FLEET, number, at);
         }
     }
 

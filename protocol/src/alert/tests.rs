@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::{
-    About, Account, Alert, AlertId, AlertRef, Basis, Book, Change, Closing, Code, Finding, MAX_CAUSE_LEN,
-    MAX_HISTORY, MAX_KEYS, MAX_OPEN, Part, Rounds,
+    About, Account, Alert, AlertId, AlertRef, Basis, Book, Change, ClosedBy, Closing, Code, Finding,
+    MAX_CAUSE_LEN, MAX_HISTORY, MAX_KEYS, MAX_OPEN, Part, Rounds,
 };
 use crate::document::{Absentee, CutAccount, Excuse, Manifest, ManifestSlice, SliceStatus, SliceTotals};
 use crate::ids::{KeyId, Nonce, ObjectId, RoundId, ServiceName};
@@ -52,6 +52,7 @@ fn a_condition_is_one_alert_until_all_that_holds_it_is_mended() {
     let closed: Vec<&Alert> = book.history().collect();
     assert_eq!(closed.len(), 1);
     assert_eq!((closed[0].closed, closed[0].reference()), (Some(UnixMillis(70)), alert.reference()));
+    assert_eq!(closed[0].closed_by, Some(ClosedBy::Round(5)));
 }
 
 #[test]
@@ -72,7 +73,8 @@ fn events_end_by_quiet_or_by_acknowledgement_and_conditions_by_neither() {
     let seen = book.acknowledge(condition, ada(), UnixMillis(8)).expect("open");
     assert_eq!((seen.closed, seen.acknowledged.as_ref().map(|a| a.by.as_str())), (None, Some("ada")));
     let seen = book.acknowledge(event, ada(), UnixMillis(9)).expect("open");
-    assert_eq!(seen.closed, Some(UnixMillis(9)));
+    assert_eq!((seen.closed, seen.closed_by), (Some(UnixMillis(9)), Some(ClosedBy::Acknowledgement)));
+    assert_eq!(book.history().next().and_then(|alert| alert.closed_by), Some(ClosedBy::Quiet));
     // The same words again, after it opened anew: they are about the opening that they name.
     book.raise(Finding::seen(Code::Sec01, dns(), "again"), UnixMillis(10));
     assert!(book.acknowledge(event, ada(), UnixMillis(11)).is_err());
@@ -205,7 +207,8 @@ impl Story {
             cut: None,
         };
         self.manifests.insert(round, told);
-        let state = RoundState { open, position: number, phase, hold: None, swept: false };
+        let state =
+            RoundState { open, position: number, resumed: Vec::new(), phase, hold: None, swept: false };
         self.state.rounds.insert(round, state);
         number
     }
@@ -286,19 +289,25 @@ fn a_partial_round_opens_and_a_later_verified_one_closes() {
 }
 
 #[test]
-fn a_cut_is_mended_by_a_whole_one_and_a_cancelled_round_says_nothing() {
-    let (mut story, mut book, mut rounds) = (Story::new(), Book::default(), Rounds::default());
-    story.round(Outcome::Complete, &["dns"], &[]);
-    story.cut(1, Some("dns let go"));
-    story.round(Outcome::Complete, &["dns"], &[]);
-    story.round(Outcome::Cancelled, &[], &[("dns", Code::Round01, None)]);
-    story.verify(2);
-    story.tell(&mut book, &mut rounds);
-    assert_eq!(codes(&book), [(Code::Round05, "fleet".to_owned())], "a round without a cut proves none");
-    story.round(Outcome::Complete, &["dns"], &[]);
-    story.cut(4, None);
-    story.tell(&mut book, &mut rounds);
-    assert_eq!(codes(&book), []);
+fn a_broken_cut_is_over_once_its_services_are_in_rounds_without_a_broken_one() {
+    let broken = vec![(Code::Round05, "fleet".to_owned())];
+    for disabled in [false, true] {
+        let (mut story, mut book, mut rounds) = (Story::new(), Book::default(), Rounds::default());
+        story.round(Outcome::Complete, &["dns", "web"], &[]);
+        story.cut(1, Some("dns let go"));
+        story.round(Outcome::Cancelled, &[], &[("dns", Code::Round01, None)]);
+        story.tell(&mut book, &mut rounds);
+        assert_eq!(codes(&book), broken, "a cancelled round says nothing");
+        for service in ["dns", "web"] {
+            assert_eq!(codes(&book), broken, "until each of its services was in one");
+            let number = story.round(Outcome::Complete, &[service], &[]);
+            if !disabled {
+                story.cut(number, None);
+            }
+            story.tell(&mut book, &mut rounds);
+        }
+        assert_eq!(codes(&book), [], "disabled: {disabled}");
+    }
 }
 
 #[test]
@@ -317,6 +326,21 @@ fn the_roster_is_judged_as_a_whole() {
     let roster: BTreeSet<_> = ["web"].map(service).into();
     rounds.judge(&mut book, &roster, promised, UnixMillis(62_000));
     assert_eq!(codes(&book), [(Code::Cover01, "web".to_owned())], "nobody mends what is not there");
+}
+
+#[test]
+fn a_swept_round_tells_nothing_and_what_was_about_it_is_over() {
+    let (mut story, mut book, mut rounds) = (Story::new(), Book::default(), Rounds::default());
+    story.round(Outcome::Partial, &["dns"], &[("web", Code::Agent03, None)]);
+    let manifest = Finding::seen(Code::Verify02, About::Round(1), "missing");
+    book.raise(manifest.clone(), UnixMillis(1));
+    book.raise(Finding { about: About::Round(2), ..manifest }, UnixMillis(1));
+    story.state.rounds.get_mut(&Story::id(1)).expect("a round").swept = true;
+    assert!(rounds.untold(&story.state).is_empty());
+    story.tell(&mut book, &mut rounds);
+    assert!(Rounds::sweep(&mut book, &story.state, UnixMillis(2)));
+    assert_eq!(codes(&book), [(Code::Verify02, "round 2".to_owned())], "of another round it stays");
+    assert!(!Rounds::sweep(&mut book, &story.state, UnixMillis(2)), "nothing new");
 }
 
 /// A book that was carried along, through restarts, says what one says that is written anew from the same rounds.

@@ -23,7 +23,7 @@ pub(crate) const DNS: u8 = 8;
 pub(crate) const VIEWER: u8 = 9;
 pub(crate) const STRANGER: u8 = 10;
 const SALT: [u8; 32] = [42; 32];
-const AT: UnixMillis = UnixMillis(1_700_000_000_000);
+pub(crate) const AT: UnixMillis = UnixMillis(1_700_000_000_000);
 
 /// The signer of one of the numbers above.
 pub(crate) fn signer(number: u8) -> Signer {

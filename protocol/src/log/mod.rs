@@ -29,4 +29,6 @@ pub use record::{
     seal_with_statement,
 };
 pub use replay::{Effect, ReplayError};
-pub use state::{EpochState, HoldState, MAX_OPEN_ROUNDS, MemberState, Pin, RoundPhase, RoundState, State};
+pub use state::{
+    EpochState, HoldState, MAX_OPEN_ROUNDS, MemberState, Pin, Resumed, RoundPhase, RoundState, State,
+};

@@ -15,7 +15,9 @@ use crate::log::body::{
 };
 use crate::log::member::{Change, Role};
 use crate::log::record::{self, GENESIS_HEAD, Head, Record, Statement};
-use crate::log::state::{EpochState, HoldState, MAX_OPEN_ROUNDS, MemberState, RoundPhase, RoundState, State};
+use crate::log::state::{
+    EpochState, HoldState, MAX_OPEN_ROUNDS, MemberState, Resumed, RoundPhase, RoundState, State,
+};
 
 /// What a slot did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -417,6 +419,10 @@ impl State {
             instance: body.instance,
             position: record.number,
         });
+        let resumed = Resumed { epoch: body.epoch, holder: record.signer, at: body.at };
+        for round in self.rounds.values_mut().filter(|round| round.phase == RoundPhase::Open) {
+            round.resumed.push(resumed);
+        }
         Ok(())
     }
 
@@ -452,7 +458,10 @@ impl State {
         self.last_round = open.number;
         let (round, position) = (open.round, record.number);
         let phase = RoundPhase::Open;
-        self.rounds.insert(round, RoundState { open, position, phase, hold: None, swept: false });
+        self.rounds.insert(
+            round,
+            RoundState { open, position, resumed: Vec::new(), phase, hold: None, swept: false },
+        );
         Ok(())
     }
 

@@ -8,6 +8,7 @@ use crate::ids::{FleetId, FleetName, KeyId, Nonce, ObjectId, RoundId, ServiceNam
 use crate::log::body::{Commit, Config, End, Keyset, Open, Outcome, Prune, Sweep, Verified};
 use crate::log::member::{Member, Role};
 use crate::log::record::{GENESIS_HEAD, Head, Seen};
+use crate::time::UnixMillis;
 
 /// Most rounds that may be open at once.
 pub const MAX_OPEN_ROUNDS: usize = 8;
@@ -77,6 +78,17 @@ pub struct HoldState {
     pub reason: Option<String>,
 }
 
+/// Another process took the lead while a round was open, and went on with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resumed {
+    /// Its epoch.
+    pub epoch: u64,
+    /// The coordinator that holds it.
+    pub holder: KeyId,
+    /// When, by its own clock: for people.
+    pub at: UnixMillis,
+}
+
 /// A round, as the log has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RoundState {
@@ -84,6 +96,8 @@ pub struct RoundState {
     pub open: Open,
     /// Its log number.
     pub position: u64,
+    /// Who went on with it while it was open, oldest first.
+    pub resumed: Vec<Resumed>,
     /// How far it is.
     pub phase: RoundPhase,
     /// Kept by an operator, whatever the retention says.
@@ -255,6 +269,12 @@ impl State {
     #[must_use]
     pub fn role(&self, key: &KeyId) -> Option<&Role> {
         self.members.get(key).filter(|m| m.revoked.is_none()).map(|m| &m.member.role)
+    }
+
+    /// The name of the member with this key, counting or not; of no member, the key in short.
+    #[must_use]
+    pub fn name_of(&self, key: &KeyId) -> String {
+        self.members.get(key).map_or_else(|| format!("key {}", key.short()), |m| m.member.name.to_string())
     }
 
     /// Whether the key is a coordinator's that counts now.

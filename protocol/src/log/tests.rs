@@ -2,9 +2,9 @@
 
 use crate::ids::{Nonce, ObjectId};
 use crate::log::fixture::{
-    ADMIN, DNS, ENROLLER, FIRST, Fleet, OPERATOR, PRUNER, ROOT, SECOND, STRANGER, VIEWER, agent, commit, end,
-    epoch, fleet_id, genesis, genesis_record, key, member, open, recipient, recovery_key, round, service,
-    signer, verified,
+    ADMIN, AT, DNS, ENROLLER, FIRST, Fleet, OPERATOR, PRUNER, ROOT, SECOND, STRANGER, VIEWER, agent, commit,
+    end, epoch, fleet_id, genesis, genesis_record, key, member, open, recipient, recovery_key, round,
+    service, signer, verified,
 };
 use crate::log::{
     Adopt, Audit, Body, Change, Config, Effect, GENESIS_HEAD, Head, Hold, Keyset, Outcome, Pin, Prune,
@@ -135,9 +135,14 @@ fn what_a_deposed_leader_says_is_a_link_without_effect() {
         why,
     );
     fleet.says(SECOND, &commit(2, 1));
+    fleet.says(FIRST, &epoch(3));
+    let resumed = &fleet.state.rounds[&round(1)].resumed;
+    let resumed: Vec<_> = resumed.iter().map(|one| (one.epoch, one.holder, one.at)).collect();
+    assert_eq!(resumed, [(2, key(SECOND), AT)], "whoever leads while it is open goes on with it");
+    fleet.says(SECOND, &epoch(4));
     fleet.says_in_vain(FIRST, &verified(1, 1), why);
     fleet.says_in_vain(SECOND, &verified(1, 1), why);
-    fleet.says(SECOND, &verified(2, 1));
+    fleet.says(SECOND, &verified(4, 1));
 }
 
 #[test]

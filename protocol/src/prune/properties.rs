@@ -54,9 +54,10 @@ fn history(rng: &mut Rng, interval: i64) -> History {
         let with = SERVICES.iter().filter(|_| rng.percent(60)).map(|name| service(name)).collect();
         slices.insert(round(id), with);
         truth.insert(round(id), now);
-        state
-            .rounds
-            .insert(round(id), RoundState { open: opening, position: number * 10, phase, hold, swept });
+        state.rounds.insert(
+            round(id),
+            RoundState { open: opening, position: number * 10, resumed: Vec::new(), phase, hold, swept },
+        );
     }
     History { state, slices, truth, now: now + HOUR, leaps }
 }

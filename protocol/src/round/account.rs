@@ -29,7 +29,7 @@ impl Machine {
                 | MemberPhase::Holding
                 | MemberPhase::Checking { .. }
                 | MemberPhase::BackingOff { .. } => {
-                    let reason = format!("the round ended while it was {}", member.phase.word());
+                    let reason = format!("the round ended while it was {}", member.word());
                     absent.push(member.absentee(service, Code::Round01, reason));
                 }
             }

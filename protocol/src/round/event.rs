@@ -4,7 +4,7 @@ use crate::alert::Code;
 use crate::document::{Absentee, CutAccount, ManifestSlice};
 use crate::ids::{Nonce, ObjectId, ServiceName};
 use crate::log::Outcome;
-use crate::message::Verdict;
+use crate::message::{Stage, Verdict};
 
 /// Why an attempt gave no slice.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +46,13 @@ pub enum Event {
     Seen {
         /// Whose.
         service: ServiceName,
+    },
+    /// The service's agent says what it is at.
+    AtWork {
+        /// Whose.
+        service: ServiceName,
+        /// Holding, capturing or uploading.
+        stage: Stage,
     },
     /// The agent says that its service is quiesced and waits for the cut.
     Quiesced {

@@ -156,6 +156,7 @@ impl Machine {
             Event::Opened if self.phase == Phase::Opening => self.begin(now),
             Event::Hello { service, attempt } => self.hello(&service, attempt, now),
             Event::Seen { service } => self.seen(&service, now),
+            Event::AtWork { service, stage } => self.at_work(&service, stage, now),
             Event::Quiesced { service, attempt } => self.quiesced(&service, attempt, now),
             Event::Snapped { service, attempt, nonce } => self.snapped(&service, attempt, nonce, now),
             Event::Stored { service, attempt, receipt, receipt_size } => {

@@ -3,7 +3,7 @@
 use crate::alert::Code;
 use crate::document::{Absentee, Excuse, MAX_TRIES, ManifestSlice, Timing, Try};
 use crate::ids::{ObjectId, ServiceName};
-use crate::message::cut_reason;
+use crate::message::{Stage, cut_reason};
 use crate::retry::Retry;
 use crate::round::event::Failure;
 use crate::service_policy::{Expected, ServicePolicy};
@@ -109,6 +109,8 @@ pub(super) struct Member {
     pub(super) attempt: u32,
     /// When its agent was last heard of in this round.
     pub(super) seen: Time,
+    /// What its agent last said to be at, since its last hello.
+    pub(super) at: Option<Stage>,
     /// Whether its agent said hello, or more, in this round.
     pub(super) present: bool,
     /// Whether it is asked for and has not been through its first attempt.
@@ -133,6 +135,7 @@ impl Member {
             phase: MemberPhase::Waiting,
             attempt: 1,
             seen: now,
+            at: None,
             present: false,
             fresh: false,
             expired: false,
@@ -157,9 +160,17 @@ impl Member {
         self.excuse().is_none()
     }
 
+    /// What it is at, in a word.
+    pub(super) fn word(&self) -> &'static str {
+        if let (MemberPhase::Working, Some(stage)) = (&self.phase, self.at) {
+            return stage.word();
+        }
+        self.phase.word()
+    }
+
     /// What it is at, since when it is silent, and what failed before: what a deadline says of it.
     pub(super) fn stage(&self, now: Time) -> String {
-        let mut text = format!("{}, attempt {}", self.phase.word(), self.attempt);
+        let mut text = format!("{}, attempt {}", self.word(), self.attempt);
         if self.present && !self.phase.is_settled() {
             let silent = format_duration(now.since(self.seen));
             text.push_str(&format!(", last heard of {silent} before"));

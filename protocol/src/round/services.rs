@@ -2,7 +2,7 @@
 
 use crate::document::ManifestSlice;
 use crate::ids::{Nonce, ObjectId, ServiceName};
-use crate::message::Verdict;
+use crate::message::{Stage, Verdict};
 use crate::round::event::{CheckFailure, Deadline, Effect, Failure};
 use crate::round::machine::{Draft, Machine};
 use crate::round::member::MemberPhase;
@@ -36,7 +36,7 @@ impl Machine {
     pub(super) fn hello(&mut self, service: &ServiceName, attempt: u32, now: Time) {
         let capturing = self.phase.takes_slices();
         let Some(member) = self.members.get_mut(service) else { return };
-        member.seen = now;
+        (member.seen, member.at) = (now, None);
         // Once the manifest is made, nothing that it says may change.
         member.present |= capturing;
         if let Some(cut) = &mut self.cut {
@@ -85,6 +85,13 @@ impl Machine {
     pub(super) fn seen(&mut self, service: &ServiceName, now: Time) {
         if let Some(member) = self.members.get_mut(service) {
             member.seen = now;
+        }
+    }
+
+    pub(super) fn at_work(&mut self, service: &ServiceName, stage: Stage, now: Time) {
+        self.seen(service, now);
+        if let Some(member) = self.members.get_mut(service) {
+            member.at = Some(stage);
         }
     }
 

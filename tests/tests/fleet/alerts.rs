@@ -48,6 +48,23 @@ fn told(fleet: &Fleet) -> (Value, Value) {
     })
 }
 
+/// What `status` names, `alerts` has, and `alerts show` explains.
+fn same_as_status(fleet: &Fleet) {
+    let ids = |said: &Value| -> Vec<String> {
+        let alerts = said["alerts"].as_array().expect("alerts").iter();
+        alerts.map(|alert| alert["id"].as_str().expect("an id").to_owned()).collect()
+    };
+    let (mut status, mut alerts) =
+        (ids(&fleet.run(&["status", "--json"]).with_code(0).json()), ids(&alerts(fleet, &[])));
+    status.sort();
+    alerts.sort();
+    assert_eq!(status, alerts);
+    for id in status {
+        let shown = fleet.run(&["alerts", "show", &id]).with_code(0).out;
+        assert!(shown.contains("  cause   "), "{shown}");
+    }
+}
+
 #[test]
 fn an_alert_outlives_its_coordinator_and_its_disk_and_closes_with_a_verified_round() {
     let (mut fleet, _data) = half();
@@ -67,7 +84,9 @@ fn an_alert_outlives_its_coordinator_and_its_disk_and_closes_with_a_verified_rou
         fs::read_to_string(&file).ok().filter(|text| text.contains("\"acknowledged\":{"))
     });
 
+    same_as_status(&fleet);
     fleet.kill_coordinator();
+    same_as_status(&fleet);
     let without = alerts(&fleet, &[]);
     assert_eq!(without["bus"], false);
     assert!(find(&without, "ROUND-01", "fleet").is_some(), "the share tells it: {without}");
@@ -96,5 +115,7 @@ fn an_alert_outlives_its_coordinator_and_its_disk_and_closes_with_a_verified_rou
         let closed = find(&all, code, subject).expect("in the history");
         assert_eq!(closed["open"], false, "{closed}");
         assert!(closed["closed"].is_string(), "{closed}");
+        let shown = fleet.run(&["alerts", "show", closed["id"].as_str().expect("an id")]).with_code(0).out;
+        assert!(shown.contains("  closed  "), "{shown}");
     }
 }

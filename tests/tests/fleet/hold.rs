@@ -174,6 +174,8 @@ fn a_hook_that_hangs_is_killed_and_delays_nobody() {
     wait_for("the quick slice counts", || fleet.run(&["status"]).out.contains("1 of 2").then_some(()));
     assert!(services.is_held("stuck"), "meanwhile the hook still hangs");
     assert_eq!(start.wait().code(), Some(3));
+    let told = fs::read_to_string(fleet.path("start.log")).expect("what start said");
+    assert!(told.contains(r#""service":"stuck","state":"holding""#), "{told}");
     assert!(!services.is_held("stuck"));
     let round = fleet.run(&["show", "--json"]).with_code(0).json();
     assert_eq!(service(&round, "quick")["state"], "stored");

@@ -144,6 +144,9 @@ fn rounds_beyond_the_retention_go_in_two_passes_and_the_kept_ones_recover() {
     assert!(show.contains("it was pruned"), "{show}");
     let listed = scene.fleet.run(&["rounds"]).with_code(0).out;
     assert!(listed.contains("swept"), "{listed}");
+    let alerts = scene.fleet.run(&["alerts", "--json"]).with_code(0).json();
+    let codes: Vec<_> = alerts["alerts"].as_array().expect("alerts").iter().map(|a| &a["code"]).collect();
+    assert!(alerts["bus"] == false && !codes.contains(&&"VERIFY-02".into()), "{alerts}");
     scene.verify();
     scene.compare(3);
     scene.compare(4);

@@ -74,6 +74,7 @@ fn rules_say_who_is_missed_and_who_begins_first() {
     let shown = fleet.run(&["show"]).with_code(0).out;
     assert!(shown.contains("pda: not present, and expected only while it is"), "{shown}");
     assert!(shown.contains("lab-1: attempt 1 failed after"), "{shown}");
+    assert!(shown.contains("tier 2 waited for core, which was through after"), "{shown}");
 
     // A subset by label; a label that nobody has, and one that is none.
     let said = fleet.run(&["start", "--labels", "lab", "--wait", "--json"]).with_code(0);
@@ -136,6 +137,8 @@ fn a_round_is_cancelled_by_an_operator_and_tells_what_became_of_everybody() {
         slow["reason"].as_str().is_some_and(|r| r.contains("the round ended while it was capturing")),
         "{slow}"
     );
+    let shown = fleet.run(&["show", "1"]).with_code(0).out;
+    assert!(shown.contains("what was stored does not count"), "{shown}");
     let said = fleet.run(&["cancel", "1"]).with_code(7);
     assert!(said.out.contains("is not open"), "{said:?}");
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use muster_tests::fleet::{Fleet, text};
+use muster_tests::gate::Gate;
 use muster_tests::{process::wait_for, tree};
 use serde_json::{Value, json};
 
@@ -59,7 +60,38 @@ async fn the_same_request_twice_is_one_round_in_json_and_message_pack() {
     assert_eq!(round["outcome"], "complete");
     let show = fleet.run(&["show", "1", "--json"]).with_code(0).json();
     assert_eq!(show["services"].as_array().map(Vec::len), Some(1), "only the asked service: {show}");
+    let other = fleet.run(&["start", "--request", "nightly-1", "--services", "b"]).with_code(7);
+    assert!(other.out.contains("the same request id asked for other services"), "{other:?}");
     assert_eq!(fleet.rounds().len(), 1);
+}
+
+/// The leader of an open round dies, with the requests that wait for it.
+#[test]
+fn who_waits_for_a_queued_request_asks_the_next_leader_for_it() {
+    let data = tempfile::TempDir::new().expect("folder");
+    let file = data.path().join("file");
+    std::fs::write(&file, tree::noise(3, 100_000)).expect("file");
+    let gate = Gate::at(data.path().join("gate"));
+    let mut fleet = Fleet::init(&[format!("slow={}", gate.source(&file))]);
+    fleet.up();
+    let _ = fleet.run(&["start"]).with_code(0);
+    gate.wait_for_capture();
+    let said = fleet.run(&["start", "--request", "not-waited-for", "--services", "slow"]).with_code(0).out;
+    assert!(said.contains("→ muster start --request not-waited-for --services slow"), "{said}");
+    let mut waiting = fleet.spawn(&["start", "--wait", "--request", "second"], "waiting.log");
+    wait_for("both wait", || fleet.run(&["status"]).out.contains("2 requests").then_some(()));
+    let shown = fleet.run(&["show", "1"]).with_code(0).out;
+    assert!(shown.contains("→ muster watch 1"), "{shown}");
+    fleet.kill_coordinator();
+    fleet.start_coordinator();
+    wait_for("it is asked again", || fleet.run(&["status"]).out.contains("1 request:").then_some(()));
+    gate.open();
+    assert_eq!(waiting.wait().code(), Some(0));
+    assert_eq!(fleet.rounds().len(), 2, "what nobody waited for is gone");
+    let shown = fleet.run(&["show", "1"]).with_code(0).out;
+    assert!(shown.contains("in epoch 2 from "), "{shown}");
+    let shown = fleet.run(&["show", "1", "--json"]).with_code(0).json();
+    assert_eq!(shown["resumed"][0]["epoch"], 2, "{shown}");
 }
 
 #[tokio::test]

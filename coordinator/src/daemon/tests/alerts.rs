@@ -7,6 +7,7 @@ use std::time::Duration;
 use muster_protocol::alert::{Alert, Code};
 use muster_protocol::envelope::{Payload, Signer};
 use muster_protocol::ids::{FleetId, Nonce, RoundId, ServiceName};
+use muster_protocol::lead::Lease;
 use muster_protocol::log::Role;
 use muster_protocol::message::{
     Command, CommandReply, CommandState, Demand, Heartbeat, Hello, Notice, NoticeOutcome, Progress, Stage,
@@ -18,6 +19,7 @@ use tempfile::TempDir;
 
 use super::{LIMIT, World};
 use crate::query::{Answer, Query};
+use crate::scribe::unix_now;
 
 fn agent() -> Signer {
     Signer::from_seed(&[20; 32])
@@ -268,4 +270,55 @@ async fn a_share_that_takes_no_record_is_told_until_it_takes_one() {
         stop.send_replace(true);
         one.await.expect("ends");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_gave_a_round_no_answer_is_no_alert_once_it_is_heard() {
+    let world = World::new().await;
+    let a = TempDir::new().expect("folder");
+    let mut config = world.config(11, a.path());
+    config.round.offline_after.0 = Duration::from_secs(10);
+    config.round.recruit.0 = Duration::from_millis(50);
+    config.round.attempts = 1;
+    let (stop, one) = world.start_as(config);
+    world.wait_for_leader("one").await;
+    world.say(&Subject::Trigger, b"{}".to_vec()).await;
+    let told = world.wait_for_alert(Code::Agent01, true).await;
+    assert_eq!((told[0].round, told[0].seen), (Some(1), false), "by the round alone: {told:?}");
+    world.say(&Subject::Heartbeat(only()), agent().seal(&world.fleet, &beat("only", 1))).await;
+    world.wait_for_alert(Code::Agent01, false).await;
+    assert!(world.alerts(false).await.iter().any(|alert| alert.code == Code::Round01), "the round lacks it");
+    stop.send_replace(true);
+    one.await.expect("ends");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_in_doubt_says_of_nobody_that_it_is_silent() {
+    let mut world = World::new().await;
+    let away = Arc::new(AtomicBool::new(false));
+    let is_away = Arc::clone(&away);
+    world.store = Arc::new(Faulty::new(Arc::clone(&world.store), move |call| {
+        let log = call.path.starts_with("log");
+        if log && is_away.load(Ordering::Relaxed) { Fault::Unreachable } else { Fault::None }
+    }));
+    let a = TempDir::new().expect("folder");
+    let mut config = world.config(11, a.path());
+    config.round.offline_after.0 = Duration::from_secs(2);
+    let (stop, one) = world.start_as(config);
+    world.wait_for_leader("one").await;
+    world.say(&Subject::Heartbeat(only()), agent().seal(&world.fleet, &beat("only", 1))).await;
+    away.store(true, Ordering::Relaxed);
+    // Past the time after which silence counts; without log and lease the lead was in doubt before.
+    let other = Lease::of(agent().key_id(), Nonce::from_bytes([8; 16]));
+    for _ in 0..60 {
+        let held = world.bus.lease().await.expect("the bus is there").map(|lease| lease.revision);
+        world.bus.swap_lease(held, other.print().into()).await.expect("the bus is there");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let back = unix_now();
+    away.store(false, Ordering::Relaxed);
+    let told = world.wait_for_alert(Code::Agent01, true).await;
+    assert!(told[0].since > back, "only once it hears again, and hears nothing: {told:?}");
+    stop.send_replace(true);
+    one.await.expect("ends");
 }

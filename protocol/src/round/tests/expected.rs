@@ -6,7 +6,7 @@ use super::{Bench, DEADLINE, RECRUIT, acknowledge, check, failure, policy, recei
 use crate::alert::Code;
 use crate::document::{Excuse, Timing};
 use crate::log::Outcome;
-use crate::message::Verdict;
+use crate::message::{Stage, Verdict};
 use crate::round::{Deadline, Effect, Event, MemberPhase, Start};
 use crate::service_policy::{Expected, ServicePolicy};
 
@@ -137,7 +137,7 @@ fn a_service_has_attempts_and_a_deadline_of_its_own() {
     round.hello("web", 1);
     for now in [30_000, 59_990] {
         round.now = now;
-        round.on(Event::Seen { service: service("web") });
+        round.on(Event::AtWork { service: service("web"), stage: Stage::Holding });
         round.machine.handle_timeout(crate::time::Time(now));
     }
     let absent = loop {
@@ -150,7 +150,7 @@ fn a_service_has_attempts_and_a_deadline_of_its_own() {
     assert_eq!(round.now, 60_000);
     assert_eq!(absent, "dns: AGENT-03 source locked");
     let web = round.machine.member(&service("web")).and_then(|member| member.phase.failure().cloned());
-    let reason = "its own deadline of 1 min passed while capturing, attempt 1, last heard of 10 ms before";
+    let reason = "its own deadline of 1 min passed while holding, attempt 1, last heard of 10 ms before";
     assert_eq!(web.map(|failure| (failure.code, failure.reason)), Some((Code::Round02, reason.to_owned())));
 }
 
