@@ -193,7 +193,7 @@ async fn from_share(fleet: &Fleet, view: &mut View) -> Result<Option<Duration>, 
         RoundPhase::Committed { position, .. } => *position,
         RoundPhase::Open | RoundPhase::Ended(_) => round.position,
     });
-    for refusal in refusals(fleet.log.store().as_ref(), state, since).await? {
+    for refusal in refusals(fleet.log.store().as_ref(), state, &fleet.log.above(), since).await? {
         let subject = format!("log record {}", refusal.number);
         view.alerts.push(AlertView::new(refusal.code, subject, refusal.why));
     }
