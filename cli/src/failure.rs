@@ -17,6 +17,7 @@ use muster_share::secret_file::SecretFileError;
 use muster_share::store::{OpenStoreError, StoreError};
 
 use crate::exit::Exit;
+use crate::screen::plain;
 
 /// What every command returns.
 pub(crate) type Outcome = Result<Exit, Failure>;
@@ -101,12 +102,12 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "error: {}", self.what)?;
+        write!(f, "error: {}", plain(&self.what))?;
         for why in &self.why {
-            write!(f, "\n  {why}")?;
+            write!(f, "\n  {}", plain(why))?;
         }
         for next in &self.next {
-            write!(f, "\n  → {next}")?;
+            write!(f, "\n  → {}", plain(next))?;
         }
         Ok(())
     }

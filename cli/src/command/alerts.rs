@@ -101,7 +101,7 @@ fn list(operator: &Operator, known: Known, json: bool) {
         ]
     });
     let headings = ["id", "code", "severity", "subject", "since", "count", "state", "cause"];
-    screen::line(screen::table(&headings, rows.collect()));
+    screen::lines(screen::table(&headings, rows.collect()));
     if known.passed_over > 0 {
         screen::line(format!("{} more found no place", known.passed_over));
     }

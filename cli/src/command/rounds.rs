@@ -86,7 +86,7 @@ pub(crate) async fn run(args: Rounds) -> Outcome {
             ]
         })
         .collect();
-    screen::line(screen::table(&["round", "id", "outcome", "state", "opened", "ended", "trigger"], rows));
+    screen::lines(screen::table(&["round", "id", "outcome", "state", "opened", "ended", "trigger"], rows));
     Ok(Exit::Done)
 }
 
