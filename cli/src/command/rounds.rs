@@ -70,7 +70,7 @@ pub(crate) async fn run(args: Rounds) -> Outcome {
             };
             let mut state = round.word().to_owned();
             if round.swept {
-                state.push_str(", swept");
+                state.push_str(", pruned");
             }
             if round.hold.is_some() {
                 state.push_str(", held");
