@@ -6,7 +6,6 @@ only below DIR. ROUND: latest, a number, or how an id begins. PATH: SOURCE/PATH,
 done, 1 failed, 2 usage, 3 things are missing, 4 damaged or forged, 5 key missing or wrong, 6 share not readable."""
 import argparse, base64, contextlib, functools, hashlib, io, os, pathlib, re, resource, shutil, signal, stat
 import subprocess, sys, tempfile
-
 SIZES = dict(zip([*range(0xc4, 0xc7), *range(0xcc, 0xd4), *range(0xd9, 0xe0)], map(int, "124" "12481248" "1242424")))
 KINDS = "genesis keyset roster config hold adopt epoch open commit verified end prune sweep pruned audit".split()
 NODES = {"fifo": stat.S_IFIFO, "char-device": stat.S_IFCHR, "block-device": stat.S_IFBLK}
@@ -44,7 +43,8 @@ def decode(data):
     return value if isinstance(value, dict) and not more else check(False, "not one map")
 def plain(path): return open(path, "rb", opener=lambda p, flags: os.open(p, flags | os.O_NONBLOCK))  # no pipe waits
 def read(path, *what):                                   # what: the SHA-256 and the length that it must have
-    try: job.object, data = path, plain(path).read(320 * MIB)
+    check(not os.path.lexists(path) or stat.S_ISREG(os.lstat(path).st_mode), setattr(job, "object", path) or "no file")
+    try: data = plain(path).read(320 * MIB)
     except OSError as e: raise Trouble(4 if isinstance(e, FileNotFoundError) else 6, f"{path}: {e.strerror}")
     check(what in ((), (sha256(data), len(data))), "damaged: its length or hash is not as signed")
     return data
@@ -65,24 +65,25 @@ class Log:                                               # replayed as format.md
     def __init__(self):                                  # honest writers: of rounds that overlap, of prune and hold
         self.members, self.revoked, self.keysets, self.last, self.rounds, self.epoch = {}, set(), set(), {}, {}, (0, 0)
         head, void, self.heads, folder = {"number": 0, "hash": bytes(32)}, "", [None], join(job.share, "log")
-        for n in range(1 + max([int(name) for name in os.listdir(folder) if re.fullmatch(r"\d{10}", name)], default=0)):
-            data = read(join(folder, f"{n:010}"))
+        slots = sorted({0}.union(int(name) for name in os.listdir(folder) if re.fullmatch(r"\d{10}", name)))
+        free = next((i for i, n in enumerate(slots) if i != n), len(slots))
+        for n in slots[:free + 64]:                      # above a free slot only a member's record proves a loss
             try:
-                kind, version, key, record = envelope(data, b"muster.log")
+                kind, version, key, record = envelope(data := read(join(folder, f"{n:010}")), b"muster.log")
                 check(record["number"] == n and len(data) <= 65536)
                 if n > 0: check(self.role(key) not in (None, "agent", "viewer"), "not by a member that may append")
                 else: check(kind == "genesis" and sha256(key + decode(record["body"])["salt"]) == job.fleet)
             except MALFORMED as e:
-                void = f", and {job.object} is void: {e}" if n else check(False, e)
+                void = void or f", and {job.object} is void: {e}" if n else check(False, e)
                 continue
+            if n > free: raise Trouble(4, f"{join(folder, f'{free:010}')}: gone, while record {n} is there")
             if n == 0 and key != job.root: raise Trouble(5, "root.pub: not the root key of this share")
             check(record["previous"] == head, f"does not follow record {head['number']}{void}")
             if record["critical"] and (version, kind in KINDS) != (1, True): raise Trouble(1, f"{job.object}: too new")
-            head, void = {"number": n, "hash": sha256(data)}, ""
-            self.heads.append(f"{n}:{head['hash'].hex()}")
+            head, void = {"number": n, "hash": sha256(data)}, self.heads.append(f"{n}:{sha256(data).hex()}") or ""
             with contextlib.suppress(*MALFORMED): check(version == 1) or self.apply(n, kind, key, record["body"])
         if job.expect_head not in self.heads: raise Trouble(4, f"{folder}: does not reach --expect-head")
-        if void: tell(4, f"{folder}: a newer round may be lost{void}; compare {self.heads[-1]} with what you noted")
+        if void: tell(4 * (head["number"] + 1 < free), f"{folder}: later ones may be lost{void}; head {self.heads[-1]}")
     def role(self, key): return "root" if key == job.root else self.members.get(key, [None])[0]
     def apply(self, n, kind, key, data):                 # does what record n says; nothing, when that breaks a rule
         if kind in ("keyset", "roster"):
@@ -202,7 +203,6 @@ def recover(log, rnd, part):                           # the service that this p
         fill(stream, index["entries"], index["entries_bytes"], open_pack)
         for source in index["sources"]: restore(join(service, name(source["name"])), source, stream, open_pack)
     print(f"{service}: {index['totals']['entries']} entries, {index['totals']['source_bytes']} bytes", flush=True)
-
 def run():
     if not all(map(shutil.which, ("age", "zstd", "openssl"))): raise Trouble(1, "age, zstd or openssl: not installed")
     try:

@@ -145,7 +145,7 @@ pub(crate) async fn judged(
         RoundPhase::Committed { position, .. } => *position,
         RoundPhase::Open | RoundPhase::Ended(_) => round.position,
     });
-    for refusal in refusals(fleet.log.store().as_ref(), fleet.state(), since).await? {
+    for refusal in refusals(fleet.log.store().as_ref(), fleet.state(), &fleet.log.above(), since).await? {
         let subject = format!("log record {}", refusal.number);
         alerts.push(AlertView::new(refusal.code, subject, refusal.why));
     }

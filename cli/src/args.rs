@@ -262,12 +262,16 @@ pub(crate) struct Watch {
     pub(crate) timeout: HumanDuration,
 }
 
+fn number(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| "give a whole number".to_owned())
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Rounds {
     #[command(flatten)]
     pub(crate) reading: Reading,
     /// How many, newest first; 0 for all
-    #[arg(long, value_name = "N", default_value_t = 20)]
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = number)]
     pub(crate) last: usize,
 }
 

@@ -12,11 +12,13 @@ use std::fmt;
 use muster_bus::{BusError, ConnectError};
 use muster_protocol::alert::Code;
 use muster_protocol::config::ConfigError;
+use muster_protocol::log::ReplayError;
 use muster_share::log::{AppendError, FormatError, LogError, MemoryError};
 use muster_share::secret_file::SecretFileError;
 use muster_share::store::{OpenStoreError, StoreError};
 
 use crate::exit::Exit;
+use crate::screen::plain;
 
 /// What every command returns.
 pub(crate) type Outcome = Result<Exit, Failure>;
@@ -91,7 +93,8 @@ impl Failure {
             format!("SHARE-08: the share ends at record {head}, but {seen} was noted: newer rounds are gone"),
         )
         .because("Either records were removed, or this is an older copy of the share.")
-        .next("look for the newest copy of the share; restore its log/ folder")
+        .next(COPY)
+        .next(ADOPT)
     }
 
     fn of(exit: Exit, error: &(dyn Error + 'static)) -> Self {
@@ -101,12 +104,12 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "error: {}", self.what)?;
+        write!(f, "error: {}", plain(&self.what))?;
         for why in &self.why {
-            write!(f, "\n  {why}")?;
+            write!(f, "\n  {}", plain(why))?;
         }
         for next in &self.next {
-            write!(f, "\n  → {next}")?;
+            write!(f, "\n  → {}", plain(next))?;
         }
         Ok(())
     }
@@ -174,8 +177,12 @@ impl From<StoreError> for Failure {
     }
 }
 
+const COPY: &str = "look for the newest copy of the share; restore its log/ folder";
+const ADOPT: &str = "only if the newer records are gone for good: muster adopt --root PATH";
+
 impl From<LogError> for Failure {
     fn from(error: LogError) -> Self {
+        let went_back = matches!(error, LogError::Replay(ReplayError::WentBack { .. }));
         match error {
             LogError::Store(error) => error.into(),
             LogError::NotAShare { .. } => {
@@ -186,7 +193,10 @@ impl From<LogError> for Failure {
             LogError::Format { .. } | LogError::Replay(_) | LogError::Gap { .. } => {
                 let mut failure = Self::of(Exit::Damaged, &error);
                 failure.what = format!("SHARE-08: {}", failure.what);
-                failure
+                match went_back {
+                    true => failure.next(COPY).next(ADOPT),
+                    false => failure,
+                }
             }
         }
     }

@@ -59,7 +59,8 @@ pub(crate) fn operator_at(config: Option<&Path>) -> Result<(PathBuf, Operator), 
             Ok((folder, operator))
         }
         None => Err(Failure::usage("no fleet is named")
-            .next("name it with --config DIR/operator.toml or MUSTER_CONFIG")),
+            .next("name it with --config DIR/operator.toml or MUSTER_CONFIG")
+            .next("there is none yet? make one: muster init DIR")),
     }
 }
 

@@ -152,8 +152,8 @@ pub(crate) async fn until_interrupted(
         outcome = work => outcome,
         _ = tokio::signal::ctrl_c() => {
             match followed.get() {
-                Some(round) => screen::aside(format!("interrupted; round {round} goes on\n  → muster watch {round}")),
-                None => screen::aside("interrupted; a round that was opened goes on\n  → muster watch"),
+                Some(round) => screen::asides(format!("interrupted; round {round} goes on\n  → muster watch {round}")),
+                None => screen::asides("interrupted; a round that was opened goes on\n  → muster watch"),
             }
             Ok(Exit::Interrupted)
         }
@@ -256,7 +256,7 @@ impl Display {
             self.lines.push(self.bars.add(ProgressBar::new_spinner().with_style(style)));
         }
         for (bar, line) in self.lines.iter().zip(lines) {
-            bar.set_message(line);
+            bar.set_message(screen::plain(&line).into_owned());
             bar.tick();
         }
     }
@@ -289,7 +289,8 @@ fn service_line(service: &ServiceView, width: usize) -> String {
     match service.expected_bytes.filter(|expected| *expected > 0) {
         Some(expected) if service.stored_bytes.is_none() => {
             // An estimate may be passed; a bar may not.
-            let tenths = usize::try_from((service.source_bytes.min(expected) * 20) / expected).unwrap_or(20);
+            let shown = u128::from(service.source_bytes.min(expected)) * 20 / u128::from(expected);
+            let tenths = usize::try_from(shown).unwrap_or(20);
             line.push_str(&format!(
                 " {:<20} {} of {}",
                 "█".repeat(tenths),

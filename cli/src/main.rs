@@ -62,7 +62,7 @@ fn main() -> ExitCode {
     match outcome {
         Ok(exit) => exit.into(),
         Err(failure) => {
-            screen::aside(failure.to_string());
+            screen::asides(failure.to_string());
             failure.exit().into()
         }
     }

@@ -4,7 +4,7 @@ use muster_protocol::alert::Code;
 use muster_protocol::document::{CutAccount, CutOutsider, Excuse, Manifest, SliceStatus, Timing, Try};
 use muster_protocol::ids::RoundId;
 use muster_protocol::log::{Outcome, Resumed, RoundPhase, RoundState, Scope};
-use muster_protocol::units::format_size;
+use muster_protocol::units::{format_size, total};
 use serde::Serialize;
 
 use crate::exit::Exit;
@@ -194,8 +194,8 @@ impl RoundView {
     /// One line that says it all.
     pub(crate) fn summary(&self) -> String {
         let stored: Vec<_> = self.services.iter().filter(|service| service.state == "stored").collect();
-        let added = stored.iter().map(|service| service.added_bytes).sum();
-        let source = stored.iter().map(|service| service.source_bytes).sum();
+        let added = total(stored.iter().map(|service| service.added_bytes));
+        let source = total(stored.iter().map(|service| service.source_bytes));
         let mut words = self.outcome.unwrap_or(self.state).to_owned();
         if self.state == "verified" {
             words.push_str(", verified");

@@ -1,9 +1,11 @@
 //! What goes to standard output and standard error: lines, tables, JSON, and the words for times and sizes.
 //!
 //! Must never lose meaning without colour or a terminal. A reader that went away (`muster rounds | head`) is no error.
+//! Names and reasons are often others' words: no control character of theirs reaches a terminal. JSON has them exactly.
 
 #![expect(clippy::print_stderr, reason = "the command line is what talks to people")]
 
+use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -19,19 +21,52 @@ const NARROWEST: usize = 6;
 
 /// A line on standard output.
 pub(crate) fn line(text: impl AsRef<str>) {
-    let mut out = io::stdout().lock();
-    // Nobody reads any more: there is nobody to tell either.
-    drop(writeln!(out, "{}", text.as_ref()).and_then(|()| out.flush()));
+    write(&plain(text.as_ref()));
+}
+
+/// A text of ours on standard output, line by line, such as a table.
+pub(crate) fn lines(text: impl AsRef<str>) {
+    text.as_ref().lines().for_each(line);
 }
 
 /// A line on standard error: warnings and what does not belong to the result.
 pub(crate) fn aside(text: impl AsRef<str>) {
-    eprintln!("{}", text.as_ref());
+    eprintln!("{}", plain(text.as_ref()));
+}
+
+/// A text of ours on standard error, line by line, such as a failure.
+pub(crate) fn asides(text: impl AsRef<str>) {
+    text.as_ref().lines().for_each(aside);
 }
 
 /// One JSON document on one line.
 pub(crate) fn json(value: &impl Serialize) {
-    line(serde_json::to_string(value).expect("our own answers are JSON"));
+    write(&serde_json::to_string(value).expect("our own answers are JSON"));
+}
+
+fn write(line: &str) {
+    let mut out = io::stdout().lock();
+    // Nobody reads any more: there is nobody to tell either.
+    drop(writeln!(out, "{line}").and_then(|()| out.flush()));
+}
+
+/// `text` as one line that does nothing to a terminal: lines become words, and what controls it or turns the direction of
+/// writing is spelled out.
+pub(crate) fn plain(text: &str) -> Cow<'_, str> {
+    let bidi = |c: char| matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let harmful = |c: char| c.is_control() || bidi(c) || matches!(c, '\u{2028}' | '\u{2029}');
+    if !text.contains(harmful) {
+        return Cow::Borrowed(text);
+    }
+    let mut plain = String::new();
+    for c in text.trim_end().chars() {
+        match c {
+            '\n' | '\r' | '\t' | '\u{2028}' | '\u{2029}' => plain.push(' '),
+            c if harmful(c) => plain.extend(c.escape_unicode()),
+            c => plain.push(c),
+        }
+    }
+    Cow::Owned(plain)
 }
 
 /// Whether standard output is a terminal.
@@ -46,6 +81,11 @@ pub(crate) fn table(headings: &[&str], rows: Vec<Vec<String>>) -> String {
 }
 
 fn table_within(headings: &[&str], mut rows: Vec<Vec<String>>, width: Option<usize>) -> String {
+    for cell in rows.iter_mut().flatten() {
+        if let Cow::Owned(clean) = plain(cell) {
+            *cell = clean;
+        }
+    }
     if let Some(width) = width {
         let widths = fitting(headings, &rows, width);
         for row in &mut rows {
@@ -134,7 +174,7 @@ pub(crate) fn plural(count: usize, word: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{rfc3339, table, table_within};
+    use super::{plain, rfc3339, table, table_within};
     use muster_protocol::time::UnixMillis;
 
     #[test]
@@ -152,6 +192,17 @@ mod tests {
         assert!(text.ends_with('…') && text.contains("orders"), "{text}");
         assert!(table_within(&["service", "round", "state"], rows.clone(), Some(8)).contains("orders"));
         assert!(table_within(&["service", "round", "state"], rows, None).contains(&long));
+    }
+
+    #[test]
+    fn what_others_say_controls_no_terminal() {
+        let hostile = "\u{1b}[2J\u{1b}]0;pwn\u{7}\r\nround 1 · complete\u{202e}\u{9b}31m";
+        let said = plain(hostile);
+        assert_eq!(said, "\\u{1b}[2J\\u{1b}]0;pwn\\u{7}  round 1 · complete\\u{202e}\\u{9b}31m");
+        assert_eq!(plain("two\nlines\n"), "two lines");
+        let text = table(&["service"], vec![vec![hostile.to_owned()]]);
+        assert_eq!(text.lines().count(), 2, "{text}");
+        assert!(!text.chars().any(|c| c != '\n' && c.is_control()), "{text:?}");
     }
 
     #[test]

@@ -9,11 +9,12 @@ use std::sync::Arc;
 use futures::StreamExt;
 use muster_protocol::alert::Code;
 use muster_protocol::causes::causes;
-use muster_protocol::document::{ManifestSlice, ObjectRef, Receipt};
+use muster_protocol::document::{ManifestSlice, ObjectRef, Receipt, SliceTotals};
 use muster_protocol::envelope::{Payload, open_as};
 use muster_protocol::ids::{KeyId, Nonce, ObjectId, RoundId, ServiceName};
-use muster_protocol::log::State;
+use muster_protocol::log::{MAX_RECORD_LEN, State};
 use muster_protocol::round::{CheckFailure, Failure};
+use muster_protocol::units::total;
 use muster_share::layout::{ObjectPath, Prefix, SlicePart};
 use muster_share::lists::{MAX_OBJECT_LIST_LEN, MAX_PACK_LIST_LEN, PackList, parse_object_list};
 use muster_share::prune::swept_since;
@@ -32,6 +33,8 @@ pub(crate) struct Case {
     pub(crate) attempt: u32,
     pub(crate) receipt: ObjectId,
     pub(crate) receipt_size: u64,
+    /// Whether the round has a cut.
+    pub(crate) cut: bool,
 }
 
 fn refused(reason: String) -> CheckFailure {
@@ -190,7 +193,12 @@ pub(crate) async fn check(store: Arc<dyn Store>, case: Case) -> Result<ManifestS
             receipt.keyset
         )));
     }
-    let needed = needed(store, &receipt).await?;
+    let (packs, _) = packs_of(store, &receipt, |_| true).await?;
+    if let Some(why) = impossible(&receipt, total(packs.values().copied()), case.cut) {
+        return Err(refused(format!("the receipt cannot be true: {why}")));
+    }
+    seen_head(store, state, &receipt).await?;
+    let needed = needed(&receipt, packs);
     let swept = swept_objects(store, state, case.open_position).await?;
     if let Some(gone) = needed.keys().find(|path| swept.contains(path)) {
         return Err(damaged(format!("{gone} is being deleted; it must be uploaded again")));
@@ -210,19 +218,50 @@ pub(crate) async fn check(store: Arc<dyn Store>, case: Case) -> Result<ManifestS
     })
 }
 
+/// What a receipt says that no capture comes to, when its lists name packs of `listed` bytes.
+fn impossible(receipt: &Receipt, listed: u64, cut: bool) -> Option<&'static str> {
+    let SliceTotals { source_bytes, stored_bytes, added_bytes, entries, gaps } = receipt.totals;
+    if [source_bytes, stored_bytes, added_bytes, entries, gaps].iter().any(|total| *total > SliceTotals::MOST)
+    {
+        Some("a total is beyond every bound")
+    } else if stored_bytes > listed {
+        Some("it stores more than its pack lists name")
+    } else if gaps > entries {
+        Some("it has more gaps than entries")
+    } else if receipt.new_packs as usize > receipt.packs.len() {
+        Some("it wrote more pack lists than it names")
+    } else if receipt.cut.is_some() && !cut {
+        Some("it is of a cut, and the round has none")
+    } else {
+        None
+    }
+}
+
+/// The agent may have read further in the log than we have; what it says it has seen must be there then.
+async fn seen_head(store: &dyn Store, state: &State, receipt: &Receipt) -> Result<(), CheckFailure> {
+    let head = receipt.head;
+    if head.number <= state.head.number {
+        return Ok(());
+    }
+    match store.get(&ObjectPath::LogRecord(head.number), MAX_RECORD_LEN as u64).await {
+        Ok(bytes) if ObjectId::of(&bytes) == head.hash => Ok(()),
+        Err(error) if error.is_transient() => Err(unread(&error)),
+        Ok(_) | Err(_) => Err(refused(format!("the receipt cannot be true: log record {head} is not there"))),
+    }
+}
+
 /// Every object that a slice needs beside its receipt and pack lists, with its length.
-async fn needed(store: &dyn Store, receipt: &Receipt) -> Result<BTreeMap<ObjectPath, u64>, CheckFailure> {
+fn needed(receipt: &Receipt, packs: BTreeMap<ObjectId, u64>) -> BTreeMap<ObjectPath, u64> {
     let service = &receipt.service;
-    let (packs, _) = packs_of(store, receipt, |_| true).await?;
     let mut needed: BTreeMap<ObjectPath, u64> = packs
-        .iter()
-        .map(|(id, size)| (ObjectPath::Pack { service: service.clone(), id: *id }, *size))
+        .into_iter()
+        .map(|(id, size)| (ObjectPath::Pack { service: service.clone(), id }, size))
         .collect();
     needed.insert(slice_path(service, &receipt.index, SlicePart::Index), receipt.index.size);
     for chunks in &receipt.chunks {
         needed.insert(slice_path(service, chunks, SlicePart::Chunks), chunks.size);
     }
-    Ok(needed)
+    needed
 }
 
 /// Slices of a round that cannot be committed, because an object of theirs was swept behind log number `since`, after they
@@ -267,7 +306,8 @@ async fn whole_beside(
     let opened = open_as::<Receipt>(&bytes, &state.fleet);
     let (_, receipt) = opened.map_err(|e| refused(format!("{path}: {}", causes(&e))))?;
     let lists = receipt.packs.iter().map(|list| slice_path(service, list, SlicePart::Packs));
-    let needed = needed(store, &receipt).await?;
+    let (packs, _) = packs_of(store, &receipt, |_| true).await?;
+    let needed = needed(&receipt, packs);
     let named = lists.chain([path]).find(|path| swept.contains(path));
     match named.or_else(|| needed.into_keys().find(|path| swept.contains(path))) {
         Some(gone) => Err(damaged(format!("{gone} was swept after the slice was checked"))),
@@ -299,4 +339,73 @@ async fn present(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{impossible, seen_head};
+    use muster_protocol::config::ShareConfig;
+    use muster_protocol::document::{ObjectRef, Receipt, SliceStatus, SliceTotals};
+    use muster_protocol::ids::{Nonce, ObjectId, RoundId};
+    use muster_protocol::log::{GENESIS_HEAD, Head, Pin, State};
+    use muster_share::store;
+
+    fn honest() -> Receipt {
+        let round = RoundId::from_bytes([1; 16]);
+        let object = ObjectRef { round, id: ObjectId::of(b"x"), size: 1 };
+        Receipt {
+            service: "dns".parse().expect("a name"),
+            round,
+            attempt: 1,
+            nonce: Nonce::from_bytes([2; 16]),
+            keyset: 1,
+            head: GENESIS_HEAD,
+            index: object,
+            chunks: Vec::new(),
+            packs: vec![object],
+            new_packs: 1,
+            status: SliceStatus::Whole,
+            totals: SliceTotals { source_bytes: 9, stored_bytes: 7, added_bytes: 8, entries: 2, gaps: 1 },
+            previous: None,
+            cut: None,
+        }
+    }
+
+    #[test]
+    fn a_receipt_that_cannot_be_true_is_none() {
+        assert_eq!(impossible(&honest(), 7, false), None);
+        let in_a_cut = Receipt { cut: Some(Nonce::from_bytes([3; 16])), ..honest() };
+        assert_eq!(impossible(&in_a_cut, 7, true), None);
+        assert!(impossible(&in_a_cut, 7, false).is_some());
+        assert!(impossible(&honest(), 6, false).is_some(), "more than is listed");
+        assert!(impossible(&Receipt { new_packs: 2, ..honest() }, 7, false).is_some());
+        for change in [
+            |totals: &mut SliceTotals| totals.source_bytes = SliceTotals::MOST + 1,
+            |totals: &mut SliceTotals| totals.added_bytes = u64::MAX,
+            |totals: &mut SliceTotals| totals.entries = u64::MAX,
+            |totals: &mut SliceTotals| totals.gaps = 3,
+        ] {
+            let mut receipt = honest();
+            change(&mut receipt.totals);
+            assert!(impossible(&receipt, 7, false).is_some(), "{:?}", receipt.totals);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_head_that_the_log_does_not_have_was_not_seen() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = store::create(&ShareConfig::at(folder.path().join("share").display().to_string()))
+            .await
+            .expect("a share");
+        let state = State::new(Pin::default());
+        let seen =
+            |number, record: &[u8]| Receipt { head: Head { number, hash: ObjectId::of(record) }, ..honest() };
+        seen_head(store.as_ref(), &state, &honest()).await.expect("we have read as far");
+        let slot = muster_share::layout::ObjectPath::LogRecord(1);
+        store.put_new(&slot, bytes::Bytes::from_static(b"record")).await.expect("written");
+        seen_head(store.as_ref(), &state, &seen(1, b"record")).await.expect("the agent has read further");
+        for lie in [seen(1, b"another"), seen(2, b"record"), seen(u64::MAX, b"record")] {
+            assert!(seen_head(store.as_ref(), &state, &lie).await.is_err(), "{:?}", lie.head);
+        }
+    }
 }

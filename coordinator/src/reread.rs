@@ -15,6 +15,7 @@ use muster_protocol::envelope::open_as;
 use muster_protocol::ids::{ObjectId, RoundId};
 use muster_protocol::log::{RoundState, State};
 use muster_protocol::round::CheckFailure;
+use muster_protocol::units::total;
 use muster_share::layout::{ObjectPath, SlicePart};
 use muster_share::store::Store;
 use tokio::sync::Semaphore;
@@ -71,7 +72,7 @@ async fn one(
         .buffer_unordered(AT_ONCE)
         .try_collect()
         .await?;
-    Ok((sizes.len() as u64 + 1, sizes.iter().sum::<u64>() + own.size))
+    Ok((1 + sizes.len() as u64, total(sizes.into_iter().chain([own.size]))))
 }
 
 async fn unproven(

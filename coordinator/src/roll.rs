@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use muster_protocol::ids::{Nonce, RoundId, ServiceName};
-use muster_protocol::message::{Heartbeat, Progress};
+use muster_protocol::message::{Heartbeat, Progress, cut_version};
 
 use crate::pace::Pace;
 
@@ -37,7 +37,7 @@ impl Roll {
         }
         entry.beat = Some((beat.instance, beat.sequence));
         entry.seen = now;
-        entry.version = Some(beat.version);
+        entry.version = Some(cut_version(&beat.version));
         entry.round = beat.round;
         true
     }

@@ -104,6 +104,12 @@ pub fn format_duration(duration: Duration) -> String {
     format!("{} days", (hours + 12) / 24)
 }
 
+/// A sum that ends at the largest number: what is added may be anybody's word.
+#[must_use]
+pub fn total(parts: impl IntoIterator<Item = u64>) -> u64 {
+    parts.into_iter().fold(0, u64::saturating_add)
+}
+
 /// A size for screens, in IEC units: `512 B`, `9 KiB`, `4.0 MiB`, `18.2 GiB`, `212 MiB`. One decimal below 100 from
 /// MiB on.
 #[must_use]

@@ -309,7 +309,8 @@ impl Scene {
     pub(crate) async fn damage(&self) -> Vec<String> {
         let mut log = Log::open(self.store.clone(), Pin::default()).await.expect("a log");
         log.refresh().await.expect("read");
-        let ledger = Ledger { state: log.state().clone(), damaged: Vec::new(), broken: false };
+        let ledger =
+            Ledger { state: log.state().clone(), damaged: Vec::new(), broken: false, above: Vec::new() };
         let report = verify(&self.store, &ledger, None, None, &Progress::default()).await.expect("verified");
         report.damaged.iter().map(|found| found.damage.to_string()).collect()
     }

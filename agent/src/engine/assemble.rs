@@ -202,7 +202,7 @@ impl<'a> Assembler<'a> {
         }
         self.tally.entries += 1;
         self.tally.gaps += u64::from(gap);
-        self.tally.source_bytes += size;
+        self.tally.source_bytes = self.tally.source_bytes.saturating_add(size);
     }
 
     /// Appends the encoded entry to the stream.

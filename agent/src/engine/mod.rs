@@ -331,7 +331,7 @@ impl Engine {
         }
         let row = |number: &u64| rows.get(number).copied().ok_or(EngineError::Crashed);
         let mut totals = SliceTotals {
-            source_bytes: captured.source_bytes,
+            source_bytes: captured.source_bytes.min(SliceTotals::MOST),
             stored_bytes: 0,
             added_bytes: uploader.progress.added_bytes(),
             entries: captured.entries,

@@ -143,7 +143,7 @@ fn walk(run: &Run, mut feeder: Feeder<'_>) -> Result<Vec<SourceReport>, Stopped>
 fn captured(run: &Run, reports: Vec<SourceReport>, assembled: Assembled) -> Captured {
     let mut all = Captured::default();
     for ((source, report), tally) in run.sources.iter().zip(reports).zip(&assembled.tallies) {
-        all.source_bytes += tally.source_bytes;
+        all.source_bytes = all.source_bytes.saturating_add(tally.source_bytes);
         all.entries += tally.entries;
         all.gaps += tally.gaps;
         all.sources.push(IndexedSource {

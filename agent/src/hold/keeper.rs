@@ -272,6 +272,15 @@ impl Keeper {
             };
             // Read again: the watchdog's agent may be this one, and have recorded the end.
             if left != Left::Nothing && record.left()? != Left::Nothing {
+                if hook.argv.is_empty() {
+                    let file = record.path().display().to_string();
+                    tracing::warn!(
+                        file,
+                        "it tells of no hold, and no hook could release one: set aside, begun anew"
+                    );
+                    record.set_aside()?;
+                    return Ok(Ok(lock));
+                }
                 tracing::warn!("a former life of this agent left a hold; releasing the service");
                 if let Err(error) = hook::release(&hook) {
                     return Ok(Err(error.to_string()));

@@ -81,6 +81,11 @@ impl Record {
         File::open(&self.folder)?.sync_all()
     }
 
+    /// Keeps what is no record of a hold for whoever wants to know.
+    pub(super) fn set_aside(&self) -> io::Result<()> {
+        fs::rename(self.path(), self.folder.join(format!("{RECORD}.damaged")))
+    }
+
     /// The service is released.
     pub(super) fn end(&self) -> io::Result<()> {
         match fs::remove_file(self.path()) {
@@ -107,6 +112,10 @@ mod tests {
         assert_eq!(record.left().expect("reads"), Left::Hold(hook));
         std::fs::write(record.path(), b"{").expect("torn");
         assert_eq!(record.left().expect("reads"), Left::Unreadable);
+        record.set_aside().expect("kept");
+        assert_eq!(std::fs::read(folder.path().join("hold.json.damaged")).expect("kept"), b"{");
+        assert_eq!(record.left().expect("reads"), Left::Nothing);
+        std::fs::write(record.path(), b"{").expect("torn");
         record.end().expect("gone");
         record.end().expect("gone already");
         assert_eq!(record.left().expect("reads"), Left::Nothing);

@@ -99,7 +99,7 @@ pub async fn recover(request: &Request, watch: &Watch) -> Result<Outcome, Recove
         services.push((slice.service.clone(), outcome));
     }
     if ready.is_empty() && !services.is_empty() {
-        let newest_intact = round.newest_intact(&damaged).await?;
+        let newest_intact = round.newest_intact(&request.services, &damaged).await?;
         return Err(RoundError::Damaged { number: Some(number), damaged, newest_intact }.into());
     }
     if let Some(path) = &request.path {
@@ -135,7 +135,8 @@ pub async fn recover(request: &Request, watch: &Watch) -> Result<Outcome, Recove
     }
     let mut seen = HashSet::new();
     damaged.retain(|damage| seen.insert(damage.object.clone()));
-    let newest_intact = if damaged.is_empty() { None } else { round.newest_intact(&damaged).await? };
+    let newest_intact =
+        if damaged.is_empty() { None } else { round.newest_intact(&request.services, &damaged).await? };
     let absent = manifest.absent.iter().filter(|absentee| asked(&absentee.service)).cloned().collect();
     Ok(Outcome { begun, services, absent, damaged, newest_intact })
 }

@@ -66,7 +66,7 @@ pub enum RoundError {
         number: Option<u64>,
         /// What is damaged.
         damaged: Vec<Damage>,
-        /// The newest round before it that has everything, by presence and length.
+        /// The newest round before it that has everything which is wanted, by presence and length.
         newest_intact: Option<u64>,
     },
     /// The log tells nothing.
@@ -164,8 +164,13 @@ impl Round {
     }
 
     /// The newest round before this one that needs none of these objects and has everything, by presence and length.
-    pub(super) async fn newest_intact(&self, damaged: &[Damage]) -> Result<Option<u64>, StoreError> {
-        intact_before(&self.origin, &self.ledger, Some(self.state.open.number), damaged).await
+    /// It holds the services that are wanted: all of the roster, where none is named.
+    pub(super) async fn newest_intact(
+        &self,
+        wanted: &[ServiceName],
+        damaged: &[Damage],
+    ) -> Result<Option<u64>, StoreError> {
+        intact_before(&self.origin, &self.ledger, Some(self.state.open.number), wanted, damaged).await
     }
 }
 
@@ -189,7 +194,7 @@ async fn damaged(
     number: Option<u64>,
     damaged: Vec<Damage>,
 ) -> Result<RoundError, StoreError> {
-    let newest_intact = intact_before(origin, ledger, number, &damaged).await?;
+    let newest_intact = intact_before(origin, ledger, number, &[], &damaged).await?;
     Ok(RoundError::Damaged { number, damaged, newest_intact })
 }
 
@@ -197,8 +202,11 @@ async fn intact_before(
     origin: &Origin,
     ledger: &Ledger,
     number: Option<u64>,
+    wanted: &[ServiceName],
     damaged: &[Damage],
 ) -> Result<Option<u64>, StoreError> {
     let objects = damaged.iter().map(|damage| damage.object.clone()).collect();
-    newest_intact(origin.store.as_ref(), &ledger.state, number.unwrap_or(u64::MAX), &objects).await
+    let (state, number) = (&ledger.state, number.unwrap_or(u64::MAX));
+    let wanted = if wanted.is_empty() { &state.services() } else { wanted };
+    newest_intact(origin.store.as_ref(), state, number, wanted, &objects).await
 }

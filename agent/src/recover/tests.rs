@@ -441,6 +441,23 @@ async fn every_damage_is_named_and_no_wrong_byte_is_written() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_round_that_is_named_instead_holds_what_is_wanted() {
+    let mut fixture = Fixture::with_two_rounds().await;
+    let tree = |content| vec![(name("a"), vec![("files", content)])];
+    fixture.round(tree(Fixture::tree("a", 3)), &["b"]).await;
+    fixture.services.get_mut(&name("a")).expect("a").misname = Misname::All;
+    fixture.round(tree(vec![folder(""), file("bad", noise(2, 50_000))]), &["b"]).await;
+    for (services, want) in [(Vec::new(), 2), (vec![name("a")], 3)] {
+        let error = run(&Request { services, ..request(&fixture, fixture.target("into")) }).await;
+        let Err(RecoverError::Round(RoundError::Damaged { number: Some(4), newest_intact, .. })) = error
+        else {
+            panic!("{error:?}")
+        };
+        assert_eq!(newest_intact, Some(want));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn behind_a_damaged_log_a_round_has_to_be_named() {
     let fixture = Fixture::with_two_rounds().await;
     let last = fixture.share().join(ObjectPath::LogRecord(fixture.log.head().number).to_string());

@@ -108,12 +108,12 @@ pub(crate) struct Revoke {
 #[derive(Debug, Args)]
 pub(crate) struct Adopt {
     /// The share as it is now
-    #[arg(long, value_name = "URL", conflicts_with = "config", required_unless_present = "config")]
+    #[arg(long, value_name = "URL", conflicts_with = "config")]
     pub(crate) share: Option<String>,
     /// The folder with root.key
     #[arg(long, value_name = "PATH")]
     pub(crate) root: PathBuf,
-    /// The operator's configuration instead of --share; what it remembers is given up, too
+    /// The operator's configuration instead of --share, else MUSTER_CONFIG; what it remembers is given up, too
     #[arg(long, value_name = "DIR/operator.toml")]
     pub(crate) config: Option<PathBuf>,
     #[command(flatten)]

@@ -43,7 +43,11 @@ pub(crate) async fn run(args: Adopt) -> Outcome {
     let share = match (&args.share, &operator) {
         (Some(url), _) => share_at(url)?,
         (None, Some(operator)) => operator.share.clone(),
-        (None, None) => return Err(Failure::usage("--share or --config is missing")),
+        (None, None) => {
+            return Err(
+                Failure::usage("no share is named").next("name it with --share, --config or MUSTER_CONFIG")
+            );
+        }
     };
     let root = root_key(&args.root, operator.as_ref().map(|operator| &operator.fleet.root))?;
     let pin = Pin { root: Some(root.key_id()), fleet: operator.as_ref().map(|o| o.fleet.id), head: None };

@@ -71,7 +71,7 @@ pub(crate) async fn run(args: Contact) -> Outcome {
                 ]
             })
             .collect();
-        screen::line(screen::table(&["service", "state", "seen", "version", "works for", "key"], rows));
+        screen::lines(screen::table(&["service", "state", "seen", "version", "works for", "key"], rows));
     }
     match failure {
         None => Ok(Exit::Done),

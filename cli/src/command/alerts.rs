@@ -118,7 +118,7 @@ fn list(operator: &Operator, known: Known, json: bool) {
     });
     let rows: Vec<_> = judged.chain(kept).collect();
     let headings = ["id", "code", "severity", "subject", "since", "count", "state", "cause"];
-    screen::line(screen::table(&headings, rows));
+    screen::lines(screen::table(&headings, rows));
     if known.passed_over > 0 {
         screen::line(format!("{} more found no place", known.passed_over));
     }

@@ -28,7 +28,7 @@ fn generate(out: &Path) -> Outcome {
     let identity = Identity::generate(&mut OsEntropy);
     let text = identity.to_file_text(&screen::rfc3339(screen::now()));
     if out == Path::new("-") {
-        screen::line(text.trim_end());
+        screen::lines(text.trim_end());
         screen::aside(format!("recipient: {}", identity.recipient()));
         return Ok(Exit::Done);
     }

@@ -109,7 +109,7 @@ fn services(looked: &Looked, json: bool) -> Exit {
         rows.push(vec![absentee.service.to_string(), dash(), dash(), dash(), format!("absent, {reason}")]);
     }
     if !json {
-        screen::line(screen::table(&["service", "entries", "source", "gaps", ""], rows));
+        screen::lines(screen::table(&["service", "entries", "source", "gaps", ""], rows));
     }
     looked.end(&[])
 }
@@ -123,7 +123,7 @@ fn sources(slice: &Slice, json: bool) {
         rows.push(vec![format!("{}/", source.name), source.kind.clone(), source.entries.to_string()]);
     }
     if !json {
-        screen::line(screen::table(&["source", "kind", "entries"], rows));
+        screen::lines(screen::table(&["source", "kind", "entries"], rows));
     }
 }
 

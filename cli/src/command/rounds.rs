@@ -70,7 +70,7 @@ pub(crate) async fn run(args: Rounds) -> Outcome {
             };
             let mut state = round.word().to_owned();
             if round.swept {
-                state.push_str(", swept");
+                state.push_str(", pruned");
             }
             if round.hold.is_some() {
                 state.push_str(", held");
@@ -86,7 +86,7 @@ pub(crate) async fn run(args: Rounds) -> Outcome {
             ]
         })
         .collect();
-    screen::line(screen::table(&["round", "id", "outcome", "state", "opened", "ended", "trigger"], rows));
+    screen::lines(screen::table(&["round", "id", "outcome", "state", "opened", "ended", "trigger"], rows));
     Ok(Exit::Done)
 }
 

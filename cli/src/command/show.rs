@@ -94,7 +94,7 @@ fn print(fleet: &Fleet, round: &RoundState, view: &RoundView) {
             ]
         })
         .collect();
-    screen::line(screen::table(
+    screen::lines(screen::table(
         &["service", "state", "attempts", "after", "entries", "source", "added", "stored"],
         rows,
     ));

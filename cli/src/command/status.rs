@@ -331,5 +331,5 @@ fn print(view: &View, promised: Option<Duration>) {
             ]
         })
         .collect();
-    screen::line(screen::table(&["service", "round", "age", "source", "added", "stored", "state"], rows));
+    screen::lines(screen::table(&["service", "round", "age", "source", "added", "stored", "state"], rows));
 }

@@ -117,7 +117,7 @@ async fn verify_share(args: Verify) -> Outcome {
         VerifyError::Store(error) => error.into(),
         VerifyError::Key(wrong) => wrong_key(&wrong, kit.as_ref().map_or(&[], |kit| kit.keys.as_slice())),
     })?;
-    let refused = refusals(store.as_ref(), &ledger.state, 0).await?;
+    let refused = refusals(store.as_ref(), &ledger.state, &ledger.above, 0).await?;
     if args.reading.json {
         screen::json(&view(&share.url, &ledger, pin, &report, &refused));
     } else {

@@ -282,6 +282,7 @@ impl Desk {
             attempt,
             receipt,
             receipt_size,
+            cut: round.open.cut.is_some(),
         };
         let (number, alerts) = (round.open.number, self.setting.alerts.clone());
         let now = case.state.head.number;

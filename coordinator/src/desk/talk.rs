@@ -58,6 +58,7 @@ impl Desk {
                 Event::Stored { service, attempt, receipt, receipt_size }
             }
             NoticeOutcome::Failed { code, reason, permanent } => {
+                let reason = cut_reason(&reason);
                 Event::Failed { service, attempt, failure: Failure { code, reason, permanent } }
             }
             NoticeOutcome::Quiesced => Event::Quiesced { service, attempt },

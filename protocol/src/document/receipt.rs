@@ -44,6 +44,12 @@ pub struct SliceTotals {
     pub gaps: u64,
 }
 
+impl SliceTotals {
+    /// No total is above this, 1 EiB. An agent whose sources claim more, as sparse files may, says this much; a coordinator
+    /// refuses a receipt with more.
+    pub const MOST: u64 = 1 << 60;
+}
+
 /// The signed account of a slice.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

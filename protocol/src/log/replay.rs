@@ -189,7 +189,8 @@ impl State {
     }
 
     /// Whether a record of this key is a link at all. Agents and viewers never write to the log.
-    fn may_append(&self, key: &KeyId) -> bool {
+    #[must_use]
+    pub fn may_append(&self, key: &KeyId) -> bool {
         if self.is_root(key) {
             return true;
         }

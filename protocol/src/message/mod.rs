@@ -31,6 +31,12 @@ pub fn cut_reason(text: &str) -> String {
     cut(text, MAX_REASON_LEN)
 }
 
+/// An agent's product version as it is remembered: `text` cut to 64 bytes at a character's boundary.
+#[must_use]
+pub fn cut_version(text: &str) -> String {
+    cut(text, 64)
+}
+
 /// `text` cut to so many bytes at a character's boundary.
 fn cut(text: &str, most: usize) -> String {
     if text.len() <= most {

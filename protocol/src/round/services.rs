@@ -213,7 +213,8 @@ impl Machine {
         member.seen = now;
         member.present |= capturing;
         member.noticed = Some(now);
-        let verdict = Verdict::Accepted;
+        let ordered = attempt <= member.attempt || member.claimed(attempt, self.policy.retry) == attempt;
+        let verdict = if ordered { Verdict::Accepted } else { Verdict::Over };
         self.effects.push_back(Effect::Acknowledge {
             service: service.clone(),
             attempt,
@@ -228,11 +229,12 @@ impl Machine {
             | MemberPhase::Stored(_)
             | MemberPhase::Absent(_) => false,
         };
-        if working && attempt >= member.attempt {
-            member.attempt = member.claimed(attempt, self.policy.retry);
+        if working && ordered && attempt >= member.attempt {
+            member.attempt = attempt;
             self.retry_or_give_up(service, failure, now);
         } else if working {
-            // Late, or from an agent that was started anew and never heard of the attempt that is wanted.
+            // Late, of an attempt that nobody ordered, or from an agent that was started anew and never heard of the attempt
+            // that is wanted.
             let attempt = member.attempt;
             self.effects.push_back(Effect::PublishRetry { service: service.clone(), attempt });
         }

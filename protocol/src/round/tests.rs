@@ -423,7 +423,8 @@ fn duplicates_and_late_events_change_nothing() {
 fn no_attempt_number_of_an_agent_breaks_anything() {
     let mut round = Bench::capturing(&["dns", "web"]);
     assert_eq!(round.hello("dns", u32::MAX), [welcome("dns", Some(1))]);
-    round.failed("dns", u32::MAX, false);
+    round.failed("dns", u32::MAX, true);
+    round.failed("dns", 1, false);
     let dns = round.machine.members().next().map(|m| m.phase.clone());
     assert_eq!(dns, Some(MemberPhase::BackingOff { failure: failure(false) }));
 }
@@ -562,6 +563,9 @@ fn an_agent_that_claims_an_attempt_beyond_all_uses_none_up() {
     round.checked("dns", 1, Err(refused()));
     assert_eq!(round.wait(), (Deadline::Backoff(service("dns")), vec![retry("dns", 2)]));
     assert_eq!(round.hello("dns", u32::MAX), [welcome("dns", Some(2))]);
-    round.failed("dns", u32::MAX, false);
+    // It did not fail either: the attempt that is wanted is asked for again.
+    let refused = [acknowledge("dns", u32::MAX, None, Verdict::Over), retry("dns", 2)];
+    assert_eq!(round.failed("dns", u32::MAX, true), refused);
+    round.failed("dns", 2, false);
     assert_eq!(round.wait(), (Deadline::Backoff(service("dns")), vec![retry("dns", 3)]));
 }

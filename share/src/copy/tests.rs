@@ -57,7 +57,7 @@ async fn bytes(store: &Arc<dyn Store>) -> BTreeMap<String, Bytes> {
 /// The rounds of a share that can be recovered, all of which must be whole.
 async fn whole_rounds(store: &Arc<dyn Store>) -> Vec<u64> {
     let log = Log::open(Arc::clone(store), Pin::default()).await.expect("a log");
-    let ledger = Ledger { state: log.state().clone(), damaged: Vec::new(), broken: false };
+    let ledger = Ledger { state: log.state().clone(), damaged: Vec::new(), broken: false, above: Vec::new() };
     let report = verify(store, &ledger, None, None, &Progress::default()).await.expect("verified");
     assert!(report.damaged.is_empty(), "{:?}", report.damaged);
     let mut numbers: Vec<u64> = report.rounds.iter().map(|round| round.number).collect();

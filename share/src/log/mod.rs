@@ -3,6 +3,7 @@
 //! The rules of what a record may say are `muster_protocol::log`'s; here is only how slots are found, read and won.
 //! Absence never proves the head, only a create does: whoever appends learns in the same moment that it was last.
 
+mod above;
 mod append;
 mod format;
 mod gap;
@@ -22,6 +23,7 @@ use muster_protocol::log::{Effect, Head, MAX_RECORD_LEN, Pin, ReplayError, Seen,
 use crate::layout::ObjectPath;
 use crate::store::{Store, StoreError};
 
+pub(crate) use above::{Above, list as list_above};
 pub use append::{AppendError, found};
 pub use format::{FORMAT_VERSION, Format, FormatError};
 pub use memory::{HeadMemory, MemoryError, parse_head, print as print_memory};
@@ -58,7 +60,7 @@ pub enum LogError {
     Gap {
         /// The free slot.
         missing: u64,
-        /// The highest slot.
+        /// A record above it.
         newest: u64,
     },
     /// The log ends before a head that was seen.
@@ -105,6 +107,7 @@ pub struct Log {
     state: State,
     /// Segments prove nothing: one that leads into a contradiction is not looked at again.
     use_segments: bool,
+    above: Above,
     /// Whether it was found to be a copy, under the name that the log had for the share then.
     copy: Option<(Nonce, bool)>,
 }
@@ -144,7 +147,8 @@ impl Log {
         let format = Format::parse(&bytes).map_err(|source| LogError::Format { share, source })?;
         // Unsigned, so only a hint: the fleet id must also follow from the root key that signed genesis.
         let pin = Pin { fleet: pin.fleet.or(Some(format.fleet)), ..pin };
-        let mut log = Self { store, state: State::new(pin), use_segments: true, copy: None };
+        let (state, above) = (State::new(pin), Above::default());
+        let mut log = Self { store, state, use_segments: true, above, copy: None };
         log.refresh().await?;
         if log.state.next == 0 {
             let why = "there is no record 0".to_owned();
@@ -228,13 +232,23 @@ impl Log {
         Ok(())
     }
 
-    /// The bytes in a slot; none if it is free. A slot that is too long to be a record is void, not an error.
+    /// Slots above the head that hold no record, as [`Log::refuse_gap`] last found them.
+    #[must_use]
+    pub fn above(&self) -> Vec<u64> {
+        self.above.slots()
+    }
+
     pub(crate) async fn slot(&self, number: u64) -> Result<Option<Bytes>, LogError> {
-        match self.store.get(&ObjectPath::LogRecord(number), MAX_RECORD_LEN as u64).await {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(StoreError::NotFound { .. }) => Ok(None),
-            Err(StoreError::TooLong { .. } | StoreError::Damaged { .. }) => Ok(Some(Bytes::new())),
-            Err(error) => Err(LogError::Store(error)),
-        }
+        slot(self.store.as_ref(), number).await.map_err(LogError::Store)
+    }
+}
+
+/// The bytes in a slot; none if it is free. A slot that is too long to be a record is void, not an error.
+async fn slot(store: &dyn Store, number: u64) -> Result<Option<Bytes>, StoreError> {
+    match store.get(&ObjectPath::LogRecord(number), MAX_RECORD_LEN as u64).await {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(StoreError::NotFound { .. }) => Ok(None),
+        Err(StoreError::TooLong { .. } | StoreError::Damaged { .. }) => Ok(Some(Bytes::new())),
+        Err(error) => Err(error),
     }
 }

@@ -38,13 +38,18 @@ pub(super) fn code(bytes: &[u8], void: bool) -> Code {
     }
 }
 
-/// The newest slots of the log from `first` on that changed nothing, in order.
+/// The newest slots of the log from `first` on that changed nothing, in order; `above`: those above the head.
 ///
 /// # Errors
 /// When a slot cannot be read.
-pub async fn refusals(store: &dyn Store, state: &State, first: u64) -> Result<Vec<Refusal>, StoreError> {
+pub async fn refusals(
+    store: &dyn Store,
+    state: &State,
+    above: &[u64],
+    first: u64,
+) -> Result<Vec<Refusal>, StoreError> {
     let without_effect = state.without_effect.iter().map(|(number, why)| (*number, Some(why.clone())));
-    let void = state.void.iter().map(|number| (*number, None));
+    let void = state.void.iter().chain(above).map(|number| (*number, None));
     let mut numbers: BTreeSet<_> =
         without_effect.chain(void).filter(|(number, _)| *number >= first).collect();
     while numbers.len() > MOST_REFUSALS {

@@ -4,17 +4,19 @@ use std::path::Path;
 use std::sync::Arc;
 
 use muster_protocol::age::Identity;
+use muster_protocol::alert::Code;
 use muster_protocol::config::ShareConfig;
 use muster_protocol::envelope::Signer;
 use muster_protocol::ids::Nonce;
 use muster_protocol::log::{
-    Adopt, Audit, Body, Genesis, Head, Keyset, KeysetKey, Pin, ReplayError, Seen, seal_statement,
+    Adopt, Audit, Body, Genesis, Head, Keyset, KeysetKey, MAX_RECORD_LEN, Pin, ReplayError, Seen,
+    seal_statement,
 };
 use muster_protocol::time::UnixMillis;
 use tempfile::TempDir;
 
 use super::segment::SLOTS;
-use super::{AppendError, HeadMemory, Log, LogError, found, parse_head};
+use super::{AppendError, HeadMemory, Log, LogError, found, parse_head, refusals};
 use crate::entropy::OsEntropy;
 use crate::store::{self, Store};
 
@@ -184,6 +186,69 @@ async fn a_lost_record_in_the_middle_is_never_appended_over() {
     std::fs::remove_file(slot(folder.path(), 2)).expect("removed");
     let opened = Log::open(store, Pin::default()).await;
     assert!(matches!(opened, Err(LogError::Gap { missing: 2, newest: 3 })), "{opened:?}");
+}
+
+#[tokio::test]
+async fn junk_above_the_head_is_passed_over_and_a_record_there_is_not() {
+    let (folder, store, mut log) = founded().await;
+    log.append(&root(), &note("a")).await.expect("appended");
+    // A record of this fleet in another slot, one of a key that may not append, and what nobody signed.
+    let stray = std::fs::read(slot(folder.path(), 1)).expect("a record");
+    let stranger = Signer::from_seed(&[9; 32]);
+    let state = log.state().clone();
+    let sealed = |signer: &Signer, number: u64| {
+        muster_protocol::log::seal(signer, &state.fleet, number, state.head, &note("x"))
+    };
+    for (number, bytes) in [
+        (3, b"junk".to_vec()),
+        (6, stray),
+        (7, sealed(&stranger, 7)),
+        (8, vec![7; MAX_RECORD_LEN + 1]),
+        (9_999_999_999, b"junk".to_vec()),
+    ] {
+        std::fs::write(slot(folder.path(), number), bytes).expect("written");
+    }
+    std::fs::create_dir(slot(folder.path(), 4)).expect("a folder");
+    let mut log = Log::open(store.clone(), Pin::default()).await.expect("opens");
+    assert_eq!(log.above(), [3, 6, 7, 8, 9_999_999_999]);
+    let refused = refusals(store.as_ref(), log.state(), &log.above(), 0).await.expect("read");
+    let told: Vec<_> = refused.iter().map(|refused| (refused.number, refused.code)).collect();
+    let (key, torn) = (Code::Key03, Code::Share07);
+    assert_eq!(told, [(3, torn), (6, key), (7, key), (8, torn), (9_999_999_999, torn)]);
+
+    // The log gets there: then they are void slots like others.
+    for number in [2, 5, 9] {
+        log.refuse_next_gap().await.expect("no gap");
+        while matches!(log.append(&root(), &note("b")).await, Err(AppendError::Lost)) {}
+        assert_eq!(log.head().number, number);
+    }
+    assert_eq!((log.state().void.as_slice(), log.above()), (&[3, 4, 6, 7, 8][..], vec![9_999_999_999]));
+
+    // A member's record is another thing, and junk before it hides nothing.
+    std::fs::write(slot(folder.path(), 11), b"junk").expect("written");
+    std::fs::write(slot(folder.path(), 14), sealed(&root(), 14)).expect("written");
+    let gap = |found: &Result<(), LogError>| matches!(found, Err(LogError::Gap { missing: 10, newest: 14 }));
+    let found = log.refuse_next_gap().await;
+    assert!(gap(&found), "{found:?}");
+    let found = Log::open(store, Pin::default()).await.map(drop);
+    assert!(gap(&found), "{found:?}");
+}
+
+#[tokio::test]
+async fn each_junk_slot_is_opened_once_and_not_all_of_very_many() {
+    let (folder, store, mut log) = founded().await;
+    for number in 3..1000 {
+        std::fs::write(slot(folder.path(), number), b"junk").expect("written");
+    }
+    log.refuse_gap().await.expect("no gap");
+    let seen = log.above();
+    assert!(seen.len() < 100, "{}", seen.len());
+    // What was seen to be no record is not opened again: nobody who may append writes it anew.
+    let sealed = muster_protocol::log::seal(&root(), &log.state().fleet, 3, log.state().head, &note("x"));
+    std::fs::write(slot(folder.path(), 3), sealed).expect("written");
+    log.refuse_next_gap().await.expect("no look");
+    log.refuse_gap().await.expect("not opened");
+    assert!(Log::open(store, Pin::default()).await.is_err(), "a new reader opens it");
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use muster_protocol::log::{RoundPhase, State};
 use muster_protocol::time::UnixMillis;
+use muster_protocol::units::total;
 
 use crate::store::{Store, StoreError};
 use crate::verify::Trouble;
@@ -33,7 +34,7 @@ impl Forecast {
         let first = rounds.iter().map(|(at, _)| at.0).min()?;
         let last = rounds.iter().map(|(at, _)| at.0).max()?;
         // What the first of them added came before the span that is looked at.
-        let later: u64 = rounds.iter().filter(|(at, _)| at.0 > first).map(|(_, added)| added).sum();
+        let later = total(rounds.iter().filter(|(at, _)| at.0 > first).map(|(_, added)| *added));
         let span = i128::from(last) - i128::from(first);
         let added_a_day = match i128::from(later) * i128::from(DAY_MILLIS) / span.max(1) {
             _ if span <= 0 => 0,
@@ -58,7 +59,7 @@ pub async fn forecast(store: &dyn Store, state: &State) -> Result<Option<Forecas
     for round in committed.iter().take(ROUNDS) {
         match read_manifest(store, state, round).await {
             Ok(manifest) => {
-                let added = manifest.slices.iter().map(|slice| slice.totals.added_bytes).sum();
+                let added = total(manifest.slices.iter().map(|slice| slice.totals.added_bytes));
                 rounds.push((manifest.opened, added));
             }
             Err(Trouble::Store(error)) => return Err(error),
@@ -82,5 +83,7 @@ mod tests {
         let one = Forecast::of(1, &[(at(1), 1000)]).expect("a round");
         assert_eq!((one.need, one.full_in_days(10)), (2000, None));
         assert_eq!(Forecast::of(0, &[]), None);
+        let lies = Forecast::of(1, &[(at(3), u64::MAX), (at(2), u64::MAX), (at(1), 1)]).expect("rounds");
+        assert_eq!((lies.need, lies.added_a_day), (u64::MAX, u64::MAX / 2));
     }
 }

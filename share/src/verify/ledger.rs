@@ -3,7 +3,7 @@
 //! The state is never more than what an unbroken chain of records proves. Where the chain breaks, nothing behind the
 //! break is believed, and [`Ledger::broken`] says that newer rounds may be lost from sight.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -14,7 +14,7 @@ use muster_protocol::log::{Effect, MAX_RECORD_LEN, Pin, ReplayError, Seen, State
 
 use super::damage::{Damage, Fault, Trouble, sort};
 use crate::layout::{ObjectPath, Prefix};
-use crate::log::{Format, FormatError, Log};
+use crate::log::{Above, Format, FormatError, Log, list_above};
 use crate::store::{Listed, Store, StoreError};
 
 /// Slots that are fetched at once.
@@ -65,6 +65,8 @@ pub struct Ledger {
     pub damaged: Vec<Damage>,
     /// The log may have had records after [`State::head`]: what the newest round is cannot be told.
     pub broken: bool,
+    /// Slots above the head that hold no record: junk, which proves nothing.
+    pub above: Vec<u64>,
 }
 
 /// Reads the log of a share. `each_slot`: every single record; otherwise segments, where they serve.
@@ -87,7 +89,7 @@ pub async fn read_ledger(store: &Arc<dyn Store>, pin: Pin, each_slot: bool) -> R
             through_log(store, pin).await?.filter(|whole| whole.state.next > ledger.state.next)
     {
         // A segment has what the slots have lost.
-        ledger = Ledger { state: whole.state, damaged: ledger.damaged, broken: false };
+        ledger = Ledger { state: whole.state, damaged: ledger.damaged, broken: false, above: Vec::new() };
         find_missing(store, &mut ledger).await?;
     }
     if ledger.state.root.is_none() && format.is_none() && no_log(store).await? {
@@ -129,7 +131,12 @@ async fn read_format(store: &Arc<dyn Store>) -> Result<(Option<Format>, Option<D
 /// The state as the ordinary reader finds it, with segments; none where it finds damage.
 async fn through_log(store: &Arc<dyn Store>, pin: Pin) -> Result<Option<Ledger>, LedgerError> {
     match Log::open(Arc::clone(store), pin).await {
-        Ok(log) => Ok(Some(Ledger { state: log.state().clone(), damaged: Vec::new(), broken: false })),
+        Ok(log) => Ok(Some(Ledger {
+            state: log.state().clone(),
+            damaged: Vec::new(),
+            broken: false,
+            above: Vec::new(),
+        })),
         Err(crate::log::LogError::Store(error)) if error.is_transient() => Err(LedgerError::Store(error)),
         Err(_) => Ok(None),
     }
@@ -137,7 +144,8 @@ async fn through_log(store: &Arc<dyn Store>, pin: Pin) -> Result<Option<Ledger>,
 
 /// Reads slot by slot until one is free or the chain breaks.
 async fn by_slots(store: &Arc<dyn Store>, pin: Pin) -> Result<Ledger, LedgerError> {
-    let begin = |pin| Ledger { state: State::new(pin), damaged: Vec::new(), broken: false };
+    let begin =
+        |pin| Ledger { state: State::new(pin), damaged: Vec::new(), broken: false, above: Vec::new() };
     let mut ledger = begin(pin);
     other_root(store, pin).await?;
     read_on(store, &mut ledger).await?;
@@ -191,19 +199,26 @@ async fn read_on(store: &Arc<dyn Store>, ledger: &mut Ledger) -> Result<(), Ledg
 
 /// A log that ends is compared with the listing and with the head that was seen before.
 async fn find_missing(store: &Arc<dyn Store>, ledger: &mut Ledger) -> Result<(), LedgerError> {
+    let mut above = Above::default();
     while !ledger.broken {
-        let last = last_listed(store).await?;
-        let next = ledger.state.next;
-        if last.is_none_or(|last| last < next) {
+        let listed = listed_from(store, ledger.state.next).await?;
+        if listed.is_empty() {
             break;
         }
         // Somebody may have appended a moment ago.
+        let next = ledger.state.next;
         read_on(store, ledger).await?;
-        if ledger.state.next == next && !ledger.broken {
+        if ledger.broken || ledger.state.next != next {
+            continue;
+        }
+        let record = above.record(store.as_ref(), &ledger.state, &listed).await;
+        if record.map_err(LedgerError::Store)?.is_some() {
             ledger.damaged.push(Damage::new(ObjectPath::LogRecord(next), Fault::Missing));
             ledger.broken = true;
         }
+        break;
     }
+    ledger.above = above.slots();
     if ledger.broken {
         return Ok(());
     }
@@ -224,21 +239,23 @@ async fn find_missing(store: &Arc<dyn Store>, ledger: &mut Ledger) -> Result<(),
     Ok(())
 }
 
-async fn last_listed(store: &Arc<dyn Store>) -> Result<Option<u64>, LedgerError> {
-    let mut last = None;
+/// The lowest slots from `first` on that are listed.
+async fn listed_from(store: &Arc<dyn Store>, first: u64) -> Result<BTreeSet<u64>, LedgerError> {
+    let mut slots = BTreeSet::new();
     let mut listing = store.list(&Prefix::Log);
     while let Some(listed) = listing.next().await {
         if let Listed::Object { path: ObjectPath::LogRecord(number), .. } =
             listed.map_err(LedgerError::Store)?
+            && number >= first
         {
-            last = last.max(Some(number));
+            list_above(&mut slots, number);
         }
     }
-    Ok(last)
+    Ok(slots)
 }
 
 async fn no_log(store: &Arc<dyn Store>) -> Result<bool, LedgerError> {
-    Ok(last_listed(store).await?.is_none())
+    Ok(listed_from(store, 0).await?.is_empty())
 }
 
 /// The bytes in a slot, none if it is free. A slot that cannot be read or is too long holds no record.
@@ -261,7 +278,8 @@ async fn other_root(store: &Arc<dyn Store>, pin: Pin) -> Result<(), LedgerError>
     if genesis.signer == want {
         return Ok(());
     }
-    let mut theirs = Ledger { state: State::new(Pin::default()), damaged: Vec::new(), broken: false };
+    let mut theirs =
+        Ledger { state: State::new(Pin::default()), damaged: Vec::new(), broken: false, above: Vec::new() };
     read_on(store, &mut theirs).await?;
     if theirs.state.root.is_none() {
         return Ok(());

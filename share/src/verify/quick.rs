@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use futures::StreamExt;
+use muster_protocol::document::Manifest;
 use muster_protocol::ids::ServiceName;
 use muster_protocol::log::{RoundState, State};
 
@@ -12,8 +13,9 @@ use super::damage::Trouble;
 use crate::layout::{ObjectPath, Prefix, SlicePart};
 use crate::store::{Listed, Store, StoreError};
 
-/// Number of the newest round before `number` that has all that it needs, with the lengths named, and nothing of
-/// `damaged`. Contents are not read again: hashing them is `verify`'s business.
+/// Number of the newest round before `number` that holds all of `wanted` and has all that it needs, with the lengths named,
+/// and nothing of `damaged`. Where no such round holds all, the newest of those that hold most; never one that holds none.
+/// Contents are not read again: hashing them is `verify`'s business.
 ///
 /// # Errors
 /// When the share fails.
@@ -21,18 +23,26 @@ pub async fn newest_intact(
     store: &dyn Store,
     state: &State,
     number: u64,
+    wanted: &[ServiceName],
     damaged: &HashSet<ObjectPath>,
 ) -> Result<Option<u64>, StoreError> {
     let mut listings = HashMap::new();
+    let (mut best, mut most) = (None, 0);
     for round in state.rounds_by_number().into_iter().rev() {
-        if round.open.number < number
-            && round.is_recoverable()
-            && intact(store, state, round, damaged, &mut listings).await?
-        {
-            return Ok(Some(round.open.number));
+        if round.open.number >= number || !round.is_recoverable() {
+            continue;
+        }
+        let Some(manifest) = usable(read_manifest(store, state, round).await)? else { continue };
+        let holds = |service: &ServiceName| manifest.slices.iter().any(|slice| slice.service == *service);
+        let held = wanted.iter().filter(|service| holds(service)).count();
+        if held > most && intact(store, state, round, &manifest, damaged, &mut listings).await? {
+            (best, most) = (Some(round.open.number), held);
+        }
+        if most == wanted.len() {
+            break;
         }
     }
-    Ok(None)
+    Ok(best)
 }
 
 type Listings = HashMap<ServiceName, HashMap<ObjectPath, u64>>;
@@ -41,10 +51,10 @@ async fn intact(
     store: &dyn Store,
     state: &State,
     round: &RoundState,
+    manifest: &Manifest,
     damaged: &HashSet<ObjectPath>,
     listings: &mut Listings,
 ) -> Result<bool, StoreError> {
-    let Some(manifest) = usable(read_manifest(store, state, round).await)? else { return Ok(false) };
     for slice in &manifest.slices {
         let Some(receipt) = usable(read_receipt(store, state, round, slice).await)? else { return Ok(false) };
         let lists = read_pack_lists(store, &receipt).await?;

@@ -270,6 +270,34 @@ fn what_is_damaged_is_named_and_what_is_whole_comes_back() {
 }
 
 #[test]
+fn what_nobody_signed_in_the_log_is_passed_over() {
+    if !able() {
+        return;
+    }
+    let data = tempfile::TempDir::new().expect("folder");
+    tree::small(data.path(), 1);
+    let fleet = Fleet::init(&[format!("config=files:{}", text(data.path()))]);
+    let log = |n: usize| fleet.share().join(format!("log/{n:010}"));
+    let records = objects(&fleet.share().join("log"), "").len();
+    fs::create_dir(log(records)).expect("a folder");
+    std::os::unix::fs::symlink("/nowhere", log(records + 1)).expect("a link");
+    once(&fleet);
+    let records = fs::read_dir(fleet.share().join("log")).expect("the log").count();
+    fs::write(log(records + 5), "junk").expect("written");
+    fs::write(log(9_999_999_999), "junk").expect("written");
+    let out = fleet.path("out");
+    let said = emergency(&fleet.share(), &fleet.kit(), &["--into", &text(&out)]).with_code(0);
+    assert!(said.err.contains(&text(&log(records + 5))), "{}", said.err);
+    tree::assert_same(data.path(), &out.join("config/files"));
+
+    // A record that is gone is another thing.
+    fs::remove_file(log(records - 2)).expect("removed");
+    let out = fleet.path("gap");
+    let said = emergency(&fleet.share(), &fleet.kit(), &["--into", &text(&out)]).with_code(4);
+    assert!(said.err.contains(&text(&log(records - 2))), "{}", said.err);
+}
+
+#[test]
 fn a_damaged_pack_costs_the_files_in_it_and_no_other() {
     if !able() {
         return;

@@ -371,6 +371,26 @@ fn a_record_replayed_or_inserted() {
 }
 
 #[test]
+fn junk_above_the_head_of_the_log_stops_nobody() {
+    let mut case = running();
+    let mut hand = Hand::of(&case.fleet);
+    let far = 9_999_999_999;
+    fs::write(hand.file(far), "junk").expect("written");
+    // In the midst of the records of the next round: as the last of all, it could be a damaged record.
+    let near = hand.state.head.number + 3;
+    fs::write(hand.file(near), "junk").expect("written");
+    let _ = case.fleet.run(&["verify"]).with_code(0);
+    case.fleet.kill_coordinator();
+    case.fleet.start_coordinator();
+    case.goes_on();
+    case.goes_on();
+    // An agent never looks above the head.
+    case.tells(far, "SHARE-07");
+    hand.read_on();
+    assert!(hand.state.void.contains(&near), "the log has passed it over: {:?}", hand.state.void);
+}
+
+#[test]
 fn a_truncated_log() {
     let mut case = running();
     // Everyone has read the newest records before they go.

@@ -1,5 +1,6 @@
 //! A round as the commands tell it in JSON (`muster.round/1`), as far as the demo needs it.
 
+use muster_protocol::units::total;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -63,22 +64,22 @@ impl Round {
 
     /// Bytes of the sources.
     pub(super) fn source_bytes(&self) -> u64 {
-        self.services.iter().map(|service| service.source_bytes).sum()
+        total(self.services.iter().map(|service| service.source_bytes))
     }
 
     /// Bytes that came to the share.
     pub(super) fn added_bytes(&self) -> u64 {
-        self.services.iter().map(|service| service.added_bytes).sum()
+        total(self.services.iter().map(|service| service.added_bytes))
     }
 
     /// Files, folders, links, dumps.
     pub(super) fn entries(&self) -> u64 {
-        self.services.iter().map(|service| service.entries).sum()
+        total(self.services.iter().map(|service| service.entries))
     }
 
     /// Entries that could not be read.
     pub(super) fn gaps(&self) -> u64 {
-        self.services.iter().map(|service| service.gaps).sum()
+        total(self.services.iter().map(|service| service.gaps))
     }
 }
 

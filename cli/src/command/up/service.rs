@@ -92,7 +92,7 @@ impl Services {
             self.known.insert(file.clone());
             match loaded {
                 Ok(service) => return service,
-                Err(failure) => screen::aside(format!("{failure}\n  → mend it, then start muster up again")),
+                Err(failure) => screen::asides(format!("{failure}\n  → mend it, then start muster up again")),
             }
         }
     }
