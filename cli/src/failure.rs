@@ -56,7 +56,9 @@ impl Failure {
         let mut next = error.source();
         while let Some(source) = next {
             let text = source.to_string();
-            if self.what != text && !self.why.contains(&text) {
+            // Errors of libraries repeat their cause at the end of their own line.
+            let is_said = |line: &String| line.ends_with(&text);
+            if !is_said(&self.what) && !self.why.iter().any(is_said) {
                 self.why.push(text);
             }
             next = source.source();

@@ -254,5 +254,5 @@ fn find(ids: impl Iterator<Item = String>, prefix: &str) -> Result<String, Failu
 }
 
 fn unknown(id: &str) -> Failure {
-    Failure::new(Exit::Refused, format!("there is no alert {id}")).next("muster alerts --all")
+    Failure::usage(format!("there is no alert {id}")).next("muster alerts --all names them")
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use muster_protocol::ids::ServiceName;
 use muster_protocol::settings;
 use serde::Serialize;
 
@@ -105,6 +106,11 @@ async fn set(key: &str, value: &str, contact: Contact) -> Outcome {
     let mut fleet = Fleet::of(operator.clone()).await?;
     let admin = sealed_files::admin(fleet.state(), &operator)?;
     let before = fleet.state().config.as_ref().and_then(|config| config.clear.get(key)).cloned();
+    if let Some(service) = key.strip_prefix("service.").and_then(|name| name.parse::<ServiceName>().ok())
+        && fleet.state().agent(&service).is_none()
+    {
+        screen::aside(format!("note: there is no service {service} yet; the rule waits for it"));
+    }
     let head = sealed_files::set(&mut fleet.log, &admin, key, value).await?;
     fleet.remember()?;
     if contact.json {

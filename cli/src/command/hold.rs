@@ -58,6 +58,7 @@ async fn change(name: &RoundName, reason: Option<String>, contact: &Contact) -> 
             None => hold.is_none(),
         }
     };
+    let before = round.hold.as_ref().and_then(|hold| hold.reason.clone());
     let head = if stands(fleet.state()) {
         None
     } else {
@@ -79,7 +80,10 @@ async fn change(name: &RoundName, reason: Option<String>, contact: &Contact) -> 
         return Ok(Exit::Done);
     }
     let what = match (&reason, held) {
-        (Some(reason), _) => format!("is held: {reason}"),
+        (Some(reason), _) => match before.filter(|before| before != reason) {
+            Some(before) => format!("is held: {reason} (before: {before})"),
+            None => format!("is held: {reason}"),
+        },
         (None, _) => "is not held: the retention decides".to_owned(),
     };
     screen::line(match head {

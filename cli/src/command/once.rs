@@ -77,7 +77,9 @@ async fn round(
     let mut fleet = Fleet::of(folder.operator.clone()).await?;
     let known = fleet.state().services();
     if let Some(stranger) = args.services.iter().flatten().find(|service| !known.contains(service)) {
-        return Err(Failure::usage(format!("--services: {stranger} is no service of {}", fleet.name())));
+        let known: Vec<_> = known.iter().map(ToString::to_string).collect();
+        return Err(Failure::usage(format!("--services: {stranger} is no service of {}", fleet.name()))
+            .because(format!("There are {}.", known.join(", "))));
     }
     agents_belong(folder, &fleet)?;
     sealed_files::refresh_or_say(&mut fleet.log, &folder.dir, &folder.operator, &Files::new()).await;

@@ -58,7 +58,14 @@ impl Desk {
             return (CommandState::Done, "the request that waited was taken back".to_owned());
         }
         let Some(round) = self.rounds.get(id).filter(|round| !round.finished) else {
-            return (CommandState::Nothing, format!("round {} is not open", id.short()));
+            let known = self.state();
+            return match known.rounds.get(id) {
+                Some(round) => {
+                    let (number, word) = (round.open.number, round.word());
+                    (CommandState::Nothing, format!("round {number} is not open: it is {word}"))
+                }
+                None => (CommandState::Nothing, format!("round {} is not open", id.short())),
+            };
         };
         let number = round.open.number;
         if !round.machine.can_be_cancelled() {

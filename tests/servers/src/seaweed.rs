@@ -11,15 +11,50 @@ use crate::process::{Server, free_port, installed};
 /// The bucket that is there from the start.
 const BUCKET: &str = "backups";
 
-/// Users and what each may do, in the server's own terms: an admin, and an agent that reads everything and writes below
-/// its own prefix.
-const IDENTITIES: &str = r#"{"identities": [
-  {"name": "admin", "credentials": [{"accessKey": "AKADMIN", "secretKey": "SKADMIN"}], "actions": ["Admin"]},
-  {"name": "agent", "credentials": [{"accessKey": "AKAGENT", "secretKey": "SKAGENT"}],
-   "actions": ["Read:backups", "List:backups", "Write:backups/agents/dns-2"]},
-  {"name": "reader", "credentials": [{"accessKey": "AKREADER", "secretKey": "SKREADER"}],
-   "actions": ["Read:backups", "List:backups"]}
-]}"#;
+/// Whose object an account may write, by the folders below the bucket's `fleet/`, and whether it may delete.
+const ACCOUNTS: [(&str, &[&str], bool); 3] = [
+    ("agent", &["agents/dns-2"], false),
+    ("coordinator", &["log", "lists", "manifests", "grants", "probe"], false),
+    ("pruner", &["log", "lists"], true),
+];
+
+/// The server's users: an admin, one that only reads, and those of a fleet below `fleet/` with the rights that docs/shares.md
+/// gives them.
+fn identities() -> String {
+    let user = |name: &str, rights: &str| {
+        let key = name.to_uppercase();
+        format!(
+            r#"{{"name": "{name}", "credentials": [{{"accessKey": "AK{key}", "secretKey": "SK{key}"}}], {rights}}}"#
+        )
+    };
+    let mut users = vec![
+        user("admin", r#""actions": ["Admin"]"#),
+        user("reader", r#""actions": ["Read:backups", "List:backups"]"#),
+    ];
+    let mut policies = Vec::new();
+    for (name, folders, deletes) in ACCOUNTS {
+        users.push(user(name, &format!(r#""policyNames": ["{name}"]"#)));
+        let policy = policy(folders, deletes).replace('"', "\\\"");
+        policies.push(format!(r#"{{"name": "{name}", "content": "{policy}"}}"#));
+    }
+    format!(r#"{{"identities": [{}], "policies": [{}]}}"#, users.join(", "), policies.join(", "))
+}
+
+/// A policy in the language of AWS: reads and lists everything, writes below these folders.
+fn policy(folders: &[&str], deletes: bool) -> String {
+    let objects = format!("arn:aws:s3:::{BUCKET}/fleet");
+    let writes: Vec<_> = folders.iter().map(|folder| format!(r#""{objects}/{folder}/*""#)).collect();
+    let mut statements = vec![
+        format!(r#"{{"Effect":"Allow","Action":["s3:ListBucket"],"Resource":["arn:aws:s3:::{BUCKET}"]}}"#),
+        format!(r#"{{"Effect":"Allow","Action":["s3:GetObject"],"Resource":["{objects}/*"]}}"#),
+        format!(r#"{{"Effect":"Allow","Action":["s3:PutObject"],"Resource":[{}]}}"#, writes.join(",")),
+    ];
+    if deletes {
+        statements
+            .push(format!(r#"{{"Effect":"Allow","Action":["s3:DeleteObject"],"Resource":["{objects}/*"]}}"#));
+    }
+    format!(r#"{{"Version":"2012-10-17","Statement":[{}]}}"#, statements.join(","))
+}
 
 /// A running SeaweedFS with one bucket.
 #[derive(Debug)]
@@ -37,7 +72,7 @@ impl SeaweedFs {
     #[must_use]
     pub fn start() -> Self {
         let folder = TempDir::new().expect("a folder");
-        std::fs::write(folder.path().join("identities.json"), IDENTITIES).expect("written");
+        std::fs::write(folder.path().join("identities.json"), identities()).expect("written");
         let attempts = (0..5).find_map(|_| {
             let ports = [free_port(), free_port(), free_port(), free_port()];
             serve(folder.path(), ports).ok().map(|server| (server, ports))
@@ -67,7 +102,7 @@ impl SeaweedFs {
         format!("http://127.0.0.1:{}", self.ports[3])
     }
 
-    /// The credentials file of `admin`, `agent` or `reader`.
+    /// The credentials file of `admin` or `reader`; or of `agent`, `coordinator` or `pruner` of a fleet below `fleet/`.
     #[must_use]
     pub fn credentials(user: &str) -> String {
         let name = user.to_uppercase();

@@ -230,8 +230,13 @@ fn a_fork_stops_every_coordinator() {
 #[test]
 fn a_gap_stops_every_coordinator() {
     let (mut fleet, _data) = with_a_round();
-    let next = log(&fleet).state().next;
+    let log = log(&fleet);
+    let state = log.state();
+    let key = secret_file::read_signing_key(&fleet.dir().join("keys/coordinator-2.key")).expect("a key");
+    let epoch = Epoch { epoch: 2, instance: Nonce::from_bytes([9; 16]), at: UnixMillis(0) };
     // What came later is there, and one record is not.
-    fs::copy(slot(&fleet, next - 1), slot(&fleet, next + 1)).expect("forged");
-    assert_stopped(&mut fleet, next + 1);
+    let number = state.next + 1;
+    let later = seal(&key, &state.fleet, number, state.head, &epoch);
+    fs::write(slot(&fleet, number), later).expect("written");
+    assert_stopped(&mut fleet, number);
 }

@@ -143,7 +143,7 @@ fn rounds_beyond_the_retention_go_in_two_passes_and_the_kept_ones_recover() {
     let show = scene.fleet.run(&["show", "1"]).with_code(0).out;
     assert!(show.contains("it was pruned"), "{show}");
     let listed = scene.fleet.run(&["rounds"]).with_code(0).out;
-    assert!(listed.contains("swept"), "{listed}");
+    assert!(listed.contains("pruned"), "{listed}");
     let alerts = scene.fleet.run(&["alerts", "--json"]).with_code(0).json();
     let codes: Vec<_> = alerts["alerts"].as_array().expect("alerts").iter().map(|a| &a["code"]).collect();
     assert!(alerts["bus"] == false && !codes.contains(&&"VERIFY-02".into()), "{alerts}");

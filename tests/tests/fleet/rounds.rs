@@ -173,3 +173,39 @@ fn the_story_has_every_attempt_and_a_failed_round_has_one_too() {
     let shown = fleet.run(&["show", "2"]).with_code(0).out;
     assert!(shown.contains("dead: attempt 3 failed after"), "{shown}");
 }
+
+/// What a source prints piece by piece, while `slow` is there; then it keeps its output open for as long.
+#[test]
+fn a_watcher_sees_bytes_speed_and_time_left_and_no_guess_once_everything_is_read() {
+    let data = tempfile::TempDir::new().expect("folder");
+    let slow = data.path().join("slow");
+    let dump = format!(
+        "for piece in 1 2 3 4 5 6 7 8; do head -c 500000 /dev/zero; [ ! -e '{0}' ] || sleep 0.5; done; \
+         while [ -e '{0}' ]; do sleep 0.05; done",
+        text(&slow)
+    );
+    let mut fleet = Fleet::init(&[format!("dump={}", script(&dump))]);
+    fleet.up();
+    // The first round tells how much is to be expected.
+    let _ = fleet.run(&["start", "--wait"]).with_code(0);
+    fs::write(&slow, b"").expect("written");
+    let started = fleet.run(&["start", "--json"]).with_code(0).json();
+    assert_eq!(started["number"], 2, "{started}");
+    let watch = fleet.spawn(&["watch", "2", "--json"], "watch.log");
+    let seen = || -> Vec<Value> {
+        let lines = fs::read_to_string(&watch.log).unwrap_or_default();
+        let pages = lines.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        pages.filter(|page| page["services"].is_array()).map(|page| service(&page, "dump").clone()).collect()
+    };
+    let find = |what: &str, fits: &dyn Fn(&Value) -> bool| {
+        wait_for(what, || seen().into_iter().find(|service| fits(service)))
+    };
+    let moving = find("it moves", &|service| service["bytes_per_sec"].as_u64() > Some(0));
+    assert_eq!(moving["expected_bytes"], 4_000_000, "{moving}");
+    let timed = find("time left is told", &|service| service["secs_left"].is_u64());
+    assert!(timed["source_bytes"].as_u64() < Some(4_000_000), "{timed}");
+    let read = find("everything is read", &|service| service["source_bytes"] == 4_000_000);
+    assert_eq!((&read["secs_left"], &read["state"]), (&Value::Null, &"capturing".into()), "{read}");
+    fs::remove_file(&slow).expect("removed");
+    let _ = fleet.wait_for_round(2, &["verified"]);
+}

@@ -39,6 +39,10 @@ const UNKNOWN_KEY: [&str; 8] = [
     "NoAuthenticationInformation",
 ];
 
+/// Of a right that is missing, in the answer to one object of a bulk delete, whose own status is 200 (S3 API reference,
+/// *DeleteObjects*).
+const NOT_ALLOWED: [&str; 1] = ["(code: AccessDenied)"];
+
 /// The error of a call on `path` by what can be done about it.
 pub(super) fn classify(path: String, access: Access, error: Error) -> StoreError {
     let whole = error.to_string();
@@ -53,6 +57,9 @@ pub(super) fn classify(path: String, access: Access, error: Error) -> StoreError
     }
     if says(&UNKNOWN_KEY) {
         return StoreError::Denied { path, source };
+    }
+    if access == Access::Write && says(&NOT_ALLOWED) {
+        return StoreError::WriteRefused { path, source };
     }
     // The crate adds kinds of errors in any version.
     #[expect(clippy::wildcard_enum_match_arm, reason = "the enumeration is not exhaustive")]

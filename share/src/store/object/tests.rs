@@ -82,3 +82,75 @@ async fn servers_refusals_have_their_codes() {
     assert!(matches!(write, StoreError::WriteRefused { .. }), "{write:?}");
     assert!(matches!(reader.get(&path, 1).await, Err(StoreError::NotFound { .. })));
 }
+
+/// The rights of docs/shares.md: agents write their own, coordinators the fleet's, and only the pruner deletes.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs servers: ./x test --servers"]
+async fn servers_s3_accounts_can_do_what_they_need_and_no_more() {
+    let server = SeaweedFs::start();
+    let account = async |name: &str| opened(server.url("fleet"), &SeaweedFs::credentials(name)).await;
+    let (admin, agent, coordinator, pruner) = (
+        account("admin").await,
+        account("agent").await,
+        account("coordinator").await,
+        account("pruner").await,
+    );
+    let id = |name: &str| ObjectId::of(name.as_bytes());
+    let pack = |service: &str, name: &str| ObjectPath::Pack {
+        service: service.parse().expect("a name"),
+        id: id(name),
+    };
+    let bytes = || Bytes::from_static(b"bytes");
+    let own = [pack("dns-2", "own")];
+    let fleets = [
+        ObjectPath::LogRecord(1),
+        ObjectPath::List(id("list")),
+        ObjectPath::Manifest(id("manifest")),
+        ObjectPath::Grant(id("grant")),
+        ObjectPath::Probe([7; 16]),
+    ];
+    let strange = [pack("web", "another's"), ObjectPath::Format];
+    admin.put_new(&strange[0], bytes()).await.expect("written");
+    admin.put_new(&strange[1], bytes()).await.expect("written");
+    for (who, may, may_not) in [
+        (&agent, own.as_slice(), [fleets.as_slice(), &strange]),
+        (&coordinator, fleets.as_slice(), [own.as_slice(), &strange]),
+    ] {
+        for path in may {
+            who.put_new(path, bytes()).await.unwrap_or_else(|error| panic!("{path}: {error}"));
+            let again = who.put_new(path, Bytes::from_static(b"other")).await;
+            assert!(matches!(again, Err(StoreError::AlreadyExists { .. })), "{path}: {again:?}");
+            let deleted = who.delete(path).await;
+            assert!(matches!(deleted, Err(StoreError::WriteRefused { .. })), "{path}: {deleted:?}");
+            assert_eq!(who.get(path, 5).await.expect("read"), bytes());
+        }
+        for path in may_not.into_iter().flatten() {
+            let free = match path {
+                ObjectPath::Pack { service, .. } => pack(service.as_str(), "free"),
+                other @ (ObjectPath::Format
+                | ObjectPath::LogRecord(_)
+                | ObjectPath::LogSegment(_)
+                | ObjectPath::List(_)
+                | ObjectPath::Manifest(_)
+                | ObjectPath::Grant(_)
+                | ObjectPath::Probe(_)
+                | ObjectPath::Copy(_)
+                | ObjectPath::Slice { .. }) => other.clone(),
+            };
+            let refused = who.put_new(&free, bytes()).await;
+            assert!(matches!(refused, Err(StoreError::WriteRefused { .. })), "{free}: {refused:?}");
+            let deleted = who.delete(path).await;
+            assert!(matches!(deleted, Err(StoreError::WriteRefused { .. })), "{path}: {deleted:?}");
+        }
+        // What is not there is told as such: each run looks for the mark of a copy.
+        let absent = who.head(&ObjectPath::LogRecord(9)).await;
+        assert!(matches!(absent, Err(StoreError::NotFound { .. })), "{absent:?}");
+    }
+    for path in own.iter().chain(&fleets) {
+        pruner.delete(path).await.unwrap_or_else(|error| panic!("{path}: {error}"));
+    }
+    let refused = pruner.put_new(&pack("dns-2", "forged"), bytes()).await;
+    assert!(matches!(refused, Err(StoreError::WriteRefused { .. })), "{refused:?}");
+    pruner.put_new(&ObjectPath::LogRecord(2), bytes()).await.expect("its records");
+    pruner.put_new(&ObjectPath::List(id("swept")), bytes()).await.expect("its lists");
+}
