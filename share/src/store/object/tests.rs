@@ -4,10 +4,10 @@ use std::net::TcpListener;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use muster_protocol::ids::ObjectId;
+use muster_protocol::ids::{ObjectId, RoundId};
 use muster_test_servers::{Azurite, RcloneS3, SeaweedFs};
 
-use crate::layout::ObjectPath;
+use crate::layout::{ObjectPath, SlicePart};
 use crate::store::fixture::at;
 use crate::store::{Store, StoreError, conformance, open};
 
@@ -110,11 +110,22 @@ async fn servers_s3_accounts_can_do_what_they_need_and_no_more() {
         ObjectPath::Probe([7; 16]),
     ];
     let strange = [pack("web", "another's"), ObjectPath::Format];
-    admin.put_new(&strange[0], bytes()).await.expect("written");
-    admin.put_new(&strange[1], bytes()).await.expect("written");
+    for path in &strange {
+        admin.put_new(path, bytes()).await.expect("written");
+    }
+    let free = [
+        pack("web", "free"),
+        ObjectPath::LogSegment(0),
+        ObjectPath::Slice {
+            service: "web".parse().expect("a name"),
+            round: RoundId::from_bytes([1; 16]),
+            id: id("receipt"),
+            part: SlicePart::Receipt,
+        },
+    ];
     for (who, may, may_not) in [
-        (&agent, own.as_slice(), [fleets.as_slice(), &strange]),
-        (&coordinator, fleets.as_slice(), [own.as_slice(), &strange]),
+        (&agent, own.as_slice(), [fleets.as_slice(), &free]),
+        (&coordinator, fleets.as_slice(), [&[pack("dns-2", "free")], &free[..1]]),
     ] {
         for path in may {
             who.put_new(path, bytes()).await.unwrap_or_else(|error| panic!("{path}: {error}"));
@@ -123,20 +134,8 @@ async fn servers_s3_accounts_can_do_what_they_need_and_no_more() {
             assert_eq!(who.get(path, 5).await.expect("read"), bytes());
         }
         for path in may_not.into_iter().flatten() {
-            let free = match path {
-                ObjectPath::Pack { service, .. } => pack(service.as_str(), "free"),
-                other @ (ObjectPath::Format
-                | ObjectPath::LogRecord(_)
-                | ObjectPath::LogSegment(_)
-                | ObjectPath::List(_)
-                | ObjectPath::Manifest(_)
-                | ObjectPath::Grant(_)
-                | ObjectPath::Probe(_)
-                | ObjectPath::Copy(_)
-                | ObjectPath::Slice { .. }) => other.clone(),
-            };
-            let refused = who.put_new(&free, bytes()).await;
-            assert!(matches!(refused, Err(StoreError::WriteRefused { .. })), "{free}: {refused:?}");
+            let refused = who.put_new(path, bytes()).await;
+            assert!(matches!(refused, Err(StoreError::WriteRefused { .. })), "{path}: {refused:?}");
         }
         // What is not there is told as such: each run looks for the mark of a copy.
         let absent = who.head(&ObjectPath::LogRecord(9)).await;
