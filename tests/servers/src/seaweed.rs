@@ -8,6 +8,9 @@ use tempfile::TempDir;
 
 use crate::process::{Server, free_port, installed};
 
+/// Longest run of the server's shell, in seconds.
+const SHELL: &str = "30";
+
 /// The bucket that is there from the start.
 const BUCKET: &str = "backups";
 
@@ -71,16 +74,19 @@ impl SeaweedFs {
     /// When it cannot be started.
     #[must_use]
     pub fn start() -> Self {
+        let started = (0..5).find_map(|_| Self::attempt().ok());
+        started.expect("SeaweedFS starts on one of five choices of ports")
+    }
+
+    /// One choice of ports. A server that lost one to somebody else ends at once, or as soon as it is asked for something.
+    fn attempt() -> Result<Self, String> {
         let folder = TempDir::new().expect("a folder");
         std::fs::write(folder.path().join("identities.json"), identities()).expect("written");
-        let attempts = (0..5).find_map(|_| {
-            let ports = [free_port(), free_port(), free_port(), free_port()];
-            serve(folder.path(), ports).ok().map(|server| (server, ports))
-        });
-        let (server, ports) = attempts.expect("SeaweedFS starts on one of five choices of ports");
+        let ports = [free_port(), free_port(), free_port(), free_port()];
+        let server = serve(folder.path(), ports)?;
         let this = Self { server, ports, folder };
-        this.shell(&format!("s3.bucket.create -name {BUCKET}"));
-        this
+        this.ask(&format!("s3.bucket.create -name {BUCKET}"))?;
+        Ok(this)
     }
 
     /// `s3://BUCKET/PREFIX?…`; an empty prefix for the whole bucket.
@@ -124,17 +130,28 @@ impl SeaweedFs {
     /// # Panics
     /// When the shell fails.
     pub fn shell(&self, line: &str) {
-        let mut shell = Command::new(installed("weed"))
+        self.ask(line).unwrap_or_else(|why| panic!("{why}"));
+    }
+
+    /// As [`shell`](Self::shell). It waits for a master for as long as there is none, so `timeout` (coreutils) ends it.
+    fn ask(&self, line: &str) -> Result<(), String> {
+        let mut shell = Command::new("timeout")
+            .arg(SHELL)
+            .arg(installed("weed"))
             .args(["shell", &format!("-master=127.0.0.1:{}", self.ports[0])])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .expect("weed shell starts");
-        shell.stdin.take().expect("piped").write_all(format!("{line}\n").as_bytes()).expect("written");
+            .expect("timeout starts");
+        // Where it has ended, its status tells why.
+        let _ = shell.stdin.take().expect("piped").write_all(format!("{line}\n").as_bytes());
         let done = shell.wait_with_output().expect("weed shell ends");
         let said = String::from_utf8_lossy(&done.stdout) + String::from_utf8_lossy(&done.stderr);
-        assert!(done.status.success() && !said.contains("error:"), "weed shell {line}: {said}");
+        match done.status.success() && !said.contains("error:") {
+            true => Ok(()),
+            false => Err(format!("weed shell {line}: {}: {said}", done.status)),
+        }
     }
 }
 
