@@ -163,5 +163,7 @@ fn serve(folder: &Path, ports: [u16; 4]) -> Result<Server, String> {
     command.args(["-filer".to_owned(), format!("-filer.port={filer}")]);
     command.args(["-s3".to_owned(), format!("-s3.port={s3}"), "-s3.config=identities.json".to_owned()]);
     command.args(["-master.volumeSizeLimitMB=64", "-volume.max=100", "-volume.preStopSeconds=0"]);
+    // Services besides S3, on ports that are the same for every server.
+    command.args(["-s3.port.iceberg=0", "-s3.port.lance=0"]);
     Server::attempt("weed", command, folder, s3)
 }
