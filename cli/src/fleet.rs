@@ -256,19 +256,27 @@ impl Fleet {
     }
 }
 
-/// An address on the command line: a relative path starts at the current folder.
+/// The share at an address on the command line, with what options and variables tell of it.
 ///
 /// # Errors
-/// When there is no current folder.
+/// Those of [`address`].
 pub(crate) fn share_at(url: &str) -> Result<ShareConfig, Failure> {
     if url.is_empty() {
         return Err(Failure::usage("--share is empty").next("give a path or file:///path"));
     }
+    Ok(share_access::named(&address(url)?))
+}
+
+/// An address on the command line: a relative path starts at the current folder.
+///
+/// # Errors
+/// When there is no current folder, or the path is no text.
+pub(crate) fn address(url: &str) -> Result<String, Failure> {
     if url.contains("://") {
-        return Ok(share_access::named(url));
+        return Ok(url.to_owned());
     }
-    std::path::absolute(url)
-        .ok()
-        .and_then(|path| path.to_str().map(share_access::named))
-        .ok_or_else(|| Failure::usage(format!("--share {url} is no usable path")))
+    let path = std::path::absolute(url).ok().and_then(|path| path.to_str().map(str::to_owned));
+    path.ok_or_else(|| {
+        Failure::usage(format!("{url:?} is no usable path of a share")).next("give a path or file:///path")
+    })
 }

@@ -21,7 +21,7 @@ use crate::verify::{Fault as DamageFault, Ledger, Progress, verify};
 
 /// A second folder.
 struct Second {
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
     store: Arc<dyn Store>,
 }
 
@@ -29,7 +29,7 @@ impl Second {
     async fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let store = store::open(&ShareConfig::at(folder.path().to_string_lossy())).await.expect("a share");
-        Self { _folder: folder, store }
+        Self { folder: folder, store }
     }
 
     async fn log(&self) -> Log {
@@ -247,7 +247,7 @@ async fn what_is_lost_or_torn_on_the_copy_is_written_anew() {
         id: ObjectId::of(name.as_bytes()),
     };
     second.store.delete(&pack("d1")).await.expect("lost");
-    std::fs::write(second._folder.path().join(pack("d2").to_string()), "d").expect("torn");
+    std::fs::write(second.folder.path().join(pack("d2").to_string()), "d").expect("torn");
     let report = run(&mut scene, &second.store).await.expect("copied");
     assert_eq!((report.copied.objects, report.mended), (2, 1));
     assert_eq!(whole_rounds(&second.store).await, [1, 2, 3]);
@@ -330,7 +330,7 @@ async fn a_copy_that_deletes_nothing_for_want_of_the_right_says_which_object_is_
     let (mut scene, second) = (three_rounds().await, Second::new().await);
     run(&mut scene, &second.store).await.expect("copied");
     let pack = ObjectPath::Pack { service: "dns".parse().expect("a name"), id: ObjectId::of(b"d1") };
-    std::fs::write(second._folder.path().join(pack.to_string()), "").expect("torn");
+    std::fs::write(second.folder.path().join(pack.to_string()), "").expect("torn");
     let limited: Arc<dyn Store> = Arc::new(Faulty::new(Arc::clone(&second.store), |call| {
         if call.op == Op::Delete { Fault::Refused } else { Fault::None }
     }));

@@ -8,6 +8,8 @@ use muster_tests::fleet::{Fleet, text};
 use muster_tests::tree;
 use tempfile::TempDir;
 
+use crate::shares;
+
 /// Two rounds on a folder, their data beside it.
 fn fleet_of_two_rounds(data: &Path) -> Fleet {
     let source = data.join("tree");
@@ -91,8 +93,7 @@ fn copied_to(url: &str, credentials: &str) {
     let data = TempDir::new().expect("a folder");
     let fleet = fleet_of_two_rounds(data.path());
     let secret = data.path().join("copy.credentials");
-    fs::write(&secret, credentials).expect("written");
-    fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("closed");
+    shares::secret(&secret, credentials);
     let secret = text(&secret);
     let to = ["share", "copy", url, "--to-credentials", &secret];
     let _ = fleet.run(&to).with_code(0);

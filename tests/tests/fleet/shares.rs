@@ -12,7 +12,7 @@ use muster_tests::tree;
 use tempfile::TempDir;
 
 /// A file that its owner alone may read.
-fn secret(at: &Path, text: &str) {
+pub(crate) fn secret(at: &Path, text: &str) {
     fs::write(at, text).expect("written");
     fs::set_permissions(at, fs::Permissions::from_mode(0o600)).expect("closed");
 }

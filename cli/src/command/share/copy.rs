@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::args::ShareCopy;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
-use crate::fleet::{Fleet, create_store};
+use crate::fleet::{Fleet, address, create_store};
 use crate::reading_back::{DamageView, alert, count, damage_line, show_progress};
 use crate::round_view::HeadView;
 use crate::screen;
@@ -84,14 +84,7 @@ fn second(args: &ShareCopy) -> Result<ShareConfig, Failure> {
         }),
         None => Ok(PathBuf::new()),
     };
-    let url = if args.to.contains("://") {
-        args.to.clone()
-    } else {
-        let path = std::path::absolute(&args.to).ok().and_then(|path| path.to_str().map(str::to_owned));
-        path.ok_or_else(|| {
-            Failure::usage(format!("{:?} is no usable path", args.to)).next("muster share copy /mnt/second")
-        })?
-    };
+    let url = address(&args.to)?;
     let (credentials, ca) = (absolute(&args.to_credentials)?, absolute(&args.to_ca)?);
     Ok(ShareConfig { credentials, ca, ..ShareConfig::at(url) })
 }
