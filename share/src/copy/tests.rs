@@ -29,7 +29,7 @@ impl Second {
     async fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let store = store::open(&ShareConfig::at(folder.path().to_string_lossy())).await.expect("a share");
-        Self { folder: folder, store }
+        Self { folder, store }
     }
 
     async fn log(&self) -> Log {
