@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use muster_bus::{Bus, BusError, NatsBus, NatsConfig, Streams};
+use muster_bus::{Bus, BusError, Message, NatsBus, NatsConfig, Streams};
 use muster_coordinator::query::{AgentView, Answer, LeaderView, Query, RoundPage};
 use muster_protocol::alert::Alert;
 use muster_protocol::entropy::random;
@@ -27,6 +27,8 @@ use crate::operator::Operator;
 const ANSWER: Duration = Duration::from_secs(5);
 /// Wait before a question is asked once more.
 const QUERY_AGAIN: Duration = Duration::from_millis(400);
+/// Wait before a command is sent once more: a leader that is well answers it much sooner.
+const DEMAND_AGAIN: Duration = Duration::from_millis(1_500);
 /// Longest wait for the answer to a trigger, in all: the leader writes to the log on the share first.
 const TRIGGER: Duration = Duration::from_secs(60);
 /// Wait before a trigger is sent again: the coordinator that took it may have died with it.
@@ -113,7 +115,8 @@ impl Leader {
         let subject = self.subjects.print(&Subject::Command);
         let began = Instant::now();
         let answer = loop {
-            match self.bus.request(&subject, Vec::new(), payload.clone(), ANSWER).await {
+            // A command names what it is about, so one that is heard twice does no more than one.
+            match self.first_answer(&subject, &payload, DEMAND_AGAIN).await {
                 Err(BusError::NoResponders { .. }) if began.elapsed() < NOBODY => sleep(self.again).await,
                 answered => break answered?,
             }
@@ -204,18 +207,27 @@ impl Leader {
     async fn ask(&self, query: &Query) -> Result<Answer, Failure> {
         let payload = serde_json::to_vec(query).expect("a query is JSON");
         let subject = self.subjects.print(&Subject::Query);
-        let (payload, began) = (Bytes::from(payload), Instant::now());
-        // The server may hand a question to a former leader that hangs: it is asked again, while the first answer to any of
-        // them will do.
-        let mut asked = FuturesUnordered::new();
-        let reply = loop {
-            let left = ANSWER.saturating_sub(began.elapsed());
-            asked.push(self.bus.request(&subject, Vec::new(), payload.clone(), left));
-            if let Ok(Some(answered)) = timeout(QUERY_AGAIN, asked.next()).await {
-                break answered?;
-            }
-        };
+        let reply = self.first_answer(&subject, &Bytes::from(payload), QUERY_AGAIN).await?;
         serde_json::from_slice(&reply.payload).map_err(|error| no_sense(&subject, &error))
+    }
+
+    /// Asks, and asks again after each pause: the server may hand a question to a former leader that hangs. The first answer to
+    /// any of them will do.
+    async fn first_answer(
+        &self,
+        subject: &str,
+        payload: &Bytes,
+        again: Duration,
+    ) -> Result<Message, BusError> {
+        let began = Instant::now();
+        let mut asked = FuturesUnordered::new();
+        loop {
+            let left = ANSWER.saturating_sub(began.elapsed());
+            asked.push(self.bus.request(subject, Vec::new(), payload.clone(), left));
+            if let Ok(Some(answered)) = timeout(again, asked.next()).await {
+                return answered;
+            }
+        }
     }
 }
 

@@ -100,6 +100,8 @@ pub(crate) struct TryView {
 #[derive(Debug, Serialize)]
 pub(crate) struct TimingView {
     pub(crate) greeted_millis: u64,
+    /// None where the round had no cut, or it was never held for it.
+    pub(crate) quiesced_millis: Option<u64>,
     pub(crate) noticed_millis: u64,
     pub(crate) checked_millis: u64,
 }
@@ -296,8 +298,8 @@ fn tries(tries: &[Try]) -> Vec<TryView> {
 }
 
 fn timing(timing: Timing) -> TimingView {
-    let Timing { greeted_millis, noticed_millis, checked_millis } = timing;
-    TimingView { greeted_millis, noticed_millis, checked_millis }
+    let Timing { greeted_millis, quiesced_millis, noticed_millis, checked_millis } = timing;
+    TimingView { greeted_millis, quiesced_millis, noticed_millis, checked_millis }
 }
 
 fn services(manifest: &Manifest) -> Vec<SliceView> {

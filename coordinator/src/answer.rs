@@ -113,6 +113,12 @@ fn paged<T>(
     (rest, next)
 }
 
+/// Whether the desk still expects something of the service in this round.
+fn at_work(desk: &Desk, round: &RoundId, service: &ServiceName) -> bool {
+    let round = desk.rounds.get(round).filter(|round| round.machine.wants_slices());
+    round.and_then(|round| round.machine.member(service)).is_some_and(|member| !member.phase.is_settled())
+}
+
 fn agents(desk: &Desk, after: Option<&ServiceName>, page: usize) -> AgentsPage {
     let state = desk.setting.scribe.state();
     let agents: Vec<_> = state.agents().collect();
@@ -131,7 +137,7 @@ fn agents(desk: &Desk, after: Option<&ServiceName>, page: usize) -> AgentsPage {
             state: word.to_owned(),
             seen_secs: known.map(|entry| entry.seen.elapsed().as_secs()),
             version: known.and_then(|entry| entry.version.clone()),
-            round: known.and_then(|entry| entry.round),
+            round: known.and_then(|entry| entry.round).filter(|round| at_work(desk, round, service)),
         }
     };
     AgentsPage { agents: agents.into_iter().map(view).collect(), next }

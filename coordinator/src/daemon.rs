@@ -34,6 +34,7 @@ use crate::intake;
 use crate::lead::{self, Driver, Followed};
 use crate::publisher;
 use crate::scribe;
+use crate::sessions::Sessions;
 use waiting::Waiting;
 
 pub use error::DaemonError;
@@ -194,10 +195,12 @@ pub async fn run_on(
             }
         });
         let credentials = confided::follow(store.clone(), keys.clone(), scribe.changes()).await;
-        let ignored = Arc::new(Ignored::default());
+        let (ignored, sessions) = (Arc::new(Ignored::default()), Arc::new(Sessions::default()));
         let (to_fresh, unread) = mpsc::channel(4096);
         let (to_desk, inbox) = mpsc::channel(4096);
-        let mut helpers = intake::listen(&bus, &subjects, config.fleet.id, to_fresh, ignored.clone()).await?;
+        let mut helpers =
+            intake::listen(&bus, &subjects, config.fleet.id, to_fresh, ignored.clone(), sessions.clone())
+                .await?;
         helpers.push(tokio::spawn(lead::freshen(unread, to_desk, scribe.clone(), standing.clone())));
         let setting = Setting {
             name: config.coordinator.name.to_string(),
@@ -215,6 +218,7 @@ pub async fn run_on(
             credentials,
             publisher: publisher::spawn(bus.clone(), standing, alerts.clone()),
             ignored,
+            sessions,
             alerts: alerts.clone(),
         };
         let follower = alerts::follow(alerts.clone(), store.clone(), setting.scribe.changes());

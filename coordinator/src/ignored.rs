@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 use muster_protocol::alert::{About, Code, Finding, Part};
 use muster_protocol::envelope::EnvelopeError;
+use muster_protocol::session::SessionError;
 
 /// Most subjects that are told singly between two looks.
 const MAX_SUBJECTS: usize = 64;
@@ -30,6 +31,10 @@ pub(crate) enum Reason {
     Subject,
     /// Heard before.
     Replay,
+    /// That an attempt failed which nobody ordered.
+    Attempt,
+    /// Sealed in a session that this leader does not have: what the end of a round, or a change of leaders, leaves on its way.
+    Session,
     /// To another epoch: what a change of leaders leaves on its way.
     Epoch,
     /// A command whose signer may not command.
@@ -39,7 +44,7 @@ pub(crate) enum Reason {
 }
 
 impl Reason {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 12] = [
         Self::Noise,
         Self::Signature,
         Self::Fleet,
@@ -47,6 +52,8 @@ impl Reason {
         Self::Stranger,
         Self::Subject,
         Self::Replay,
+        Self::Attempt,
+        Self::Session,
         Self::Epoch,
         Self::Command,
         Self::Unanswerable,
@@ -62,6 +69,8 @@ impl Reason {
             Self::Stranger => "stranger",
             Self::Subject => "subject",
             Self::Replay => "replay",
+            Self::Attempt => "attempt",
+            Self::Session => "session",
             Self::Epoch => "epoch",
             Self::Command => "command",
             Self::Unanswerable => "unanswerable",
@@ -71,12 +80,16 @@ impl Reason {
     /// The alert that it calls for; none: it happens where nobody means harm.
     fn code(self) -> Option<Code> {
         match self {
-            Self::Noise | Self::Signature | Self::Fleet | Self::Stranger | Self::Subject | Self::Replay => {
-                Some(Code::Key03)
-            }
+            Self::Noise
+            | Self::Signature
+            | Self::Fleet
+            | Self::Stranger
+            | Self::Subject
+            | Self::Replay
+            | Self::Attempt => Some(Code::Key03),
             Self::Version => Some(Code::Agent05),
             Self::Command => Some(Code::Sec01),
-            Self::Epoch | Self::Unanswerable => None,
+            Self::Session | Self::Epoch | Self::Unanswerable => None,
         }
     }
 
@@ -89,6 +102,17 @@ impl Reason {
             | EnvelopeError::Payload(_) => Self::Noise,
             EnvelopeError::OtherFleet { .. } => Self::Fleet,
             EnvelopeError::Signature { .. } => Self::Signature,
+        }
+    }
+
+    /// The reason why a sealed message was not opened.
+    pub(crate) fn of_sealed(error: &SessionError) -> Self {
+        match error {
+            SessionError::SmallOrder | SessionError::OtherType { .. } | SessionError::Payload(_) => {
+                Self::Noise
+            }
+            SessionError::NotSealed => Self::Signature,
+            SessionError::Replayed => Self::Replay,
         }
     }
 }

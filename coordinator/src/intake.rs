@@ -1,7 +1,7 @@
 //! Intake: what arrives on the bus, checked as far as that is possible without the roster, goes to the desk.
 //!
-//! Garbage is counted and told once a minute, never answered. Signatures are verified here, beside the desk's loop;
-//! whether the key may say it, the desk looks up.
+//! Garbage is counted and told once a minute, never answered. Signatures are verified and sealed messages opened here, beside the
+//! desk's loop; whether the key may say it, the desk looks up.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,15 +10,23 @@ use muster_bus::{Bus, BusError, Job, Message, Reply};
 use muster_protocol::alert::{About, Part};
 use muster_protocol::causes::causes;
 use muster_protocol::envelope::{Payload, open, open_as};
-use muster_protocol::ids::{FleetId, KeyId, ServiceName};
+use muster_protocol::ids::{FleetId, KeyId, RoundId, ServiceName};
 use muster_protocol::message::{Command, Format, Heartbeat, Hello, Notice, Progress, Trigger, TriggerError};
+use muster_protocol::session::Sealed;
 use muster_protocol::subject::{Subject, Subjects};
 use tokio::sync::mpsc;
 
 use crate::ignored::{Ignored, Reason};
+use crate::sessions::{Held, Sessions};
 
 /// Name of the queue group of the core services: only leaders listen, but two may for a moment.
 const GROUP: &str = "coordinators";
+
+/// How whoever asked is to be answered: signed, or under the session that it asked under.
+pub(crate) struct Answer {
+    pub(crate) reply: Reply,
+    pub(crate) session: Option<Arc<Held>>,
+}
 
 /// Something from the bus.
 pub(crate) enum Input {
@@ -30,7 +38,7 @@ pub(crate) enum Input {
     Notice {
         key: KeyId,
         notice: Notice,
-        reply: Option<Reply>,
+        answer: Option<Answer>,
     },
     Heartbeat {
         key: KeyId,
@@ -82,14 +90,16 @@ pub(crate) async fn listen(
     fleet: FleetId,
     desk: mpsc::Sender<Input>,
     ignored: Arc<Ignored>,
+    sessions: Arc<Sessions>,
 ) -> Result<Vec<tokio::task::JoinHandle<()>>, BusError> {
     let mut tasks = Vec::new();
     for what in ["hello", "notice", "heartbeat", "progress"] {
         let mut subscription = bus.subscribe(&subjects.every(what), None).await?;
         let (subjects, desk, ignored) = (subjects.clone(), desk.clone(), ignored.clone());
+        let sessions = Arc::clone(&sessions);
         tasks.push(tokio::spawn(async move {
             while let Some(message) = subscription.next().await {
-                match signed(&subjects, &fleet, message) {
+                match of_agent(&subjects, &fleet, &sessions, message) {
                     Ok(input) => {
                         if desk.send(input).await.is_err() {
                             return;
@@ -150,7 +160,13 @@ pub(crate) async fn listen(
     Ok(tasks)
 }
 
-fn signed(subjects: &Subjects, fleet: &FleetId, message: Message) -> Result<Input, Refused> {
+/// What an agent says, signed or sealed.
+fn of_agent(
+    subjects: &Subjects,
+    fleet: &FleetId,
+    sessions: &Sessions,
+    message: Message,
+) -> Result<Input, Refused> {
     let unknown = |why: &str| Refused {
         reason: Reason::Noise,
         about: About::Part(Part::Messages),
@@ -160,10 +176,27 @@ fn signed(subjects: &Subjects, fleet: &FleetId, message: Message) -> Result<Inpu
     let opened = match subject {
         Subject::Hello(on) => opened::<Hello>(&message, fleet, &on)
             .map(|opened| opened.map(|(key, hello)| Input::Hello { key, hello, reply: message.reply })),
-        Subject::Notice(on) => opened::<Notice>(&message, fleet, &on)
-            .map(|opened| opened.map(|(key, notice)| Input::Notice { key, notice, reply: message.reply })),
+        Subject::Notice(on) if Sealed::is_one(&message.payload) => {
+            unsealed::<Notice>(&message, sessions, &on).map(|opened| {
+                opened.map(|(held, notice)| {
+                    let key = held.key;
+                    let answer = message.reply.map(|reply| Answer { reply, session: Some(held) });
+                    Input::Notice { key, notice, answer }
+                })
+            })
+        }
+        Subject::Notice(on) => opened::<Notice>(&message, fleet, &on).map(|opened| {
+            opened.map(|(key, notice)| {
+                let answer = message.reply.map(|reply| Answer { reply, session: None });
+                Input::Notice { key, notice, answer }
+            })
+        }),
         Subject::Heartbeat(on) => opened::<Heartbeat>(&message, fleet, &on)
             .map(|opened| opened.map(|(key, beat)| Input::Heartbeat { key, beat })),
+        Subject::Progress(on) if Sealed::is_one(&message.payload) => {
+            unsealed::<Progress>(&message, sessions, &on)
+                .map(|opened| opened.map(|(held, progress)| Input::Progress { key: held.key, progress }))
+        }
         Subject::Progress(on) => opened::<Progress>(&message, fleet, &on)
             .map(|opened| opened.map(|(key, progress)| Input::Progress { key, progress })),
         Subject::State
@@ -213,6 +246,22 @@ macro_rules! of_service {
 }
 of_service!(Hello, Notice, Heartbeat, Progress);
 
+/// A message that says of which round it is.
+trait OfRound {
+    fn round(&self) -> &RoundId;
+}
+
+macro_rules! of_round {
+    ($($message:ty),*) => {$(
+        impl OfRound for $message {
+            fn round(&self) -> &RoundId {
+                &self.round
+            }
+        }
+    )*};
+}
+of_round!(Notice, Progress);
+
 /// The message of the service `on` whose subject it came.
 fn opened<P: Payload + OfService>(
     message: &Message,
@@ -225,12 +274,7 @@ fn opened<P: Payload + OfService>(
     if (envelope.domain, envelope.name, envelope.fleet) == (P::DOMAIN, P::TYPE, *fleet)
         && envelope.version != P::VERSION
     {
-        let what = format!(
-            "it speaks version {} of {}, this coordinator version {}",
-            envelope.version,
-            P::TYPE,
-            P::VERSION
-        );
+        let what = other_version::<P>(envelope.version);
         return Ok(Opened::OtherVersion { key: envelope.key, service: on.clone(), what });
     }
     let said = envelope.parse::<P>(fleet).map_err(refused)?;
@@ -239,6 +283,41 @@ fn opened<P: Payload + OfService>(
     }
     let why = format!("a message about {} on the subject of {on}", said.service());
     Err(Refused { reason: Reason::Subject, about: About::Key(envelope.key), why })
+}
+
+/// The sealed message of the service `on` whose subject it came.
+fn unsealed<P: Payload + OfService + OfRound>(
+    message: &Message,
+    sessions: &Sessions,
+    on: &ServiceName,
+) -> Result<Opened<(Arc<Held>, P)>, Refused> {
+    let about = || About::Service(on.clone());
+    let sealed = Sealed::read(&message.payload, P::MAX_LEN).map_err(|error| Refused {
+        reason: Reason::of(&error),
+        about: about(),
+        why: causes(&error),
+    })?;
+    let Some(held) = sessions.find(on, &sealed.session) else {
+        let why = format!("a {} of {on} in a session that is none of this leader's", P::TYPE);
+        return Err(Refused { reason: Reason::Session, about: about(), why });
+    };
+    if sealed.name == P::TYPE && sealed.version != P::VERSION {
+        let what = other_version::<P>(sealed.version);
+        return Ok(Opened::OtherVersion { key: held.key, service: on.clone(), what });
+    }
+    let said = held.hear::<P>(&sealed).map_err(|error| {
+        let reason = Reason::of_sealed(&error);
+        Refused { reason, about: about(), why: causes(&error) }
+    })?;
+    if said.service() == on && *said.round() == held.round {
+        return Ok(Opened::Of((held, said)));
+    }
+    let why = format!("a message about {} or a round that its session is not of", said.service());
+    Err(Refused { reason: Reason::Subject, about: About::Key(held.key), why })
+}
+
+fn other_version<P: Payload>(version: u16) -> String {
+    format!("it speaks version {version} of {}, this coordinator version {}", P::TYPE, P::VERSION)
 }
 
 /// A trigger is answered, whatever is wrong with it; only what nobody writes by mistake is counted as well.

@@ -29,3 +29,4 @@ mod publisher;
 mod reread;
 mod roll;
 mod scribe;
+mod sessions;

@@ -13,6 +13,7 @@ use crate::pace::Pace;
 pub(crate) struct Entry {
     pub(crate) seen: Instant,
     pub(crate) version: Option<String>,
+    /// What it last said that it works for; it does not say when it is done.
     pub(crate) round: Option<RoundId>,
     pub(crate) progress: Option<Progress>,
     pub(crate) pace: Pace,
@@ -47,7 +48,13 @@ impl Roll {
         let entry = self.entry(&progress.service, now);
         entry.seen = now;
         entry.pace.observe(progress.round, progress.done_bytes, now);
+        entry.round = Some(progress.round);
         entry.progress = Some(progress);
+    }
+
+    /// The service's agent answers a round.
+    pub(crate) fn works_for(&mut self, service: &ServiceName, round: RoundId) {
+        self.entry(service, Instant::now()).round = Some(round);
     }
 
     /// The service's agent said something else.

@@ -134,7 +134,7 @@ impl Signer {
     }
 }
 
-fn field(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(crate) fn field(out: &mut Vec<u8>, bytes: &[u8]) {
     let len = u32::try_from(bytes.len()).expect("an envelope field is shorter than 4 GiB");
     out.extend_from_slice(&len.to_be_bytes());
     out.extend_from_slice(bytes);
@@ -213,7 +213,7 @@ impl Opened<'_> {
     }
 }
 
-fn take<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], EnvelopeError> {
+pub(crate) fn take<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], EnvelopeError> {
     let (len, tail) = rest.split_first_chunk::<4>().ok_or(EnvelopeError::Framing)?;
     let len = usize::try_from(u32::from_be_bytes(*len)).map_err(|_| EnvelopeError::Framing)?;
     let (field, tail) = tail.split_at_checked(len).ok_or(EnvelopeError::Framing)?;
@@ -221,7 +221,7 @@ fn take<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], EnvelopeError> {
     Ok(field)
 }
 
-fn text(bytes: &[u8]) -> Result<&str, EnvelopeError> {
+pub(crate) fn text(bytes: &[u8]) -> Result<&str, EnvelopeError> {
     std::str::from_utf8(bytes).map_err(|_| EnvelopeError::Framing)
 }
 

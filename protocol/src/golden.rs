@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use crate::alert::Code;
 use crate::document::{Absentee, Manifest, ObjectRef, Receipt, SliceStatus, SliceTotals};
+use crate::entropy::Entropy;
 use crate::envelope::{Payload, open_as};
 use crate::ids::{Nonce, ObjectId, RestoreId};
 use crate::log::fixture::checked_slice;
@@ -18,10 +19,12 @@ use crate::log::{
     Roster, Sealing, Sweep, parse, seal, seal_statement, seal_with_statement,
 };
 use crate::message::{
-    Acknowledgement, Heartbeat, Hello, Notice, NoticeOutcome, OfferVerdict, OpenRound, Progress, RestoreAsk,
-    RestoreExisting, RestoreOffer, RestoreOrder, RestoreOutcome, RestoreQuery, RestoreRefusal, RestoreState,
-    RestoreStatus, RestoreTarget, ServiceState, Stage, StateDocument, Verdict, Welcome,
+    Acknowledgement, Heartbeat, Hello, Notice, NoticeOutcome, OfferVerdict, OpenRound, Order, Ordered,
+    Progress, RestoreAsk, RestoreExisting, RestoreOffer, RestoreOrder, RestoreOutcome, RestoreQuery,
+    RestoreRefusal, RestoreState, RestoreStatus, RestoreTarget, ServiceState, Stage, StateDocument, Verdict,
+    Welcome,
 };
+use crate::session::{Ephemeral, Sealed, Session, Side, Transcript};
 use crate::time::UnixMillis;
 
 const AT: UnixMillis = UnixMillis(1_700_000_000_000);
@@ -44,8 +47,11 @@ fn kept(name: &str, today: &[u8]) -> Vec<u8> {
 }
 
 fn envelope<P: Payload + PartialEq + std::fmt::Debug>(who: u8, value: &P) {
-    let name = format!("{}.{}", P::DOMAIN, P::TYPE);
-    let sample = kept(&name, &signer(who).seal(&fleet_id(), value));
+    envelope_named(&format!("{}.{}", P::DOMAIN, P::TYPE), who, value);
+}
+
+fn envelope_named<P: Payload + PartialEq + std::fmt::Debug>(name: &str, who: u8, value: &P) {
+    let sample = kept(name, &signer(who).seal(&fleet_id(), value));
     let (by, read) = open_as::<P>(&sample, &fleet_id()).expect("reads");
     assert_eq!((by, &read), (key(who), value));
 }
@@ -170,7 +176,11 @@ fn messages() {
     let (epoch, revision, attempt, nonce) = (3, 7, 2, Nonce::from_bytes([2; 16]));
     let (dns, version) = (|| service("dns"), || "0.1.0".to_owned());
     let (round, ephemeral, receipt) = (round(1), [6; 32], ObjectId::of(b"receipt"));
-    envelope(DNS, &Hello { service: dns(), round, epoch, attempt, nonce, ephemeral, version: version() });
+    let (sealed, version_) = (false, version());
+    envelope(
+        DNS,
+        &Hello { service: dns(), round, epoch, attempt, nonce, ephemeral, version: version_, sealed },
+    );
     let outcome = NoticeOutcome::Stored { receipt, receipt_size: 300, totals: totals() };
     envelope(DNS, &Notice { service: dns(), round, epoch, attempt, outcome });
     let heartbeat =
@@ -189,6 +199,57 @@ fn messages() {
     envelope(FIRST, &Welcome { round, epoch, attempt: Some(attempt), nonce, sealed });
     let verdict = Verdict::Refused { reason: "a pack is missing".to_owned() };
     envelope(FIRST, &Acknowledgement { round, epoch, attempt, receipt: Some(receipt), verdict });
+}
+
+/// Both directions of a session, and a hello that offers one.
+#[test]
+fn sealed_messages() {
+    let (round, epoch, attempt, nonce) = (round(1), 3, 2, Nonce::from_bytes([2; 16]));
+    let [leader, agent] = [3, 4].map(|seed| Ephemeral::generate(&mut Fixed(seed)));
+    let transcript = Transcript {
+        fleet: fleet_id(),
+        round,
+        epoch,
+        leader: key(FIRST),
+        agent: key(DNS),
+        leader_ephemeral: leader.public(),
+        agent_ephemeral: agent.public(),
+        nonce,
+    };
+    let mut first = Session::derive(Side::Leader, &leader, &transcript).expect("derives");
+    let mut dns = Session::derive(Side::Agent, &agent, &transcript).expect("derives");
+    let (service, version) = (service("dns"), "0.1.0".to_owned());
+    let ephemeral = agent.public();
+    let hello =
+        Hello { service: service.clone(), round, epoch, attempt, nonce, ephemeral, version, sealed: true };
+    envelope_named("muster.bus.hello.sealed", DNS, &hello);
+    let credentials = Some(serde_bytes::ByteBuf::from(vec![8; 48]));
+    let order = Order { nonce, credentials, max_hold_millis: Some(30_000), bandwidth: Some(1_000_000) };
+    sealed(&mut first, &mut dns, &Ordered { attempt, order });
+    let (stage, done_bytes, expected_bytes, added_bytes) = (Stage::Uploading, 70_000, Some(80_000), 200);
+    let at = service.clone();
+    let progress = Progress { service: at, round, attempt, stage, done_bytes, expected_bytes, added_bytes };
+    sealed(&mut dns, &mut first, &progress);
+    let receipt = ObjectId::of(b"receipt");
+    let outcome = NoticeOutcome::Stored { receipt, receipt_size: 300, totals: totals() };
+    sealed(&mut dns, &mut first, &Notice { service, round, epoch, attempt, outcome });
+    let verdict = Verdict::Accepted;
+    sealed(&mut first, &mut dns, &Acknowledgement { round, epoch, attempt, receipt: Some(receipt), verdict });
+}
+
+/// Draws that are known to everybody.
+struct Fixed(u8);
+
+impl Entropy for Fixed {
+    fn fill(&mut self, buffer: &mut [u8]) {
+        buffer.fill(self.0);
+    }
+}
+
+fn sealed<P: Payload + PartialEq + std::fmt::Debug>(by: &mut Session, to: &mut Session, value: &P) {
+    let sample = kept(&format!("muster.session.{}", P::TYPE), &by.say(value));
+    let read = Sealed::read(&sample, P::MAX_LEN).expect("reads");
+    assert_eq!(&to.hear::<P>(&read).expect("opens"), value);
 }
 
 #[test]

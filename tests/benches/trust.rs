@@ -58,6 +58,7 @@ fn envelopes(criterion: &mut Criterion) {
         nonce: Nonce::from_bytes([2; 16]),
         ephemeral: [3; 32],
         version: "1.0.0".to_owned(),
+        sealed: true,
     };
     let sealed = signer.seal(&fleet, &hello);
     let mut group = criterion.benchmark_group("envelope");

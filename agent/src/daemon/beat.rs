@@ -3,10 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use muster_bus::{Bus, Headers};
 use muster_protocol::entropy::random;
-use muster_protocol::envelope::Payload;
 use muster_protocol::ids::RoundId;
 use muster_protocol::message::{Heartbeat, Progress, Stage};
 use muster_protocol::subject::Subject;
@@ -16,28 +14,31 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::capturer::Gauged;
 use super::identity::{Identity, VERSION};
+use super::session::Current;
 
 /// Longest wait for a connection to take a message that nobody waits for.
 const SEND_LIMIT: Duration = Duration::from_secs(5);
 
-/// The part of a pause after which news are told.
+/// The part of a pause after which a new leader is told.
 const SOON: f64 = 0.05;
 
 /// The round and attempt that the agent works for.
 pub(crate) type Doing = Option<(RoundId, u32)>;
 
-/// Says every now and then that the agent is there, and soon after `doing` was touched; never ends.
+/// Says every now and then that the agent is there, and soon after there is another `leader`; never ends.
 pub(crate) async fn heartbeats(
     identity: Arc<Identity>,
     bus: Arc<dyn Bus>,
     every: Duration,
-    mut doing: watch::Receiver<Doing>,
+    doing: watch::Receiver<Doing>,
+    mut leader: watch::Receiver<Option<u64>>,
 ) {
     let subject = identity.subject(Subject::Heartbeat);
     let mut sequence = 0;
     loop {
         sequence += 1;
-        let round = doing.borrow_and_update().map(|(round, _)| round);
+        leader.mark_unchanged();
+        let round = doing.borrow().map(|(round, _)| round);
         let beat = Heartbeat {
             service: identity.service.clone(),
             instance: identity.instance,
@@ -45,12 +46,12 @@ pub(crate) async fn heartbeats(
             version: VERSION.to_owned(),
             round,
         };
-        send(&identity, &*bus, &subject, &beat).await;
+        send(&*bus, &subject, identity.signer.seal(&identity.fleet, &beat)).await;
         let pause = jittered(every);
         tokio::select! {
             () = sleep(pause) => {}
             // Soon, but not all agents of a fleet at once.
-            Ok(()) = doing.changed() => sleep(jittered(every).mul_f64(SOON)).await,
+            Ok(()) = leader.changed() => sleep(jittered(every).mul_f64(SOON)).await,
         }
     }
 }
@@ -66,6 +67,7 @@ pub(crate) async fn progress(
     every: Duration,
     gauge: impl Fn() -> Gauged,
     doing: watch::Receiver<Doing>,
+    session: Current,
 ) {
     let subject = identity.subject(Subject::Progress);
     let mut ticks = interval(every);
@@ -83,15 +85,16 @@ pub(crate) async fn progress(
             expected_bytes: gauged.expected_bytes,
             added_bytes: gauged.added_bytes,
         };
-        send(&identity, &*bus, &subject, &message).await;
+        let sealed = session.tell(round, &message);
+        let payload = sealed.unwrap_or_else(|| identity.signer.seal(&identity.fleet, &message));
+        send(&*bus, &subject, payload).await;
     }
 }
 
-async fn send<P: Payload>(identity: &Identity, bus: &dyn Bus, subject: &str, message: &P) {
-    let payload = Bytes::from(identity.signer.seal(&identity.fleet, message));
+async fn send(bus: &dyn Bus, subject: &str, payload: Vec<u8>) {
     let mut headers = Headers::new();
     muster_telemetry::inject(&mut headers);
-    match timeout(SEND_LIMIT, bus.publish(subject, headers, payload)).await {
+    match timeout(SEND_LIMIT, bus.publish(subject, headers, payload.into())).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::debug!(subject, error = error.to_string(), "message was not sent"),
         Err(_) => tracing::debug!(subject, "the connection took no message in time"),

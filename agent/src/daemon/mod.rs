@@ -23,6 +23,7 @@ mod lock;
 mod reader;
 mod refused;
 mod said;
+mod session;
 mod slice_task;
 mod talk;
 #[cfg(test)]

@@ -1,20 +1,19 @@
 //! The conversations with the leader: hello and welcome, notice or standing and acknowledgement.
 //!
-//! Must never take an answer on trust: it counts only when the leader of the order signed it and it repeats what was
-//! asked. What does not count is as if nobody had answered.
+//! Must never take an answer on trust: it counts only when the leader of the order signed it, or sealed it in the session of the
+//! order, and it repeats what was asked. What does not count is as if nobody had answered.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use muster_bus::{Bus, BusError, Headers};
+use muster_bus::{Bus, BusError, Headers, Message};
 use muster_protocol::entropy::random;
 use muster_protocol::envelope::{EnvelopeError, Payload, open_as};
-use muster_protocol::ids::{KeyId, Nonce, ObjectId};
+use muster_protocol::ids::{FleetId, KeyId, Nonce, ObjectId};
 use muster_protocol::message::{
-    Acknowledgement, Hello, Notice, NoticeOutcome, Order as Sealed, Verdict, Welcome, cut_reason,
+    Acknowledgement, Hello, Notice, NoticeOutcome, Order as Sealed, Ordered, Verdict, Welcome, cut_reason,
 };
-use muster_protocol::session::{Ephemeral, Session, SessionError, Side, Transcript};
+use muster_protocol::session::{Ephemeral, Sealed as Frame, Session, SessionError, Side, Transcript};
 use muster_protocol::slice::{Reported, Standing};
 use muster_protocol::subject::Subject;
 use muster_protocol::wire::{self, WireError};
@@ -23,6 +22,7 @@ use muster_share::entropy::OsEntropy;
 
 use super::belief::Order;
 use super::identity::{Identity, VERSION};
+use super::session::Current;
 
 /// Why a conversation came to nothing.
 #[derive(Debug, thiserror::Error)]
@@ -89,11 +89,36 @@ pub(crate) struct Welcomed {
     pub(crate) headers: Headers,
 }
 
+impl Welcomed {
+    fn unwanted(headers: Headers) -> Self {
+        Self { attempt: None, credentials: None, terms: Terms::default(), headers }
+    }
+
+    /// What the leader ordered, if it knows the attempt's nonce.
+    fn of(
+        me: &Identity,
+        order: &Order,
+        attempt: u32,
+        sealed: Sealed,
+        headers: Headers,
+    ) -> Result<Self, TalkError> {
+        same(sealed.nonce == order.nonce.for_attempt(&me.service, attempt), "attempt's nonce")?;
+        let credentials = sealed.credentials.as_deref().map(|bytes| wire::decode(bytes));
+        let terms = Terms {
+            max_hold: sealed.max_hold_millis.map(Duration::from_millis),
+            bandwidth: sealed.bandwidth,
+        };
+        let credentials = credentials.transpose().map_err(TalkError::Order)?;
+        Ok(Self { attempt: Some(attempt), credentials, terms, headers })
+    }
+}
+
 /// Talks to whoever leads.
 #[derive(Clone)]
 pub(crate) struct Talker {
     pub(crate) identity: Arc<Identity>,
     pub(crate) bus: Arc<dyn Bus>,
+    pub(crate) session: Current,
 }
 
 impl Talker {
@@ -115,14 +140,11 @@ impl Talker {
             nonce,
             ephemeral: own.public(),
             version: VERSION.to_owned(),
+            sealed: true,
         };
-        let (welcome, headers) =
-            self.ask::<_, Welcome>(order, me.subject(Subject::Hello), &hello, limit).await?;
-        same(welcome.round == order.round, "round")?;
-        same(welcome.epoch == order.epoch, "epoch")?;
-        same(welcome.nonce == nonce, "nonce")?;
-        let (mut credentials, mut terms) = (None, Terms::default());
-        if let Some(attempt) = welcome.attempt {
+        let payload = me.signer.seal(&me.fleet, &hello);
+        let answer = self.ask(me.subject(Subject::Hello), payload, limit).await?;
+        let session = || {
             let transcript = Transcript {
                 fleet: me.fleet,
                 round: order.round,
@@ -133,22 +155,32 @@ impl Talker {
                 agent_ephemeral: own.public(),
                 nonce,
             };
-            let mut session = Session::derive(Side::Agent, &own, &transcript)?;
-            let plain = session.open(&welcome.sealed)?;
-            let sealed: Sealed = wire::decode(&plain).map_err(TalkError::Order)?;
-            same(sealed.nonce == order.nonce.for_attempt(&me.service, attempt), "attempt's nonce")?;
-            credentials = sealed
-                .credentials
-                .as_deref()
-                .map(|bytes| wire::decode(bytes))
-                .transpose()
-                .map_err(TalkError::Order)?;
-            terms = Terms {
-                max_hold: sealed.max_hold_millis.map(Duration::from_millis),
-                bandwidth: sealed.bandwidth,
-            };
-        }
-        Ok(Welcomed { attempt: welcome.attempt, credentials, terms, headers })
+            Session::derive(Side::Agent, &own, &transcript)
+        };
+        let (attempt, sealed): (_, Sealed) = if Frame::is_one(&answer.payload) {
+            let frame = Frame::read(&answer.payload, Ordered::MAX_LEN)?;
+            same(frame.session == nonce, "nonce")?;
+            let mut session = session()?;
+            let Ordered { attempt, order: sealed } = session.hear(&frame)?;
+            self.session.begin(order.round, order.epoch, session);
+            (attempt, sealed)
+        } else {
+            let welcome = signed::<Welcome>(me.fleet, order, &answer.payload)?;
+            same(welcome.round == order.round, "round")?;
+            same(welcome.epoch == order.epoch, "epoch")?;
+            same(welcome.nonce == nonce, "nonce")?;
+            let headers = answer.headers;
+            let Some(attempt) = welcome.attempt else { return Ok(Welcomed::unwanted(headers)) };
+            let plain = session()?.open(&welcome.sealed)?;
+            return Welcomed::of(
+                me,
+                order,
+                attempt,
+                wire::decode(&plain).map_err(TalkError::Order)?,
+                headers,
+            );
+        };
+        Welcomed::of(me, order, attempt, sealed, answer.headers)
     }
 
     /// Tells the leader how an attempt of `order` went.
@@ -197,8 +229,14 @@ impl Talker {
         let me = &self.identity;
         let notice =
             Notice { service: me.service.clone(), round: order.round, epoch: order.epoch, attempt, outcome };
-        let (answer, _) =
-            self.ask::<_, Acknowledgement>(order, me.subject(Subject::Notice), &notice, limit).await?;
+        let sealed = self.session.say(order.round, order.epoch, &notice);
+        let payload = sealed.unwrap_or_else(|| me.signer.seal(&me.fleet, &notice));
+        let answer = self.acknowledged(order, payload, limit).await;
+        if answer.is_err() {
+            // Signed when it is said again: the leader may have lost its side of the session.
+            self.session.end();
+        }
+        let answer = answer?;
         same(answer.round == order.round, "round")?;
         same(answer.epoch == order.epoch, "epoch")?;
         same(answer.attempt == attempt, "attempt")?;
@@ -206,24 +244,32 @@ impl Talker {
         Ok(answer.verdict)
     }
 
-    async fn ask<Q: Payload, A: Payload>(
+    async fn acknowledged(
         &self,
         order: &Order,
-        subject: String,
-        question: &Q,
+        payload: Vec<u8>,
         limit: Duration,
-    ) -> Result<(A, Headers), TalkError> {
+    ) -> Result<Acknowledgement, TalkError> {
         let me = &self.identity;
+        let answer = self.ask(me.subject(Subject::Notice), payload, limit).await?.payload;
+        if Frame::is_one(&answer) {
+            let frame = Frame::read(&answer, Acknowledgement::MAX_LEN)?;
+            return Ok(self.session.hear(&frame)?);
+        }
+        signed(me.fleet, order, &answer)
+    }
+
+    async fn ask(&self, subject: String, payload: Vec<u8>, limit: Duration) -> Result<Message, TalkError> {
         let mut headers = Headers::new();
         muster_telemetry::inject(&mut headers);
-        let payload = Bytes::from(me.signer.seal(&me.fleet, question));
-        let answer = self.bus.request(&subject, headers, payload, limit).await?;
-        let (key, content) = open_as::<A>(&answer.payload, &me.fleet)?;
-        if key != order.leader {
-            return Err(TalkError::NotLeader { key });
-        }
-        Ok((content, answer.headers))
+        Ok(self.bus.request(&subject, headers, payload.into(), limit).await?)
     }
+}
+
+/// What the leader of `order` signed.
+fn signed<A: Payload>(fleet: FleetId, order: &Order, answer: &[u8]) -> Result<A, TalkError> {
+    let (key, content) = open_as::<A>(answer, &fleet)?;
+    if key == order.leader { Ok(content) } else { Err(TalkError::NotLeader { key }) }
 }
 
 fn same(same: bool, field: &'static str) -> Result<(), TalkError> {

@@ -94,6 +94,9 @@ pub(crate) async fn run(args: Adopt) -> Outcome {
         return Ok(Exit::Done);
     }
     screen::line(format!("adopted {fleet} · {} · head {accepted}", share.url));
+    if remembered.is_some() && given_up.is_none() {
+        screen::line("given up: nothing; no record above this head was seen by this operator");
+    }
     if let Some(seen) = given_up {
         screen::line(format!(
             "given up: records {} to {}, which were seen before; rounds that only they had are lost",

@@ -12,7 +12,7 @@ use crate::args::Show;
 use crate::exit::Exit;
 use crate::failure::Outcome;
 use crate::fleet::Fleet;
-use crate::round_view::{RoundView, SliceView};
+use crate::round_view::{RoundView, SliceView, TryView};
 use crate::screen;
 
 /// Shows it.
@@ -130,22 +130,28 @@ fn story(view: &RoundView) -> Vec<String> {
             None => format!("cut: {members} within {}", since(cut.skew_millis)),
             Some(_) => format!("cut: broken, {members} kept their place"),
         });
+        lines.extend(waited_for(view));
         lines.extend(cut.outside.iter().map(|one| format!("  outside: {}: {}", one.service, one.reason)));
     }
-    for service in &view.services {
-        for failed in &service.tries {
-            lines.push(format!(
-                "{}: attempt {} failed after {}: {} {}",
-                service.service,
-                failed.attempt,
-                since(failed.after_millis),
-                failed.code,
-                failed.reason
-            ));
-        }
-    }
+    lines.extend(view.services.iter().flat_map(failures));
     lines.extend(slowest(view));
     lines
+}
+
+/// Every attempt that failed; those that follow one another with one reason are one line.
+fn failures(service: &SliceView) -> Vec<String> {
+    let same = |a: &TryView, b: &TryView| (&a.code, &a.reason) == (&b.code, &b.reason);
+    let line = |tries: &[TryView]| {
+        let (first, last) = (tries.first()?, tries.last()?);
+        let (attempts, after) = if tries.len() == 1 {
+            (format!("attempt {}", first.attempt), since(first.after_millis))
+        } else {
+            let after = tries.iter().map(|one| since(one.after_millis)).collect::<Vec<_>>().join(", ");
+            (format!("attempts {} to {}", first.attempt, last.attempt), after)
+        };
+        Some(format!("{}: {attempts} failed after {after}: {} {}", service.service, last.code, last.reason))
+    };
+    service.tries.chunk_by(same).filter_map(line).collect()
 }
 
 /// What the table alone would leave open.
@@ -179,6 +185,19 @@ fn tiers(view: &RoundView, policies: &ServicePolicies) -> Vec<String> {
         Some(format!("tier {tier} waited for {name}, which was through after {}", since(millis)))
     });
     waited.collect()
+}
+
+/// Whom all others of the cut waited for, held, if it was much longer than for most.
+fn waited_for(view: &RoundView) -> Option<String> {
+    let held = |service: &'_ SliceView| service.timing.as_ref().and_then(|timing| timing.quiesced_millis);
+    let mut held: Vec<_> =
+        view.services.iter().filter_map(|service| held(service).map(|at| (at, &service.service))).collect();
+    held.sort();
+    let (middle, _) = *held.get((held.len().max(1) - 1) / 2)?;
+    let (last, service) = *held.last()?;
+    (held.len() > 1 && last > middle + 500).then(|| {
+        format!("  {service} was quiesced last, after {} (half of them after {})", since(last), since(middle))
+    })
 }
 
 /// The service that was ready last, or given up last, if it was much later than most.

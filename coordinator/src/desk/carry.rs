@@ -97,9 +97,9 @@ impl Desk {
             }
             Effect::Acknowledge { service, attempt, receipt, verdict } => {
                 let waits = (service, receipt.is_some());
-                let reply = self.rounds.get_mut(&id).and_then(|r| r.notices.remove(&waits));
-                if let Some(reply) = reply {
-                    self.acknowledge(id, attempt, receipt, verdict, reply);
+                let answer = self.rounds.get_mut(&id).and_then(|r| r.notices.remove(&waits));
+                if let Some(answer) = answer {
+                    self.acknowledge(id, attempt, receipt, verdict, answer);
                 }
             }
             Effect::WriteManifest { outcome, slices, absent, cut } => {
@@ -372,6 +372,7 @@ impl Desk {
     pub(super) fn finished(&mut self, id: RoundId) {
         let Some(round) = self.rounds.get_mut(&id) else { return };
         round.finished = true;
+        self.setting.sessions.end(&id);
         round.took = Some(round.began.elapsed());
         let retries = std::mem::take(&mut round.retries);
         let number = round.open.number;

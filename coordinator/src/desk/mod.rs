@@ -35,11 +35,12 @@ use crate::alerts::Alerts;
 use crate::answer;
 use crate::confided::Confided;
 use crate::ignored::{Ignored, Reason};
-use crate::intake::Input;
+use crate::intake::{Answer, Input};
 use crate::lead::Standing;
 use crate::publisher::Value;
 use crate::roll::Roll;
 use crate::scribe::ScribeHandle;
+use crate::sessions::Sessions;
 use requests::send_trigger_reply;
 
 /// Ended rounds that are still told on the query subject.
@@ -71,6 +72,7 @@ pub(crate) struct Setting {
     pub(crate) credentials: Confided,
     pub(crate) publisher: mpsc::Sender<Value>,
     pub(crate) ignored: Arc<Ignored>,
+    pub(crate) sessions: Arc<Sessions>,
     pub(crate) alerts: Alerts,
 }
 
@@ -95,7 +97,7 @@ pub(crate) struct Round {
     opened_job: Option<Job>,
     hellos: HashMap<ServiceName, (KeyId, Hello, Reply)>,
     /// Who waits for an answer; of each agent one about a receipt, which is checked first, and one about anything else.
-    notices: HashMap<(ServiceName, bool), Reply>,
+    notices: HashMap<(ServiceName, bool), Answer>,
     /// The log's number at the earliest check of a slice: what was swept since is looked at before the commit.
     checked_at: Option<u64>,
     /// The agent that each service had when it was last looked.
@@ -312,12 +314,12 @@ impl Desk {
                 self.roll.seen(&hello.service, now);
                 self.hello(key, hello, reply);
             }
-            Input::Notice { key, notice, reply } => {
+            Input::Notice { key, notice, answer } => {
                 if !may(&key, &notice.service) {
                     return stranger(&key, &notice.service);
                 }
                 self.roll.seen(&notice.service, now);
-                self.notice(notice, reply);
+                self.notice(notice, answer);
             }
             Input::Heartbeat { key, beat } => {
                 if !may(&key, &beat.service) {

@@ -8,7 +8,7 @@ use muster_protocol::envelope::Payload;
 use muster_protocol::ids::ObjectId;
 use muster_protocol::ids::{KeyId, RoundId, ServiceName};
 use muster_protocol::message::{
-    Acknowledgement, Hello, Notice, NoticeOutcome, OpenRound, Order, ServiceState, StateDocument,
+    Acknowledgement, Hello, Notice, NoticeOutcome, OpenRound, Order, Ordered, ServiceState, StateDocument,
     TriggerReply, TriggerState, Verdict, Welcome, cut_reason,
 };
 use muster_protocol::round::{Event, Failure, Phase};
@@ -20,6 +20,8 @@ use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
 use crate::ignored::Reason;
+use crate::intake::Answer;
+use crate::sessions::Held;
 
 use super::Desk;
 use super::requests::send_trigger_reply;
@@ -35,12 +37,13 @@ impl Desk {
         let Some(round) = self.rounds.get_mut(&id).filter(|r| !r.finished) else {
             return self.welcome_to_nothing(&hello, reply);
         };
+        self.roll.works_for(&service, id);
         round.hellos.insert(service.clone(), (key, hello, reply));
         self.event(&id, Event::Hello { service, attempt });
     }
 
-    pub(super) fn notice(&mut self, notice: Notice, reply: Option<Reply>) {
-        let Some(reply) = reply else { return };
+    pub(super) fn notice(&mut self, notice: Notice, answer: Option<Answer>) {
+        let Some(answer) = answer else { return };
         let Notice { service, round: id, attempt, outcome, .. } = notice;
         let Some(round) = self.rounds.get_mut(&id).filter(|r| !r.finished) else {
             let receipt = match outcome {
@@ -49,15 +52,19 @@ impl Desk {
                     None
                 }
             };
-            return self.acknowledge(id, attempt, receipt, Verdict::Over, reply);
+            return self.acknowledge(id, attempt, receipt, Verdict::Over, answer);
         };
         let about_receipt = matches!(outcome, NoticeOutcome::Stored { .. });
-        round.notices.insert((service.clone(), about_receipt), reply);
+        round.notices.insert((service.clone(), about_receipt), answer);
         let event = match outcome {
             NoticeOutcome::Stored { receipt, receipt_size, .. } => {
                 Event::Stored { service, attempt, receipt, receipt_size }
             }
             NoticeOutcome::Failed { code, reason, permanent } => {
+                if !round.machine.may_be_at(&service, attempt) {
+                    let why = format!("attempt {attempt} of {service} failed, which nobody ordered");
+                    self.setting.ignored.one(Reason::Attempt, About::Service(service.clone()), &why);
+                }
                 let reason = cut_reason(&reason);
                 Event::Failed { service, attempt, failure: Failure { code, reason, permanent } }
             }
@@ -177,18 +184,23 @@ impl Desk {
             max_hold_millis: policy.max_hold.map(|hold| u64::try_from(hold.as_millis()).unwrap_or(u64::MAX)),
             bandwidth: policy.bandwidth,
         };
-        let about = About::Service(service.clone());
+        let (service, sessions) = (service.clone(), Arc::clone(&self.setting.sessions));
         let (ephemeral, ignored) = (Arc::clone(&round.ephemeral), Arc::clone(&self.setting.ignored));
         let seal = self.sealer();
         // A session costs as much as all else that the desk does for a hello: it is made beside the loop, on any core.
         tokio::spawn(async move {
             let mut session = match Session::derive(Side::Leader, &ephemeral, &transcript) {
                 Ok(session) => session,
-                Err(error) => return ignored.one(Reason::Noise, about, &error),
+                Err(error) => return ignored.one(Reason::Noise, About::Service(service), &error),
             };
+            let Hello { epoch, nonce, .. } = hello;
+            if hello.sealed {
+                let held = Arc::new(Held::new(key, id, nonce, session));
+                sessions.begin(service, Arc::clone(&held));
+                return send(reply, held.say(&Ordered { attempt, order })).await;
+            }
             let plain = Zeroizing::new(wire::encode(&order));
             let sealed = ByteBuf::from(session.seal(&plain));
-            let (epoch, nonce) = (hello.epoch, hello.nonce);
             let welcome = Welcome { round: id, epoch, attempt: Some(attempt), nonce, sealed };
             send(reply, seal(&welcome)).await;
         });
@@ -206,14 +218,20 @@ impl Desk {
         attempt: u32,
         receipt: Option<ObjectId>,
         verdict: Verdict,
-        reply: Reply,
+        answer: Answer,
     ) {
         let epoch = self.setting.scribe.epoch();
         let verdict = match verdict {
             Verdict::Refused { reason } => Verdict::Refused { reason: cut_reason(&reason) },
             Verdict::Accepted | Verdict::Over => verdict,
         };
-        self.answer(reply, Acknowledgement { round, epoch, attempt, receipt, verdict });
+        let acknowledgement = Acknowledgement { round, epoch, attempt, receipt, verdict };
+        match answer.session {
+            Some(held) => {
+                tokio::spawn(send(answer.reply, held.say(&acknowledgement)));
+            }
+            None => self.answer(answer.reply, acknowledgement),
+        }
     }
 
     /// Signs an answer and sends it, beside the loop.

@@ -82,7 +82,7 @@ impl PayloadKey {
 
     /// Seals one chunk in place, and gives its tag, which follows it. Never seal two chunks of one number.
     pub(super) fn seal_chunk(&self, chunk: u64, last: bool, plain: &mut [u8]) -> [u8; TAG_BYTES] {
-        self.cipher.seal(&chunk_nonce(chunk, last), plain)
+        self.cipher.seal(&chunk_nonce(chunk, last), &[], plain)
     }
 
     /// Appends the plain text of one sealed chunk to `plain`; on an error `plain` stays as it was.
@@ -109,7 +109,7 @@ impl PayloadKey {
         }
         let start = plain.len();
         plain.extend_from_slice(body);
-        let opened = self.cipher.open(&chunk_nonce(chunk, last), &mut plain[start..], tag);
+        let opened = self.cipher.open(&chunk_nonce(chunk, last), &[], &mut plain[start..], tag);
         opened.map_err(|_| {
             plain.truncate(start);
             damaged(PayloadFault::Damaged)

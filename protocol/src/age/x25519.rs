@@ -39,7 +39,7 @@ pub(super) fn wrap(
     let share = PublicKey::from(&ephemeral).to_bytes();
     let cipher = wrap_cipher(&agree(&ephemeral, recipient.as_bytes())?, &share, recipient);
     let mut sealed_key = *key.expose();
-    let tag = cipher.seal(&NONCE, &mut sealed_key);
+    let tag = cipher.seal(&NONCE, &[], &mut sealed_key);
     let body = [sealed_key.as_slice(), tag.as_slice()].concat();
     Ok(Stanza { kind: KIND.to_owned(), args: vec![base64(&share)], body })
 }
@@ -58,7 +58,7 @@ impl Wrapped {
         let shared = agree(identity.secret(), &self.share)?;
         let cipher = wrap_cipher(&shared, &self.share, &identity.recipient());
         let mut key = Zeroizing::new(self.sealed_key);
-        let opened = cipher.open(&NONCE, key.as_mut_slice(), &self.tag);
+        let opened = cipher.open(&NONCE, &[], key.as_mut_slice(), &self.tag);
         Ok(opened.is_ok().then(|| FileKey::from_bytes(&key)))
     }
 }

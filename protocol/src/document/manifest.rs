@@ -32,6 +32,9 @@ pub struct Try {
 pub struct Timing {
     /// Its first hello that it was welcomed to work for.
     pub greeted_millis: u64,
+    /// It was quiesced, and held for the round's cut.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quiesced_millis: Option<u64>,
     /// Its last notice.
     pub noticed_millis: u64,
     /// Its slice was found whole.

@@ -26,6 +26,9 @@ pub struct Hello {
     pub ephemeral: [u8; 32],
     /// The agent's product version.
     pub version: String,
+    /// It hears and says the rest of the conversation under the session's keys.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sealed: bool,
 }
 message!(Hello, "hello");
 

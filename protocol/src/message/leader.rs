@@ -75,7 +75,7 @@ pub struct ServiceState {
 }
 message!(ServiceState, "service-state");
 
-/// The answer to a hello.
+/// The answer to a hello that is not wanted, or of an agent that hears no sealed messages.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Welcome {
@@ -115,6 +115,18 @@ impl Drop for Order {
         }
     }
 }
+
+/// The answer to a hello that is welcome, of an agent that hears sealed messages: never signed, always sealed
+/// ([`crate::session`]).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ordered {
+    /// The attempt that the agent may make.
+    pub attempt: u32,
+    /// The order.
+    pub order: Order,
+}
+message!(Ordered, "order");
 
 /// What became of a notice.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,5 +1,5 @@
-//! Messages on the bus, version 1. Each is the payload of a signed envelope, except triggers and queries, which anyone
-//! who may publish can send. None grows with the fleet or the data: [`MAX_MESSAGE_LEN`] bounds them all.
+//! Messages on the bus, version 1. Each is the payload of a signed envelope, or of a sealed message of a session, except triggers and
+//! queries, which anyone who may publish can send. None grows with the fleet or the data: [`MAX_MESSAGE_LEN`] bounds them all.
 
 mod agent;
 mod command;
@@ -10,7 +10,7 @@ mod trigger;
 pub use agent::{Heartbeat, Hello, Notice, NoticeOutcome, Progress, Stage};
 pub use command::{Command, CommandReply, CommandState, Demand};
 pub use leader::{
-    Acknowledgement, CutOrder, OpenRound, Order, ServiceState, StateDocument, Verdict, Welcome,
+    Acknowledgement, CutOrder, OpenRound, Order, Ordered, ServiceState, StateDocument, Verdict, Welcome,
 };
 pub use restore::{
     MAX_NOTE_LEN, MAX_NOTES, MAX_ORDER_PATH, OfferVerdict, RestoreAsk, RestoreExisting, RestoreOffer,

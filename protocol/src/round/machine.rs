@@ -259,6 +259,12 @@ impl Machine {
         self.members.get_key_value(service).map(|(service, member)| member.view(service))
     }
 
+    /// Whether the agent of `service` may be at this attempt; one that nobody ordered is not believed.
+    #[must_use]
+    pub fn may_be_at(&self, service: &ServiceName, attempt: u32) -> bool {
+        self.members.get(service).is_some_and(|member| member.may_be_at(attempt, self.policy.retry))
+    }
+
     /// How long until the deadline.
     #[must_use]
     pub fn remaining(&self, now: Time) -> Duration {

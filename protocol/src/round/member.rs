@@ -121,8 +121,9 @@ pub(super) struct Member {
     pub(super) rechecks: u32,
     /// The last receipt that was refused, and why: a repeated notice of it is no new attempt.
     pub(super) refused: Option<(ObjectId, String)>,
-    /// When its first hello came, and its last notice.
+    /// When its first hello came, when it last said that it holds, and its last notice.
     pub(super) greeted: Option<Time>,
+    pub(super) quiesced: Option<Time>,
     pub(super) noticed: Option<Time>,
     /// What failed so far, oldest first.
     pub(super) tries: Vec<Try>,
@@ -142,6 +143,7 @@ impl Member {
             rechecks: 0,
             refused: None,
             greeted: None,
+            quiesced: None,
             noticed: None,
             tries: Vec::new(),
         }
@@ -192,6 +194,11 @@ impl Member {
         if self.allows(attempt, retry.allows(attempt)) { attempt } else { self.attempt }
     }
 
+    /// Whether its agent may be at this attempt, or be late with it: it was ordered, or a former leader may have ordered it.
+    pub(super) fn may_be_at(&self, attempt: u32, retry: Retry) -> bool {
+        attempt <= self.attempt || self.claimed(attempt, retry) == attempt
+    }
+
     /// Notes that the current attempt came to nothing.
     pub(super) fn note(&mut self, failure: &Failure, began: Time, now: Time) {
         if self.tries.len() == MAX_TRIES {
@@ -229,6 +236,7 @@ impl Member {
     pub(super) fn timing(&self, began: Time, now: Time) -> Timing {
         Timing {
             greeted_millis: self.greeted.map_or(0, |at| millis(began, at)),
+            quiesced_millis: self.quiesced.map(|at| millis(began, at)),
             noticed_millis: self.noticed.map_or(0, |at| millis(began, at)),
             checked_millis: millis(began, now),
         }

@@ -102,6 +102,7 @@ impl Machine {
         let verdict = match member.phase {
             MemberPhase::Working if current => {
                 member.phase = MemberPhase::Holding;
+                member.quiesced = Some(now);
                 if let Some(cut) = &mut self.cut {
                     cut.holds(service);
                 }
@@ -213,7 +214,7 @@ impl Machine {
         member.seen = now;
         member.present |= capturing;
         member.noticed = Some(now);
-        let ordered = attempt <= member.attempt || member.claimed(attempt, self.policy.retry) == attempt;
+        let ordered = member.may_be_at(attempt, self.policy.retry);
         let verdict = if ordered { Verdict::Accepted } else { Verdict::Over };
         self.effects.push_back(Effect::Acknowledge {
             service: service.clone(),

@@ -5,8 +5,8 @@
 
 use muster_protocol::envelope::{Payload, Signer, open_as};
 use muster_protocol::ids::{FleetId, KeyId, Nonce, RoundId};
-use muster_protocol::message::{Hello, Order};
-use muster_protocol::session::{Ephemeral, Session, SessionError, Side, Transcript};
+use muster_protocol::message::{Hello, Order, Progress, Stage};
+use muster_protocol::session::{Ephemeral, Sealed, Session, SessionError, Side, Transcript};
 use muster_protocol::wire;
 use serde_bytes::ByteBuf;
 
@@ -32,6 +32,7 @@ pub(super) fn session(input: &[u8]) {
         nonce: Nonce::from_bytes(array(&mut draw)),
         ephemeral: agent.public(),
         version: String::from_utf8_lossy(draw.bytes()).into_owned(),
+        sealed: bit > 3,
     };
     let foreign: [u8; 32] = array(&mut draw);
     let said = draw.rest();
@@ -71,6 +72,8 @@ pub(super) fn session(input: &[u8]) {
     speak(one, other, &order, at, bit);
     let (one, other) = both(&transcript);
     speak(other, one, said, at, bit);
+    let (one, other) = both(&transcript);
+    tell(other, one, &progress(&heard, said), at, bit);
 
     // A session of anything else opens nothing of this one.
     let others = [
@@ -83,8 +86,11 @@ pub(super) fn session(input: &[u8]) {
     ];
     for strange in &others {
         let ((mut leads, mut answers), (mut led, mut asked)) = (both(&transcript), both(strange));
-        assert_eq!(asked.open(&leads.seal(&order)), Err(SessionError::NotSealed), "{strange:?}");
-        assert_eq!(led.open(&answers.seal(said)), Err(SessionError::NotSealed), "{strange:?}");
+        refuses(&mut asked, &leads.seal(&order), "another session");
+        refuses(&mut led, &answers.seal(said), "another session");
+        let progress = progress(&heard, said);
+        let told = answers.say(&progress);
+        assert!(led.hear::<Progress>(&frame(&told)).is_err(), "{strange:?}");
     }
     // Nor does whoever has another ephemeral key, whatever key that is.
     let stranger = Ephemeral::generate(&mut Fixed(seed ^ 1));
@@ -92,9 +98,9 @@ pub(super) fn session(input: &[u8]) {
         let strange = Transcript { leader_ephemeral: theirs, ..transcript };
         match Session::derive(Side::Agent, own, &strange) {
             Ok(mut session) => {
-                assert_eq!(session.open(&both(&transcript).0.seal(&order)), Err(SessionError::NotSealed));
+                refuses(&mut session, &both(&transcript).0.seal(&order), "a stranger");
             }
-            Err(error) => assert_eq!(error, SessionError::SmallOrder),
+            Err(error) => assert!(matches!(error, SessionError::SmallOrder), "{error}"),
         }
     }
 }
@@ -103,19 +109,50 @@ pub(super) fn session(input: &[u8]) {
 fn speak(mut says: Session, mut hears: Session, said: &[u8], at: usize, bit: u8) {
     let (first, second) = (says.seal(said), says.seal(said));
     assert_ne!(first, second, "equal words look alike");
-    let mut refuses = |bytes: &[u8], what: &str| {
-        assert_eq!(hears.open(bytes), Err(SessionError::NotSealed), "{what}");
-    };
-    refuses(said, "what was never sealed");
-    refuses(&flipped(&first, at, bit), "a flipped bit");
-    refuses(&first[..at % first.len()], "a message cut short");
-    refuses(&[&first[..], &[0]].concat(), "a longer message");
-    refuses(&second, "the second before the first");
+    refuses(&mut hears, said, "what was never sealed");
+    refuses(&mut hears, &flipped(&first, at, bit), "a flipped bit");
+    refuses(&mut hears, &first[..at % first.len()], "a message cut short");
+    refuses(&mut hears, &[&first[..], &[0]].concat(), "a longer message");
+    refuses(&mut hears, &second, "the second before the first");
     assert_eq!(hears.open(&first).expect("the first").as_slice(), said);
-    assert_eq!(hears.open(&first), Err(SessionError::NotSealed), "the first again");
+    refuses(&mut hears, &first, "the first again");
     assert_eq!(hears.open(&second).expect("the second").as_slice(), said);
     // Its own words come back: they were sealed under the other direction's key.
-    assert_eq!(says.open(&first), Err(SessionError::NotSealed), "an echo");
+    refuses(&mut says, &first, "an echo");
+}
+
+fn refuses(session: &mut Session, sealed: &[u8], what: &str) {
+    assert!(matches!(session.open(sealed), Err(SessionError::NotSealed)), "{what}");
+}
+
+/// Something to say under a session.
+fn progress(hello: &Hello, said: &[u8]) -> Progress {
+    Progress {
+        service: hello.service.clone(),
+        round: hello.round,
+        attempt: hello.attempt,
+        stage: Stage::Capturing,
+        done_bytes: said.len() as u64,
+        expected_bytes: None,
+        added_bytes: 0,
+    }
+}
+
+fn frame(told: &[u8]) -> Sealed<'_> {
+    Sealed::read(told, Progress::MAX_LEN).expect("well formed")
+}
+
+/// Tells something twice; each is heard once, unchanged, by the other side, and nothing else is.
+fn tell(mut tells: Session, mut hears: Session, progress: &Progress, at: usize, bit: u8) {
+    let (first, second) = (tells.say(progress), tells.say(progress));
+    if let Ok(changed) = Sealed::read(&flipped(&first, at, bit), Progress::MAX_LEN) {
+        assert!(hears.hear::<Progress>(&changed).is_err(), "a flipped bit");
+    }
+    assert!(tells.hear::<Progress>(&frame(&first)).is_err(), "an echo");
+    assert_eq!(&hears.hear::<Progress>(&frame(&second)).expect("the second"), progress);
+    for late in [&first, &second] {
+        assert!(matches!(hears.hear::<Progress>(&frame(late)), Err(SessionError::Replayed)), "late or again");
+    }
 }
 
 fn flipped(bytes: &[u8], at: usize, bit: u8) -> Vec<u8> {

@@ -29,8 +29,6 @@ use super::talk::Talker;
 
 /// Between two heartbeats, before jitter.
 const HEARTBEAT: Duration = Duration::from_secs(15);
-/// Part of that pause after which news are told.
-const SOON: f64 = 0.05;
 /// Between two looks at the last values when nothing happens, before jitter.
 const POLL: Duration = Duration::from_secs(30);
 
@@ -55,7 +53,6 @@ pub(super) struct Agent {
     connects: u64,
     beats: u64,
     beat_at: Instant,
-    told: Option<RoundId>,
 }
 
 /// What a task of an agent brings back.
@@ -79,7 +76,6 @@ impl Agent {
             connects: parts.talker.bus.link().borrow().connects,
             beats: 0,
             beat_at: Instant::now() + jittered(HEARTBEAT),
-            told: None,
             parts,
         }
     }
@@ -223,18 +219,14 @@ impl Agent {
     fn beat(&mut self) {
         self.beats += 1;
         self.beat_at = Instant::now() + jittered(HEARTBEAT);
-        let (talker, sequence, round) = (self.parts.talker.clone(), self.beats, self.told);
+        let (talker, sequence, round) = (self.parts.talker.clone(), self.beats, self.machine.work());
+        let round = round.map(|(round, _)| round);
         tokio::spawn(async move { talker.heartbeat(sequence, round).await });
     }
 
     fn carry_out(&mut self) {
         while let Some(effect) = self.machine.poll_effect() {
             self.carry_one(effect);
-        }
-        let doing = self.machine.work().map(|(round, _)| round);
-        if doing != self.told {
-            self.told = doing;
-            self.beat_at = self.beat_at.min(Instant::now() + jittered(HEARTBEAT).mul_f64(SOON));
         }
     }
 

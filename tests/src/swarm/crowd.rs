@@ -135,6 +135,7 @@ impl Swarm {
                     signer: signer.clone(),
                     instance: Nonce::from_bytes(random(&mut OsEntropy)),
                     bus: NatsBus::connect(config).await?,
+                    session: Arc::default(),
                 })
             })
             .buffered(CONNECTING)

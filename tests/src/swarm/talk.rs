@@ -1,5 +1,6 @@
 //! What a simulated agent says and hears: the messages of the real one, made and checked with the same types.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,13 +9,11 @@ use muster_protocol::entropy::random;
 use muster_protocol::envelope::{Payload, Signer, open_as};
 use muster_protocol::ids::{FleetId, Nonce, ObjectId, RoundId, ServiceName};
 use muster_protocol::message::{
-    Acknowledgement, Heartbeat, Hello, Notice, NoticeOutcome, Order as Sealed, Progress, Stage, Verdict,
-    Welcome,
+    Acknowledgement, Heartbeat, Hello, Notice, NoticeOutcome, Ordered, Progress, Stage, Verdict, Welcome,
 };
-use muster_protocol::session::{Ephemeral, Session, Side, Transcript};
+use muster_protocol::session::{Ephemeral, Sealed, Session, Side, Transcript};
 use muster_protocol::slice::{Reported, Standing};
 use muster_protocol::subject::{Subject, Subjects};
-use muster_protocol::wire;
 use muster_share::entropy::OsEntropy;
 
 use super::Failure;
@@ -36,6 +35,8 @@ pub(super) struct Talker {
     pub(super) signer: Signer,
     pub(super) instance: Nonce,
     pub(super) bus: NatsBus,
+    /// With the leader of the round that it was last welcomed to.
+    pub(super) session: Arc<Mutex<Option<(RoundId, Session)>>>,
 }
 
 impl Talker {
@@ -55,12 +56,18 @@ impl Talker {
             nonce,
             ephemeral: own.public(),
             version: VERSION.to_owned(),
+            sealed: true,
         };
-        let welcome: Welcome = self.ask(order, Subject::Hello, &hello, HELLO).await?;
-        if (welcome.round, welcome.epoch, welcome.nonce) != (order.round, order.epoch, nonce) {
-            return Err("the welcome belongs to another hello".into());
+        let answer = self.ask(Subject::Hello, self.signer.seal(&self.fleet, &hello), HELLO).await?;
+        if !Sealed::is_one(&answer) {
+            let (key, welcome) = open_as::<Welcome>(&answer, &self.fleet)?;
+            let same = (welcome.round, welcome.epoch, welcome.nonce) == (order.round, order.epoch, nonce);
+            return if key == order.leader && same && welcome.attempt.is_none() {
+                Ok(None)
+            } else {
+                Err("the welcome belongs to another hello".into())
+            };
         }
-        let Some(attempt) = welcome.attempt else { return Ok(None) };
         let transcript = Transcript {
             fleet: self.fleet,
             round: order.round,
@@ -72,11 +79,24 @@ impl Talker {
             nonce,
         };
         let mut session = Session::derive(Side::Agent, &own, &transcript)?;
-        let sealed: Sealed = wire::decode(&session.open(&welcome.sealed)?)?;
-        if sealed.nonce == order.nonce.for_attempt(&self.service, attempt) {
+        let Ordered { attempt, order: ordered } = session.hear(&Sealed::read(&answer, Ordered::MAX_LEN)?)?;
+        if ordered.nonce == order.nonce.for_attempt(&self.service, attempt) {
+            *self.session() = Some((order.round, session));
             Ok(Some(attempt))
         } else {
             Err("the welcome's nonce is not the attempt's".into())
+        }
+    }
+
+    fn session(&self) -> MutexGuard<'_, Option<(RoundId, Session)>> {
+        self.session.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sealed in the session with the round's leader, signed where there is none.
+    fn seal<P: Payload>(&self, round: RoundId, payload: &P) -> Vec<u8> {
+        match self.session().as_mut().filter(|(of, _)| *of == round) {
+            Some((_, session)) => session.say(payload),
+            None => self.signer.seal(&self.fleet, payload),
         }
     }
 
@@ -121,7 +141,13 @@ impl Talker {
     ) -> Result<Verdict, Failure> {
         let (service, round, epoch) = (self.service.clone(), order.round, order.epoch);
         let notice = Notice { service, round, epoch, attempt, outcome };
-        let answer: Acknowledgement = self.ask(order, Subject::Notice, &notice, NOTICE).await?;
+        let asked = self.ask(Subject::Notice, self.seal(round, &notice), NOTICE).await;
+        let answer = asked.and_then(|answer| self.acknowledged(order, &answer));
+        if answer.is_err() {
+            // Signed when it is said again, as the real agent does.
+            *self.session() = None;
+        }
+        let answer = answer?;
         if (answer.round, answer.epoch, answer.attempt, answer.receipt) == (round, epoch, attempt, receipt) {
             Ok(answer.verdict)
         } else {
@@ -129,10 +155,22 @@ impl Talker {
         }
     }
 
+    fn acknowledged(&self, order: &Order, answer: &[u8]) -> Result<Acknowledgement, Failure> {
+        if Sealed::is_one(answer) {
+            let sealed = Sealed::read(answer, Acknowledgement::MAX_LEN)?;
+            let mut session = self.session();
+            let (_, session) = session.as_mut().ok_or("an answer under a session that is over")?;
+            return Ok(session.hear(&sealed)?);
+        }
+        let (key, content) = open_as::<Acknowledgement>(answer, &self.fleet)?;
+        if key == order.leader { Ok(content) } else { Err("somebody answered who does not lead".into()) }
+    }
+
     /// Says that the agent is there.
     pub(super) async fn heartbeat(&self, sequence: u64, round: Option<RoundId>) {
         let (service, instance, version) = (self.service.clone(), self.instance, VERSION.to_owned());
-        self.say(Subject::Heartbeat, &Heartbeat { service, instance, sequence, version, round }).await;
+        let beat = Heartbeat { service, instance, sequence, version, round };
+        self.say(Subject::Heartbeat, self.signer.seal(&self.fleet, &beat)).await;
     }
 
     /// Says that the capture has begun.
@@ -146,25 +184,20 @@ impl Talker {
             expected_bytes: None,
             added_bytes: 0,
         };
-        self.say(Subject::Progress, &progress).await;
+        self.say(Subject::Progress, self.seal(round, &progress)).await;
     }
 
-    async fn say<P: Payload>(&self, of: impl FnOnce(ServiceName) -> Subject, message: &P) {
-        let payload = Bytes::from(self.signer.seal(&self.fleet, message));
+    async fn say(&self, of: impl FnOnce(ServiceName) -> Subject, payload: Vec<u8>) {
         // Lossy by design: what a dead connection does not take is said again by itself.
-        drop(self.bus.publish(&self.subject(of), Headers::new(), payload).await);
+        drop(self.bus.publish(&self.subject(of), Headers::new(), payload.into()).await);
     }
 
-    async fn ask<A: Payload>(
+    async fn ask(
         &self,
-        order: &Order,
         of: impl FnOnce(ServiceName) -> Subject,
-        question: &impl Payload,
+        payload: Vec<u8>,
         limit: Duration,
-    ) -> Result<A, Failure> {
-        let payload = Bytes::from(self.signer.seal(&self.fleet, question));
-        let answer = self.bus.request(&self.subject(of), Headers::new(), payload, limit).await?;
-        let (key, content) = open_as::<A>(&answer.payload, &self.fleet)?;
-        if key == order.leader { Ok(content) } else { Err("somebody answered who does not lead".into()) }
+    ) -> Result<Bytes, Failure> {
+        Ok(self.bus.request(&self.subject(of), Headers::new(), payload.into(), limit).await?.payload)
     }
 }

@@ -85,7 +85,7 @@ fn a_cut_over_three_services_has_its_account_in_the_manifest() {
     let names = ["files", "queue", "secrets"];
     let mut fleet = Fleet::init(&names.map(|name| services.source(name)));
     for name in names {
-        services.hook(&fleet, name, "");
+        services.hook(&fleet, name, if name == "queue" { "sleep 2;" } else { "" });
     }
     fleet.set("MUSTER_CUT_ENABLED", "true");
     fleet.up();
@@ -97,6 +97,7 @@ fn a_cut_over_three_services_has_its_account_in_the_manifest() {
     assert!(cut["skew_millis"].as_u64().is_some_and(|skew| skew < 20_000), "{cut}");
     let shown = fleet.run(&["show"]).with_code(0).out;
     assert!(shown.contains("cut: 3 services within "), "{shown}");
+    assert!(shown.contains("queue was quiesced last"), "it held up all others: {shown}");
     let out = fleet.path("out");
     let _ = fleet.recover(&out).with_code(0);
     for name in names {

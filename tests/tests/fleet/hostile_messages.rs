@@ -218,6 +218,7 @@ async fn with_one_agents_key_nobody_changes_anything_but_its_own_slice() {
         nonce: Nonce::from_bytes([2; 16]),
         ephemeral: [3; 32],
         version: "2".into(),
+        sealed: false,
     };
     for said in
         [hello("config", epoch, round, 1), hello("web", epoch + 1, round, 1), hello("web", 0, round, 1)]

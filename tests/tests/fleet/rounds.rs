@@ -171,7 +171,7 @@ fn the_story_has_every_attempt_and_a_failed_round_has_one_too() {
     let tries = service(&told, "dead")["tries"].as_array().expect("tries").len();
     assert_eq!(tries, 3, "{told}");
     let shown = fleet.run(&["show", "2"]).with_code(0).out;
-    assert!(shown.contains("dead: attempt 3 failed after"), "{shown}");
+    assert!(shown.contains("dead: attempts 1 to 3 failed after"), "{shown}");
 }
 
 /// What a source prints piece by piece, while `slow` is there; then it keeps its output open for as long.

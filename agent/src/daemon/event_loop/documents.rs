@@ -133,11 +133,8 @@ impl<C: Capturer> Daemon<C> {
     pub(super) fn follow(&mut self, log: &State) {
         let wish = self.beliefs.wish(log);
         let epoch = log.epoch.map(|epoch| epoch.epoch);
-        if self.greeted != epoch {
-            // A new leader knows nobody yet: it need not wait for the next heartbeat.
-            self.greeted = epoch;
-            self.doing.send_modify(|_| ());
-        }
+        // A new leader knows nobody yet: it need not wait for the next heartbeat.
+        self.greeted.send_if_modified(|greeted| std::mem::replace(greeted, epoch) != epoch);
         let key = self.identity.signer.key_id();
         self.revoked = log.members.get(&key).and_then(|member| member.revoked);
         if wish == Wish::Outsider && self.revoked.is_none() {

@@ -142,6 +142,7 @@ impl<C: Capturer> Daemon<C> {
                 move || capturer.gauged(&run)
             },
             self.doing.subscribe(),
+            self.talker.session.clone(),
         );
         tracing::info!(round = round.to_string(), "capturing");
         let (over, is_over) = oneshot::channel::<()>();

@@ -170,7 +170,14 @@ impl<C: Capturer> Daemon<C> {
         } else if self.telling.is_none() {
             let (identity, bus, every) =
                 (Arc::clone(&self.identity), Arc::clone(&self.bus), self.pace.progress);
-            let telling = progress(identity, bus, every, || HOLDING, self.doing.subscribe());
+            let telling = progress(
+                identity,
+                bus,
+                every,
+                || HOLDING,
+                self.doing.subscribe(),
+                self.talker.session.clone(),
+            );
             self.telling = Some(self.holds.spawn(telling.in_current_span()));
         }
     }

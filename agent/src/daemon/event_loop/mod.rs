@@ -43,6 +43,7 @@ use super::identity::{Identity, Pace};
 use super::reader::{ReadError, Reader};
 use super::refused::Lists;
 use super::said::{Condition, PassedOver};
+use super::session::Current;
 use super::talk::{TalkError, Talker, Terms, Welcomed};
 use crate::hold::Keeper;
 use crate::restore::Gate;
@@ -175,8 +176,8 @@ pub(crate) struct Daemon<C: Capturer> {
     tickets: u64,
     span: Option<(RoundId, Span)>,
     doing: watch::Sender<Doing>,
-    /// The epoch that this agent has said it is there to.
-    greeted: Option<u64>,
+    /// The epoch of the leader that this agent says it is there to.
+    greeted: watch::Sender<Option<u64>>,
     tasks: JoinSet<Report<C>>,
     fetching: bool,
     fetch_again: bool,
@@ -209,7 +210,11 @@ impl<C: Capturer> Daemon<C> {
         let seed = u64::from_be_bytes(random(&mut OsEntropy));
         let key = identity.signer.key_id();
         Self {
-            talker: Talker { identity: Arc::clone(&identity), bus: Arc::clone(&bus) },
+            talker: Talker {
+                identity: Arc::clone(&identity),
+                bus: Arc::clone(&bus),
+                session: Current::default(),
+            },
             machine: Machine::start(Policy { resend: pace.resend, hooks: keeper.has_hooks() }, seed),
             beliefs: Beliefs::new(identity.fleet, identity.service.clone(), key),
             backoff: Backoff { policy: pace.reread, failures: 0 },
@@ -226,7 +231,7 @@ impl<C: Capturer> Daemon<C> {
             tickets: 0,
             span: None,
             doing: watch::Sender::new(None),
-            greeted: None,
+            greeted: watch::Sender::new(None),
             tasks: JoinSet::new(),
             fetching: false,
             fetch_again: false,
@@ -263,7 +268,7 @@ impl<C: Capturer> Daemon<C> {
         let mut beating = JoinSet::new();
         let beat = self.pace.heartbeat;
         let (identity, bus) = (Arc::clone(&self.identity), Arc::clone(&self.bus));
-        beating.spawn(heartbeats(identity, bus, beat, self.doing.subscribe()));
+        beating.spawn(heartbeats(identity, bus, beat, self.doing.subscribe(), self.greeted.subscribe()));
         self.settle_former();
         self.poll();
         loop {

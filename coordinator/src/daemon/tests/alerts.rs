@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use muster_protocol::alert::{Alert, Code};
-use muster_protocol::envelope::{Payload, Signer};
+use muster_protocol::envelope::{Payload, Signer, open_as};
 use muster_protocol::ids::{FleetId, Nonce, RoundId, ServiceName};
 use muster_protocol::lead::Lease;
 use muster_protocol::log::Role;
 use muster_protocol::message::{
-    Command, CommandReply, CommandState, Demand, Heartbeat, Hello, Notice, NoticeOutcome, Progress, Stage,
+    Acknowledgement, Command, CommandReply, CommandState, Demand, Heartbeat, Hello, Notice, NoticeOutcome,
+    Progress, Stage, Verdict,
 };
 use muster_protocol::subject::Subject;
 use muster_protocol::wire;
@@ -82,7 +83,7 @@ impl World {
         let subject = self.subjects.print(&Subject::Command);
         let wait = Duration::from_secs(2);
         let answer = self.bus.request(&subject, Vec::new(), sealed.into(), wait).await.ok()?;
-        muster_protocol::envelope::open_as(&answer.payload, &self.fleet).ok().map(|(_, reply)| reply)
+        open_as(&answer.payload, &self.fleet).ok().map(|(_, reply)| reply)
     }
 }
 
@@ -172,6 +173,7 @@ async fn each_message_of_an_agent_is_refused_to_strangers_and_a_hello_to_another
         nonce: Nonce::from_bytes([2; 16]),
         ephemeral: [3; 32],
         version: "1".into(),
+        sealed: false,
     };
     let notice = Notice { service: only(), round, epoch: 1, attempt: 1, outcome: NoticeOutcome::Quiesced };
     let progress = Progress {
@@ -207,6 +209,30 @@ async fn each_message_of_an_agent_is_refused_to_strangers_and_a_hello_to_another
             .await
             .unwrap_or_else(|_| panic!("{told}: not counted as {reason}"));
     }
+    stop.send_replace(true);
+    one.await.expect("ends");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn that_an_attempt_failed_which_nobody_ordered_is_counted_and_changes_nothing() {
+    let world = World::new().await;
+    let a = TempDir::new().expect("folder");
+    let (stop, one) = world.start(11, &a);
+    world.wait_for_leader("one").await;
+    let subject = world.subjects.print(&Subject::Trigger);
+    let asked = world.bus.request(&subject, Vec::new(), r#"{"request":"x"}"#.into(), LIMIT).await;
+    assert!(asked.expect("answered").payload.starts_with(b"{\"round\""));
+    let round = RoundId::derive(&world.fleet, "x");
+    let outcome = NoticeOutcome::Failed { code: Code::Agent03, reason: "made up".into(), permanent: true };
+    let notice = Notice { service: only(), round, epoch: 1, attempt: 9, outcome };
+    let (notice, subject) =
+        (agent().seal(&world.fleet, &notice), world.subjects.print(&Subject::Notice(only())));
+    let answer = world.bus.request(&subject, Vec::new(), notice.into(), LIMIT).await.expect("answered");
+    let answer = open_as::<Acknowledgement>(&answer.payload, &world.fleet).expect("signed").1;
+    assert_eq!((answer.attempt, answer.verdict), (9, Verdict::Over));
+    let view = world.leader().await.expect("leads");
+    assert_eq!(view.ignored.get("attempt"), Some(&1), "{view:?}");
+    assert_eq!(world.log().await.state().open_rounds().len(), 1, "the round goes on");
     stop.send_replace(true);
     one.await.expect("ends");
 }

@@ -191,7 +191,12 @@ fn the_manifest_tells_when_and_what_failed_before() {
     // Not through `effects`, which leaves the story out.
     let effects: Vec<_> = std::iter::from_fn(|| round.machine.poll_effect()).collect();
     let Some(Effect::WriteManifest { slices, absent, .. }) = effects.last() else { panic!("{effects:?}") };
-    let timing = Timing { greeted_millis: 100, noticed_millis: again + 300, checked_millis: again + 400 };
+    let timing = Timing {
+        greeted_millis: 100,
+        quiesced_millis: None,
+        noticed_millis: again + 300,
+        checked_millis: again + 400,
+    };
     assert_eq!((slices[0].receipt, slices[0].attempts, slices[0].timing), (receipt(1), 2, Some(timing)));
     let tries: Vec<_> =
         slices[0].tries.iter().map(|t| (t.attempt, t.after_millis, t.code, t.reason.as_str())).collect();

@@ -7,8 +7,14 @@
 //! ```
 //!
 //! The first 32 bytes seal what the leader sends, the others what the agent sends, each with ChaCha20-Poly1305 under a
-//! counter nonce. Both ephemerals come inside signed messages, so the parties are who the roster says. Nothing of it is
-//! ever written down; a new leader shakes hands anew.
+//! counter nonce: [`sealed`] has the messages. Both ephemerals come inside signed messages, so the parties are who the roster says.
+//! Nothing of it is ever written down; a new leader shakes hands anew.
+
+mod sealed;
+
+pub use sealed::Sealed;
+
+use std::collections::BTreeMap;
 
 use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::Zeroizing;
@@ -16,6 +22,7 @@ use zeroize::Zeroizing;
 use crate::crypto::{Cipher, LowOrder, NotAuthentic, TAG_BYTES, agree, derive};
 use crate::entropy::{Entropy, random};
 use crate::ids::{FleetId, KeyId, Nonce, RoundId};
+use crate::wire::WireError;
 
 /// An ephemeral X25519 key pair.
 pub struct Ephemeral(StaticSecret);
@@ -70,7 +77,7 @@ pub enum Side {
 }
 
 /// Why a session refuses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum SessionError {
     /// The other side's key is of small order.
     #[error("the other side's ephemeral key is of small order")]
@@ -78,14 +85,32 @@ pub enum SessionError {
     /// What came was not sealed under this session, or not in this order.
     #[error("the message was not sealed in this session")]
     NotSealed,
+    /// The message is of another type or version.
+    #[error("the message is no {wanted} of this version")]
+    OtherType {
+        /// The type that was wanted.
+        wanted: &'static str,
+    },
+    /// The message was heard before.
+    #[error("the message was heard before")]
+    Replayed,
+    /// The message does not parse, though the other side sealed it.
+    #[error("the sealed message does not parse")]
+    Payload(#[source] WireError),
 }
 
 /// One side of a session.
 pub struct Session {
     seal: Cipher,
     open: Cipher,
+    fleet: FleetId,
+    /// The hello's nonce.
+    id: Nonce,
+    /// The next count.
     sealed: u64,
     opened: u64,
+    /// The highest count that was heard of each type.
+    heard: BTreeMap<&'static str, u64>,
 }
 
 impl std::fmt::Debug for Session {
@@ -121,7 +146,8 @@ impl Session {
             Side::Leader => (leader, agent),
             Side::Agent => (agent, leader),
         };
-        Ok(Self { seal, open, sealed: 0, opened: 0 })
+        let (fleet, id) = (transcript.fleet, transcript.nonce);
+        Ok(Self { seal, open, fleet, id, sealed: 0, opened: 0, heard: BTreeMap::new() })
     }
 
     /// Seals the next message to the other side.
@@ -131,7 +157,7 @@ impl Session {
         self.sealed += 1;
         let mut sealed = Vec::with_capacity(plain.len() + TAG_BYTES);
         sealed.extend_from_slice(plain);
-        let tag = self.seal.seal(&nonce, &mut sealed);
+        let tag = self.seal.seal(&nonce, &[], &mut sealed);
         sealed.extend_from_slice(&tag);
         sealed
     }
@@ -144,7 +170,7 @@ impl Session {
         let (body, tag) = sealed.split_last_chunk::<TAG_BYTES>().ok_or(SessionError::NotSealed)?;
         let mut plain = Zeroizing::new(body.to_vec());
         self.open
-            .open(&counter(self.opened), &mut plain, tag)
+            .open(&counter(self.opened), &[], &mut plain, tag)
             .map_err(|NotAuthentic| SessionError::NotSealed)?;
         self.opened += 1;
         Ok(plain)
@@ -173,7 +199,7 @@ mod tests {
         }
     }
 
-    fn pair() -> (Session, Session, Transcript, Ephemeral) {
+    pub(super) fn pair() -> (Session, Session, Transcript, Ephemeral) {
         let (leader, agent) = (Ephemeral::generate(&mut Count(1)), Ephemeral::generate(&mut Count(2)));
         let transcript = Transcript {
             fleet: FleetId::from_bytes([1; 32]),
@@ -194,7 +220,7 @@ mod tests {
     fn both_sides_understand_each_other_in_order() {
         let (mut leader, mut agent, ..) = pair();
         let (one, two) = (leader.seal(b"one"), leader.seal(b"two"));
-        assert_eq!(agent.open(&two), Err(SessionError::NotSealed), "out of order");
+        assert!(matches!(agent.open(&two), Err(SessionError::NotSealed)), "out of order");
         assert_eq!(agent.open(&one).expect("opens").as_slice(), b"one");
         assert_eq!(agent.open(&two).expect("opens").as_slice(), b"two");
         let back = agent.seal(b"back");
@@ -207,7 +233,7 @@ mod tests {
         let sealed = leader.seal(b"secret");
         let other = Transcript { epoch: 4, ..transcript };
         let mut agent = Session::derive(Side::Agent, &own, &other).expect("derives");
-        assert_eq!(agent.open(&sealed), Err(SessionError::NotSealed));
+        assert!(matches!(agent.open(&sealed), Err(SessionError::NotSealed)));
         let zero = Transcript { leader_ephemeral: [0; 32], ..transcript };
         assert!(matches!(Session::derive(Side::Agent, &own, &zero), Err(SessionError::SmallOrder)));
     }
