@@ -236,6 +236,47 @@ async fn answers_that_do_not_count_are_as_if_nobody_had_answered() {
 }
 
 #[tokio::test]
+async fn under_a_session_nothing_is_signed_until_it_goes_unanswered() {
+    let mut scene = Scene::new(true).await;
+    let agent = scene.start();
+    let mut leader = scene.lead(ANNA).await;
+    let round = scene.open(&leader, "one").await;
+    scene.publish(&mut leader, &[round]).await;
+    let mut session = scene.greet_sealed(&leader, round).await;
+    let (notice, message) = scene.sealed_notice(&mut session).await;
+    assert_eq!((notice.round, notice.attempt), (round, 1));
+    // What somebody else seals, or the leader said before, is no answer; then it is signed.
+    let answer = scene.acknowledgement(&notice, Verdict::Accepted);
+    let mut other = session.say(&answer);
+    let last = other.len() - 1;
+    other[last] ^= 1;
+    message.respond(Vec::new(), other.into()).await.expect("sent");
+    let (notice, message) = scene.notice().await;
+    scene.passed_over(1).await;
+    scene.answer(ANNA, &message, &scene.acknowledgement(&notice, Verdict::Accepted)).await;
+    scene.capturer.until("the receipt to be kept", |script| script.kept.len() == 1).await;
+
+    // The next round has a session of its own, and a whole conversation under it.
+    let ended = End {
+        epoch: leader.epoch,
+        round,
+        outcome: Outcome::Cancelled,
+        reason: String::new(),
+        at: UnixMillis(0),
+        account: None,
+    };
+    scene.log.append(&signer(ANNA), &ended).await.expect("ended");
+    let next = scene.open(&leader, "two").await;
+    scene.publish(&mut leader, &[next]).await;
+    let mut session = scene.greet_sealed(&leader, next).await;
+    let (notice, message) = scene.sealed_notice(&mut session).await;
+    let answer = session.say(&scene.acknowledgement(&notice, Verdict::Accepted));
+    message.respond(Vec::new(), answer.into()).await.expect("sent");
+    scene.capturer.until("the other receipt to be kept", |script| script.kept.len() == 2).await;
+    agent.stop().await;
+}
+
+#[tokio::test]
 async fn an_agent_that_was_killed_completes_the_same_round() {
     let mut scene = Scene::new(true).await;
     scene.capturer.gate.send_replace(false);

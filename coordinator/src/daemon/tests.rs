@@ -1,6 +1,7 @@
 //! Who leads: two coordinators on one share and one bus.
 
 mod alerts;
+mod sealed;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -19,12 +19,12 @@ use muster_protocol::log::{
     self, Change, Epoch, Genesis, Head, Keyset, KeysetKey, Member, Open, Pin, Role, Roster, Scope,
 };
 use muster_protocol::message::{
-    Acknowledgement, CutOrder, Hello, Notice, OpenRound, Order, ServiceState, Stage, StateDocument, Verdict,
-    Welcome,
+    Acknowledgement, CutOrder, Hello, Notice, OpenRound, Order, Ordered, ServiceState, Stage, StateDocument,
+    Verdict, Welcome,
 };
 use muster_protocol::pem;
 use muster_protocol::retry::{Attempts, Retry};
-use muster_protocol::session::{Ephemeral, Session, Side, Transcript};
+use muster_protocol::session::{Ephemeral, Sealed, Session, Side, Transcript};
 use muster_protocol::time::UnixMillis;
 use muster_protocol::wire;
 use muster_share::credentials::Credentials;
@@ -460,8 +460,8 @@ impl Scene {
         content
     }
 
-    /// The answer that a leader owes this hello.
-    pub(super) fn welcome(&self, leader: &Leader, hello: &Hello, attempt: Option<u32>) -> Welcome {
+    /// The session that this hello offers `leader`.
+    fn session(&self, leader: &Leader, hello: &Hello) -> Session {
         let transcript = Transcript {
             fleet: self.fleet,
             round: hello.round,
@@ -472,18 +472,24 @@ impl Scene {
             agent_ephemeral: hello.ephemeral,
             nonce: hello.nonce,
         };
-        let mut session = Session::derive(Side::Leader, &leader.ephemeral, &transcript).expect("derives");
-        let sealed = attempt.map_or_else(Vec::new, |attempt| {
-            let nonce = self.attempt_nonce(hello.round, attempt);
-            let secret = Zeroizing::new(CONFIDED.to_vec());
-            let credentials = wire::encode(&Credentials::new(secret, &mut OsEntropy));
-            session.seal(&wire::encode(&Order {
-                nonce,
-                credentials: Some(ByteBuf::from(credentials)),
-                max_hold_millis: leader.max_hold_millis,
-                bandwidth: leader.bandwidth,
-            }))
-        });
+        Session::derive(Side::Leader, &leader.ephemeral, &transcript).expect("derives")
+    }
+
+    fn order(&self, leader: &Leader, round: RoundId, attempt: u32) -> Order {
+        let secret = Zeroizing::new(CONFIDED.to_vec());
+        let credentials = wire::encode(&Credentials::new(secret, &mut OsEntropy));
+        Order {
+            nonce: self.attempt_nonce(round, attempt),
+            credentials: Some(ByteBuf::from(credentials)),
+            max_hold_millis: leader.max_hold_millis,
+            bandwidth: leader.bandwidth,
+        }
+    }
+
+    /// The signed answer that a leader owes this hello.
+    pub(super) fn welcome(&self, leader: &Leader, hello: &Hello, attempt: Option<u32>) -> Welcome {
+        let order = attempt.map(|attempt| wire::encode(&self.order(leader, hello.round, attempt)));
+        let sealed = order.map_or_else(Vec::new, |order| self.session(leader, hello).seal(&order));
         let (round, epoch, nonce) = (hello.round, hello.epoch, hello.nonce);
         Welcome { round, epoch, attempt, nonce, sealed: ByteBuf::from(sealed) }
     }
@@ -503,6 +509,23 @@ impl Scene {
         let welcome = self.welcome(leader, &hello, Some(hello.attempt));
         self.answer(leader.who, &message, &welcome).await;
         hello
+    }
+
+    /// Takes the next hello for a round and welcomes it under the session that it offers.
+    pub(super) async fn greet_sealed(&mut self, leader: &Leader, round: RoundId) -> Session {
+        let (hello, message) = self.hello_that(|h| h.round == round && h.epoch == leader.epoch).await;
+        assert!(hello.sealed, "it hears sealed messages");
+        let mut session = self.session(leader, &hello);
+        let ordered = Ordered { attempt: hello.attempt, order: self.order(leader, round, hello.attempt) };
+        message.respond(Headers::new(), session.say(&ordered).into()).await.expect("sent");
+        session
+    }
+
+    /// The next notice, which has to be sealed in this session.
+    pub(super) async fn sealed_notice(&mut self, session: &mut Session) -> (Notice, Message) {
+        let message = within("a notice", self.notices.next()).await.expect("the bus is open");
+        let sealed = Sealed::read(&message.payload, Notice::MAX_LEN).expect("sealed, not signed");
+        (session.hear(&sealed).expect("sealed in the session"), message)
     }
 
     pub(super) fn acknowledgement(&self, notice: &Notice, verdict: Verdict) -> Acknowledgement {
