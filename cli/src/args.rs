@@ -11,6 +11,7 @@ use muster_agent::recover::Existing;
 use muster_protocol::ids::{FleetName, ServiceName};
 use muster_protocol::units::{HumanDuration, HumanSize};
 
+use crate::bus_users::Server;
 use crate::round_name::RoundName;
 use crate::share_access::ShareAccess;
 
@@ -122,6 +123,10 @@ pub(crate) struct Init {
     /// How many coordinators
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=9))]
     pub(crate) coordinators: u8,
+    /// Make a fleet of several machines: where this one's NATS server listens, as the others reach it. Each service gets a folder
+    /// DIR/machines/NAME, to be copied to its machine
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) listen: Option<Server>,
     /// A service and what is backed up of it: files:PATH, sqlite:PATH, command:PATH or command:["PROGRAM","ARG"];
     /// repeat NAME to add a source
     #[arg(long, value_name = "NAME=KIND:ARG", required = true)]

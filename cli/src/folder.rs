@@ -20,7 +20,7 @@ pub(crate) struct FleetFolder {
     pub(crate) operator: Operator,
     /// Coordinators with their files; at least one.
     pub(crate) coordinators: Vec<(PathBuf, CoordinatorConfig)>,
-    /// Agents with their files; at least one.
+    /// Agents with their files; none where each has a machine of its own.
     pub(crate) agents: Vec<(PathBuf, AgentConfig)>,
     _lock: Lock,
 }
@@ -29,9 +29,14 @@ impl FleetFolder {
     /// Locks and loads it.
     ///
     /// # Errors
-    /// Exit 7 when it is in use; exit 2 when it is none, or a configuration or key file cannot be used.
+    /// Exit 7 when it is in use; exit 2 when it is none, has no agent, or a configuration or key file cannot be used.
     pub(crate) fn open(dir: &Path) -> Result<Self, Failure> {
         let folder = Self::open_with_any_agent(dir)?;
+        if folder.agents.is_empty() {
+            return Err(Failure::usage(format!("{} has no agents/NAME.toml", dir.display()))
+                .because("Its agents run on machines of their own.")
+                .next("muster up DIR here, muster-agent there, then: muster start --wait"));
+        }
         for (_, config) in &folder.agents {
             drop(muster_share::secret_file::read_signing_key(&config.agent.key)?);
             drop(muster_share::secret_file::read_identities(&config.agent.sealing_key)?);
@@ -61,13 +66,9 @@ impl FleetFolder {
             let config = AgentConfig::load(&file)?;
             agents.push((file, config));
         }
-        for (name, missing) in
-            [("coordinator.toml", coordinators.is_empty()), ("agents/NAME.toml", agents.is_empty())]
-        {
-            if missing {
-                return Err(Failure::usage(format!("{} has no {name}", dir.display()))
-                    .next("muster init DIR … makes them"));
-            }
+        if coordinators.is_empty() {
+            return Err(Failure::usage(format!("{} has no coordinator.toml", dir.display()))
+                .next("muster init DIR … makes one"));
         }
         let states = coordinators
             .iter()

@@ -1,5 +1,6 @@
 //! Finds and starts the nats-server of a fleet's folder. Which versions are good enough, the bus decides.
 
+use std::io;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -61,7 +62,9 @@ pub(crate) fn find() -> Result<PathBuf, Failure> {
 pub(crate) async fn start(program: &Path, folder: &FleetFolder) -> Result<Child, Failure> {
     let url = &folder.operator.nats.url;
     let address = url.split_once("://").map_or(url.as_str(), |(_, address)| address);
-    if let Err(error) = TcpListener::bind(address) {
+    // A name that other machines use need not be an address of this one: the server listens on all of them then.
+    let elsewhere = |error: &io::Error| error.kind() == io::ErrorKind::AddrNotAvailable;
+    if let Some(error) = TcpListener::bind(address).err().filter(|error| !elsewhere(error)) {
         return Err(Failure::new(Exit::Unreachable, format!("BUS-01: {address} cannot be listened on")
             ).because(error.to_string())
             .next("stop what listens there, or change listen in nats-server.conf and [nats] url in every *.toml"));

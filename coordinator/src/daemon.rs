@@ -23,6 +23,7 @@ use muster_protocol::subject::{Subject, Subjects};
 use muster_share::log::{AppendError, HeadMemory, Log, LogError};
 use muster_share::secret_file;
 use muster_share::store::{self, OpenStoreError, Store};
+use muster_telemetry::service_manager;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::alerts::{self, ALERTS_FILE, Alerts};
@@ -53,6 +54,7 @@ pub const LOCK_FILE: &str = "coordinator.lock";
 pub async fn run(config: Config, mut stop: watch::Receiver<bool>) -> Result<(), DaemonError> {
     // Before anything is waited for, so that what a person must mend is said at once.
     read_key(&config.coordinator.key)?;
+    service_manager::ready(&format!("coordinator {}", config.coordinator.name));
     let subjects = Subjects::new(&config.fleet.name);
     let streams = Streams::new(
         config.fleet.name.as_str(),

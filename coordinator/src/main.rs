@@ -15,6 +15,7 @@ use std::process::ExitCode;
 use muster_coordinator::config::Config;
 use muster_coordinator::daemon;
 use muster_share::core_dumps;
+use muster_telemetry::service_manager;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
     };
     let ended: std::io::Result<_> = runtime.block_on(async {
         let stop = stop_signal()?;
+        tokio::spawn(service_manager::keep_alive());
         Ok(daemon::run(config, stop).await)
     });
     // A blocking call on a dead share must not hold up the end.
@@ -67,6 +69,7 @@ fn stop_signal() -> std::io::Result<watch::Receiver<bool>> {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
+        service_manager::stopping();
         stop.send_replace(true);
     });
     Ok(stopped)

@@ -13,6 +13,7 @@ mod endpoint;
 mod guard;
 mod otlp;
 mod propagation;
+pub mod service_manager;
 mod tls;
 
 pub use config::{Config, Format, TelemetryError};

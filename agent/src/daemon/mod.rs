@@ -45,6 +45,7 @@ use muster_share::reachable;
 use muster_share::secret_file::{self, SecretFileError};
 use muster_share::store::address::Address;
 use muster_share::store::{self, Store};
+use muster_telemetry::service_manager;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::Instrument;
@@ -78,6 +79,7 @@ const RESTORE_WORKERS: usize = 8;
 pub async fn run(config: Config, mut stop: watch::Receiver<bool>) -> Result<(), DaemonError> {
     // Before anything is waited for, so that what a person must mend is said at once.
     let prepared = Prepared::new(&config)?;
+    service_manager::ready(&format!("agent of {}", config.agent.service));
     let patience = waiting();
     let (fleet, service) = (&config.fleet.name, &config.agent.service);
     let Some(store) = connect::share(&config.share, &patience, &mut stop).await? else { return Ok(()) };

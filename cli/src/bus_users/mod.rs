@@ -10,9 +10,10 @@ mod certificate;
 mod files;
 mod found;
 mod permissions;
+mod server;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use muster_bus::{UserKey, is_user_nkey};
 use muster_protocol::config::{self, Checked, ConfigError, Invalid};
@@ -24,7 +25,8 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 pub(crate) use files::{ACCOUNTS, USERS, change, load};
-pub(crate) use found::{CA, Founded, found, url};
+pub(crate) use found::{CA, Founded, Place, found};
+pub(crate) use server::Server;
 
 /// The only version of the file that there is.
 const VERSION: u32 = 1;
@@ -227,6 +229,11 @@ pub(crate) fn seed_path(kind: UserKind, name: &str) -> PathBuf {
             PathBuf::from(format!("keys/{name}.nk"))
         }
     }
+}
+
+/// Where the folder of an agent's machine lies, from the fleet's folder on, until it is copied there.
+pub(crate) fn machine_path(service: &str) -> PathBuf {
+    Path::new("machines").join(service)
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ mod hostile;
 mod hostile_messages;
 mod leaders;
 mod look;
+mod machines;
 mod matrix;
 mod properties;
 mod prune;

@@ -19,7 +19,7 @@ use muster_share::store::{self, Store, StoreError};
 use super::keys::Keys;
 use super::plan::Plan;
 use super::undo::Undo;
-use super::write::{Writer, facts};
+use super::write::{Writer, facts, machine_files, pins};
 use crate::failure::Failure;
 use crate::new_kit;
 use crate::screen;
@@ -74,8 +74,9 @@ async fn configuration(
     log: &mut Log,
     lists: &mut Vec<ObjectId>,
 ) -> Result<(), Failure> {
-    let (recipients, files) =
-        (sealed_files::recipients(log.state()), sealed_files::gather(&plan.dir, log.state())?);
+    let recipients = sealed_files::recipients(log.state());
+    let mut files = sealed_files::gather(&plan.dir, log.state())?;
+    files.extend(machine_files(plan)?);
     let sealed = SealedConfig { recipients, files, credentials: None };
     let sealed = sealed_files::store_sealed(log.store().as_ref(), log.state(), &sealed).await?;
     lists.push(sealed);
@@ -88,6 +89,7 @@ async fn configuration(
 /// The kit's pages name the head of the log, so that they are made last.
 fn pages(plan: &Plan, keys: &Keys, log: &Log, undo: &mut Undo) -> Result<(), Failure> {
     let (facts, mut writer) = (facts(plan, keys), Writer { undo });
+    pins(plan, &log.seen(), &mut writer)?;
     new_kit::page(&plan.kit, &facts, &log.head(), &mut writer)?;
     if plan.print_private {
         new_kit::private_page(&plan.kit, &facts, &keys.recovery, &mut writer)?;

@@ -14,6 +14,7 @@ pub(crate) mod write;
 use serde::Serialize;
 
 use crate::args::Init;
+use crate::bus_users::{self, Place};
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::screen;
@@ -33,6 +34,8 @@ struct View {
     nats: String,
     recipients: Vec<String>,
     services: Vec<String>,
+    /// Folders to be copied to the machines of their services, with `--listen`.
+    machines: Vec<String>,
     warnings: Vec<String>,
 }
 
@@ -58,6 +61,13 @@ fn report(plan: &Plan, keys: &Keys, json: bool) {
     let fleet = keys.fleet(plan);
     let services: Vec<_> = plan.services.iter().map(|service| service.name.to_string()).collect();
     let recipients: Vec<_> = keys.recipients(plan).iter().map(ToString::to_string).collect();
+    let machines: Vec<_> = match plan.place {
+        Place::Here => Vec::new(),
+        Place::Apart => {
+            let folder = |name: &String| plan.dir.join(bus_users::machine_path(name)).display().to_string();
+            services.iter().map(folder).collect()
+        }
+    };
     let (dir, kit, root) = (plan.dir.display(), plan.kit.display(), plan.root.display());
     if json {
         screen::json(&View {
@@ -71,6 +81,7 @@ fn report(plan: &Plan, keys: &Keys, json: bool) {
             nats: plan.nats_url(),
             recipients,
             services,
+            machines,
             warnings: plan.warnings.clone(),
         });
         return;
@@ -95,6 +106,16 @@ fn report(plan: &Plan, keys: &Keys, json: bool) {
     screen::line("warning: KEY-02: the private recovery and root keys still lie on this machine");
     screen::line(format!("  → move {kit} and {root} to media that you can take away, apart from each other"));
     screen::line("next:");
+    if let Some(machine) = machines.first() {
+        screen::line(format!("  → muster up {dir}          nats-server and coordinator in the foreground"));
+        screen::line(format!(
+            "  → copy {machine} to the machine of {}, so that only its owner can read it, and so on; there:",
+            services.first().map_or("its service", String::as_str)
+        ));
+        screen::line("    muster-agent --config agent.toml        deploy/systemd has units for both");
+        screen::line("  → delete the copies in machines/: each holds an agent's keys");
+        return;
+    }
     screen::line(format!("  → muster once {dir}        one round, without NATS"));
     screen::line(format!(
         "  → muster up {dir}          nats-server, coordinator and agents in the foreground"

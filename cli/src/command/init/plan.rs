@@ -12,7 +12,7 @@ use muster_share::store::address::Address;
 use muster_share::store::{self, OpenStoreError, StoreError};
 
 use crate::args::Init;
-use crate::bus_users;
+use crate::bus_users::{Place, Server};
 use crate::failure::Failure;
 use crate::fleet::share_at;
 
@@ -42,7 +42,10 @@ pub(super) struct Plan {
     pub(super) print_private: bool,
     pub(super) coordinators: Vec<MemberName>,
     pub(super) services: Vec<Service>,
-    pub(super) port: u16,
+    /// Where the NATS server listens.
+    pub(super) server: Server,
+    /// Where the agents' files go.
+    pub(super) place: Place,
     pub(super) warnings: Vec<String>,
 }
 
@@ -74,7 +77,16 @@ impl Plan {
             empty(option, folder)?;
         }
         no_fleet_yet(&share, share_folder.as_deref()).await?;
-        let warnings = missing_sources(&services);
+        let place = if args.listen.is_some() { Place::Apart } else { Place::Here };
+        let warnings = match place {
+            Place::Here => missing_sources(&services),
+            // What this machine has of the sources says nothing of the others.
+            Place::Apart => needed_elsewhere(&share, share_folder.as_deref()),
+        };
+        let server = match args.listen {
+            Some(server) => server,
+            None => Server::here(free_port()?),
+        };
         let coordinators = (1..=args.coordinators).map(coordinator_name).collect();
         Ok(Self {
             fleet: args.fleet,
@@ -87,14 +99,15 @@ impl Plan {
             print_private: args.print_private,
             coordinators,
             services,
-            port: free_port()?,
+            server,
+            place,
             warnings,
         })
     }
 
     /// The address of the fleet's NATS server.
     pub(super) fn nats_url(&self) -> String {
-        bus_users::url(self.port)
+        self.server.url()
     }
 }
 
@@ -139,6 +152,23 @@ pub(crate) fn from_here(mut source: SourceTable) -> Result<SourceTable, Failure>
         }
     }
     Ok(source)
+}
+
+/// What the other machines of a fleet need of the share, and do not get with the folder that is copied to them.
+fn needed_elsewhere(share: &ShareConfig, folder: Option<&Path>) -> Vec<String> {
+    let mounted = folder.map(|folder| {
+        format!(
+            "the share is a folder: every machine of the fleet must have it mounted as {}",
+            folder.display()
+        )
+    });
+    let file = |what: &str, file: &Path| {
+        let named = !file.as_os_str().is_empty();
+        named.then(|| format!("{what} must lie on every machine of the fleet as {}", file.display()))
+    };
+    let credentials =
+        file("the share's credentials (mode 0600, best an account for each)", &share.credentials);
+    mounted.into_iter().chain(credentials).chain(file("the share's certificates", &share.ca)).collect()
 }
 
 /// A path that is not there yet is no error: the service may live on another machine, or be about to start.

@@ -13,23 +13,28 @@ use muster_coordinator::config::{
 use muster_protocol::config::{LogConfig, TelemetryConfig};
 use muster_protocol::envelope::Signer;
 use muster_protocol::ids::{MemberName, ServiceName, hex};
+use muster_protocol::log::Seen;
 use muster_protocol::pem;
 use muster_protocol::units::HumanDuration;
+use muster_share::log::print_memory;
 use muster_share::secret_file;
 use std::time::Duration;
 use zeroize::Zeroizing;
 
 use super::keys::{AgentKeys, CoordinatorKeys, Keys};
-use super::plan::Plan;
+use super::plan::{Plan, Service};
 use super::undo::Undo;
-use crate::bus_users::{self, Founded, UserKind};
+use crate::bus_users::{self, Founded, Place, UserKind};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::lock;
 use crate::new_kit::{self, Facts};
 use crate::operator::{self, OfflineConfig, Operator, OperatorConfig};
 use crate::screen;
+use crate::sealed_files::{self, Files};
 
+/// An agent's configuration in the folder of its machine.
+const AGENT: &str = "agent.toml";
 /// The name of whoever founds the fleet.
 const OPERATOR: &str = "operator";
 
@@ -41,8 +46,17 @@ pub(super) fn folders(plan: &Plan, keys: &Keys, undo: &mut Undo) -> Result<(), F
     for name in ["agents", "keys", "state", "state/operator"] {
         writer.folder(&dir.join(name))?;
     }
+    if plan.place == Place::Apart {
+        writer.folder(&dir.join("machines"))?;
+        for service in &plan.services {
+            let folder = dir.join(bus_users::machine_path(service.name.as_str()));
+            for name in ["", "keys", "state"] {
+                writer.folder(&folder.join(name))?;
+            }
+        }
+    }
     writer.public(&dir.join(lock::FILE), "")?;
-    let bus = bus_users::found(dir, &plan.fleet, plan.port, &bus_members(plan), &mut writer)?;
+    let bus = bus_users::found(dir, &plan.fleet, &plan.server, plan.place, &bus_members(plan), &mut writer)?;
     coordinators(plan, keys, &bus, &mut writer)?;
     agents(plan, keys, &bus, &mut writer)?;
     operator(plan, keys, &bus, &mut writer)?;
@@ -131,9 +145,19 @@ pub(crate) fn operator_places(name: &MemberName) -> OperatorConfig {
 fn agents(plan: &Plan, keys: &Keys, bus: &Founded, writer: &mut Writer<'_>) -> Result<(), Failure> {
     for (service, keys_of) in plan.services.iter().zip(&keys.agents) {
         let name = &service.name;
+        let (folder, places) = match plan.place {
+            Place::Here => (plan.dir.join("agents"), agent_places(name)),
+            Place::Apart => (plan.dir.join(bus_users::machine_path(name.as_str())), machine_places(name)),
+        };
+        let file = match plan.place {
+            Place::Here => format!("{name}.toml"),
+            Place::Apart => AGENT.to_owned(),
+        };
+        writer.folder(&folder.join(&places.state))?;
+        writer.agent_keys(&folder.join(&places.key).with_extension(""), keys_of)?;
         let config = AgentFile {
             fleet: keys.fleet(plan),
-            agent: agent_places(name),
+            agent: places,
             share: plan.share.clone(),
             nats: bus.section(UserKind::Agent, name.as_str()),
             hooks: HooksConfig::default(),
@@ -143,12 +167,51 @@ fn agents(plan: &Plan, keys: &Keys, bus: &Founded, writer: &mut Writer<'_>) -> R
             telemetry: TelemetryConfig::default(),
             source: SourceTable::spelled_out(service.sources.clone())
                 .expect("sources of a checked plan have names of their own"),
-            base: plan.dir.join("agents"),
+            base: folder.clone(),
         };
-        let folder = plan.dir.join("agents");
-        writer.folder(&plan.dir.join(format!("state/agent-{name}")))?;
-        writer.agent_keys(&plan.dir.join(format!("keys/agent-{name}")), keys_of)?;
-        writer.public(&folder.join(format!("{name}.toml")), &config.to_toml_string())?;
+        writer.public(&folder.join(file), &config.to_toml_string())?;
+    }
+    Ok(())
+}
+
+/// Where an agent's keys and state lie in the folder of its machine, with the usual heartbeat.
+fn machine_places(name: &ServiceName) -> AgentConfig {
+    AgentConfig {
+        service: name.clone(),
+        key: PathBuf::from("keys/agent.key"),
+        sealing_key: PathBuf::from("keys/agent.sealing"),
+        chunk_key: PathBuf::from("keys/agent.chunk"),
+        state: PathBuf::from("state"),
+        heartbeat: HumanDuration(Duration::from_secs(15)),
+    }
+}
+
+/// The files of agents on other machines, as the share keeps them.
+///
+/// # Errors
+/// When one cannot be read.
+pub(super) fn machine_files(plan: &Plan) -> Result<Files, Failure> {
+    if plan.place == Place::Here {
+        return Ok(Files::new());
+    }
+    let file = |service: &Service| {
+        let path = plan.dir.join(bus_users::machine_path(service.name.as_str())).join(AGENT);
+        Ok((sealed_files::agent_file(&service.name), sealed_files::read(&path)?))
+    };
+    plan.services.iter().map(file).collect()
+}
+
+/// Pins the log's head for agents on other machines: a share that does not hold it is refused from the first reading on.
+///
+/// # Errors
+/// When a file cannot be written.
+pub(super) fn pins(plan: &Plan, seen: &Seen, writer: &mut Writer<'_>) -> Result<(), Failure> {
+    if plan.place == Place::Here {
+        return Ok(());
+    }
+    for service in &plan.services {
+        let folder = plan.dir.join(bus_users::machine_path(service.name.as_str()));
+        writer.public(&folder.join("state/head"), &print_memory(seen))?;
     }
     Ok(())
 }

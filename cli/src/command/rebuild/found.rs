@@ -15,7 +15,7 @@ use muster_protocol::log::{Member, Pin, ReplayError, Role, Seen, State};
 use muster_share::log::{Log, LogError};
 
 use crate::args::Rebuild;
-use crate::bus_users;
+use crate::bus_users::{self, Server};
 use crate::command::init::plan::{apart, empty, free_port, real, share_folder};
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -49,8 +49,8 @@ pub(super) struct Found {
     pub(super) left: Vec<Member>,
     /// Services whose agent's file nobody kept.
     pub(super) unkept: Vec<ServiceName>,
-    /// The port for the new folder's NATS server.
-    pub(super) port: u16,
+    /// Where the new folder's NATS server listens.
+    pub(super) server: Server,
 }
 
 impl Found {
@@ -93,7 +93,7 @@ impl Found {
             id: state.fleet,
             root: kit.root,
         };
-        let port = free_port()?;
+        let server = Server::here(free_port()?);
         Ok(Self {
             dir,
             share,
@@ -109,7 +109,7 @@ impl Found {
             replaced,
             left,
             unkept,
-            port,
+            server,
         })
     }
 }

@@ -6,7 +6,6 @@ use serde::Serialize;
 
 use super::found::Found;
 use super::say::Said;
-use crate::bus_users;
 use crate::command::enroll::role_word;
 use crate::reading_back::path_text;
 use crate::round_view::HeadView;
@@ -54,7 +53,7 @@ pub(super) fn tell(found: &Found, said: &Said, json: bool) {
             fleet_id: found.fleet.id.to_string(),
             dir: dir.to_string(),
             share: found.share.url.clone(),
-            nats: bus_users::url(found.port),
+            nats: found.server.url(),
             coordinators,
             services,
             epoch: said.epoch,
@@ -70,10 +69,7 @@ pub(super) fn tell(found: &Found, said: &Said, json: bool) {
     screen::line(format!("rebuilt {name} · {} · {dir}", found.fleet.id.short()));
     screen::line(format!("coordinators  {} · epoch {}", coordinators.join(", "), said.epoch));
     screen::line(format!("services      {}", services.join(", ")));
-    screen::line(format!(
-        "bus           {}: a new server, with new nkeys and a new CA",
-        bus_users::url(found.port)
-    ));
+    screen::line(format!("bus           {}: a new server, with new nkeys and a new CA", found.server.url()));
     screen::line(
         "keys          fresh ones; those of the lost machines count no longer, and never opened a backup",
     );

@@ -9,7 +9,7 @@ use muster_protocol::ids::{MemberName, ServiceName};
 use muster_share::log::HeadMemory;
 
 use super::found::Found;
-use crate::bus_users::{self, UserKind};
+use crate::bus_users::{self, Place, UserKind};
 use crate::command::init::keys::{AgentKeys, CoordinatorKeys, signer};
 use crate::command::init::undo::Undo;
 use crate::command::init::write::{Writer, agent_places, coordinator_places, operator_places};
@@ -50,7 +50,14 @@ pub(super) fn folder(found: &Found, keys: &Keys, undo: &mut Undo) -> Result<(), 
         writer.folder(&dir.join(name))?;
     }
     writer.public(&dir.join(lock::FILE), "")?;
-    let bus = bus_users::found(dir, &found.fleet.name, found.port, &bus_members(found), &mut writer)?;
+    let bus = bus_users::found(
+        dir,
+        &found.fleet.name,
+        &found.server,
+        Place::Here,
+        &bus_members(found),
+        &mut writer,
+    )?;
     let share = found.share.clone();
     for ((name, kept), keys) in found.coordinators.iter().zip(&keys.coordinators) {
         let coordinator = coordinator_places(name);

@@ -6,6 +6,7 @@ mod service;
 
 use std::time::Duration;
 
+use muster_telemetry::service_manager;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -61,6 +62,8 @@ pub(crate) async fn run(args: Folder) -> Outcome {
         "→ muster start --wait --config {}",
         folder.dir.join(crate::operator::FILE).display()
     ));
+    service_manager::ready(&format!("fleet {}", folder.operator.fleet.name));
+    let alive = tokio::spawn(service_manager::keep_alive());
     let keeping = tokio::spawn(sealed_files::keep(folder.dir.clone(), folder.operator.clone()));
     let outcome = loop {
         tokio::select! {
@@ -87,11 +90,13 @@ pub(crate) async fn run(args: Folder) -> Outcome {
             }
         }
     };
+    service_manager::stopping();
     keeping.abort();
     screen::line("stopping agents and coordinators");
     stop.send_replace(true);
     while children.join_next().await.is_some() {}
     nats_server::stop(&mut nats).await;
+    alive.abort();
     screen::line("stopped");
     outcome
 }
