@@ -50,6 +50,8 @@ pub(crate) enum Command {
     Watch(Watch),
     /// How the fleet stands
     Status(Reading),
+    /// Look at everything that somebody who helps would ask for
+    Doctor(Doctor),
     /// The rounds in the log
     Rounds(Rounds),
     /// One round: its services, sizes, absentees
@@ -170,7 +172,7 @@ pub(crate) struct Demo {
     pub(crate) secrets: bool,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct Contact {
     /// The operator's configuration; default MUSTER_CONFIG, or operator.toml here
     #[arg(long, value_name = "DIR/operator.toml")]
@@ -193,6 +195,15 @@ pub(crate) struct Reading {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// Write it all down in this new file, without secrets
+    #[arg(long, value_name = "FILE")]
+    pub(crate) bundle: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) contact: Contact,
 }
 
 #[derive(Debug, Args)]

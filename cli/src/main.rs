@@ -118,6 +118,7 @@ async fn dispatch(command: Command) -> Outcome {
         Command::Cancel(args) => command::cancel::run(args).await,
         Command::Watch(args) => command::watch::run(args).await,
         Command::Status(args) => command::status::run(args).await,
+        Command::Doctor(args) => command::doctor::run(args).await,
         Command::Rounds(args) => command::rounds::run(args).await,
         Command::Show(args) => command::show::run(args).await,
         Command::Prune(args) => command::prune::run(args).await,

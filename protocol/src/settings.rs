@@ -30,7 +30,7 @@ struct Setting {
     what: &'static str,
 }
 
-const SETTINGS: [Setting; 6] = [
+const SETTINGS: [Setting; 11] = [
     Setting {
         key: "interval",
         default: "24h",
@@ -44,16 +44,46 @@ const SETTINGS: [Setting; 6] = [
         what: "between marking for deletion and deleting",
     },
     Setting {
+        key: "retention.keep_daily",
+        default: "0",
+        shape: Shape::Number(0, 100_000),
+        what: "newest days for which the newest verified round is kept",
+    },
+    Setting {
         key: "retention.keep_days",
         default: "7",
         shape: Shape::Number(0, 36_500),
         what: "days that rounds are kept",
     },
     Setting {
+        key: "retention.keep_hourly",
+        default: "0",
+        shape: Shape::Number(0, 100_000),
+        what: "newest hours for which the newest verified round is kept",
+    },
+    Setting {
         key: "retention.keep_last",
         default: "0",
         shape: Shape::Number(0, 100_000),
         what: "newest rounds that are kept",
+    },
+    Setting {
+        key: "retention.keep_monthly",
+        default: "0",
+        shape: Shape::Number(0, 100_000),
+        what: "newest months for which the newest verified round is kept",
+    },
+    Setting {
+        key: "retention.keep_weekly",
+        default: "0",
+        shape: Shape::Number(0, 100_000),
+        what: "newest weeks for which the newest verified round is kept",
+    },
+    Setting {
+        key: "retention.keep_yearly",
+        default: "0",
+        shape: Shape::Number(0, 100_000),
+        what: "newest years for which the newest verified round is kept",
     },
     Setting {
         key: "retention.min_verified",
@@ -168,7 +198,7 @@ mod tests {
             ("retention.grace", "24", "of at most ten years"),
             ("retention.keep_days", "-1", "must be a number from 0 to 36500"),
             ("retention.min_verified", "0", "must be a number from 1 to"),
-            ("retention", "1", "there are interval, retention.grace, retention.keep_days"),
+            ("retention", "1", "there are interval, retention.grace, retention.keep_daily"),
             ("schedule", "0 3 * * *", "follows no schedule"),
         ] {
             let error = check(key, value).expect_err(key).to_string();

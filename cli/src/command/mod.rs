@@ -7,6 +7,7 @@ pub(crate) mod cancel;
 pub(crate) mod config;
 pub(crate) mod daemon;
 pub(crate) mod demo;
+pub(crate) mod doctor;
 pub(crate) mod dump;
 pub(crate) mod enroll;
 pub(crate) mod find;

@@ -25,28 +25,28 @@ use crate::screen;
 const ROUNDS_READ: usize = 500;
 
 #[derive(Debug, Serialize)]
-struct View {
-    schema: &'static str,
-    fleet: String,
-    share: String,
+pub(crate) struct View {
+    pub(crate) schema: &'static str,
+    pub(crate) fleet: String,
+    pub(crate) share: String,
     /// Why the share gives no answer.
-    share_error: Option<String>,
+    pub(crate) share_error: Option<String>,
     /// Why the bus gives no answer.
-    bus_error: Option<String>,
-    leader: Option<LeaderView>,
-    head: Option<HeadView>,
+    pub(crate) bus_error: Option<String>,
+    pub(crate) leader: Option<LeaderView>,
+    pub(crate) head: Option<HeadView>,
     /// Every service of the roster is in a verified round that is no older than promised; null: nobody can tell.
-    recovery_ready: Option<bool>,
+    pub(crate) recovery_ready: Option<bool>,
     /// Why not.
-    reasons: Vec<String>,
-    latest: Option<Latest>,
-    free_bytes: Option<u64>,
-    services: Vec<ServiceLine>,
-    alerts: Vec<AlertView>,
+    pub(crate) reasons: Vec<String>,
+    pub(crate) latest: Option<Latest>,
+    pub(crate) free_bytes: Option<u64>,
+    pub(crate) services: Vec<ServiceLine>,
+    pub(crate) alerts: Vec<AlertView>,
 }
 
 #[derive(Debug, Serialize)]
-struct Latest {
+pub(crate) struct Latest {
     round: String,
     number: u64,
     outcome: Option<&'static str>,
@@ -55,7 +55,7 @@ struct Latest {
 }
 
 #[derive(Debug, Serialize)]
-struct ServiceLine {
+pub(crate) struct ServiceLine {
     service: String,
     /// `ok`, or why not.
     state: String,
@@ -73,6 +73,29 @@ struct ServiceLine {
 
 /// Shows it.
 pub(crate) async fn run(args: Reading) -> Outcome {
+    let Gathered { view, promised, unreadable } = gather(&args).await?;
+    if args.json {
+        screen::json(&view);
+    } else {
+        print(&view, promised);
+    }
+    unreadable.map_or(Ok(Exit::Done), Err)
+}
+
+/// What there is to know.
+pub(crate) struct Gathered {
+    pub(crate) view: View,
+    /// The promised interval.
+    pub(crate) promised: Option<Duration>,
+    /// Why the share could not be read.
+    pub(crate) unreadable: Option<Failure>,
+}
+
+/// Asks share and leader.
+///
+/// # Errors
+/// When no configuration is found, or the share says something wrong; not when either is away.
+pub(crate) async fn gather(args: &Reading) -> Result<Gathered, Failure> {
     let (name, share, leader, operator) = match &args.share {
         Some(url) => (String::new(), url.clone(), None, None),
         None => {
@@ -117,7 +140,7 @@ pub(crate) async fn run(args: Reading) -> Outcome {
         None => {}
     }
     let own = operator.as_ref().map(|(folder, operator)| (folder.as_path(), operator));
-    let (promised, unreadable) = match Fleet::open(&args).await {
+    let (promised, unreadable) = match Fleet::open(args).await {
         Ok(fleet) => {
             view.alerts.extend(alerts::judged(own, Some(&fleet)).await?);
             if told.is_none() {
@@ -137,12 +160,7 @@ pub(crate) async fn run(args: Reading) -> Outcome {
         }
     };
     view.alerts.extend(told.iter().flatten().map(AlertView::from));
-    if args.json {
-        screen::json(&view);
-    } else {
-        print(&view, promised);
-    }
-    unreadable.map_or(Ok(Exit::Done), Err)
+    Ok(Gathered { view, promised, unreadable })
 }
 
 /// Fills in what the share says; returns the promised interval.

@@ -13,27 +13,41 @@ use crate::time::UnixMillis;
 
 /// The age of every round.
 #[derive(Debug, Clone)]
-pub struct Ages(BTreeMap<RoundId, Duration>);
+pub struct Ages {
+    ages: BTreeMap<RoundId, Duration>,
+    /// The newest round's age, and the time that it claims.
+    newest: (Duration, UnixMillis),
+}
 
 impl Ages {
     /// The ages at `now`, which is a claim as well. `interval`: the most that may pass between two rounds.
     #[must_use]
     pub fn of(state: &State, now: UnixMillis, interval: Duration) -> Self {
-        let mut ages = BTreeMap::new();
+        let (mut ages, mut newest) = (BTreeMap::new(), None);
         let (mut age, mut later) = (Duration::ZERO, now.0);
         for round in state.rounds_by_number().iter().rev() {
             let at = round.open.at.0.min(later);
             age = age.saturating_add(Duration::from_millis(later.abs_diff(at)).min(interval));
             ages.insert(round.open.round, age);
+            newest.get_or_insert((age, round.open.at));
             later = at;
         }
-        Self(ages)
+        Self { ages, newest: newest.unwrap_or((Duration::ZERO, now)) }
+    }
+
+    /// When a round was, for the calendar: as long before the newest one as their ages differ, whose word is taken for its own time.
+    /// So it changes neither with `now` nor with a clock that was wrong once.
+    #[must_use]
+    pub fn when(&self, round: &RoundId) -> UnixMillis {
+        let (newest, at) = self.newest;
+        let before = u64::try_from(self.get(round).saturating_sub(newest).as_millis()).unwrap_or(u64::MAX);
+        UnixMillis(at.0.saturating_sub_unsigned(before))
     }
 
     /// A round's age; zero for one that the log does not have.
     #[must_use]
     pub fn get(&self, round: &RoundId) -> Duration {
-        self.0.get(round).copied().unwrap_or_default()
+        self.ages.get(round).copied().unwrap_or_default()
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::age::Ages;
+use super::calendar::{Span, Spans};
 use super::terms::Terms;
 use crate::ids::{RoundId, ServiceName};
 use crate::log::{Role, RoundPhase, RoundState, Scope, State};
@@ -19,6 +20,8 @@ pub enum Kept {
     Last,
     /// It is young (`retention.keep_days`).
     Days,
+    /// It stands for a span of the calendar (`retention.keep_hourly`, and so on).
+    Span(Span),
     /// Without it some service would have fewer verified rounds than it must (`retention.min_verified`).
     Minimum,
 }
@@ -36,8 +39,8 @@ pub enum Verdict {
 
 /// Judges the rounds of a log, the newest first.
 ///
-/// Only verified rounds count towards `keep_last` and `min_verified`. A round that is committed and not verified counts
-/// for nothing, and stays as long as the verified rounds around it do.
+/// Only verified rounds count towards `keep_last` and `min_verified`, and stand for spans of the calendar. A round that is committed
+/// and not verified counts for nothing, and stays as long as the verified rounds around it do.
 #[derive(Debug)]
 pub struct Chooser<'a> {
     state: &'a State,
@@ -45,6 +48,7 @@ pub struct Chooser<'a> {
     ages: Ages,
     /// Verified rounds judged so far, by service.
     verified: BTreeMap<ServiceName, u32>,
+    spans: Spans,
     /// The number of the round judged last.
     last: Option<u64>,
 }
@@ -54,7 +58,7 @@ impl<'a> Chooser<'a> {
     #[must_use]
     pub fn new(state: &'a State, terms: Terms, now: UnixMillis) -> Self {
         let ages = Ages::of(state, now, terms.interval);
-        Self { state, terms, ages, verified: BTreeMap::new(), last: None }
+        Self { state, terms, ages, verified: BTreeMap::new(), spans: Spans::default(), last: None }
     }
 
     /// The rounds in the order in which they are to be judged.
@@ -80,17 +84,19 @@ impl<'a> Chooser<'a> {
             RoundPhase::Committed { .. } if round.swept => return Verdict::Empty,
             RoundPhase::Committed { verified, .. } => verified.is_some(),
         };
-        let fewest = match services {
-            Some(services) => self.fewest(services.iter()),
-            None => match &round.open.scope {
-                Scope::Services(services) => self.fewest(services.iter()),
-                Scope::All => self.fewest(self.ever()),
-            },
+        let concerned: Vec<&ServiceName> = match (services, &round.open.scope) {
+            (Some(services), _) => services.iter().collect(),
+            (None, Scope::Services(services)) => services.iter().collect(),
+            (None, Scope::All) => self.ever().collect(),
         };
-        if is_verified {
-            for service in services.unwrap_or_default() {
+        let fewest = self.fewest(concerned.iter().copied());
+        let at = self.ages.when(&round.open.round);
+        let span = self.spans.need(&self.terms.calendar, concerned.iter().copied(), at);
+        if let Some(services) = services.filter(|_| is_verified) {
+            for service in services {
                 *self.verified.entry(service.clone()).or_default() += 1;
             }
+            self.spans.cover(services, at);
         }
         let below = |limit: u32| fewest.is_some_and(|fewest| fewest < limit);
         if round.hold.is_some() {
@@ -99,6 +105,8 @@ impl<'a> Chooser<'a> {
             Verdict::Stays(Kept::Last)
         } else if self.is_young(&round.open.round) {
             Verdict::Stays(Kept::Days)
+        } else if let Some(span) = span {
+            Verdict::Stays(Kept::Span(span))
         } else if below(self.terms.min_verified) {
             Verdict::Stays(Kept::Minimum)
         } else {
@@ -138,14 +146,15 @@ mod tests {
         FIRST, Fleet, OPERATOR, PRUNER, agent, commit, end, open, round, service, verified,
     };
     use crate::log::{Change, Hold, Prune, Role, Roster, Sweep, fixture::ROOT};
-    use crate::prune::Terms;
+    use crate::prune::{Calendar, Span, Terms};
     use crate::time::UnixMillis;
     use std::time::Duration;
 
     const DAY: Duration = Duration::from_secs(86_400);
 
     fn terms(keep_last: u32, keep_days: u32, min_verified: u32) -> Terms {
-        Terms { keep_last, keep_days, min_verified, interval: DAY, grace: DAY }
+        let calendar = Calendar::default();
+        Terms { keep_last, keep_days, calendar, min_verified, interval: DAY, grace: DAY }
     }
 
     /// Rounds 1…, a day apart; `dns` is in all, `web` where the name says so.
@@ -198,6 +207,31 @@ mod tests {
         assert_eq!(judge(&fleet, terms(2, 0, 1), &words, 6), [LAST, GOES, GOES, GOES, LAST, LAST]);
         assert_eq!(judge(&fleet, terms(0, 2, 1), &words, 6), [MINIMUM, GOES, GOES, DAYS, DAYS, DAYS]);
         assert_eq!(judge(&fleet, terms(1, 2, 4), &words, 6), [LAST, GOES, MINIMUM, DAYS, DAYS, LAST]);
+    }
+
+    /// Rounds at noon of 18 days, from Friday, 1970-01-02 on.
+    #[test]
+    fn the_newest_verified_round_of_each_span_stands_for_it() {
+        let mut words = ["dns"; 18];
+        // The newest Sunday is not verified, and the Saturday before it stands for that week.
+        words[16] = "committed";
+        let fleet = rounds(&words);
+        let kept = |spans: &[(Span, u32)]| -> Vec<u64> {
+            let keep = |span| Ok::<_, ()>(spans.iter().find(|(of, _)| *of == span).map_or(0, |(_, n)| *n));
+            let terms = Terms { calendar: Calendar::of(keep).expect("a calendar"), ..terms(0, 0, 1) };
+            let verdicts = judge(&fleet, terms, &words, 18);
+            let stays = (1..).zip(verdicts).filter(|(_, verdict)| *verdict != GOES);
+            stays.map(|(number, _)| number).collect()
+        };
+        assert_eq!(
+            kept(&[(Span::Day, 3)]),
+            [15, 16, 17, 18],
+            "an unverified day is no day, and stays between"
+        );
+        assert_eq!(kept(&[(Span::Week, 3)]), [10, 16, 17, 18]);
+        assert_eq!(kept(&[(Span::Week, 9)]), [3, 10, 16, 17, 18], "there are no more weeks");
+        assert_eq!(kept(&[(Span::Month, 2), (Span::Day, 1)]), [18]);
+        assert_eq!(kept(&[(Span::Hour, 2), (Span::Week, 2)]), [16, 17, 18]);
     }
 
     #[test]

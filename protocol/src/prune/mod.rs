@@ -13,6 +13,7 @@
 //! makes rounds old, and by a bounded step for each round ([`Ages`]).
 
 mod age;
+mod calendar;
 mod choice;
 mod pass;
 #[cfg(test)]
@@ -21,6 +22,7 @@ mod stock;
 mod terms;
 
 pub use age::Ages;
+pub use calendar::{Calendar, Span};
 pub use choice::{Chooser, Kept, Verdict};
 pub use pass::{Next, Wait, next, sweeps_after};
 pub use stock::{Contradiction, Sight, Stock};

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::{Ages, Chooser, Kept, Terms, Verdict};
+use super::{Ages, Calendar, Chooser, Kept, Span, Terms, Verdict};
 use crate::ids::{RoundId, ServiceName};
 use crate::log::fixture::{commit, end, key, open, round, service, verified};
 use crate::log::{HoldState, Pin, RoundPhase, RoundState, State};
@@ -78,11 +78,18 @@ fn verdicts(
     verdicts
 }
 
+/// Mostly of no span.
+fn calendar(rng: &mut Rng) -> Calendar {
+    let small = |rng: &mut Rng| u32::try_from(rng.below(12)).expect("small").saturating_sub(6);
+    Calendar::of(|_| Ok::<_, ()>(small(rng))).expect("numbers")
+}
+
 fn terms(rng: &mut Rng, interval: Duration) -> Terms {
     let small = |rng: &mut Rng, most| u32::try_from(rng.below(most)).expect("small");
     Terms {
         keep_last: small(rng, 4),
         keep_days: small(rng, 10),
+        calendar: calendar(rng),
         min_verified: 1 + small(rng, 5),
         interval,
         grace: Duration::ZERO,
@@ -116,6 +123,9 @@ fn what_must_stay_does_whatever_the_clocks_say() {
                 assert!(matches!(verdict, Verdict::Stays(_)), "round {} of {name}", round.open.number);
             }
         }
+        if history.leaps == 0 && wrong == 0 {
+            spans_are_covered(&history, &terms, &damaged, &verdicts);
+        }
         for round in history.state.rounds.values() {
             let id = round.open.round;
             let verdict = verdicts[&id];
@@ -138,8 +148,32 @@ fn what_must_stay_does_whatever_the_clocks_say() {
         }
     });
     if std::env::var_os("MUSTER_SEED").is_none() {
-        assert_eq!(kept.len(), 5, "every reason was seen: {kept:?}");
+        assert_eq!(kept.len(), 10, "every reason was seen: {kept:?}");
         assert!(gone > 1_000, "{gone} rounds went");
+    }
+}
+
+/// Of every service, the newest verified round of each of the newest days that have one stays, and so on.
+fn spans_are_covered(
+    history: &History,
+    terms: &Terms,
+    damaged: &BTreeSet<RoundId>,
+    verdicts: &BTreeMap<RoundId, Verdict>,
+) {
+    let day = |at: i64| at.div_euclid(24 * HOUR);
+    for name in SERVICES.map(service) {
+        let mut days = BTreeMap::new();
+        for round in history.state.rounds_by_number() {
+            let id = round.open.round;
+            let counts = round.word() == "verified" && !round.swept && !damaged.contains(&id);
+            if counts && history.slices[&id].contains(&name) {
+                days.insert(day(round.open.at.0), id);
+            }
+        }
+        let keep = usize::try_from(terms.calendar.keep(Span::Day)).expect("small");
+        for (_, id) in days.iter().rev().take(keep) {
+            assert!(matches!(verdicts[id], Verdict::Stays(_)), "{id} stands for a day of {name}");
+        }
     }
 }
 
@@ -169,6 +203,7 @@ fn the_terms_of_more_keep_more() {
             keep_last: terms.keep_last + 1,
             keep_days: terms.keep_days + 1,
             min_verified: terms.min_verified + 1,
+            calendar: Calendar::of(|span| Ok::<_, ()>(terms.calendar.keep(span) + 1)).expect("numbers"),
             ..terms
         };
         let none = BTreeSet::new();

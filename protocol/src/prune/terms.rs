@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::calendar::Calendar;
 use crate::settings::{self, SettingError};
 use crate::units::parse_duration;
 
@@ -13,6 +14,8 @@ pub struct Terms {
     pub keep_last: u32,
     /// Rounds of at most this age stay, in whole days.
     pub keep_days: u32,
+    /// Hours, days, weeks, months and years of every service for which a verified round stays.
+    pub calendar: Calendar,
     /// The newest verified rounds of every service that stay whatever else is said; at least one.
     pub min_verified: u32,
     /// A verified round is promised in each: the longest time that may pass unseen between two rounds (see
@@ -39,6 +42,7 @@ impl Terms {
         Ok(Self {
             keep_last: number("retention.keep_last")?,
             keep_days: number("retention.keep_days")?,
+            calendar: Calendar::of(|span| number(span.setting()))?,
             min_verified: number("retention.min_verified")?,
             interval: duration("interval")?,
             grace: duration("retention.grace")?,
@@ -54,14 +58,18 @@ impl Terms {
 
 #[cfg(test)]
 mod tests {
-    use super::Terms;
+    use super::{Calendar, Terms};
     use std::time::Duration;
 
     #[test]
     fn what_is_not_set_has_its_default_and_what_is_wrong_stops_everything() {
         let day = Duration::from_secs(86_400);
         let terms = Terms::of(&[("retention.keep_last".to_owned(), "3".to_owned())].into()).expect("valid");
-        assert_eq!(terms, Terms { keep_last: 3, keep_days: 7, min_verified: 7, interval: day, grace: day });
+        let calendar = Calendar::default();
+        assert_eq!(
+            terms,
+            Terms { keep_last: 3, keep_days: 7, calendar, min_verified: 7, interval: day, grace: day }
+        );
         assert_eq!(terms.keep_for(), day * 7);
         for (key, value) in
             [("retention.min_verified", "0"), ("retention.keep_days", "week"), ("retention.grace", "1")]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use muster_protocol::log::{CutTerms, OnBreak};
-use muster_protocol::prune::Terms;
+use muster_protocol::prune::{Calendar, Terms};
 use muster_protocol::retry::{Attempts, Retry};
 use muster_protocol::round::{Overlap, Policy};
 use muster_protocol::service_policy::{Expected, ServicePolicy};
@@ -106,7 +106,8 @@ impl Plan {
     pub(crate) fn terms(&self, grace: Duration) -> Terms {
         let day = Duration::from_secs(86_400);
         let (keep_last, min_verified) = (self.keep_last, self.min_verified);
-        Terms { keep_last, keep_days: self.keep_days, min_verified, interval: day, grace }
+        let calendar = Calendar::default();
+        Terms { keep_last, keep_days: self.keep_days, calendar, min_verified, interval: day, grace }
     }
 
     /// How patient agents are.

@@ -10,6 +10,7 @@ mod canary;
 mod copies;
 mod credentials;
 mod damage;
+mod doctor;
 mod emergency;
 mod faults;
 mod full;

@@ -1,7 +1,7 @@
 //! What `muster prune --json` says.
 
 use muster_protocol::ids::{ObjectId, RoundId};
-use muster_protocol::prune::{Kept, Next, Wait};
+use muster_protocol::prune::{Kept, Next, Span, Wait};
 use muster_share::prune::{Marked, Plan, Report, Survey, Swept, Tally};
 use serde::Serialize;
 
@@ -101,6 +101,11 @@ pub(super) fn because(why: Kept) -> &'static str {
         Kept::Held => "held",
         Kept::Last => "last",
         Kept::Days => "days",
+        Kept::Span(Span::Hour) => "hourly",
+        Kept::Span(Span::Day) => "daily",
+        Kept::Span(Span::Week) => "weekly",
+        Kept::Span(Span::Month) => "monthly",
+        Kept::Span(Span::Year) => "yearly",
         Kept::Minimum => "minimum",
     }
 }

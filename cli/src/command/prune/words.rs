@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use muster_protocol::prune::{Kept, Next, Wait};
+use muster_protocol::prune::{Kept, Next, Span, Wait};
 use muster_protocol::units::{format_duration, format_size};
 use muster_share::prune::{Plan, Report, Survey, Tally};
 
@@ -127,6 +127,11 @@ fn staying(survey: &Survey) {
     let words = [
         (Kept::Days, "by age"),
         (Kept::Last, "by number"),
+        (Kept::Span(Span::Hour), "for an hour"),
+        (Kept::Span(Span::Day), "for a day"),
+        (Kept::Span(Span::Week), "for a week"),
+        (Kept::Span(Span::Month), "for a month"),
+        (Kept::Span(Span::Year), "for a year"),
         (Kept::Minimum, "for the minimum of verified rounds"),
         (Kept::Held, "held"),
         (Kept::Open, "open"),

@@ -1,0 +1,233 @@
+//! What is looked at, one function for each part of a fleet.
+
+use std::path::Path;
+use std::time::Duration;
+
+use muster_coordinator::query::AgentView;
+use muster_protocol::alert::{Code, Severity};
+use muster_protocol::units::{format_duration, format_size};
+use muster_share::probe::{self, Terms};
+use muster_share::secret_file;
+
+use super::{Finding, Verdict};
+use crate::alerts::AlertView;
+use crate::command::status;
+use crate::fleet::{Fleet, open_store};
+use crate::folder;
+use crate::leader::Leader;
+use crate::operator::Operator;
+use crate::screen;
+
+/// Below this, in bytes, a disk that holds state is called low.
+const LOW: u64 = 1 << 30;
+/// Alerts that are told one by one.
+const TOLD: usize = 20;
+/// Agents that are named, of those that are away or of another version.
+const NAMED: usize = 5;
+
+/// This machine: the folder's files, keys and disk.
+pub(super) fn local(folder: &Path, operator: &Operator) -> Vec<Finding> {
+    let mut findings = vec![configuration(folder)];
+    let operators = [("the operator's key", &operator.operator.key)];
+    for (what, key) in operators {
+        findings.push(match secret_file::read_signing_key(key) {
+            Ok(_) => Finding::good("keys", format!("{what} can be used")),
+            Err(error) => Finding::new("keys", Verdict::Bad, None, error.to_string())
+                .with_step("muster enroll NAME --role operator --root PATH makes another operator"),
+        });
+    }
+    if operator.reachable_keys(folder).is_empty() {
+        findings.push(Finding::good("keys", "no private recovery or root key lies on this machine"));
+    }
+    findings.push(disk(folder));
+    findings
+}
+
+/// Whether all files of the folder are what their programs take.
+fn configuration(folder: &Path) -> Finding {
+    let load = |prefix: &str, below: &str, check: &dyn Fn(&Path) -> Result<(), String>| {
+        let files = folder::files(&folder.join(below), prefix).unwrap_or_default();
+        let wrong = files.iter().find_map(|file| check(file).err());
+        (files.len(), wrong)
+    };
+    let coordinator = |file: &Path| {
+        muster_coordinator::config::Config::load(file).map(drop).map_err(|error| error.to_string())
+    };
+    let agent =
+        |file: &Path| muster_agent::config::Config::load(file).map(drop).map_err(|error| error.to_string());
+    let (coordinators, first) = load("coordinator", "", &coordinator);
+    let (agents, second) = load("", "agents", &agent);
+    match first.or(second) {
+        Some(why) => Finding::new("configuration", Verdict::Bad, None, why)
+            .with_step("mend the file; every key is explained in it"),
+        None => Finding::good(
+            "configuration",
+            format!(
+                "operator.toml, {} and {} of this folder can be used",
+                screen::plural(coordinators, "coordinator"),
+                screen::plural(agents, "agent")
+            ),
+        ),
+    }
+}
+
+fn disk(folder: &Path) -> Finding {
+    match rustix::fs::statvfs(folder) {
+        Ok(room) => {
+            let free = room.f_bavail.saturating_mul(room.f_frsize);
+            let said = format!("{} free where this folder lies", format_size(free));
+            let verdict = if free < LOW { Verdict::Warning } else { Verdict::Good };
+            Finding::new("disk", verdict, (free < LOW).then_some(Code::Agent04), said)
+        }
+        Err(error) => Finding::new("disk", Verdict::Warning, None, format!("nobody can tell: {error}")),
+    }
+}
+
+/// The bus, as `status` found it.
+pub(super) fn bus(view: &status::View) -> Vec<Finding> {
+    let Some(leader) = &view.leader else {
+        // Why stands among the alerts.
+        return Vec::new();
+    };
+    let own = env!("CARGO_PKG_VERSION");
+    let mut findings = vec![Finding::good(
+        "bus",
+        format!(
+            "coordinator {} leads{}",
+            leader.coordinator,
+            leader.epoch.map_or_else(String::new, |epoch| format!(" in epoch {epoch}"))
+        ),
+    )];
+    if leader.version != own {
+        let said = format!("the coordinator is version {}, this is version {own}", leader.version);
+        findings.push(Finding::new("versions", Verdict::Warning, Some(Code::Agent05), said));
+    }
+    if leader.ignored_messages > 0 {
+        let reasons: Vec<_> =
+            leader.ignored.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
+        let said = format!("{} messages were ignored: {}", leader.ignored_messages, reasons.join(", "));
+        findings.push(
+            Finding::new("bus", Verdict::Warning, None, said)
+                .with_step("docs/alerts.md, Bad input, says what each reason means"),
+        );
+    }
+    findings
+}
+
+/// Who is there, by the leader's roll.
+pub(super) async fn agents(operator: &Operator, findings: &mut Vec<Finding>) -> Vec<AgentView> {
+    let asked = async { Leader::connect(operator).await?.agents().await };
+    let agents = match asked.await {
+        Ok(agents) => agents,
+        Err(failure) => {
+            findings.push(Finding::new("agents", Verdict::Bad, failure.alert(), failure.what()));
+            return Vec::new();
+        }
+    };
+    let some = |which: &dyn Fn(&&AgentView) -> bool| {
+        let names: Vec<_> = agents.iter().filter(which).map(|agent| agent.service.to_string()).collect();
+        let more = names.len().saturating_sub(NAMED);
+        let mut said = names.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+        if more > 0 {
+            said.push_str(&format!(" and {more} more"));
+        }
+        (names.len(), said)
+    };
+    let (away, names) = some(&|agent| agent.state != "online");
+    findings.push(if away == 0 {
+        Finding::good("agents", format!("all {} are online", agents.len()))
+    } else {
+        let said = format!("{away} of {} are not online: {names}", agents.len());
+        Finding::new("agents", Verdict::Bad, Some(Code::Agent01), said)
+    });
+    let own = env!("CARGO_PKG_VERSION");
+    let (other, names) = some(&|agent| agent.version.as_deref().is_some_and(|version| version != own));
+    if other > 0 {
+        let said = format!("{other} run another version than {own}: {names}");
+        findings.push(Finding::new("versions", Verdict::Warning, Some(Code::Agent05), said));
+    }
+    agents
+}
+
+/// The share, used as a round would use it.
+pub(super) async fn share(operator: &Operator, findings: &mut Vec<Finding>) {
+    let opened = async {
+        let fleet = Fleet::of(operator.clone()).await?;
+        let store = open_store(&operator.share).await?;
+        let forecast = probe::forecast(store.as_ref(), fleet.state()).await?;
+        let terms = Terms { sample: 0, coordinators: fleet.state().coordinators(), forecast };
+        let report = probe::probe(&store, &terms).await;
+        Ok::<_, crate::failure::Failure>((fleet, report))
+    };
+    let (fleet, report) = match opened.await {
+        Ok(opened) => opened,
+        Err(failure) => {
+            return findings.push(Finding::new("share", Verdict::Bad, failure.alert(), failure.what()));
+        }
+    };
+    for found in report.findings {
+        let verdict = match found.verdict {
+            probe::Verdict::Good => Verdict::Good,
+            probe::Verdict::Warning => Verdict::Warning,
+            probe::Verdict::Bad => Verdict::Bad,
+        };
+        let check = format!("share {}", found.check.as_str().replace('_', " "));
+        findings.push(Finding::new(&check, verdict, found.code, found.said));
+    }
+    let head = fleet.log.head();
+    findings.push(Finding::good("log", format!("{head}, every record accounted for")));
+}
+
+/// Whether the fleet could be recovered.
+pub(super) fn rounds(view: &status::View, promised: Option<Duration>) -> Vec<Finding> {
+    let promised = promised.map_or_else(String::new, |most| format!(", promised {}", format_duration(most)));
+    let ready = match view.recovery_ready {
+        Some(true) => Finding::good(
+            "rounds",
+            format!("every service is in a verified round that is young enough{promised}"),
+        ),
+        Some(false) => {
+            let said = format!("not ready for a recovery: {}{promised}", view.reasons.join("; "));
+            Finding::new("rounds", Verdict::Bad, Some(Code::Round04), said)
+        }
+        // Said of the share already.
+        None => return Vec::new(),
+    };
+    vec![ready]
+}
+
+/// What is open. Of very many only some are told one by one.
+pub(super) fn alerts(alerts: &[AlertView]) -> Vec<Finding> {
+    let mut findings: Vec<_> = alerts.iter().take(TOLD).map(alert).collect();
+    if alerts.len() > TOLD {
+        let worst = alerts.iter().skip(TOLD).map(|alert| verdict(alert.severity)).max();
+        let more = alerts.len() - TOLD;
+        let finding = Finding::new(
+            "alert",
+            worst.unwrap_or(Verdict::Warning),
+            None,
+            format!("{} more are open", screen::plural(more, "alert")),
+        );
+        findings.push(finding.with_step("muster alerts"));
+    }
+    findings
+}
+
+fn verdict(severity: Severity) -> Verdict {
+    match severity {
+        Severity::Warning => Verdict::Warning,
+        Severity::Error | Severity::Critical => Verdict::Bad,
+    }
+}
+
+fn alert(alert: &AlertView) -> Finding {
+    // Some causes are the failures of commands, which begin with their code.
+    let cause = alert.cause.strip_prefix(alert.code).and_then(|rest| rest.strip_prefix(": "));
+    Finding {
+        check: "alert".to_owned(),
+        verdict: verdict(alert.severity),
+        code: Some(alert.code),
+        said: format!("{}: {}", alert.subject, cause.unwrap_or(&alert.cause)),
+        steps: alert.steps.clone(),
+    }
+}

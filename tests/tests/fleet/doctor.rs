@@ -1,0 +1,57 @@
+//! `muster doctor`: what it finds, and what it writes down.
+
+use std::fs;
+
+use muster_tests::fleet::{Fleet, text};
+use muster_tests::process::wait_for;
+use serde_json::Value;
+
+fn finding<'a>(said: &'a Value, check: &str) -> &'a Value {
+    let findings = said["findings"].as_array().expect("findings");
+    findings.iter().find(|finding| finding["check"] == check).unwrap_or_else(|| panic!("{check}: {said}"))
+}
+
+#[test]
+fn a_doctor_finds_what_is_wrong_until_nothing_is_and_writes_no_secret_down() {
+    let mut fleet = Fleet::init(&[
+        "dns=files:/etc/hostname".to_owned(),
+        "vault=command:[\"echo\",\"hunter2\"]".to_owned(),
+    ]);
+    let said = fleet.run(&["doctor", "--json"]).with_code(1).json();
+    assert_eq!((&said["schema"], &said["verdict"]), (&"muster.doctor/1".into(), &"bad".into()));
+    assert_eq!(finding(&said, "configuration")["verdict"], "good");
+    assert_eq!(finding(&said, "share exclusive")["verdict"], "good");
+    let rounds = finding(&said, "rounds");
+    assert_eq!((&rounds["verdict"], &rounds["code"]), (&"bad".into(), &"ROUND-04".into()));
+    let shown = fleet.run(&["doctor"]).with_code(1).out;
+    assert!(
+        shown.contains("BUS-01: NATS: no NATS server") && shown.contains("muster start --wait"),
+        "{shown}"
+    );
+
+    fleet.up();
+    let _ = fleet.run(&["start", "--wait"]).with_code(0);
+    fs::rename(fleet.kit(), fleet.path("kit-away")).expect("taken away");
+    fs::rename(fleet.root(), fleet.path("root-away")).expect("taken away");
+    let bundle = fleet.path("bundle.json");
+    wait_for("nothing to be wrong", || {
+        let said = fleet.run(&["doctor", "--json"]);
+        (said.code == 0).then_some(())
+    });
+    let said = fleet.run(&["doctor", "--json", "--bundle", &text(&bundle)]).with_code(0).json();
+    assert_eq!(finding(&said, "agents")["said"], "all 2 are online");
+    assert_eq!(finding(&said, "keys")["verdict"], "good");
+    let written = fs::read_to_string(&bundle).expect("written");
+    let written: Value = serde_json::from_str(&written).expect("JSON");
+    assert_eq!(written["schema"], "muster.doctor-bundle/1");
+    let vault = written["configurations"]["agents/vault.toml"].as_str().expect("its configuration");
+    assert!(vault.contains("echo") && !vault.contains("hunter2"), "{vault}");
+    assert_eq!(written["agents"].as_array().map(Vec::len), Some(2));
+    let again = fleet.run(&["doctor", "--bundle", &text(&bundle)]).with_code(2);
+    assert!(again.err.contains("bundle.json"), "{}", again.err);
+
+    fs::write(fleet.dir().join("agents/dns.toml"), "no = [").expect("written");
+    let said = fleet.run(&["doctor", "--json"]).with_code(1).json();
+    let wrong = finding(&said, "configuration");
+    assert!(wrong["said"].as_str().is_some_and(|said| said.contains("dns.toml")), "{wrong}");
+}
