@@ -20,6 +20,7 @@ mod hostile;
 mod hostile_messages;
 mod leaders;
 mod look;
+mod managing;
 mod matrix;
 mod properties;
 mod prune;
