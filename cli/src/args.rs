@@ -1,6 +1,7 @@
 //! The command line as clap reads it. Only shapes and help; what commands do is in [`crate::command`].
 
 mod keeping;
+mod managing;
 mod retention;
 mod trust;
 
@@ -16,6 +17,7 @@ use crate::round_name::RoundName;
 use crate::share_access::ShareAccess;
 
 pub(crate) use keeping::{Config, CredentialsArgs, Rebuild, Share, ShareCopy, ShareTest};
+pub(crate) use managing::{Audit, Disable, Enable, Page};
 pub(crate) use retention::{Hold, Prune, Unhold};
 pub(crate) use trust::{Adopt, Enroll, ExpectHead, Key, Prove, Revoke, RoleName, Rotate, Until};
 
@@ -86,6 +88,12 @@ pub(crate) enum Command {
     Adopt(Adopt),
     /// The fleet's folder again, from share, kit and root
     Rebuild(Rebuild),
+    /// Test everything, then let rounds begin, by schedule too
+    Enable(Enable),
+    /// Let no round begin until the fleet is enabled again
+    Disable(Disable),
+    /// Who did what, from the log
+    Audit(Audit),
     /// The fleet-wide settings, and what else the share keeps of the configuration
     #[command(subcommand)]
     Config(Config),
@@ -154,7 +162,7 @@ pub(crate) struct Once {
     /// Only these services
     #[arg(long, value_delimiter = ',', value_name = "A,B")]
     pub(crate) services: Option<Vec<ServiceName>>,
-    /// Take the lead at once, also from another coordinator that has a round open
+    /// Take the lead at once, also from another coordinator that has a round open, and while the fleet is disabled
     #[arg(long)]
     pub(crate) force: bool,
     /// Print the result as JSON
@@ -254,6 +262,12 @@ pub(crate) struct Start {
     /// An id of your choice: the same id is the same round
     #[arg(long, value_name = "ID")]
     pub(crate) request: Option<String>,
+    /// Why; it goes into the log
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+    /// Also while the fleet is disabled
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
 #[derive(Debug, Args)]

@@ -11,14 +11,14 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use muster_coordinator::query::{RoundPage, ServiceView};
 use muster_protocol::ids::RoundId;
 use muster_protocol::log::RoundPhase;
-use muster_protocol::message::{Trigger, TriggerReply, TriggerState};
+use muster_protocol::message::{TriggerReply, TriggerState};
 use muster_protocol::units::{format_duration, format_size};
 use serde::Serialize;
 
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::fleet::Fleet;
-use crate::leader::Leader;
+use crate::leader::{Leader, Order};
 use crate::round_view::RoundView;
 use crate::screen;
 use live::Live;
@@ -68,7 +68,7 @@ pub(crate) async fn follow(
     fleet: &mut Fleet,
     leader: Option<&Leader>,
     round: RoundId,
-    request: Option<&Trigger>,
+    request: Option<&Order>,
     limit: Duration,
     show: Show,
 ) -> Result<RoundView, Failure> {
@@ -113,7 +113,7 @@ pub(crate) async fn follow(
             && asked.elapsed() >= ASK_AGAIN
         {
             // Nobody may lead just now: then it is asked once more.
-            if let Ok(reply) = leader.trigger(request).await {
+            if let Ok(reply) = leader.start(request).await {
                 still_wanted(&reply)?;
             }
             asked = Instant::now();

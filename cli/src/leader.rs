@@ -1,5 +1,6 @@
 //! Talks to the coordinators over NATS: questions and triggers. Every wait has a limit.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,9 +12,11 @@ use muster_coordinator::query::{AgentView, Answer, LeaderView, Query, RoundPage}
 use muster_protocol::alert::Alert;
 use muster_protocol::entropy::random;
 use muster_protocol::envelope::{Signer, open_as};
-use muster_protocol::ids::{KeyId, Nonce, RoundId};
-use muster_protocol::log::Role;
-use muster_protocol::message::{Command, CommandReply, Demand, Format, Trigger, TriggerReply, TriggerState};
+use muster_protocol::ids::{FleetId, KeyId, Nonce, RoundId};
+use muster_protocol::log::State;
+use muster_protocol::message::{
+    Command, CommandReply, Demand, Format, MAX_MESSAGE_LEN, Trigger, TriggerReply, TriggerState,
+};
 use muster_protocol::subject::{Subject, Subjects};
 use muster_share::entropy::OsEntropy;
 use tokio::time::{Instant, sleep, timeout};
@@ -54,6 +57,56 @@ pub(crate) fn streams(subjects: &Subjects, fleet: &str) -> Result<Streams, BusEr
     Streams::new(fleet, &subjects.print(&Subject::State), &subjects.print(&Subject::TriggerAsync))
 }
 
+/// A round that is asked for in an operator's name: signed, so that requests which anybody may send keep it out of no queue, and
+/// nobody else can force it.
+pub(crate) struct Order {
+    /// What is asked for; its request id makes asking again safe.
+    pub(crate) trigger: Trigger,
+    force: bool,
+    signer: Signer,
+    fleet: FleetId,
+    /// Whose answer counts; none where the share, which names them, cannot be read.
+    coordinators: Option<BTreeSet<KeyId>>,
+}
+
+impl Order {
+    /// An order signed by `signer`. `state` tells whose answer counts.
+    ///
+    /// # Errors
+    /// Exit 2 when it names more than a message holds.
+    pub(crate) fn new(
+        trigger: Trigger,
+        force: bool,
+        signer: Signer,
+        fleet: FleetId,
+        state: Option<&State>,
+    ) -> Result<Self, Failure> {
+        let coordinators = state
+            .map(|state| state.members.keys().copied().filter(|key| state.is_coordinator(key)).collect());
+        let order = Self { trigger, force, signer, fleet, coordinators };
+        let len = order.seal(Nonce::from_bytes([0; 16])).len();
+        if len > MAX_MESSAGE_LEN {
+            return Err(Failure::usage(format!(
+                "the request has {len} bytes, and a message at most {MAX_MESSAGE_LEN}: too many services are named"
+            ))
+            .next("ask for all of them, or by label: muster start --labels NAME"));
+        }
+        Ok(order)
+    }
+
+    fn seal(&self, nonce: Nonce) -> Vec<u8> {
+        let trigger = self.trigger.clone();
+        let demand = Demand::Start {
+            services: trigger.services,
+            labels: trigger.labels,
+            request: trigger.request.unwrap_or_default(),
+            reason: trigger.reason,
+            force: self.force,
+        };
+        self.signer.seal(&self.fleet, &Command { nonce, demand })
+    }
+}
+
 impl Leader {
     /// Connects to the operator's NATS server.
     pub(crate) async fn connect(operator: &Operator) -> Result<Self, Failure> {
@@ -81,24 +134,46 @@ impl Leader {
         let payload = serde_json::to_vec(trigger).expect("a trigger is JSON");
         let headers = vec![("Content-Type".to_owned(), Format::Json.content_type().to_owned())];
         let subject = self.subjects.print(&Subject::Trigger);
-        let payload = Bytes::from(payload);
+        let (answer, again) = self.insist(&subject, headers, payload.into()).await?;
+        let reply: TriggerReply =
+            serde_json::from_slice(&answer.payload).map_err(|error| no_sense(&subject, &error))?;
+        Ok(as_first(reply, again))
+    }
+
+    /// Asks for a round in an operator's name.
+    ///
+    /// # Errors
+    /// Exit 7 when the key may not; exit 6 when nobody answers.
+    pub(crate) async fn start(&self, order: &Order) -> Result<TriggerReply, Failure> {
+        let nonce = Nonce::from_bytes(random(&mut OsEntropy));
+        let subject = self.subjects.print(&Subject::Command);
+        let (answer, again) = self.insist(&subject, Vec::new(), order.seal(nonce).into()).await?;
+        let counts = |key: &KeyId| order.coordinators.as_ref().is_none_or(|known| known.contains(key));
+        let reply = answered(&answer.payload, &order.fleet, nonce, counts)?;
+        match reply.started {
+            Some(started) => Ok(as_first(started, again)),
+            // Whoever may not demand it is told so, and nothing of a round.
+            None => Err(Failure::new(Exit::Refused, reply.reason)),
+        }
+    }
+
+    /// Sends a request for a round until it is answered. True: more than once. A coordinator that starts or takes over is not there
+    /// for a moment; the request id makes asking again safe.
+    async fn insist(
+        &self,
+        subject: &str,
+        headers: Vec<(String, String)>,
+        payload: Bytes,
+    ) -> Result<(Message, bool), Failure> {
         let began = Instant::now();
         let mut again = false;
-        // A coordinator that starts or takes over is not there for a moment; the request id makes asking again safe.
-        let answer = loop {
-            match self.bus.request(&subject, headers.clone(), payload.clone(), TRIGGER_AGAIN).await {
+        loop {
+            match self.bus.request(subject, headers.clone(), payload.clone(), TRIGGER_AGAIN).await {
                 Err(BusError::NoResponders { .. }) if began.elapsed() < NOBODY => sleep(self.again).await,
                 Err(BusError::Timeout { .. }) if began.elapsed() < TRIGGER => again = true,
-                answered => break answered?,
+                answered => return Ok((answered?, again)),
             }
-        };
-        let mut reply: TriggerReply =
-            serde_json::from_slice(&answer.payload).map_err(|error| no_sense(&subject, &error))?;
-        // The round that runs already is the one that the first, unanswered message opened.
-        if again && reply.state == TriggerState::Running {
-            reply.state = TriggerState::Opened;
         }
-        Ok(reply)
     }
 
     /// Demands something of the leader, signed with the operator's key. A reply counts when a coordinator of the roster has
@@ -121,16 +196,7 @@ impl Leader {
                 answered => break answered?,
             }
         };
-        let reply = open_as::<CommandReply>(&answer.payload, &id);
-        let signed = |key: &KeyId| matches!(fleet.state().role(key), Some(Role::Coordinator));
-        match reply {
-            Ok((key, reply)) if reply.nonce == nonce && signed(&key) => Ok(reply),
-            Ok(_) | Err(_) => Err(Failure::new(
-                Exit::Damaged,
-                "KEY-03: the answer is not signed by a coordinator of the fleet",
-            )
-            .next("muster status")),
-        }
+        answered(&answer.payload, &id, nonce, |key| fleet.state().is_coordinator(key))
     }
 
     /// Who leads, and what is open.
@@ -227,6 +293,30 @@ impl Leader {
             if let Ok(Some(answered)) = timeout(again, asked.next()).await {
                 return answered;
             }
+        }
+    }
+}
+
+/// The round that runs already is the one that the first, unanswered message opened.
+fn as_first(mut reply: TriggerReply, again: bool) -> TriggerReply {
+    if again && reply.state == TriggerState::Running {
+        reply.state = TriggerState::Opened;
+    }
+    reply
+}
+
+/// The answer to the command with this nonce, if it is signed by one whose answer counts.
+fn answered(
+    payload: &[u8],
+    fleet: &FleetId,
+    nonce: Nonce,
+    counts: impl Fn(&KeyId) -> bool,
+) -> Result<CommandReply, Failure> {
+    match open_as::<CommandReply>(payload, fleet) {
+        Ok((key, reply)) if reply.nonce == nonce && counts(&key) => Ok(reply),
+        Ok(_) | Err(_) => {
+            Err(Failure::new(Exit::Damaged, "KEY-03: the answer is not signed by a coordinator of the fleet")
+                .next("muster status"))
         }
     }
 }

@@ -21,6 +21,7 @@ mod nats_reload;
 mod nats_server;
 mod new_kit;
 mod operator;
+mod preflight;
 mod proof;
 mod reading_back;
 mod round_name;
@@ -29,6 +30,7 @@ mod saying;
 mod screen;
 mod sealed_files;
 mod share_access;
+mod timetable;
 
 use std::process::ExitCode;
 
@@ -95,6 +97,8 @@ async fn run(command: Command) -> Outcome {
             | Command::Adopt(_)
             | Command::Rebuild(_)
             | Command::Config(_)
+            | Command::Enable(_)
+            | Command::Disable(_)
             | Command::Share(_)
             | Command::Key(args::Key::Rotate(_))
     );
@@ -130,6 +134,9 @@ async fn dispatch(command: Command) -> Outcome {
         Command::Revoke(args) => command::revoke::run(args).await,
         Command::Adopt(args) => command::adopt::run(args).await,
         Command::Rebuild(args) => command::rebuild::run(args).await,
+        Command::Enable(args) => command::enable::run(args).await,
+        Command::Disable(args) => command::disable::run(args).await,
+        Command::Audit(args) => command::audit::run(args).await,
         Command::Config(args) => command::config::run(args).await,
         Command::Share(args) => command::share::run(args).await,
         Command::Key(args) => command::key::run(args).await,

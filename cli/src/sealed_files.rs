@@ -18,6 +18,7 @@ use muster_protocol::age::{Identity, Recipient};
 use muster_protocol::envelope::Signer;
 use muster_protocol::ids::{MemberName, ObjectId, ServiceName};
 use muster_protocol::log::{Config, Head, Role, State};
+use muster_protocol::settings;
 use muster_share::entropy::OsEntropy;
 use muster_share::layout::ObjectPath;
 use muster_share::log::Log;
@@ -224,21 +225,24 @@ pub(crate) async fn publish(
     Err(crowded())
 }
 
-/// Publishes one setting, unless it is in force already. The sealed part stays what it is.
+/// Publishes what `change` makes of the settings, unless they are in force already; they are judged as a whole, and one that is
+/// wrong leaves all as they were. The sealed part stays what it is.
 ///
 /// # Errors
-/// Exit 7 when `admin` may not, or others come first again and again; those of the share.
+/// Exit 2 when the settings do not hold together; exit 7 when `admin` may not, or others come first again and again; those of
+/// `change` and the share.
 pub(crate) async fn set(
     log: &mut Log,
     admin: &Signer,
-    key: &str,
-    value: &str,
+    change: impl Fn(&mut BTreeMap<String, String>) -> Result<(), Failure>,
 ) -> Result<Option<Head>, Failure> {
     for _ in 0..TRIES {
         let config = log.state().config.clone();
-        let (mut clear, sealed) =
-            config.map(|config| (config.clear.clone(), config.sealed)).unwrap_or_default();
-        if clear.insert(key.to_owned(), value.to_owned()).as_deref() == Some(value) {
+        let (before, sealed) = config.map(|config| (config.clear.clone(), config.sealed)).unwrap_or_default();
+        let mut clear = before.clone();
+        change(&mut clear)?;
+        judge(&clear)?;
+        if clear == before {
             return Ok(None);
         }
         if let Some(head) = state_as(log, admin, clear, sealed).await? {
@@ -246,6 +250,18 @@ pub(crate) async fn set(
         }
     }
     Err(crowded())
+}
+
+/// Whether settings hold together.
+///
+/// # Errors
+/// Exit 2 with the one that does not.
+pub(crate) fn judge(clear: &BTreeMap<String, String>) -> Result<(), Failure> {
+    settings::check_all(clear).map_err(|error| {
+        Failure::usage(error.to_string())
+            .because("Nothing was changed.")
+            .next("muster config show names the settings and their values")
+    })
 }
 
 fn crowded() -> Failure {
@@ -262,7 +278,7 @@ async fn state_as(
     sealed: Option<ObjectId>,
 ) -> Result<Option<Head>, Failure> {
     let before = previous::<Config>(log.state());
-    let config = Config { previous: before, clear, sealed };
+    let config = Config { previous: before, clear, sealed, at: Some(screen::now()) };
     let overtaken = AtomicBool::new(false);
     let make = |state: &State| {
         if previous::<Config>(state) == before {

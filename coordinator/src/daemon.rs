@@ -79,12 +79,21 @@ pub async fn run(config: Config, mut stop: watch::Receiver<bool>) -> Result<(), 
         .await?;
     let Some(store) = opened else { return Ok(()) };
     let bus: Arc<dyn Bus> = Arc::new(bus);
-    let result = run_on(config, bus.clone(), store, stop.clone()).await;
+    let result = run_on(config, bus.clone(), store, Slots::Follow, stop.clone()).await;
     if let Err(error) = bus.close().await {
         tracing::debug!(%error, "the bus was not closed cleanly");
     }
     stop.borrow_and_update();
     result
+}
+
+/// What becomes of the schedule's slots while this coordinator leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Slots {
+    /// They become rounds.
+    Follow,
+    /// They are left to other coordinators: this one is there for a single round.
+    Leave,
 }
 
 /// Runs the coordinator over this bus and share, which are connected already.
@@ -95,6 +104,7 @@ pub async fn run_on(
     config: Config,
     bus: Arc<dyn Bus>,
     store: Arc<dyn Store>,
+    slots: Slots,
     stop: watch::Receiver<bool>,
 ) -> Result<(), DaemonError> {
     let signer = Arc::new(read_key(&config.coordinator.key)?);
@@ -214,6 +224,7 @@ pub async fn run_on(
                 OverlapPolicy::Queue => Overlap::Queue,
                 OverlapPolicy::Skip => Overlap::Skip,
             },
+            slots,
             store: store.clone(),
             scribe,
             standing: standing.clone(),

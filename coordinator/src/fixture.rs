@@ -24,7 +24,7 @@ pub(crate) fn signer(number: u8) -> Signer {
 
 pub(crate) async fn change(log: &mut Log, changes: Vec<Change>) {
     let state = log.state();
-    let roster = Roster { previous: state.statements.get(Roster::KIND).copied(), changes };
+    let roster = Roster { previous: state.statements.get(Roster::KIND).copied(), changes, at: None };
     let statement = seal_statement(&signer(ROOT), &state.fleet, &roster);
     log.append_statement::<Roster>(&signer(ROOT), statement).await.expect("the roster changes");
 }

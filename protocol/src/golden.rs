@@ -19,10 +19,10 @@ use crate::log::{
     Roster, Sealing, Sweep, parse, seal, seal_statement, seal_with_statement,
 };
 use crate::message::{
-    Acknowledgement, Heartbeat, Hello, Notice, NoticeOutcome, OfferVerdict, OpenRound, Order, Ordered,
-    Progress, RestoreAsk, RestoreExisting, RestoreOffer, RestoreOrder, RestoreOutcome, RestoreQuery,
-    RestoreRefusal, RestoreState, RestoreStatus, RestoreTarget, ServiceState, Stage, StateDocument, Verdict,
-    Welcome,
+    Acknowledgement, Command, CommandReply, CommandState, Demand, Heartbeat, Hello, Notice, NoticeOutcome,
+    OfferVerdict, OpenRound, Order, Ordered, Progress, RestoreAsk, RestoreExisting, RestoreOffer,
+    RestoreOrder, RestoreOutcome, RestoreQuery, RestoreRefusal, RestoreState, RestoreStatus, RestoreTarget,
+    ServiceState, Stage, StateDocument, TriggerReply, TriggerState, Verdict, Welcome,
 };
 use crate::session::{Ephemeral, Sealed, Session, Side, Transcript};
 use crate::time::UnixMillis;
@@ -83,7 +83,7 @@ fn records() {
     let previous = Some(ObjectId::of(b"previous"));
     let (list, rounds) = (ObjectId::of(b"list"), vec![round(1), round(2)]);
     record(ROOT, &genesis());
-    record(ROOT, &Keyset { previous: None, keys: vec![recovery_key(1), recovery_key(2)] });
+    record(ROOT, &Keyset { previous: None, keys: vec![recovery_key(1), recovery_key(2)], at: None });
     let roles = [
         Role::Coordinator,
         Role::Agent { service: service("dns"), sealing: recovery_key(3).recipient },
@@ -96,10 +96,10 @@ fn records() {
     let mut changes: Vec<_> =
         (20..).zip(roles).map(|(number, role)| Change::Admit(member(number, role))).collect();
     changes.push(Change::Revoke(key(FIRST)));
-    record(ROOT, &Roster { previous, changes });
+    record(ROOT, &Roster { previous, changes, at: None });
     record(
         ADMIN,
-        &Config { previous, clear: [("interval".into(), "12h".into())].into(), sealed: Some(list) },
+        &Config { previous, clear: [("interval".into(), "12h".into())].into(), sealed: Some(list), at: None },
     );
     record(FIRST, &epoch(3));
     record(FIRST, &open(3, 1, 1, &["dns", "web"]));
@@ -109,8 +109,8 @@ fn records() {
     record(FIRST, &Prune { epoch: 3, rounds: rounds.clone(), list, at: None });
     record(PRUNER, &Sweep { rounds, list });
     record(PRUNER, &Pruned { sweep: 40 });
-    record(OPERATOR, &Hold { previous, round: round(1), keep: true, reason: None });
-    record(ROOT, &Adopt { previous, share: Nonce::from_bytes([5; 16]), head: PREVIOUS });
+    record(OPERATOR, &Hold { previous, round: round(1), keep: true, reason: None, at: None });
+    record(ROOT, &Adopt { previous, share: Nonce::from_bytes([5; 16]), head: PREVIOUS, at: None });
     record(FIRST, &Sealing { recipient: recovery_key(4).recipient });
     record(FIRST, &Audit { who: key(OPERATOR), what: "started round 3".to_owned(), at: AT });
 }
@@ -250,6 +250,46 @@ fn sealed<P: Payload + PartialEq + std::fmt::Debug>(by: &mut Session, to: &mut S
     let sample = kept(&format!("muster.session.{}", P::TYPE), &by.say(value));
     let read = Sealed::read(&sample, P::MAX_LEN).expect("reads");
     assert_eq!(&to.hear::<P>(&read).expect("opens"), value);
+}
+
+#[test]
+fn commands() {
+    let nonce = Nonce::from_bytes([2; 16]);
+    let demand = Demand::Start {
+        services: Some(vec![service("dns")]),
+        labels: Some(vec!["lab".to_owned()]),
+        request: "nightly-1".to_owned(),
+        reason: Some("before the move".to_owned()),
+        force: true,
+    };
+    envelope(OPERATOR, &Command { nonce, demand });
+    let started =
+        TriggerReply { round: Some(round(1)), number: Some(1), state: TriggerState::Opened, reason: None };
+    let reason = String::new();
+    envelope(FIRST, &CommandReply { nonce, state: CommandState::Done, reason, started: Some(started) });
+}
+
+/// What an earlier version of the same version of the format wrote, field by field, is read.
+#[test]
+fn fields_that_came_later_may_be_absent() {
+    #[derive(serde::Serialize)]
+    struct Reply {
+        nonce: Nonce,
+        state: CommandState,
+        reason: &'static str,
+    }
+    let nonce = Nonce::from_bytes([2; 16]);
+    let bytes = crate::wire::encode(&Reply { nonce, state: CommandState::Nothing, reason: "no" });
+    let read: CommandReply = crate::wire::decode(&bytes).expect("reads");
+    assert_eq!((read.started, read.reason.as_str()), (None, "no"));
+    let bare =
+        Demand::Start { services: None, labels: None, request: "r".to_owned(), reason: None, force: false };
+    #[derive(serde::Serialize)]
+    #[serde(rename_all = "kebab-case")]
+    enum Bare {
+        Start { request: &'static str },
+    }
+    assert_eq!(crate::wire::encode(&bare), crate::wire::encode(&Bare::Start { request: "r" }));
 }
 
 #[test]

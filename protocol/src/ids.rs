@@ -9,6 +9,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::{Digest, Sha256};
 
+use crate::time::UnixMillis;
+
 /// Why a text or byte string is not the id that was wanted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IdError {
@@ -201,11 +203,19 @@ impl RoundId {
     /// The id of the round that `request` asks for: the same request is always the same round.
     #[must_use]
     pub fn derive(fleet: &FleetId, request: &str) -> Self {
-        let hash = Sha256::new()
-            .chain_update(b"muster round\0")
-            .chain_update(fleet.as_bytes())
-            .chain_update(request.as_bytes())
-            .finalize();
+        Self::hashed(b"muster round\0", fleet, request.as_bytes())
+    }
+
+    /// The id of the round of a slot of the schedule: whoever finds the slot due means this round. No request of anybody has it,
+    /// so that nobody takes a slot's place.
+    #[must_use]
+    pub fn of_slot(fleet: &FleetId, slot: UnixMillis) -> Self {
+        Self::hashed(b"muster slot\0", fleet, &slot.0.to_be_bytes())
+    }
+
+    fn hashed(domain: &[u8], fleet: &FleetId, what: &[u8]) -> Self {
+        let hash =
+            Sha256::new().chain_update(domain).chain_update(fleet.as_bytes()).chain_update(what).finalize();
         let mut id = [0; 16];
         id.copy_from_slice(&hash[..16]);
         Self(id)

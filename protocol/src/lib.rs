@@ -20,6 +20,7 @@ pub mod pem;
 pub mod prune;
 pub mod retry;
 pub mod round;
+pub mod schedule;
 pub mod service_policy;
 pub mod session;
 pub mod settings;

@@ -4,6 +4,10 @@
 
 use std::collections::BTreeMap;
 
+use crate::schedule::{
+    DISABLED_REASON, DISABLED_SINCE, DISABLED_UNTIL, ENABLED, Exceptions, Missed, NONE, OFF, Pattern, Plan,
+    ScheduleError, Windows, moment, zone,
+};
 use crate::service_policy::{self, RULE_PREFIX, RuleError};
 use crate::units::HumanDuration;
 
@@ -16,12 +20,28 @@ enum Shape {
     Grace,
     /// A number in these bounds.
     Number(u32, u32),
-    /// Nothing follows a schedule yet.
-    Off,
+    /// `off`, or what [`Pattern`] reads.
+    Schedule,
+    /// A zone of the IANA database.
+    Zone,
+    /// What becomes of slots that passed.
+    Missed,
+    /// Dates, or `none`.
+    Except,
+    /// Spans of the week, or `none`.
+    Windows,
+    /// `never`, `yes` or `no`.
+    Enabled,
+    /// A moment, or `none`.
+    Moment,
+    /// A line of text, or `none`.
+    Text,
 }
 
 /// Ten years, in seconds.
 const LONGEST_SECS: u64 = 10 * 366 * 86_400;
+/// The longest line of text, in bytes.
+pub const MAX_TEXT_LEN: usize = 400;
 
 struct Setting {
     key: &'static str,
@@ -30,69 +50,66 @@ struct Setting {
     what: &'static str,
 }
 
-const SETTINGS: [Setting; 11] = [
-    Setting {
-        key: "interval",
-        default: "24h",
-        shape: Shape::Duration,
-        what: "a verified round is promised in each",
-    },
-    Setting {
-        key: "retention.grace",
-        default: "24h",
-        shape: Shape::Grace,
-        what: "between marking for deletion and deleting",
-    },
-    Setting {
-        key: "retention.keep_daily",
-        default: "0",
-        shape: Shape::Number(0, 100_000),
-        what: "newest days for which the newest verified round is kept",
-    },
-    Setting {
-        key: "retention.keep_days",
-        default: "7",
-        shape: Shape::Number(0, 36_500),
-        what: "days that rounds are kept",
-    },
-    Setting {
-        key: "retention.keep_hourly",
-        default: "0",
-        shape: Shape::Number(0, 100_000),
-        what: "newest hours for which the newest verified round is kept",
-    },
-    Setting {
-        key: "retention.keep_last",
-        default: "0",
-        shape: Shape::Number(0, 100_000),
-        what: "newest rounds that are kept",
-    },
-    Setting {
-        key: "retention.keep_monthly",
-        default: "0",
-        shape: Shape::Number(0, 100_000),
-        what: "newest months for which the newest verified round is kept",
-    },
-    Setting {
-        key: "retention.keep_weekly",
-        default: "0",
-        shape: Shape::Number(0, 100_000),
-        what: "newest weeks for which the newest verified round is kept",
-    },
-    Setting {
-        key: "retention.keep_yearly",
-        default: "0",
-        shape: Shape::Number(0, 100_000),
-        what: "newest years for which the newest verified round is kept",
-    },
-    Setting {
-        key: "retention.min_verified",
-        default: "7",
-        shape: Shape::Number(1, 100_000),
-        what: "verified rounds that are always kept",
-    },
-    Setting { key: "schedule", default: "off", shape: Shape::Off, what: "when rounds begin by themselves" },
+const fn setting(key: &'static str, default: &'static str, shape: Shape, what: &'static str) -> Setting {
+    Setting { key, default, shape, what }
+}
+
+/// All of them, sorted by key.
+const SETTINGS: [Setting; 20] = [
+    setting(DISABLED_REASON, NONE, Shape::Text, "why it is disabled"),
+    setting(DISABLED_SINCE, NONE, Shape::Moment, "since when it is disabled"),
+    setting(DISABLED_UNTIL, NONE, Shape::Moment, "when it is enabled again by itself"),
+    setting(ENABLED, "never", Shape::Enabled, "whether rounds may begin: never said, yes, or no"),
+    setting("interval", "24h", Shape::Duration, "a verified round is promised in each"),
+    setting("retention.grace", "24h", Shape::Grace, "between marking for deletion and deleting"),
+    setting(
+        "retention.keep_daily",
+        "0",
+        Shape::Number(0, 100_000),
+        "newest days for which the newest verified round is kept",
+    ),
+    setting("retention.keep_days", "7", Shape::Number(0, 36_500), "days that rounds are kept"),
+    setting(
+        "retention.keep_hourly",
+        "0",
+        Shape::Number(0, 100_000),
+        "newest hours for which the newest verified round is kept",
+    ),
+    setting("retention.keep_last", "0", Shape::Number(0, 100_000), "newest rounds that are kept"),
+    setting(
+        "retention.keep_monthly",
+        "0",
+        Shape::Number(0, 100_000),
+        "newest months for which the newest verified round is kept",
+    ),
+    setting(
+        "retention.keep_weekly",
+        "0",
+        Shape::Number(0, 100_000),
+        "newest weeks for which the newest verified round is kept",
+    ),
+    setting(
+        "retention.keep_yearly",
+        "0",
+        Shape::Number(0, 100_000),
+        "newest years for which the newest verified round is kept",
+    ),
+    setting("retention.min_verified", "7", Shape::Number(1, 100_000), "verified rounds that are always kept"),
+    setting("schedule", OFF, Shape::Schedule, "when rounds begin by themselves"),
+    setting("schedule.except", NONE, Shape::Except, "dates on which none does"),
+    setting("schedule.jitter", "0s", Shape::Grace, "how much later than its slot a round may begin"),
+    setting(
+        "schedule.missed",
+        "run-once",
+        Shape::Missed,
+        "what becomes of slots that passed while nobody led",
+    ),
+    setting("schedule.windows", NONE, Shape::Windows, "spans of the week in which none begins"),
+    setting("schedule.zone", "UTC", Shape::Zone, "the zone of the schedule's calendar"),
 ];
+
+/// Those that only `muster enable` and `muster disable` write.
+const MANAGED: [&str; 4] = [DISABLED_REASON, DISABLED_SINCE, DISABLED_UNTIL, ENABLED];
 
 /// Why a setting is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -120,11 +137,26 @@ pub enum SettingError {
         #[source]
         why: RuleError,
     },
+    /// The settings of the schedule are each fine, and no schedule together.
+    #[error(transparent)]
+    Schedule(#[from] ScheduleError),
 }
 
-/// The keys, sorted.
+/// The keys that anybody sets, sorted.
 pub fn keys() -> impl Iterator<Item = &'static str> {
-    SETTINGS.iter().map(|setting| setting.key)
+    SETTINGS.iter().map(|setting| setting.key).filter(|key| !is_managed(key))
+}
+
+/// Whether only `muster enable` and `muster disable` write it.
+#[must_use]
+pub fn is_managed(key: &str) -> bool {
+    MANAGED.contains(&key)
+}
+
+/// What holds where nobody set it.
+#[must_use]
+pub fn default_of(key: &str) -> Option<&'static str> {
+    SETTINGS.iter().find(|setting| setting.key == key).map(|setting| setting.default)
 }
 
 /// What a key is for, in a few words.
@@ -139,7 +171,8 @@ pub fn what(key: &str) -> Option<&'static str> {
 /// The settings of a new fleet.
 #[must_use]
 pub fn defaults() -> BTreeMap<String, String> {
-    SETTINGS.iter().map(|setting| (setting.key.to_owned(), setting.default.to_owned())).collect()
+    let own = SETTINGS.iter().filter(|setting| !is_managed(setting.key));
+    own.map(|setting| (setting.key.to_owned(), setting.default.to_owned())).collect()
 }
 
 /// Whether `value` may stand for `key`.
@@ -168,17 +201,63 @@ pub fn check(key: &str, value: &str) -> Result<(), SettingError> {
             Ok(number) if (least..=most).contains(&number) => return Ok(()),
             Ok(_) | Err(_) => format!("must be a number from {least} to {most}"),
         },
-        Shape::Off if value == "off" => return Ok(()),
-        Shape::Off => {
-            "must be off: this version follows no schedule; start rounds by command or message".to_owned()
+        Shape::Schedule if value == OFF => return Ok(()),
+        Shape::Schedule => match Pattern::parse(value) {
+            Ok(_) => return Ok(()),
+            Err(must) => must,
+        },
+        Shape::Zone => match zone(value) {
+            Ok(_) => return Ok(()),
+            Err(must) => must,
+        },
+        Shape::Missed => match Missed::parse(value) {
+            Ok(_) => return Ok(()),
+            Err(must) => must,
+        },
+        Shape::Except => match Exceptions::parse(value) {
+            Ok(_) => return Ok(()),
+            Err(must) => must,
+        },
+        Shape::Windows => match Windows::parse(value) {
+            Ok(_) => return Ok(()),
+            Err(must) => must,
+        },
+        Shape::Enabled if ["never", "yes", "no"].contains(&value) => return Ok(()),
+        Shape::Enabled => "must be never, yes or no".to_owned(),
+        Shape::Moment if value == NONE || moment(value, "UTC").is_ok() => return Ok(()),
+        Shape::Moment => "must be none, or a moment such as 2026-12-01T08:00:00Z".to_owned(),
+        Shape::Text if (1..=MAX_TEXT_LEN).contains(&value.len()) && !value.chars().any(char::is_control) => {
+            return Ok(());
         }
+        Shape::Text => format!("must be one line of 1 to {MAX_TEXT_LEN} bytes"),
     };
     Err(SettingError::Value { key: setting.key, must })
 }
 
+/// Whether these settings hold together: each by itself, and the schedule as a whole. A key that this version does not know is a
+/// later version's matter.
+///
+/// # Errors
+/// The first thing that is wrong.
+pub fn check_all(clear: &BTreeMap<String, String>) -> Result<(), SettingError> {
+    for (key, value) in clear {
+        match check(key, value) {
+            Err(SettingError::Unknown { .. }) | Ok(()) => {}
+            Err(
+                error @ (SettingError::Value { .. } | SettingError::Rule { .. } | SettingError::Schedule(_)),
+            ) => {
+                return Err(error);
+            }
+        }
+    }
+    Plan::of(clear)?;
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{check, defaults, keys, what};
+    use super::{check, check_all, default_of, defaults, is_managed, keys, what};
+    use crate::schedule::ENABLED;
 
     #[test]
     fn defaults_are_valid_and_keys_sorted() {
@@ -199,7 +278,19 @@ mod tests {
             ("retention.keep_days", "-1", "must be a number from 0 to 36500"),
             ("retention.min_verified", "0", "must be a number from 1 to"),
             ("retention", "1", "there are interval, retention.grace, retention.keep_daily"),
-            ("schedule", "0 3 * * *", "follows no schedule"),
+            ("schedule", "0 3 * *", "a cron expression of five fields such as"),
+            ("schedule", "61 3 * * *", "a cron expression of five fields such as"),
+            ("schedule", "every 5s", "must lie between every 1m and every 366d"),
+            ("schedule", "@daily", "must be off, every DURATION"),
+            ("schedule.zone", "Berlin", "such as Europe/Berlin"),
+            ("schedule.missed", "all", "must be run-once or skip"),
+            ("schedule.except", "2026-13-01", "such as 2026-12-24..2026-12-26"),
+            ("schedule.except", "2026-12-24..2026-12-20", "ends before it begins"),
+            ("schedule.windows", "mon-fri", "such as mon-fri 08:00-18:00"),
+            ("schedule.windows", "mon 08:00-08:00", "without an extent"),
+            ("disabled.until", "tomorrow", "such as 2026-12-01T08:00:00Z"),
+            ("disabled.reason", "two\nlines", "one line of 1 to 400 bytes"),
+            ("enabled", "perhaps", "never, yes or no"),
         ] {
             let error = check(key, value).expect_err(key).to_string();
             assert!(error.contains(part), "{error}");
@@ -212,8 +303,42 @@ mod tests {
             ("retention.keep_days", "30"),
             ("schedule", "off"),
             ("service.dns-*", "optional"),
+            ("schedule", "every 12h"),
+            ("schedule", "30 2 1-7 * SUN"),
+            ("schedule.zone", "Europe/Berlin"),
+            ("schedule.except", "2026-12-24..2026-12-26, 2027-01-01"),
+            ("schedule.windows", "mon-fri 08:00-18:00, sat+sun 22:00-06:00, 12:00-24:00"),
+            ("disabled.until", "2026-12-01T08:00:00Z"),
         ] {
-            assert_eq!(check(key, value), Ok(()));
+            assert_eq!(check(key, value), Ok(()), "{key} {value}");
         }
+    }
+
+    #[test]
+    fn settings_hold_together_or_not() {
+        let with = |pairs: &[(&str, &str)]| -> Result<(), String> {
+            let clear = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+            check_all(&clear).map_err(|error| error.to_string())
+        };
+        assert_eq!(with(&[("schedule", "0 3 * * *"), ("of.a.later.version", "x")]), Ok(()));
+        for (pairs, part) in [
+            (vec![("schedule", "0 0 30 2 *")], "no day of the calendar is like that"),
+            (
+                vec![("schedule", "0 3 * * *"), ("schedule.windows", "00:00-24:00")],
+                "in one of schedule.windows",
+            ),
+            (
+                vec![("schedule", "0 3 * * *"), ("schedule.except", "2000-01-01..9999-12-31")],
+                "schedule.except",
+            ),
+            (vec![("schedule", "every 12h"), ("schedule.jitter", "12h")], "between two slots, 720 min"),
+            (vec![("schedule", "soon")], "must be off"),
+            (vec![("service.a", "sometimes")], "none of required"),
+        ] {
+            let error = with(&pairs).expect_err(part);
+            assert!(error.contains(part), "{error}");
+        }
+        assert!(is_managed(ENABLED) && default_of(ENABLED) == Some("never"));
+        assert!(!defaults().contains_key(ENABLED), "a new fleet says nothing of it");
     }
 }

@@ -66,7 +66,7 @@ impl Scene {
         let mut scene = Self { folder, store, log, now: 1_000 * DAY, agents, salt: 0 };
         let recipient = || Identity::generate(&mut OsEntropy).recipient();
         let keys = vec![KeysetKey { recipient: recipient(), label: "2026".to_owned() }];
-        scene.says(ROOT, &Keyset { previous: None, keys }).await;
+        scene.says(ROOT, &Keyset { previous: None, keys, at: None }).await;
         let member = |number: u8, name: &str, role| {
             Change::Admit(Member { key: signer(number).key_id(), name: name.parse().expect("a name"), role })
         };
@@ -78,7 +78,7 @@ impl Scene {
             member(8, "dns", agent("dns")),
             member(9, "web", agent("web")),
         ];
-        scene.says(ROOT, &Roster { previous: None, changes }).await;
+        scene.says(ROOT, &Roster { previous: None, changes, at: None }).await;
         let epoch = Epoch { epoch: 1, instance: Nonce::from_bytes([1; 16]), at: UnixMillis(0) };
         scene.log.append(&signer(COORDINATOR), &epoch).await.expect("appended");
         scene.retain(&[("keep_last", &keep_last.to_string())], None).await;
@@ -95,7 +95,7 @@ impl Scene {
                 .collect();
         clear.insert("interval".to_owned(), "24h".to_owned());
         let previous = self.log.state().statements.get(Config::KIND).copied();
-        self.says(ADMIN, &Config { previous, clear, sealed }).await;
+        self.says(ADMIN, &Config { previous, clear, sealed, at: None }).await;
     }
 
     async fn says<B: Body>(&mut self, who: u8, body: &B) {
@@ -106,7 +106,7 @@ impl Scene {
     pub(crate) async fn hold(&mut self, number: u64, keep: bool) {
         let previous = self.log.state().statements.get(Hold::KIND).copied();
         let round = self.id(number);
-        self.says(ADMIN, &Hold { previous, round, keep, reason: None }).await;
+        self.says(ADMIN, &Hold { previous, round, keep, reason: None, at: None }).await;
     }
 
     /// The round of a number.

@@ -101,14 +101,14 @@ fn records() -> Vec<Vec<u8>> {
     log.take(seal(&root, &fleet, 0, GENESIS_HEAD, &genesis));
     let recipient = Identity::generate(&mut Counter(5)).recipient();
     let keys = vec![KeysetKey { recipient: recipient.clone(), label: "first".to_owned() }];
-    log.state(&root, &fleet, &Keyset { previous: None, keys });
+    log.state(&root, &fleet, &Keyset { previous: None, keys, at: None });
     let member = |signer: &Signer, name: &str, role| {
         Change::Admit(Member { key: signer.key_id(), name: name.parse().expect("a name"), role })
     };
     let role = Role::Agent { service: "orders".parse().expect("a name"), sealing: recipient };
     let changes =
         vec![member(&coordinator, "coordinator", Role::Coordinator), member(&agent, "orders", role)];
-    log.state(&root, &fleet, &Roster { previous: None, changes });
+    log.state(&root, &fleet, &Roster { previous: None, changes, at: None });
     log.say(&coordinator, &fleet, &Epoch { epoch: 1, instance: Nonce::from_bytes([1; 16]), at: AT });
     for number in 1..=ROUNDS {
         let round = RoundId::derive(&fleet, &number.to_string());

@@ -48,7 +48,7 @@ const ARROWS: [(&str, &[&str]); 10] = [
 ];
 
 /// Beginnings of the names of crates that bring a runtime, a clock, the file system, the network or randomness.
-const IMPURE_CRATES: [&str; 20] = [
+const IMPURE_CRATES: [&str; 19] = [
     "async-",
     "backoff",
     "chrono",
@@ -56,7 +56,6 @@ const IMPURE_CRATES: [&str; 20] = [
     "futures",
     "getrandom",
     "hyper",
-    "jiff",
     "mio",
     "rand",
     "redb",
@@ -86,6 +85,20 @@ fn crates_depend_downwards_only() {
 #[test]
 fn the_protocol_depends_on_nothing_impure() {
     assert_none(&impure_dependencies(&metadata(), "muster-protocol"));
+}
+
+/// Calendars without a clock and without files: what reads either is behind features that nobody asks for here.
+#[test]
+fn the_protocol_takes_calendars_without_their_clocks() {
+    let metadata = metadata();
+    assert_none(&calendar_features(&metadata, "muster-protocol"));
+    let named = |features: &[&str], default: bool| {
+        let dependency = serde_json::json!({ "name": "jiff", "kind": null, "features": features, "uses_default_features": default });
+        let package = serde_json::json!({ "name": "p", "dependencies": [dependency] });
+        calendar_features(&serde_json::json!({ "packages": [package] }), "p").len()
+    };
+    assert_eq!(named(&["alloc", "tzdb-bundle-always"], false), 0);
+    assert_eq!((named(&["alloc", "std"], false), named(&["tz-system"], false), named(&[], true)), (1, 1, 1));
 }
 
 #[test]
@@ -291,6 +304,24 @@ fn impure_dependencies(metadata: &Value, crate_name: &str) -> Vec<String> {
         .filter(|name| IMPURE_CRATES.iter().any(|beginning| name.starts_with(beginning)))
         .map(|name| format!("{crate_name} must not depend on {name}"))
         .collect()
+}
+
+/// What a crate takes of the calendar beyond arithmetic and the zones that come with it.
+fn calendar_features(metadata: &Value, crate_name: &str) -> Vec<String> {
+    const PURE: [&str; 2] = ["alloc", "tzdb-bundle-always"];
+    let packages = array(metadata, "packages").iter().filter(|package| text(package, "name") == crate_name);
+    let jiff = packages
+        .flat_map(|package| array(package, "dependencies"))
+        .filter(|dependency| text(dependency, "name") == "jiff");
+    jiff.flat_map(|dependency| {
+        let features = array(dependency, "features").iter().filter_map(Value::as_str);
+        let mut impure: Vec<&str> = features.filter(|feature| !PURE.contains(feature)).collect();
+        if dependency["uses_default_features"] != Value::Bool(false) {
+            impure.push("its default features");
+        }
+        impure.into_iter().map(|name| format!("{crate_name} takes {name} of jiff")).collect::<Vec<_>>()
+    })
+    .collect()
 }
 
 /// Impure names in the code of these files (by path), outside of tests and comments.

@@ -133,7 +133,7 @@ impl Fixture {
         let mut log = found(Arc::clone(&store), &root, &genesis).await.expect("founded");
         let fleet = log.state().fleet;
         let keys = vec![KeysetKey { recipient: key.recipient(), label: "2026".to_owned() }];
-        let keyset = seal_statement(&root, &fleet, &Keyset { previous: None, keys });
+        let keyset = seal_statement(&root, &fleet, &Keyset { previous: None, keys, at: None });
         let keyset = log.append_statement::<Keyset>(&root, keyset).await.expect("keyset").number;
         let agent = |service: &str, signer: &Signer| {
             let sealing = Identity::generate(&mut OsEntropy).recipient();
@@ -146,7 +146,7 @@ impl Fixture {
             role: Role::Coordinator,
         };
         let changes = vec![Change::Admit(leader), agent("a", &a), agent("b", &b)];
-        let roster = seal_statement(&root, &fleet, &Roster { previous: None, changes });
+        let roster = seal_statement(&root, &fleet, &Roster { previous: None, changes, at: None });
         log.append_statement::<Roster>(&root, roster).await.expect("roster");
         let epoch = Epoch { epoch: 1, instance: Nonce::from_bytes([1; 16]), at: UnixMillis(1) };
         log.append(&coordinator, &epoch).await.expect("epoch");

@@ -33,14 +33,28 @@ pub(crate) struct Rebuild {
 pub(crate) enum Config {
     /// The settings, and which files and credentials are kept sealed
     Show(Contact),
-    /// Change one setting, for the whole fleet
+    /// Change settings, for the whole fleet: all of them or none
     Set {
-        /// Such as retention.keep_days
-        key: String,
-        /// Its new value
-        value: String,
+        /// KEY VALUE or KEY=VALUE, such as retention.keep_days 14; several are judged together
+        #[arg(required = true, value_name = "KEY VALUE|KEY=VALUE")]
+        changes: Vec<String>,
         #[command(flatten)]
         contact: Contact,
+    },
+    /// Let settings be what they are where nobody sets them
+    Unset {
+        /// Such as schedule.windows
+        #[arg(required = true, value_name = "KEY")]
+        keys: Vec<String>,
+        #[command(flatten)]
+        contact: Contact,
+    },
+    /// Who changed which setting, from the log
+    History {
+        #[command(flatten)]
+        page: super::managing::Page,
+        #[command(flatten)]
+        reading: Reading,
     },
 }
 

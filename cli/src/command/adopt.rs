@@ -68,7 +68,7 @@ pub(crate) async fn run(args: Adopt) -> Outcome {
                 .because("A coordinator is still at work on this share.")
                 .next("stop every coordinator, then adopt"));
         }
-        Ok(Body { previous: previous::<Body>(state), share: name, head: accepted })
+        Ok(Body { previous: previous::<Body>(state), share: name, head: accepted, at: Some(screen::now()) })
     };
     let head = say::<Body>(&mut log, &root, make, |state| state.share == Some(name)).await?;
     if let (Some(memory), Some(operator)) = (&memory, &operator)

@@ -1,25 +1,34 @@
-//! `muster config`: the fleet-wide settings. `show` reads them, and says what else the share keeps; `set` changes one, signed by
-//! an admin.
+//! `muster config`: the fleet-wide settings. `show` reads them, and says what else the share keeps; `set` and `unset` change some, all
+//! of them or none, signed by an admin; `history` tells who changed which.
+
+mod changes;
 
 use std::collections::BTreeMap;
 
 use muster_protocol::ids::ServiceName;
+use muster_protocol::log::State;
 use muster_protocol::settings;
+use muster_share::prune;
 use serde::Serialize;
 
 use crate::args::{Config as Args, Contact};
+use crate::command::audit;
 use crate::exit::Exit;
-use crate::failure::{Failure, Outcome};
+use crate::failure::Outcome;
 use crate::fleet::{self, Fleet};
 use crate::round_view::HeadView;
-use crate::screen;
-use crate::sealed_files;
+use crate::timetable::{self, Timetable};
+use crate::{screen, sealed_files};
+use changes::Changes;
 
 /// `{"schema":"muster.config/1", …}`
 #[derive(Debug, Serialize)]
 struct View {
     schema: &'static str,
+    /// All settings with what holds for each.
     settings: BTreeMap<String, String>,
+    /// `set`, or `default` where what holds is what holds where nobody sets it.
+    origins: BTreeMap<String, &'static str>,
     /// The object that keeps the sealed part.
     sealed: Option<String>,
     /// What it holds; none when it cannot be opened here.
@@ -37,11 +46,32 @@ struct Kept {
     recipients: Vec<String>,
 }
 
+impl View {
+    fn of(state: &State) -> Self {
+        let mut settings = settings::defaults();
+        settings.extend(timetable::clear(state));
+        let origin = |(key, value): (&String, &String)| {
+            let word = if settings::default_of(key) == Some(value) { "default" } else { "set" };
+            (key.clone(), word)
+        };
+        Self {
+            schema: "muster.config/1",
+            origins: settings.iter().map(origin).collect(),
+            settings,
+            sealed: state.config.as_ref().and_then(|config| config.sealed).map(|id| format!("lists/{id}")),
+            kept: None,
+            head: None,
+        }
+    }
+}
+
 /// Does it.
 pub(crate) async fn run(args: Args) -> Outcome {
     match args {
         Args::Show(contact) => show(contact).await,
-        Args::Set { key, value, contact } => set(&key, &value, contact).await,
+        Args::Set { changes, contact } => change(Changes::to_set(&changes)?, contact).await,
+        Args::Unset { keys, contact } => change(Changes::to_unset(&keys)?, contact).await,
+        Args::History { page, reading } => audit::show(&reading, &page, Some("config")).await,
     }
 }
 
@@ -49,27 +79,21 @@ async fn show(contact: Contact) -> Outcome {
     let (folder, operator) = fleet::operator_at(contact.config.as_deref())?;
     let fleet = Fleet::of(operator).await?;
     let state = fleet.state();
-    let sealed = state.config.as_ref().and_then(|config| config.sealed);
     let kept = sealed_files::in_force(fleet.log.store().as_ref(), state, &sealed_files::keys(&folder)).await;
-    let settings = state.config.as_ref().map(|config| config.clear.clone()).unwrap_or_default();
-    let view = View {
-        schema: "muster.config/1",
-        settings,
-        sealed: sealed.map(|id| format!("lists/{id}")),
-        kept: kept.as_ref().ok().and_then(Option::as_ref).map(|config| Kept {
-            files: config.files.keys().cloned().collect(),
-            credentials: config.credentials.as_ref().map(|credentials| credentials.fingerprint()),
-            recipients: config.recipients.iter().map(ToString::to_string).collect(),
-        }),
-        head: None,
-    };
+    let mut view = View::of(state);
+    view.kept = kept.as_ref().ok().and_then(Option::as_ref).map(|config| Kept {
+        files: config.files.keys().cloned().collect(),
+        credentials: config.credentials.as_ref().map(|credentials| credentials.fingerprint()),
+        recipients: config.recipients.iter().map(ToString::to_string).collect(),
+    });
     if contact.json {
         screen::json(&view);
         return Ok(Exit::Done);
     }
     for (key, value) in &view.settings {
         let what = settings::what(key).map(|what| format!("   # {what}")).unwrap_or_default();
-        screen::line(format!("{key} = {value}{what}"));
+        let origin = if view.origins.get(key) == Some(&"default") { " (default)" } else { "" };
+        screen::line(format!("{key} = {value}{what}{origin}"));
     }
     match (&view.kept, &view.sealed) {
         (Some(kept), _) => {
@@ -98,43 +122,66 @@ async fn show(contact: Contact) -> Outcome {
     Ok(Exit::Done)
 }
 
-async fn set(key: &str, value: &str, contact: Contact) -> Outcome {
-    settings::check(key, value).map_err(|error| {
-        Failure::usage(error.to_string()).next("muster config show names the settings and their values")
-    })?;
+async fn change(changes: Changes, contact: Contact) -> Outcome {
     let operator = fleet::operator(contact.config.as_deref())?;
     let mut fleet = Fleet::of(operator.clone()).await?;
     let admin = sealed_files::admin(fleet.state(), &operator)?;
-    let before = fleet.state().config.as_ref().and_then(|config| config.clear.get(key)).cloned();
-    if let Some(service) = key.strip_prefix("service.").and_then(|name| name.parse::<ServiceName>().ok())
-        && fleet.state().agent(&service).is_none()
-    {
-        screen::aside(format!("note: there is no service {service} yet; the rule waits for it"));
+    let before = timetable::clear(fleet.state());
+    for service in changes.services() {
+        if service.parse::<ServiceName>().is_ok_and(|service| fleet.state().agent(&service).is_none()) {
+            screen::aside(format!("note: there is no service {service} yet; the rule waits for it"));
+        }
     }
-    let head = sealed_files::set(&mut fleet.log, &admin, key, value).await?;
+    let mut after = before.clone();
+    changes.apply(&mut after);
+    sealed_files::judge(&after)?;
+    if changes.retain_less(&before) {
+        say_what_goes(&fleet, &before, &after).await;
+    }
+    let head = sealed_files::set(&mut fleet.log, &admin, |clear| {
+        changes.apply(clear);
+        Ok(())
+    })
+    .await?;
     fleet.remember()?;
     if contact.json {
-        let state = fleet.state();
-        screen::json(&View {
-            schema: "muster.config/1",
-            settings: state.config.as_ref().map(|config| config.clear.clone()).unwrap_or_default(),
-            sealed: state.config.as_ref().and_then(|config| config.sealed).map(|id| format!("lists/{id}")),
-            kept: None,
-            head: head.map(|head| HeadView { number: head.number, hash: head.hash.to_string() }),
-        });
+        let head = head.map(|head| HeadView { number: head.number, hash: head.hash.to_string() });
+        screen::json(&View { head, ..View::of(fleet.state()) });
         return Ok(Exit::Done);
     }
-    screen::line(match (head, before) {
-        (Some(head), Some(before)) => {
-            format!(
-                "{key} = {value}, was {before} · signed by {} · log record {}",
-                operator.operator.name, head.number
-            )
-        }
-        (Some(head), None) => {
-            format!("{key} = {value} · signed by {} · log record {}", operator.operator.name, head.number)
-        }
-        (None, _) => format!("{key} is {value} already"),
-    });
+    let signed = match head {
+        Some(head) => format!(" · signed by {} · log record {}", operator.operator.name, head.number),
+        None => " (already)".to_owned(),
+    };
+    for line in changes.told(&before) {
+        screen::line(format!("{line}{signed}"));
+    }
+    if changes.concern_the_schedule() {
+        let times = Timetable::of(fleet.state(), screen::now());
+        screen::line(format!("next round: {}", times.next_round()));
+    }
     Ok(Exit::Done)
+}
+
+/// Tells which rounds the new settings keep no longer, before they are signed.
+async fn say_what_goes(fleet: &Fleet, before: &BTreeMap<String, String>, after: &BTreeMap<String, String>) {
+    let (store, state, now) = (fleet.log.store().as_ref(), fleet.state(), screen::now());
+    let due = async {
+        let old = prune::due(store, state, before, now).await?;
+        let new = prune::due(store, state, after, now).await?;
+        Ok::<_, prune::PruneError>(new.into_iter().filter(|number| !old.contains(number)).collect::<Vec<_>>())
+    };
+    match due.await {
+        Ok(going) if going.is_empty() => screen::aside("note: no round goes by this that would have stayed"),
+        Ok(going) => {
+            let rounds = screen::plural(going.len(), "round");
+            let (first, last) = (going.first().copied().unwrap_or(0), going.last().copied().unwrap_or(0));
+            let which = if first == last { first.to_string() } else { format!("{first} to {last}") };
+            screen::aside(format!("note: {rounds} would go that stayed so far: {which}"));
+            screen::aside(
+                "  → muster hold ROUND --reason TEXT keeps one; muster prune --dry-run shows what goes",
+            );
+        }
+        Err(error) => screen::aside(format!("note: which rounds would go by this cannot be told: {error}")),
+    }
 }

@@ -68,6 +68,7 @@ async fn change(name: &RoundName, reason: Option<String>, contact: &Contact) -> 
                 round: id,
                 keep: reason.is_some(),
                 reason: reason.clone(),
+                at: Some(screen::now()),
             })
         };
         Some(say::<Body>(&mut fleet.log, &signer, make, stands).await?)

@@ -3,12 +3,15 @@
 pub(crate) mod adopt;
 pub(crate) mod agents;
 pub(crate) mod alerts;
+pub(crate) mod audit;
 pub(crate) mod cancel;
 pub(crate) mod config;
 pub(crate) mod daemon;
 pub(crate) mod demo;
+pub(crate) mod disable;
 pub(crate) mod doctor;
 pub(crate) mod dump;
+pub(crate) mod enable;
 pub(crate) mod enroll;
 pub(crate) mod find;
 pub(crate) mod hold;

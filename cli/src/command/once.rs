@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use muster_bus::{Bus, EmbeddedBus, Limits};
 use muster_coordinator::config::Config as CoordinatorConfig;
+use muster_coordinator::daemon::{Slots, run_on};
 use muster_protocol::entropy::random;
 use muster_protocol::ids::hex;
 use muster_protocol::message::{Trigger, TriggerState};
@@ -23,7 +24,7 @@ use crate::failure::{Failure, Outcome};
 use crate::fleet::Fleet;
 use crate::folder::FleetFolder;
 use crate::follow::{self, Show};
-use crate::leader::{self, Leader};
+use crate::leader::{self, Leader, Order};
 use crate::round_view::RoundView;
 use crate::sealed_files::{self, Files};
 use crate::share_access;
@@ -98,7 +99,7 @@ async fn round(
     let lead = config.lead.takeover.0;
     let deadline = config.round.deadline.0;
     let shared = store::open(&share_access::fill(&config.share)).await?;
-    let running = muster_coordinator::daemon::run_on(config.clone(), bus.clone(), shared, stopped.clone());
+    let running = run_on(config.clone(), bus.clone(), shared, Slots::Leave, stopped.clone());
     daemons.spawn(async move { running.await.map_err(daemon::coordinator) });
     for (_, config) in &folder.agents {
         let wanted = args.services.as_ref().is_none_or(|services| services.contains(&config.agent.service));
@@ -116,7 +117,20 @@ async fn round(
             request: Some(hex(&random::<16>(&mut OsEntropy))),
             reason: Some("once".to_owned()),
         };
-        let asked = ask(&leader, &trigger, lead * 2 + START).await?;
+        let order = match args.force {
+            true => {
+                let signer = secret_file::read_signing_key(&folder.operator.operator.key)?;
+                Some(Order::new(
+                    trigger.clone(),
+                    true,
+                    signer,
+                    folder.operator.fleet.id,
+                    Some(fleet.state()),
+                )?)
+            }
+            false => None,
+        };
+        let asked = ask(&leader, &trigger, order.as_ref(), lead * 2 + START).await?;
         // Reading everything again comes after the deadline, and takes about as long as writing it.
         follow::follow(&mut fleet, Some(&leader), asked, None, deadline * 3, show).await
     };
@@ -206,11 +220,16 @@ fn coordinator_to_run(
 async fn ask(
     leader: &Leader,
     trigger: &Trigger,
+    forced: Option<&Order>,
     limit: Duration,
 ) -> Result<muster_protocol::ids::RoundId, Failure> {
     let began = Instant::now();
     loop {
-        match leader.trigger(trigger).await {
+        let answer = match forced {
+            Some(order) => leader.start(order).await,
+            None => leader.trigger(trigger).await,
+        };
+        match answer {
             Ok(reply) => {
                 return match (reply.state, reply.round) {
                     (TriggerState::Skipped | TriggerState::Refused, _) | (_, None) => {

@@ -45,7 +45,11 @@ pub(crate) async fn run(args: Revoke) -> Outcome {
         Err(failure) => return Err(left_over(failure, &folder, fleet.state(), &args)?),
     };
     let make = |state: &State| {
-        Ok(Roster { previous: previous::<Roster>(state), changes: vec![Change::Revoke(member.key)] })
+        Ok(Roster {
+            previous: previous::<Roster>(state),
+            changes: vec![Change::Revoke(member.key)],
+            at: Some(screen::now()),
+        })
     };
     let gone = |state: &State| state.role(&member.key).is_none();
     let head = say::<Roster>(&mut fleet.log, &root, make, gone).await?;

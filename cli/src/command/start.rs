@@ -1,12 +1,13 @@
-//! `muster start`: asks the leading coordinator for a round, and follows it with `--wait`.
+//! `muster start`: asks the leading coordinator for a round, signed by the operator, and follows it with `--wait`.
 
 use std::sync::OnceLock;
 
 use muster_protocol::entropy::random;
 use muster_protocol::ids::hex;
-use muster_protocol::message::{Trigger, TriggerReply, TriggerState};
+use muster_protocol::message::{MAX_REASON_LEN, Trigger, TriggerReply, TriggerState};
 use muster_protocol::service_policy::is_label;
 use muster_share::entropy::OsEntropy;
+use muster_share::secret_file;
 use serde::Serialize;
 
 use crate::args::Start;
@@ -14,7 +15,7 @@ use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::fleet::{self, Fleet};
 use crate::follow::{self, Show};
-use crate::leader::Leader;
+use crate::leader::{Leader, Order};
 use crate::screen;
 
 #[derive(Debug, Serialize)]
@@ -42,8 +43,12 @@ async fn ask(args: Start, followed: &OnceLock<String>) -> Outcome {
     if let Some(bad) = args.labels.iter().flatten().find(|label| !is_label(label)) {
         return Err(Failure::usage(format!("{bad:?} is no label: labels are written as service names are")));
     }
+    if args.reason.as_ref().is_some_and(|reason| reason.len() > MAX_REASON_LEN) {
+        return Err(Failure::usage(format!("--reason must have at most {MAX_REASON_LEN} bytes")));
+    }
     // The share may be away while the bus is there; a round may be asked for all the same.
-    if let Ok(fleet) = Fleet::of(operator.clone()).await {
+    let fleet = Fleet::of(operator.clone()).await.ok();
+    if let Some(fleet) = &fleet {
         fleet.operator_may(&operator, "start rounds")?;
     }
     let leader = Leader::connect(&operator).await?;
@@ -52,9 +57,13 @@ async fn ask(args: Start, followed: &OnceLock<String>) -> Outcome {
         labels: args.labels,
         // One of our own: the same request delivered twice must not become two rounds.
         request: Some(args.request.unwrap_or_else(|| hex(&random::<16>(&mut OsEntropy)))),
-        reason: Some(format!("command of {}", operator.operator.name)),
+        reason: args.reason,
     };
-    let reply = leader.trigger(&trigger).await?;
+    let signer = secret_file::read_signing_key(&operator.operator.key)?;
+    let state = fleet.as_ref().map(Fleet::state);
+    let order = Order::new(trigger, args.force, signer, operator.fleet.id, state)?;
+    let trigger = &order.trigger;
+    let reply = leader.start(&order).await?;
     if let Some(round) = reply.round {
         drop(followed.set(reply.number.map_or_else(|| round.to_string(), |number| number.to_string())));
     }
@@ -64,17 +73,17 @@ async fn ask(args: Start, followed: &OnceLock<String>) -> Outcome {
         screen::line(
             "it waits in the leader's memory: after a change of leader ask again, it is the same round",
         );
-        screen::line(format!("→ {}", again(&trigger, request)));
+        screen::line(format!("→ {}", again(trigger, request, args.force)));
     }
     let (true, Some(round), Exit::Done) = (args.wait, reply.round, exit) else { return Ok(exit) };
     let show = if args.contact.json { Show::Json } else { Show::People };
     let mut fleet = Fleet::of(operator).await?;
-    let view = follow::follow(&mut fleet, Some(&leader), round, Some(&trigger), args.timeout.0, show).await?;
+    let view = follow::follow(&mut fleet, Some(&leader), round, Some(&order), args.timeout.0, show).await?;
     Ok(follow::finish(&view, show))
 }
 
 /// The command that asks for the same round.
-fn again(trigger: &Trigger, request: &str) -> String {
+fn again(trigger: &Trigger, request: &str, force: bool) -> String {
     let mut command = format!("muster start --request {request}");
     if let Some(services) = &trigger.services {
         let names: Vec<_> = services.iter().map(ToString::to_string).collect();
@@ -82,6 +91,9 @@ fn again(trigger: &Trigger, request: &str) -> String {
     }
     if let Some(labels) = &trigger.labels {
         command.push_str(&format!(" --labels {}", labels.join(",")));
+    }
+    if force {
+        command.push_str(" --force");
     }
     command
 }

@@ -20,6 +20,7 @@ use crate::fleet::{self, Fleet};
 use crate::leader::Leader;
 use crate::round_view::HeadView;
 use crate::screen;
+use crate::timetable::Timetable;
 
 /// Committed rounds that are looked through for each service's newest slices.
 const ROUNDS_READ: usize = 500;
@@ -41,6 +42,8 @@ pub(crate) struct View {
     pub(crate) reasons: Vec<String>,
     pub(crate) latest: Option<Latest>,
     pub(crate) free_bytes: Option<u64>,
+    /// When the next round begins by itself, and whether any may; null: the share does not say.
+    pub(crate) schedule: Option<Timetable>,
     pub(crate) services: Vec<ServiceLine>,
     pub(crate) alerts: Vec<AlertView>,
 }
@@ -124,6 +127,7 @@ pub(crate) async fn gather(args: &Reading) -> Result<Gathered, Failure> {
         reasons: Vec::new(),
         latest: None,
         free_bytes: None,
+        schedule: None,
         services: Vec::new(),
         alerts: Vec::new(),
     };
@@ -170,6 +174,7 @@ async fn from_share(fleet: &Fleet, view: &mut View) -> Result<Option<Duration>, 
     let head = fleet.log.head();
     view.head = Some(HeadView { number: head.number, hash: head.hash.to_string() });
     view.free_bytes = fleet.log.store().free_bytes().await.ok().flatten();
+    view.schedule = Some(Timetable::of(state, screen::now()));
     let interval = state.config.as_ref().and_then(|config| config.clear.get("interval"));
     let promised = interval.and_then(|text| parse_duration(text).ok());
     let mut committed = state.rounds_by_number();
@@ -290,6 +295,12 @@ fn print(view: &View, promised: Option<Duration>) {
             )
         }
     });
+    if let Some(times) = &view.schedule {
+        if let Some(pause) = times.pause() {
+            screen::line(format!("DISABLED         {}", pause.trim_start_matches("disabled").trim_start()));
+        }
+        screen::line(format!("NEXT ROUND       {}", times.next_round()));
+    }
     if let Some(latest) = &view.latest {
         screen::line(format!(
             "LAST VERIFIED    round {}, {}, {} ago",

@@ -1,10 +1,10 @@
 //! Follows the log: what rounds tell becomes alerts, and a verified round closes them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use muster_protocol::alert::{About, Account, Book, Code, Finding, Rounds};
+use muster_protocol::alert::{About, Account, Book, Code, Finding, Rounds, judge_schedule};
 use muster_protocol::causes::causes;
 use muster_protocol::document::Manifest;
 use muster_protocol::envelope::open_as;
@@ -56,7 +56,8 @@ pub(crate) async fn follow(alerts: Alerts, store: Arc<dyn Store>, mut log: watch
         }
         let (roster, promised) = terms(&state);
         alerts.change(|kept, now| {
-            let changed = kept.book.tick(now) | Rounds::sweep(&mut kept.book, &state, now);
+            let mut changed = kept.book.tick(now) | Rounds::sweep(&mut kept.book, &state, now);
+            changed |= judge_schedule(&mut kept.book, settings(&state), now);
             kept.rounds.judge(&mut kept.book, &roster, promised, now) || changed
         });
         tokio::select! {
@@ -94,11 +95,18 @@ pub async fn from_share(store: &dyn Store, state: &State) -> Result<Book, StoreE
     }
     let (roster, promised) = terms(state);
     rounds.judge(&mut book, &roster, promised, unix_now());
+    judge_schedule(&mut book, settings(state), unix_now());
     Ok(book)
 }
 
 fn at(round: &RoundState) -> UnixMillis {
     round.commit().map_or(round.open.at, |commit| commit.at)
+}
+
+/// The settings in force.
+fn settings(state: &State) -> &BTreeMap<String, String> {
+    static NONE: BTreeMap<String, String> = BTreeMap::new();
+    state.config.as_ref().map_or(&NONE, |config| &config.clear)
 }
 
 /// The services of the roster, and the interval that the fleet promises.

@@ -1,6 +1,7 @@
 //! Who leads: two coordinators on one share and one bus.
 
 mod alerts;
+mod schedule;
 mod sealed;
 
 use std::path::Path;
@@ -26,7 +27,7 @@ use muster_share::store::{self, Store};
 use tempfile::TempDir;
 use tokio::sync::watch;
 
-use super::run_on;
+use super::{Slots, run_on};
 use crate::config::{Config, CoordinatorConfig};
 use crate::query::{Answer, LeaderView, Query};
 
@@ -65,7 +66,7 @@ impl World {
         let fleet = log.state().fleet;
         let recipient = Identity::generate(&mut OsEntropy).recipient();
         let keys = vec![KeysetKey { recipient: recipient.clone(), label: "one".into() }];
-        let keyset = seal_statement(&root, &fleet, &Keyset { previous: None, keys });
+        let keyset = seal_statement(&root, &fleet, &Keyset { previous: None, keys, at: None });
         log.append_statement::<Keyset>(&root, keyset).await.expect("keyset");
         let member = |signer: Signer, name: &str, role| {
             Change::Admit(Member { key: signer.key_id(), name: name.parse().expect("name"), role })
@@ -78,7 +79,7 @@ impl World {
         ];
         let more = members.iter().map(|(signer, name, role)| member((*signer).clone(), name, role.clone()));
         changes.extend(more);
-        let roster = seal_statement(&root, &fleet, &Roster { previous: None, changes });
+        let roster = seal_statement(&root, &fleet, &Roster { previous: None, changes, at: None });
         log.append_statement::<Roster>(&root, roster).await.expect("roster");
         let subjects = Subjects::new(&"test".parse().expect("name"));
         let streams =
@@ -126,7 +127,7 @@ impl World {
 
     fn start_as(&self, config: Config) -> (watch::Sender<bool>, tokio::task::JoinHandle<()>) {
         let (stop, stopped) = watch::channel(false);
-        let running = run_on(config, self.bus.clone(), self.store.clone(), stopped);
+        let running = run_on(config, self.bus.clone(), self.store.clone(), Slots::Follow, stopped);
         (stop, tokio::spawn(async move { running.await.expect("ends well") }))
     }
 

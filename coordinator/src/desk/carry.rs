@@ -22,7 +22,7 @@ use crate::check::{self, Case};
 use crate::scribe::{Entry, ScribeError, ScribeHandle, unix_now};
 use crate::{manifest, preflight, reread};
 
-use super::requests::{refused, send_trigger_reply};
+use super::requests::refused;
 use super::{Desk, Report, Round, disown};
 
 /// Has a record written, and reports what came of it.
@@ -390,8 +390,9 @@ impl Desk {
             | Phase::Confirming { .. }
             | Phase::Ending { .. } => {}
         }
-        for (reply, format) in round.opened_reply.drain(..).collect::<Vec<_>>() {
-            send_trigger_reply(reply, format, &refused("the round could not be opened".into()));
+        let answer = refused("the round could not be opened".into());
+        for waiter in std::mem::take(&mut round.opened_reply) {
+            self.tell_waiter(waiter, &answer);
         }
         self.ended.push_back(id);
         for service in retries {

@@ -1,15 +1,18 @@
-//! Commands: what operators demand of a round or an alert.
+//! Commands: what operators demand: a round, an end to one, an alert acknowledged.
 
 use muster_bus::Reply;
 use muster_protocol::alert::{About, AlertRef, Code};
-use muster_protocol::ids::{KeyId, RoundId};
+use muster_protocol::ids::{KeyId, Nonce, RoundId};
 use muster_protocol::log::{Member, Role};
-use muster_protocol::message::{Command, CommandReply, CommandState, Demand, MAX_REASON_LEN, cut_reason};
+use muster_protocol::message::{
+    Command, CommandReply, CommandState, Demand, MAX_REASON_LEN, Trigger, cut_reason,
+};
 use muster_protocol::round::Event;
 
 use crate::ignored::Reason;
 
 use super::Desk;
+use super::requests::{Origin, Waiter, command_reply};
 
 impl Desk {
     /// Carries a command out, if its key may demand it, and answers.
@@ -35,9 +38,27 @@ impl Desk {
             Some(who) => match command.demand {
                 Demand::Cancel { round, reason } => self.cancel(&round, &reason, &who),
                 Demand::Acknowledge { alert } => self.acknowledge_alert(&alert, &who),
+                Demand::Start { services, labels, request, reason, force } => {
+                    let trigger = Trigger { services, labels, request: Some(request), reason };
+                    return self.start(
+                        trigger,
+                        Origin::Command { who: who.name, force },
+                        command.nonce,
+                        reply,
+                    );
+                }
             },
         };
-        self.answer(reply, CommandReply { nonce: command.nonce, state, reason: cut_reason(&reason) });
+        let reason = cut_reason(&reason);
+        self.answer(reply, CommandReply { nonce: command.nonce, state, reason, started: None });
+    }
+
+    fn start(&mut self, trigger: Trigger, origin: Origin, nonce: Nonce, reply: Reply) {
+        let (answer, opening) = self.trigger(None, trigger.checked(), &origin);
+        match opening.and_then(|id| self.rounds.get_mut(&id)) {
+            Some(round) => round.opened_reply.push(Waiter::Command(reply, nonce)),
+            None => self.answer(reply, command_reply(nonce, answer)),
+        }
     }
 
     fn acknowledge_alert(&self, alert: &str, who: &Member) -> (CommandState, String) {

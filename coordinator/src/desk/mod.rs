@@ -8,6 +8,7 @@ mod command;
 mod disown;
 mod presence;
 mod requests;
+mod schedule;
 mod talk;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -20,9 +21,10 @@ use muster_protocol::document::Manifest;
 use muster_protocol::entropy::random;
 use muster_protocol::envelope::Signer;
 use muster_protocol::ids::{KeyId, Nonce, RoundId, ServiceName};
-use muster_protocol::log::{CutTerms, Open, Scope, State};
-use muster_protocol::message::{Format, Hello};
+use muster_protocol::log::{CutTerms, Open, State};
+use muster_protocol::message::Hello;
 use muster_protocol::round::{CutPolicy, Event, Machine, Overlap, Policy, Start};
+use muster_protocol::schedule::Due;
 use muster_protocol::service_policy::ServicePolicies;
 use muster_protocol::session::Ephemeral;
 use muster_protocol::subject::Subjects;
@@ -34,6 +36,7 @@ use tokio::sync::{Semaphore, mpsc};
 use crate::alerts::Alerts;
 use crate::answer;
 use crate::confided::Confided;
+use crate::daemon::Slots;
 use crate::ignored::{Ignored, Reason};
 use crate::intake::{Answer, Input};
 use crate::lead::Standing;
@@ -41,13 +44,14 @@ use crate::publisher::Value;
 use crate::roll::Roll;
 use crate::scribe::ScribeHandle;
 use crate::sessions::Sessions;
-use requests::send_trigger_reply;
+use requests::{Origin, Request, Waiter, send_trigger_reply};
+use schedule::Timetable;
 
 /// Ended rounds that are still told on the query subject.
 const REMEMBERED: usize = 16;
 /// Successors that restart a round's deadline in full.
 const MAX_RESTARTS: u64 = 2;
-/// Requests that may wait for their services.
+/// Requests that may wait for their services: so many that anybody sent, and as many signed ones.
 const MAX_QUEUED: usize = 64;
 /// Slices that are checked at once. Each asks the share a few times; thousands at a time would only take threads from one
 /// another.
@@ -65,6 +69,7 @@ pub(crate) struct Setting {
     /// The terms of new rounds' cuts, if they are to have one.
     pub(crate) cut: Option<CutTerms>,
     pub(crate) overlap: Overlap,
+    pub(crate) slots: Slots,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) scribe: ScribeHandle,
     pub(crate) standing: Standing,
@@ -81,6 +86,8 @@ enum Report {
     Event(RoundId, Box<Event>),
     /// The manifest of a round that is committed and was never read again.
     Unverified(Box<Manifest>),
+    /// A slot of the schedule is due, and the log was read since.
+    Slot(Due),
     Deposed,
     Revoked,
 }
@@ -93,7 +100,7 @@ pub(crate) struct Round {
     pub(crate) began: Instant,
     pub(crate) took: Option<Duration>,
     ephemeral: Arc<Ephemeral>,
-    opened_reply: Vec<(Reply, Format)>,
+    opened_reply: Vec<Waiter>,
     opened_job: Option<Job>,
     hellos: HashMap<ServiceName, (KeyId, Hello, Reply)>,
     /// Who waits for an answer; of each agent one about a receipt, which is checked first, and one about anything else.
@@ -106,12 +113,6 @@ pub(crate) struct Round {
     finished: bool,
 }
 
-struct Request {
-    id: RoundId,
-    scope: Scope,
-    trigger: String,
-}
-
 /// The desk.
 pub(crate) struct Desk {
     pub(crate) setting: Setting,
@@ -120,6 +121,7 @@ pub(crate) struct Desk {
     pub(crate) roll: Roll,
     pub(crate) queued: VecDeque<RoundId>,
     waiting: VecDeque<Request>,
+    timetable: Timetable,
     origin: Instant,
     /// Since when silence counts.
     listening: Instant,
@@ -153,6 +155,7 @@ pub(crate) async fn work(
         roll: Roll::default(),
         queued: VecDeque::new(),
         waiting: VecDeque::new(),
+        timetable: Timetable::default(),
         origin: Instant::now(),
         listening: Instant::now(),
         revision: 0,
@@ -164,6 +167,8 @@ pub(crate) async fn work(
     let mut minute = tokio::time::interval(Duration::from_secs(60));
     let mut look = tokio::time::interval(desk.look_every());
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut second = tokio::time::interval(schedule::LOOK);
+    second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         desk.carry();
         let now = desk.now();
@@ -182,6 +187,7 @@ pub(crate) async fn work(
                     desk.event(&round, *event);
                 }
                 Some(Report::Unverified(manifest)) => desk.verify(*manifest),
+                Some(Report::Slot(due)) => desk.scheduled(due),
                 Some(Report::Deposed) | None => return Left::Deposed,
                 Some(Report::Revoked) => return Left::Revoked,
             },
@@ -195,6 +201,7 @@ pub(crate) async fn work(
                 desk.setting.ignored.log();
             }
             _ = look.tick() => desk.look(),
+            _ = second.tick() => desk.look_at_the_clock(),
             changed = log.changed() => {
                 let epoch = log.borrow_and_update().epoch.map(|e| e.epoch);
                 if changed.is_err() || epoch != Some(desk.setting.scribe.epoch()) {
@@ -343,12 +350,11 @@ impl Desk {
                 self.event(&round, Event::AtWork { service, stage });
             }
             Input::Trigger { request, trigger, format, reply } => {
-                let answer = self.trigger(request, trigger, "message");
-                let (answer, opening) = answer;
+                let (answer, opening) = self.trigger(request, trigger, &Origin::Message);
                 match (opening, reply) {
                     (Some(id), Some(reply)) => {
                         if let Some(round) = self.rounds.get_mut(&id) {
-                            round.opened_reply.push((reply, format));
+                            round.opened_reply.push(Waiter::Trigger(reply, format));
                         }
                     }
                     (None, Some(reply)) => send_trigger_reply(reply, format, &answer),

@@ -6,19 +6,112 @@ use muster_bus::{Job, Reply};
 use muster_protocol::alert::{About, Code, Finding, Part};
 use muster_protocol::causes::causes;
 use muster_protocol::entropy::random;
-use muster_protocol::ids::{Nonce, RoundId, ServiceName};
+use muster_protocol::ids::{MemberName, Nonce, RoundId, ServiceName};
 use muster_protocol::log::{Open, Scope, State};
-use muster_protocol::message::{Format, Trigger, TriggerError, TriggerReply, TriggerState, cut_reason};
+use muster_protocol::message::{
+    CommandReply, CommandState, Format, Trigger, TriggerError, TriggerReply, TriggerState, cut_reason,
+};
 use muster_protocol::round::{Admission, Overlap, Phase, Start, admit};
+use muster_protocol::schedule::{Due, Standing, rfc3339};
 use muster_protocol::service_policy::ServicePolicies;
 use muster_share::entropy::OsEntropy;
 
 use crate::scribe::unix_now;
 
-use super::{Desk, JOB_AGAIN, MAX_QUEUED, Request};
+use super::{Desk, JOB_AGAIN, MAX_QUEUED};
 
 /// Services that a round's record can name: names of 32 bytes at most, in a record of 64 KiB.
 const MAX_NAMED: usize = 1500;
+
+/// Who asks for a round.
+#[derive(Debug, Clone)]
+pub(super) enum Origin {
+    /// A message that anybody may have sent.
+    Message,
+    /// The queue, where whoever asked has left it.
+    Queue,
+    /// A member, by a signed command.
+    Command {
+        /// Its name.
+        who: MemberName,
+        /// Also while the fleet is disabled.
+        force: bool,
+    },
+    /// The schedule.
+    Schedule(Due),
+}
+
+/// Where a request waits for its services. Each kind has places of its own, so that requests that anybody may send keep out no
+/// signed one, and none of these the schedule's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Anybody,
+    Signed,
+    Schedule,
+}
+
+impl Place {
+    fn most(self) -> usize {
+        match self {
+            Self::Anybody | Self::Signed => MAX_QUEUED,
+            // A slot that finds another one waiting would be the same round a moment later.
+            Self::Schedule => 1,
+        }
+    }
+}
+
+impl Origin {
+    /// As the round's record has it; `reason` is the sender's.
+    fn trigger(&self, reason: &str) -> String {
+        let line: String = reason.chars().filter(|c| !c.is_control()).collect();
+        let detail = if line.is_empty() { String::new() } else { format!(": {}", cut_reason(&line)) };
+        match self {
+            Self::Message => format!("message{detail}"),
+            Self::Queue => format!("queue{detail}"),
+            Self::Command { who, force: false } => format!("command of {who}{detail}"),
+            Self::Command { who, force: true } => format!("command of {who}, forced{detail}"),
+            Self::Schedule(due) => {
+                let slot = rfc3339(due.slot).unwrap_or_default();
+                let missed = if due.missed { ", missed and made up for" } else { "" };
+                format!("schedule, slot {slot}{missed}")
+            }
+        }
+    }
+
+    fn is_forced(&self) -> bool {
+        match self {
+            Self::Command { force, .. } => *force,
+            Self::Message | Self::Queue | Self::Schedule(_) => false,
+        }
+    }
+
+    /// Where it waits here; none: it waits where it came from.
+    fn place(&self) -> Option<Place> {
+        match self {
+            Self::Message => Some(Place::Anybody),
+            Self::Queue => None,
+            Self::Command { .. } => Some(Place::Signed),
+            Self::Schedule(_) => Some(Place::Schedule),
+        }
+    }
+}
+
+/// A request that waits for its services, or is about to be a round.
+pub(super) struct Request {
+    pub(super) id: RoundId,
+    pub(super) scope: Scope,
+    trigger: String,
+    place: Option<Place>,
+    forced: bool,
+}
+
+/// Who waits until a round's record is in the log.
+pub(super) enum Waiter {
+    /// Whoever sent a trigger.
+    Trigger(Reply, Format),
+    /// Whoever sent a command with this nonce.
+    Command(Reply, Nonce),
+}
 
 impl Desk {
     /// Decides on a trigger. The second part names the round whose opening must succeed before the answer is true.
@@ -26,7 +119,7 @@ impl Desk {
         &mut self,
         request: Option<String>,
         trigger: Result<Trigger, TriggerError>,
-        how: &str,
+        origin: &Origin,
     ) -> (TriggerReply, Option<RoundId>) {
         let trigger = match trigger {
             Ok(trigger) => trigger,
@@ -50,6 +143,18 @@ impl Desk {
             let reason = "the same request id asked for other services before; another id is another round";
             return (refused(reason.to_owned()), None);
         }
+        self.ask(id, scope, &trigger.reason.unwrap_or_default(), origin)
+    }
+
+    /// Decides on a round that is asked for. The second part names it if its opening must succeed before the answer is true.
+    pub(super) fn ask(
+        &mut self,
+        id: RoundId,
+        scope: Scope,
+        reason: &str,
+        origin: &Origin,
+    ) -> (TriggerReply, Option<RoundId>) {
+        let state = self.state();
         if let Some(round) = self.rounds.get(&id).filter(|r| !r.finished) {
             let answer = TriggerReply {
                 round: Some(id),
@@ -76,12 +181,21 @@ impl Desk {
             }
             (admission, _) => admission,
         };
-        // It goes into the log and onto screens.
-        let detail = trigger.reason.map_or_else(String::new, |reason| {
-            let line: String = reason.chars().filter(|c| !c.is_control()).collect();
-            format!(": {}", cut_reason(&line))
-        });
-        let request = Request { id, scope, trigger: format!("{how}{detail}") };
+        // What is a round already, or never can be one, is told all the same.
+        let admission = match (admission, disabled(&state).filter(|_| !origin.is_forced())) {
+            (Admission::Open { .. } | Admission::Queue { .. } | Admission::Skip { .. }, Some(reason)) => {
+                Admission::Refuse { reason }
+            }
+            (admission, _) => admission,
+        };
+        let request = Request {
+            id,
+            scope,
+            // It goes into the log and onto screens.
+            trigger: origin.trigger(reason),
+            place: origin.place(),
+            forced: origin.is_forced(),
+        };
         let reply = |state, number, reason| TriggerReply { round: Some(id), number, state, reason };
         match admission {
             Admission::Open { number } => {
@@ -93,21 +207,39 @@ impl Desk {
                 (reply(state, Some(number), None), None)
             }
             Admission::Queue { reason } => {
-                if how == "message" && !self.waiting.iter().any(|r| r.id == id) {
-                    if self.waiting.len() >= MAX_QUEUED {
-                        return (refused(format!("{MAX_QUEUED} requests wait already")), None);
+                if let Some(place) = request.place.filter(|_| !self.waiting.iter().any(|r| r.id == id)) {
+                    if self.waiting.iter().filter(|r| r.place == Some(place)).count() >= place.most() {
+                        return match place {
+                            Place::Anybody | Place::Signed => {
+                                (refused(format!("{MAX_QUEUED} requests wait already")), None)
+                            }
+                            Place::Schedule => (
+                                self.skipped(id, format!("{reason}, and an earlier slot waits already")),
+                                None,
+                            ),
+                        };
                     }
                     self.queued.push_back(id);
                     self.waiting.push_back(request);
                 }
                 (reply(TriggerState::Queued, None, Some(reason)), None)
             }
-            Admission::Skip { reason } => {
-                let about = About::Part(Part::Fleet);
-                self.setting.alerts.raise(Finding::seen(Code::Round03, about, reason.clone()));
-                (reply(TriggerState::Skipped, None, Some(reason)), None)
-            }
+            Admission::Skip { reason } => (self.skipped(id, reason), None),
             Admission::Refuse { reason } => (refused(reason), None),
+        }
+    }
+
+    fn skipped(&self, id: RoundId, reason: String) -> TriggerReply {
+        let about = About::Part(Part::Fleet);
+        self.setting.alerts.raise(Finding::seen(Code::Round03, about, reason.clone()));
+        TriggerReply { round: Some(id), number: None, state: TriggerState::Skipped, reason: Some(reason) }
+    }
+
+    /// Tells whoever waited for a round's record what became of it.
+    pub(super) fn tell_waiter(&self, waiter: Waiter, answer: &TriggerReply) {
+        match waiter {
+            Waiter::Trigger(reply, format) => send_trigger_reply(reply, format, answer),
+            Waiter::Command(reply, nonce) => self.answer(reply, command_reply(nonce, answer.clone())),
         }
     }
 
@@ -120,7 +252,7 @@ impl Desk {
     }
 
     pub(super) fn open(&mut self, request: Request) {
-        let Request { id, scope, trigger } = request;
+        let Request { id, scope, trigger, .. } = request;
         let open = Open {
             epoch: self.setting.scribe.epoch(),
             round: id,
@@ -136,7 +268,7 @@ impl Desk {
     }
 
     pub(super) fn job(&mut self, request: Option<String>, trigger: Result<Trigger, TriggerError>, job: Job) {
-        let (answer, opening) = self.trigger(request, trigger, "queue");
+        let (answer, opening) = self.trigger(request, trigger, &Origin::Queue);
         if let Some(reason) = &answer.reason {
             tracing::info!(reason, state = ?answer.state, "trigger from the queue");
         }
@@ -161,6 +293,10 @@ impl Desk {
         let mut still = VecDeque::new();
         while let Some(request) = self.waiting.pop_front() {
             let state = self.state();
+            if let Some(reason) = disabled(&state).filter(|_| !request.forced) {
+                tracing::info!(round = %request.id, reason, "a request that waited is dropped");
+                continue;
+            }
             let opening = self.rounds.values().any(|r| *r.machine.phase() == Phase::Opening);
             match admit(&state, &request.id, &request.scope, Overlap::Queue) {
                 Admission::Open { .. } if !opening => self.open(request),
@@ -171,6 +307,24 @@ impl Desk {
         self.queued = still.iter().map(|r| r.id).collect();
         self.waiting = still;
     }
+}
+
+/// Why no round begins now, if somebody disabled the fleet.
+pub(super) fn disabled(state: &State) -> Option<String> {
+    let clear = state.config.as_ref().map(|config| &config.clear)?;
+    Standing::of(clear, unix_now()).refusal()
+}
+
+/// The answer to a demand for a round.
+pub(super) fn command_reply(nonce: Nonce, answer: TriggerReply) -> CommandReply {
+    let state = match answer.state {
+        TriggerState::Opened | TriggerState::Running | TriggerState::Ended | TriggerState::Queued => {
+            CommandState::Done
+        }
+        TriggerState::Skipped => CommandState::Nothing,
+        TriggerState::Refused => CommandState::Refused,
+    };
+    CommandReply { nonce, state, reason: answer.reason.clone().unwrap_or_default(), started: Some(answer) }
 }
 
 /// The services that are named, and those with one of the labels. The record of the round names them all, so that what it is

@@ -24,7 +24,6 @@ use crate::intake::Answer;
 use crate::sessions::Held;
 
 use super::Desk;
-use super::requests::send_trigger_reply;
 
 impl Desk {
     pub(super) fn hello(&mut self, key: KeyId, hello: Hello, reply: Option<Reply>) {
@@ -90,12 +89,11 @@ impl Desk {
             state: TriggerState::Opened,
             reason: None,
         };
-        for (to, format) in round.opened_reply.drain(..) {
-            send_trigger_reply(to, format, &reply);
-        }
+        let waiters = std::mem::take(&mut round.opened_reply);
         if let Some(job) = round.opened_job.take() {
             tokio::spawn(async move { job.ack().await });
         }
+        waiters.into_iter().for_each(|waiter| self.tell_waiter(waiter, &reply));
     }
 
     /// Tells whoever waits for a round's opening that the log takes no record now, and that it will be tried again.
@@ -110,9 +108,8 @@ impl Desk {
             state: TriggerState::Queued,
             reason: Some(reason),
         };
-        for (to, format) in round.opened_reply.drain(..) {
-            send_trigger_reply(to, format, &reply);
-        }
+        let waiters = std::mem::take(&mut round.opened_reply);
+        waiters.into_iter().for_each(|waiter| self.tell_waiter(waiter, &reply));
     }
 
     pub(super) fn publish(&mut self) {

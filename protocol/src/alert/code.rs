@@ -360,7 +360,11 @@ impl Code {
                 "SCHED-01",
                 Warning,
                 "schedule disabled",
-                &["start rounds by command or message: muster start"],
+                &[
+                    "test everything and let rounds begin again: muster enable",
+                    "set a schedule: muster config set schedule 'every 12h'",
+                    "one round all the same: muster start --force",
+                ],
             ),
         }
     }

@@ -9,6 +9,7 @@ mod book;
 mod closing;
 mod code;
 mod rounds;
+mod schedule;
 #[cfg(test)]
 mod tests;
 
@@ -20,3 +21,4 @@ pub use book::{
 pub use closing::Closing;
 pub use code::{Code, Severity, UnknownCode};
 pub use rounds::{Account, MAX_TOLD, Rounds};
+pub use schedule::judge_schedule;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{
     About, Account, Alert, AlertId, AlertRef, Basis, Book, Change, ClosedBy, Closing, Code, Finding,
-    MAX_CAUSE_LEN, MAX_HISTORY, MAX_KEYS, MAX_OPEN, Part, Rounds,
+    MAX_CAUSE_LEN, MAX_HISTORY, MAX_KEYS, MAX_OPEN, Part, Rounds, judge_schedule,
 };
 use crate::document::{Absentee, CutAccount, Excuse, Manifest, ManifestSlice, SliceStatus, SliceTotals};
 use crate::ids::{KeyId, Nonce, ObjectId, RoundId, ServiceName};
@@ -434,4 +434,58 @@ fn any_sequence_keeps_the_book_in_order() {
             assert!(book.history().count() <= MAX_HISTORY);
         }
     });
+}
+
+#[test]
+fn a_fleet_that_is_disabled_or_has_no_schedule_is_told_until_it_is_not() {
+    let settings = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    };
+    let told = vec![(Code::Sched01, "fleet".to_owned())];
+    let mut book = Book::default();
+    let noon = UnixMillis(1_795_953_600_000); // 2026-11-29T12:00:00Z
+    for quiet in [vec![], vec![("schedule", "off")], vec![("schedule", "every 12h")]] {
+        assert!(!judge_schedule(&mut book, &settings(&quiet), noon), "nobody enabled it: {quiet:?}");
+    }
+    let paused = [("enabled", "no"), ("disabled.until", "2026-11-29T14:00:00Z"), ("disabled.reason", "move")];
+    assert!(judge_schedule(&mut book, &settings(&paused), noon));
+    assert_eq!(codes(&book), told);
+    let cause = book.open().next().map(|alert| alert.cause.clone()).unwrap_or_default();
+    assert!(cause.contains("until 2026-11-29T14:00:00Z: move"), "{cause}");
+    assert!(!judge_schedule(&mut book, &settings(&paused), UnixMillis(noon.0 + 1)), "nothing new");
+    let longer = [("enabled", "no"), ("disabled.reason", "a longer move")];
+    assert!(judge_schedule(&mut book, &settings(&longer), noon), "another pause");
+    assert_eq!((codes(&book), book.history().count()), (told.clone(), 1));
+    assert!(judge_schedule(&mut book, &settings(&[("enabled", "yes"), ("schedule", "every 12h")]), noon));
+    assert_eq!(codes(&book), []);
+    assert!(judge_schedule(&mut book, &settings(&[("enabled", "yes"), ("schedule", "off")]), noon));
+    assert_eq!(codes(&book), told, "it was enabled, and begins nothing");
+    let over = UnixMillis(noon.0 + 2 * 3_600_000);
+    let until = [("enabled", "no"), ("disabled.until", "2026-11-29T14:00:00Z"), ("schedule", "every 12h")];
+    assert!(judge_schedule(&mut book, &settings(&until), over), "the pause is over by itself");
+    assert_eq!(codes(&book), []);
+    assert!(judge_schedule(&mut book, &settings(&[("schedule", "0 0 30 2 *")]), noon));
+    assert_eq!(codes(&book), told, "what is set is no schedule");
+}
+
+#[test]
+fn a_promise_that_was_broken_is_kept_again_by_a_verified_round() {
+    let (mut story, mut book, mut rounds) = (Story::new(), Book::default(), Rounds::default());
+    let roster: BTreeSet<_> = ["dns"].map(service).into();
+    let promised = Some(Duration::from_secs(60));
+    story.round(Outcome::Complete, &["dns"], &[]);
+    story.verify(1);
+    story.tell(&mut book, &mut rounds);
+    rounds.judge(&mut book, &roster, promised, UnixMillis(62_000));
+    assert_eq!(codes(&book), [(Code::Round04, "dns".to_owned())]);
+    // The same from the log alone, as after a restart.
+    let (mut again, mut read) = (Book::default(), Rounds::default());
+    story.tell(&mut again, &mut read);
+    read.judge(&mut again, &roster, promised, UnixMillis(62_000));
+    assert_eq!(codes(&again), codes(&book));
+    let number = story.round(Outcome::Complete, &["dns"], &[]);
+    story.verify(number);
+    story.tell(&mut book, &mut rounds);
+    rounds.judge(&mut book, &roster, promised, UnixMillis(2_500));
+    assert_eq!(codes(&book), []);
 }

@@ -69,6 +69,9 @@ pub struct Keyset {
     pub previous: Option<ObjectId>,
     /// At least one key.
     pub keys: Vec<KeysetKey>,
+    /// When, by the clock of whoever says it: for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<UnixMillis>,
 }
 body!(Keyset, "keyset", true);
 
@@ -80,6 +83,9 @@ pub struct Roster {
     pub previous: Option<ObjectId>,
     /// In order.
     pub changes: Vec<Change>,
+    /// When, by the clock of whoever says it: for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<UnixMillis>,
 }
 body!(Roster, "roster", true);
 
@@ -93,6 +99,9 @@ pub struct Config {
     pub clear: BTreeMap<String, String>,
     /// An object of `lists/` with the part that is sealed to recovery keys and coordinators.
     pub sealed: Option<ObjectId>,
+    /// When, by the clock of whoever says it: for people, and where a schedule begins to count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<UnixMillis>,
 }
 body!(Config, "config", true);
 
@@ -333,6 +342,9 @@ pub struct Hold {
     /// Why, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// When, by the clock of whoever says it: for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<UnixMillis>,
 }
 body!(Hold, "hold", true);
 
@@ -346,6 +358,9 @@ pub struct Adopt {
     pub share: Nonce,
     /// The head that is accepted.
     pub head: Head,
+    /// When, by the clock of whoever says it: for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<UnixMillis>,
 }
 body!(Adopt, "adopt", true);
 

@@ -123,7 +123,7 @@ impl Fleet {
         let pin = Pin { root: Some(key(ROOT)), fleet: Some(fleet_id()), head: None };
         let mut fleet = Self { state: State::new(pin), slots: Vec::new() };
         fleet.applies(genesis_record());
-        fleet.states(ROOT, ROOT, &Keyset { previous: None, keys: vec![recovery_key(1)] });
+        fleet.states(ROOT, ROOT, &Keyset { previous: None, keys: vec![recovery_key(1)], at: None });
         let roles = [
             member(FIRST, Role::Coordinator),
             member(SECOND, Role::Coordinator),
@@ -135,9 +135,9 @@ impl Fleet {
             agent(DNS, "dns"),
         ];
         let changes = roles.into_iter().map(Change::Admit).collect();
-        fleet.states(ROOT, ROOT, &Roster { previous: None, changes });
+        fleet.states(ROOT, ROOT, &Roster { previous: None, changes, at: None });
         let clear = [("interval".to_owned(), "12h".to_owned())].into();
-        fleet.states(ROOT, ADMIN, &Config { previous: None, clear, sealed: None });
+        fleet.states(ROOT, ADMIN, &Config { previous: None, clear, sealed: None, at: None });
         fleet.says(FIRST, &epoch(1));
         fleet
     }

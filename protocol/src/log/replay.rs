@@ -18,6 +18,7 @@ use crate::log::record::{self, GENESIS_HEAD, Head, Record, Statement};
 use crate::log::state::{
     EpochState, HoldState, MAX_OPEN_ROUNDS, MemberState, Resumed, RoundPhase, RoundState, State,
 };
+use crate::schedule;
 
 /// What a slot did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -366,6 +367,10 @@ impl State {
             return Err(format!("key {} may not change the configuration", statement.signer.short()));
         }
         self.said(&statement);
+        let before = self.config.as_ref().map(|config| &config.clear);
+        if before.is_none_or(|before| schedule::differs(before, &statement.body.clear)) {
+            self.scheduled = statement.body.at;
+        }
         self.config = Some(statement.body);
         Ok(())
     }

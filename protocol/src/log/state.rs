@@ -199,6 +199,9 @@ pub struct State {
     pub(super) agents: Arc<BTreeMap<ServiceName, KeyId>>,
     /// The configuration.
     pub config: Option<Config>,
+    /// When the settings that say whether and when rounds begin by themselves were last changed, by the clock of whoever changed
+    /// them; none: that was never said. Slots from before are owed by nobody.
+    pub scheduled: Option<UnixMillis>,
     /// To which key what is for a coordinator alone is sealed, by the coordinator's own word.
     pub sealing: BTreeMap<KeyId, Recipient>,
     /// The current epoch.
@@ -236,6 +239,7 @@ impl State {
             members: Arc::default(),
             agents: Arc::default(),
             config: None,
+            scheduled: None,
             sealing: BTreeMap::new(),
             epoch: None,
             rounds: BTreeMap::new(),

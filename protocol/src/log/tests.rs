@@ -13,10 +13,11 @@ use crate::log::{
 };
 use crate::round::{Admission, Overlap, admit};
 use crate::seeds::{Rng, each_seed};
+use crate::time::UnixMillis;
 use crate::{ids::FleetId, wire};
 
 fn roster(fleet: &Fleet, changes: Vec<Change>) -> Roster {
-    Roster { previous: fleet.last::<Roster>(), changes }
+    Roster { previous: fleet.last::<Roster>(), changes, at: None }
 }
 
 /// A head that was remembered when no `adopt` was in effect.
@@ -215,8 +216,8 @@ fn what_admission_opens_replay_opens() {
 #[test]
 fn statements_are_chained_so_a_stolen_coordinator_replays_none() {
     let mut fleet = Fleet::found();
-    let rotated = Keyset { previous: fleet.last::<Keyset>(), keys: vec![recovery_key(2)] };
-    let config = Config { previous: fleet.last::<Config>(), clear: [].into(), sealed: None };
+    let rotated = Keyset { previous: fleet.last::<Keyset>(), keys: vec![recovery_key(2)], at: None };
+    let config = Config { previous: fleet.last::<Config>(), clear: [].into(), sealed: None, at: None };
     let keyset = seal_statement(&signer(ROOT), &fleet_id(), &rotated);
     let admission =
         seal_statement(&signer(ROOT), &fleet_id(), &roster(&fleet, vec![Change::Admit(agent(20, "web"))]));
@@ -238,7 +239,7 @@ fn statements_are_chained_so_a_stolen_coordinator_replays_none() {
 #[test]
 fn only_root_changes_keyset_and_roster() {
     let mut fleet = Fleet::found();
-    let keyset = Keyset { previous: fleet.last::<Keyset>(), keys: vec![recovery_key(2)] };
+    let keyset = Keyset { previous: fleet.last::<Keyset>(), keys: vec![recovery_key(2)], at: None };
     let changes = vec![Change::Admit(member(30, Role::Coordinator))];
     for who in [FIRST, OPERATOR, ADMIN, PRUNER, ENROLLER, DNS, STRANGER] {
         fleet.states_in_vain(FIRST, who, &keyset, "not the root key");
@@ -252,7 +253,7 @@ fn only_root_changes_keyset_and_roster() {
     }
     fleet.states_in_vain(ROOT, ROOT, &Keyset { keys: Vec::new(), ..keyset.clone() }, "at least one");
     fleet.states(OPERATOR, ROOT, &keyset);
-    let config = Config { previous: fleet.last::<Config>(), clear: [].into(), sealed: None };
+    let config = Config { previous: fleet.last::<Config>(), clear: [].into(), sealed: None, at: None };
     fleet.states_in_vain(FIRST, OPERATOR, &config, "may not change the configuration");
     fleet.states(FIRST, ADMIN, &config);
 }
@@ -324,6 +325,7 @@ fn holds_marks_and_sweeps() {
         round: round(id),
         keep,
         reason: None,
+        at: None,
     };
     let sweep = |ids: &[u8]| Sweep { rounds: ids.iter().map(|id| round(*id)).collect(), list };
     let prune = |ids: &[u8]| Prune { epoch: 1, rounds: sweep(ids).rounds, list, at: None };
@@ -398,7 +400,8 @@ fn a_coordinator_says_what_is_sealed_to_it_and_counts_while_it_does() {
 fn root_adopts_a_copy_and_nobody_else_does() {
     let mut fleet = Fleet::found();
     let share = Nonce::from_bytes([9; 16]);
-    let adopt = |fleet: &Fleet| Adopt { previous: fleet.last::<Adopt>(), share, head: fleet.state.head };
+    let adopt =
+        |fleet: &Fleet| Adopt { previous: fleet.last::<Adopt>(), share, head: fleet.state.head, at: None };
     fleet.states_in_vain(FIRST, ADMIN, &adopt(&fleet), "not the root key");
     let stale = adopt(&fleet);
     fleet.says(FIRST, &open(1, 1, 1, &["dns"]));
@@ -414,6 +417,7 @@ fn only_a_later_adopt_of_the_root_lets_a_reader_accept_less() {
         previous: fleet.last::<Adopt>(),
         share: Nonce::from_bytes([share; 16]),
         head: fleet.state.head,
+        at: None,
     };
     // An adopt that the reader has seen: it must not open the door a second time.
     fleet.states(OPERATOR, ROOT, &adopt(&fleet, 1));
@@ -458,7 +462,7 @@ fn each_role_may_say_what_it_may_and_nothing_else() {
             }
         };
         tries("keyset", &|fleet| {
-            let keyset = Keyset { previous: fleet.last::<Keyset>(), keys: vec![recovery_key(2)] };
+            let keyset = Keyset { previous: fleet.last::<Keyset>(), keys: vec![recovery_key(2)], at: None };
             fleet.take(fleet.carry::<Keyset>(FIRST, seal_statement(&signer(who), &fleet_id(), &keyset)))
         });
         tries("roster", &|fleet| {
@@ -466,16 +470,18 @@ fn each_role_may_say_what_it_may_and_nothing_else() {
             fleet.take(fleet.carry::<Roster>(FIRST, seal_statement(&signer(who), &fleet_id(), &roster)))
         });
         tries("config", &|fleet| {
-            let config = Config { previous: fleet.last::<Config>(), clear: [].into(), sealed: None };
+            let config =
+                Config { previous: fleet.last::<Config>(), clear: [].into(), sealed: None, at: None };
             fleet.take(fleet.carry::<Config>(FIRST, seal_statement(&signer(who), &fleet_id(), &config)))
         });
         tries("hold", &|fleet| {
-            let hold = Hold { previous: fleet.last::<Hold>(), round: round(1), keep: true, reason: None };
+            let hold =
+                Hold { previous: fleet.last::<Hold>(), round: round(1), keep: true, reason: None, at: None };
             fleet.take(fleet.carry::<Hold>(FIRST, seal_statement(&signer(who), &fleet_id(), &hold)))
         });
         tries("adopt", &|fleet| {
             let share = Nonce::from_bytes([9; 16]);
-            let adopt = Adopt { previous: fleet.last::<Adopt>(), share, head: fleet.state.head };
+            let adopt = Adopt { previous: fleet.last::<Adopt>(), share, head: fleet.state.head, at: None };
             fleet.take(fleet.carry::<Adopt>(FIRST, seal_statement(&signer(who), &fleet_id(), &adopt)))
         });
         tries("epoch", &|fleet| fleet.take(fleet.record(who, &epoch(2))));
@@ -593,4 +599,19 @@ fn two_coordinators_race_for_slots() {
         vain += state.without_effect.len();
     });
     assert!(std::env::var_os("MUSTER_SEED").is_some() || (commits > 200 && vain > 1_000), "{commits} {vain}");
+}
+
+#[test]
+fn a_schedule_counts_from_when_it_was_last_changed() {
+    let mut fleet = Fleet::found();
+    let mut states = |pairs: &[(&str, &str)], at: Option<i64>| {
+        let clear = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let config = Config { previous: fleet.last::<Config>(), clear, sealed: None, at: at.map(UnixMillis) };
+        fleet.states(FIRST, ADMIN, &config);
+        fleet.state.scheduled.map(|at| at.0)
+    };
+    assert_eq!(states(&[("schedule", "every 12h")], Some(1_000)), Some(1_000));
+    assert_eq!(states(&[("schedule", "every 12h"), ("interval", "12h")], Some(2_000)), Some(1_000), "not it");
+    assert_eq!(states(&[("schedule", "every 12h"), ("enabled", "no")], Some(3_000)), Some(3_000));
+    assert_eq!(states(&[("schedule", "every 6h"), ("enabled", "no")], None), None, "nobody says when");
 }

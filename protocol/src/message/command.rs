@@ -4,8 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{Nonce, RoundId};
-use crate::message::message;
+use crate::ids::{Nonce, RoundId, ServiceName};
+use crate::message::{TriggerReply, message};
 
 /// What is demanded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +22,23 @@ pub enum Demand {
     Acknowledge {
         /// The alert, as `muster alerts` names it.
         alert: String,
+    },
+    /// A round, as a trigger asks for one, in the name of whoever signs.
+    Start {
+        /// Only these services; none: all of them.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        services: Option<Vec<ServiceName>>,
+        /// Only services with one of these labels, beside those that are named.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        labels: Option<Vec<String>>,
+        /// An id of the sender's choice: the same id is the same round, so that one that is recorded and sent again is none anew.
+        request: String,
+        /// Why, for people.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+        /// Also while the fleet is disabled.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        force: bool,
     },
 }
 
@@ -58,5 +75,8 @@ pub struct CommandReply {
     pub state: CommandState,
     /// Why, for people.
     pub reason: String,
+    /// What became of a demand for a round.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<TriggerReply>,
 }
 message!(CommandReply, "command-reply");

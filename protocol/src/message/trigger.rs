@@ -163,18 +163,26 @@ impl Trigger {
             Format::Json => serde_json::from_slice(payload).map_err(TriggerError::Json)?,
             Format::MessagePack => wire::decode(payload).map_err(TriggerError::MessagePack)?,
         };
-        if trigger.services.as_ref().is_some_and(Vec::is_empty)
-            || trigger.labels.as_ref().is_some_and(Vec::is_empty)
+        trigger.checked()
+    }
+
+    /// The same, if it asks for something.
+    ///
+    /// # Errors
+    /// When a list is empty, a label is none, or the request id is too long.
+    pub fn checked(self) -> Result<Self, TriggerError> {
+        if self.services.as_ref().is_some_and(Vec::is_empty)
+            || self.labels.as_ref().is_some_and(Vec::is_empty)
         {
             return Err(TriggerError::NoServices);
         }
-        if let Some(bad) = trigger.labels.iter().flatten().find(|label| !is_label(label)) {
+        if let Some(bad) = self.labels.iter().flatten().find(|label| !is_label(label)) {
             return Err(TriggerError::Label { given: bad.chars().take(64).collect() });
         }
-        if trigger.request.as_ref().is_some_and(|id| id.is_empty() || id.len() > 128) {
+        if self.request.as_ref().is_some_and(|id| id.is_empty() || id.len() > 128) {
             return Err(TriggerError::RequestId);
         }
-        Ok(trigger)
+        Ok(self)
     }
 }
 

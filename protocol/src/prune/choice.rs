@@ -160,8 +160,11 @@ mod tests {
     /// Rounds 1…, a day apart; `dns` is in all, `web` where the name says so.
     fn rounds(words: &[&str]) -> Fleet {
         let mut fleet = Fleet::found();
-        let roster =
-            Roster { previous: fleet.last::<Roster>(), changes: vec![Change::Admit(agent(20, "web"))] };
+        let roster = Roster {
+            previous: fleet.last::<Roster>(),
+            changes: vec![Change::Admit(agent(20, "web"))],
+            at: None,
+        };
         fleet.states(ROOT, ROOT, &roster);
         for (id, word) in (1u8..).zip(words) {
             let mut opening = open(1, id, u64::from(id), &["dns", "web"]);
@@ -259,7 +262,8 @@ mod tests {
     fn held_rounds_stay_and_swept_ones_are_empty() {
         let words = ["dns"; 4];
         let mut fleet = rounds(&words);
-        let hold = Hold { previous: None, round: round(1), keep: true, reason: Some("audit".to_owned()) };
+        let hold =
+            Hold { previous: None, round: round(1), keep: true, reason: Some("audit".to_owned()), at: None };
         fleet.states(FIRST, OPERATOR, &hold);
         assert_eq!(
             fleet.state.rounds[&round(1)].hold.as_ref().and_then(|h| h.reason.as_deref()),

@@ -140,7 +140,7 @@ async fn nothing_is_appended_to_a_copy_until_the_root_adopts_it() {
     let refused = log.append(&signer(2), &epoch).await;
     assert!(matches!(refused, Err(AppendError::Copy { .. })), "{refused:?}");
     assert_eq!(log.head(), scene.log.head());
-    let adopt = Adopt { previous: None, share: Nonce::from_bytes([8; 16]), head: log.head() };
+    let adopt = Adopt { previous: None, share: Nonce::from_bytes([8; 16]), head: log.head(), at: None };
     let statement = seal_statement(&signer(1), &log.state().fleet, &adopt);
     log.append_statement::<Adopt>(&signer(1), statement).await.expect("the root may");
     log.append(&signer(2), &epoch).await.expect("a share of its own now");
@@ -159,7 +159,7 @@ async fn an_old_share_becomes_a_copy_of_the_one_that_was_adopted() {
     let (mut scene, second) = (three_rounds().await, Second::new().await);
     run(&mut scene, &second.store).await.expect("copied");
     let mut log = second.log().await;
-    let adopt = Adopt { previous: None, share: Nonce::from_bytes([8; 16]), head: log.head() };
+    let adopt = Adopt { previous: None, share: Nonce::from_bytes([8; 16]), head: log.head(), at: None };
     let statement = seal_statement(&signer(1), &log.state().fleet, &adopt);
     log.append_statement::<Adopt>(&signer(1), statement).await.expect("adopted");
     let report = copy(&mut log, &scene.store, false, &Progress::default()).await.expect("copied back");

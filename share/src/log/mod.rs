@@ -12,6 +12,7 @@ mod refused;
 mod segment;
 #[cfg(test)]
 mod tests;
+mod trail;
 
 use std::sync::Arc;
 
@@ -28,6 +29,7 @@ pub use append::{AppendError, found};
 pub use format::{FORMAT_VERSION, Format, FormatError};
 pub use memory::{HeadMemory, MemoryError, parse_head, print as print_memory};
 pub use refused::{MOST_REFUSALS, Refusal, refusals};
+pub use trail::Trail;
 
 /// Why the log could not be read to its head.
 #[derive(Debug, thiserror::Error)]

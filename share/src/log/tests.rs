@@ -49,7 +49,8 @@ fn slot(folder: &Path, number: u64) -> std::path::PathBuf {
 async fn what_is_appended_is_read_by_others_and_a_second_fleet_is_refused() {
     let (_folder, store, mut log) = founded().await;
     let key = Identity::generate(&mut OsEntropy).recipient();
-    let keyset = Keyset { previous: None, keys: vec![KeysetKey { recipient: key, label: "one".into() }] };
+    let keyset =
+        Keyset { previous: None, keys: vec![KeysetKey { recipient: key, label: "one".into() }], at: None };
     let statement = seal_statement(&root(), &log.state().fleet, &keyset);
     let head = log.append_statement::<Keyset>(&root(), statement).await.expect("appended");
     let other =
@@ -104,11 +105,36 @@ async fn a_log_that_went_back_is_noticed() {
     assert!(matches!(Log::open(store, pin).await, Err(LogError::Shortened { head: 0, seen: 1 })));
 }
 
+#[tokio::test]
+async fn the_trail_leads_from_the_head_back_and_notices_what_was_exchanged() {
+    let (folder, _store, mut log) = founded().await;
+    for what in ["a", "b", "c"] {
+        log.append(&root(), &note(what)).await.expect("appended");
+    }
+    let mut numbers = Vec::new();
+    let mut trail = log.trail();
+    while let Some(record) = trail.back().await.expect("read") {
+        numbers.push((record.number, record.kind));
+    }
+    let expected = [(3, "audit"), (2, "audit"), (1, "audit"), (0, "genesis")];
+    assert_eq!(numbers, expected.map(|(number, kind)| (number, kind.to_owned())));
+    let (second, third) = (slot(folder.path(), 2), slot(folder.path(), 3));
+    std::fs::remove_file(&second).expect("removed");
+    std::fs::copy(&third, &second).expect("another record in its place");
+    let mut trail = log.trail();
+    assert_eq!(trail.back().await.expect("read").map(|record| record.number), Some(3));
+    let exchanged = trail.back().await;
+    assert!(
+        matches!(exchanged, Err(LogError::Replay(ReplayError::WentBack { number: 2, .. }))),
+        "{exchanged:?}"
+    );
+}
+
 /// The root accepts the log as it stands.
 async fn adopt(log: &mut Log, signer: &Signer, share: u8) -> Result<Head, AppendError> {
     let state = log.state();
     let previous = state.statements.get(Adopt::KIND).copied();
-    let adopt = Adopt { previous, share: Nonce::from_bytes([share; 16]), head: state.head };
+    let adopt = Adopt { previous, share: Nonce::from_bytes([share; 16]), head: state.head, at: None };
     let statement = seal_statement(signer, &state.fleet, &adopt);
     log.append_statement::<Adopt>(&root(), statement).await
 }
@@ -145,6 +171,7 @@ async fn a_shortened_log_is_accepted_once_the_root_adopts_it() {
             previous: state.statements.get(Adopt::KIND).copied(),
             share: Nonce::from_bytes([2; 16]),
             head: state.head,
+            at: None,
         },
     );
     let forged = muster_protocol::log::seal_with_statement(

@@ -13,6 +13,7 @@
 //! Besides this module and the stores below it, only [`crate::copy`] deletes, and only on a copy.
 
 mod choose;
+mod due;
 mod error;
 mod lists;
 mod look;
@@ -21,6 +22,7 @@ mod survey;
 #[cfg(test)]
 mod tests;
 
+pub use due::due;
 pub use error::PruneError;
 pub use lists::{ObjectListError, read_object_list, swept_since};
 pub use run::{MAX_MARKED_OBJECTS, MAX_MARKED_ROUNDS, Marked, Plan, Report, Swept, plan, prune};

@@ -101,8 +101,8 @@ fn found() -> Founding {
     let mut state = State::new(Pin { root: Some(root.key_id()), fleet: Some(fleet), head: None });
     take(&mut state, &seal(&root, &fleet, 0, GENESIS_HEAD, &genesis));
     let keys = vec![KeysetKey { recipient: recipient(2), label: "sim".to_owned() }];
-    say(&mut state, &root, &Keyset { previous: None, keys });
-    say(&mut state, &root, &Roster { previous: None, changes });
+    say(&mut state, &root, &Keyset { previous: None, keys, at: None });
+    say(&mut state, &root, &Roster { previous: None, changes, at: None });
     Founding { fleet, coordinators, services, agents, pruner, stranger, state }
 }
 

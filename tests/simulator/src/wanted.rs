@@ -102,7 +102,8 @@ impl World {
         }
         let round = rounds[self.rng.index(rounds.len())];
         let previous = state.statements.get(Hold::KIND).copied();
-        let hold = Hold { previous, round: round.open.round, keep: round.hold.is_none(), reason: None };
+        let hold =
+            Hold { previous, round: round.open.round, keep: round.hold.is_none(), reason: None, at: None };
         let (who, fleet) = (operator(), state.fleet);
         let statement = seal_statement(&who, &fleet, &hold);
         let record = seal_with_statement(&who, &fleet, state.next, state.head, Hold::KIND, statement);

@@ -90,7 +90,11 @@ fn bodies(record: &muster_protocol::log::Record) {
 pub(super) fn record_samples() -> Vec<Vec<u8>> {
     let mut samples = golden("log.");
     samples.push(wire::encode(&Epoch { epoch: 1, instance: Nonce::from_bytes([1; 16]), at: AT }));
-    samples.push(seal_statement(&signer(ROOT), &fleet_id(), &Keyset { previous: None, keys: vec![] }));
+    samples.push(seal_statement(
+        &signer(ROOT),
+        &fleet_id(),
+        &Keyset { previous: None, keys: vec![], at: None },
+    ));
     samples
 }
 
@@ -103,8 +107,8 @@ static FOUNDED: LazyLock<(Vec<Vec<u8>>, State)> = LazyLock::new(|| {
     assert_eq!(state.replay(&slots[0]), Ok(Effect::Applied));
     let keys = vec![KeysetKey { recipient: recipient(1), label: "first".to_owned() }];
     let changes = (1..PEOPLE).map(|who| Change::Admit(member(who, who))).collect();
-    let keyset = statement(ROOT, &Keyset { previous: None, keys });
-    let roster = statement(ROOT, &Roster { previous: None, changes });
+    let keyset = statement(ROOT, &Keyset { previous: None, keys, at: None });
+    let roster = statement(ROOT, &Roster { previous: None, changes, at: None });
     for (kind, said) in [("keyset", keyset), ("roster", roster)] {
         slots.push(seal_with_statement(&signer(ROOT), &fleet_id(), state.next, state.head, kind, said));
         let effect = state.replay(slots.last().expect("just pushed"));
@@ -239,7 +243,7 @@ fn next_record(draw: &mut Draw<'_>, state: &State) -> Vec<u8> {
                 label: String::from_utf8_lossy(label).into_owned(),
             };
             let keys = (0..draw.below(3)).map(|_| key(draw.bytes())).collect();
-            stated(statement(who, &Keyset { previous, keys }))
+            stated(statement(who, &Keyset { previous, keys, at: None }))
         }
         "roster" => {
             let change = |draw: &mut Draw<'_>| match draw.below(3) {
@@ -247,16 +251,19 @@ fn next_record(draw: &mut Draw<'_>, state: &State) -> Vec<u8> {
                 _ => Change::Admit(member(draw.below(PEOPLE + 2), draw.byte())),
             };
             let changes = (0..draw.below(4)).map(|_| change(draw)).collect();
-            stated(statement(who, &Roster { previous, changes }))
+            stated(statement(who, &Roster { previous, changes, at: None }))
         }
         "config" => {
             let clear = [("interval".to_owned(), String::from_utf8_lossy(draw.bytes()).into_owned())].into();
-            stated(statement(who, &Config { previous, clear, sealed: None }))
+            stated(statement(who, &Config { previous, clear, sealed: None, at: None }))
         }
-        "hold" => stated(statement(who, &Hold { previous, round, keep: draw.below(2) == 0, reason: None })),
+        "hold" => stated(statement(
+            who,
+            &Hold { previous, round, keep: draw.below(2) == 0, reason: None, at: None },
+        )),
         "adopt" => stated(statement(
             who,
-            &Adopt { previous, share: instance, head: Head { number: epoch, hash: list } },
+            &Adopt { previous, share: instance, head: Head { number: epoch, hash: list }, at: None },
         )),
         "epoch" => says!(Epoch { epoch, instance, at: AT }),
         "open" => {

@@ -168,7 +168,7 @@ async fn found(
     let mut log = log::found(Arc::clone(store), root, &genesis).await?;
     let recovery = Identity::generate(&mut OsEntropy).recipient();
     let keys = vec![KeysetKey { recipient: recovery.clone(), label: "kit".to_owned() }];
-    let keyset = seal_statement(root, &fleet.id, &Keyset { previous: None, keys });
+    let keyset = seal_statement(root, &fleet.id, &Keyset { previous: None, keys, at: None });
     log.append_statement::<Keyset>(root, keyset).await?;
     let mut members =
         vec![Member { key: coordinator.key_id(), name: "coordinator".parse()?, role: Role::Coordinator }];
@@ -179,7 +179,8 @@ async fn found(
     }
     for members in members.chunks(MEMBERS_PER_RECORD) {
         let previous = log.state().statements.get(Roster::KIND).copied();
-        let roster = Roster { previous, changes: members.iter().cloned().map(Change::Admit).collect() };
+        let roster =
+            Roster { previous, changes: members.iter().cloned().map(Change::Admit).collect(), at: None };
         log.append_statement::<Roster>(root, seal_statement(root, &fleet.id, &roster)).await?;
     }
     Ok(fleet)

@@ -166,7 +166,8 @@ async fn with_one_agents_key_nobody_changes_anything_but_its_own_slice() {
     let tape = std::mem::take(&mut *recorded.lock().expect("a lock"));
     let kinds: BTreeSet<_> =
         tape.iter().filter_map(|m| m.subject.strip_prefix(PREFIX)?.split('.').next()).collect();
-    for kind in ["hello", "notice", "heartbeat", "trigger", "query", "state"] {
+    // A start is signed: said again, it is the same round.
+    for kind in ["hello", "notice", "heartbeat", "command", "query", "state"] {
         assert!(kinds.contains(kind), "the tape has no {kind}: {kinds:?}");
     }
 

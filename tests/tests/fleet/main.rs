@@ -22,6 +22,7 @@ mod hostile_messages;
 mod leaders;
 mod look;
 mod machines;
+mod managing;
 mod matrix;
 mod properties;
 mod prune;

@@ -132,7 +132,8 @@ impl Scene {
             let mut log = Log::open(store, Pin::default()).await.expect("the log");
             let previous = log.state().statements.get("roster").copied();
             let changes = vec![change(log.state())];
-            let statement = seal_statement(&root, &log.state().fleet, &Roster { previous, changes });
+            let statement =
+                seal_statement(&root, &log.state().fleet, &Roster { previous, changes, at: None });
             log.append_statement::<Roster>(&root, statement).await.expect("appended");
         });
     }

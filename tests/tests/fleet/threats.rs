@@ -160,7 +160,7 @@ fn a_substituted_recipient() {
     let ada = case.enrolled("ada", &["--role", "admin"]);
     let mut hand = Hand::of(&case.fleet);
     let previous = hand.state.statements.get("keyset").copied();
-    let keyset = Keyset { previous, keys };
+    let keyset = Keyset { previous, keys, at: None };
     // Whoever may append to the log may carry it there, and say it; it has no effect.
     let members = ["coordinator", "operator"].map(|name| stolen(&case.fleet, name));
     for key in members.iter().chain([&ada]) {
@@ -328,7 +328,7 @@ fn a_forged_roster() {
     for (name, change) in attempts {
         let previous = hand.state.statements.get("roster").copied();
         let key = if name == "scaler" { scaler.clone() } else { stolen(&case.fleet, name) };
-        let roster = Roster { previous, changes: vec![change.clone()] };
+        let roster = Roster { previous, changes: vec![change.clone()], at: None };
         let effect = hand.statement(&key, &key, &roster);
         assert!(matches!(effect, Effect::WithoutEffect(_)), "{name}: {change:?}: {effect:?}");
     }
@@ -336,7 +336,7 @@ fn a_forged_roster() {
     // An agent's word is not even a link.
     let previous = hand.state.statements.get("roster").copied();
     let key = stolen(&case.fleet, "agent-config");
-    let roster = Roster { previous, changes: vec![Change::Admit(agent("vault"))] };
+    let roster = Roster { previous, changes: vec![Change::Admit(agent("vault"))], at: None };
     assert!(matches!(hand.statement(&key, &key, &roster), Effect::Void(_)));
     case.tells(hand.state.next - 1, "KEY-03");
     assert_eq!(hand.state.members, members);

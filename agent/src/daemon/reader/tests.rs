@@ -53,6 +53,7 @@ async fn an_agent_gives_up_its_head_only_for_what_the_root_adopted() {
         previous: state.statements.get(Adopt::KIND).copied(),
         share: Nonce::from_bytes([4; 16]),
         head: state.head,
+        at: None,
     };
     let statement = seal_statement(&root, &state.fleet, &adopt);
     other.append_statement::<Adopt>(&root, statement).await.expect("adopted");

@@ -261,7 +261,7 @@ impl Scene {
             statements: BTreeMap::new(),
         };
         let keys = vec![KeysetKey { recipient: recovery, label: "test".to_owned() }];
-        scene.state(&Keyset { previous: None, keys }).await;
+        scene.state(&Keyset { previous: None, keys, at: None }).await;
         let mut members = vec![member(ANNA, Role::Coordinator), member(BERT, Role::Coordinator)];
         if enrolled {
             members.push(agent_member(AGENT));
@@ -273,12 +273,12 @@ impl Scene {
     pub(super) async fn admit(&mut self, members: Vec<Member>) {
         let previous = self.statements.get("roster").copied();
         let changes = members.into_iter().map(Change::Admit).collect();
-        self.state(&Roster { previous, changes }).await;
+        self.state(&Roster { previous, changes, at: None }).await;
     }
 
     pub(super) async fn revoke(&mut self, who: u8) {
         let previous = self.statements.get("roster").copied();
-        self.state(&Roster { previous, changes: vec![Change::Revoke(key(who))] }).await;
+        self.state(&Roster { previous, changes: vec![Change::Revoke(key(who))], at: None }).await;
     }
 
     pub(super) async fn state<B: log::Body>(&mut self, body: &B) {

@@ -47,7 +47,7 @@ pub(crate) async fn run(args: Enroll) -> Outcome {
     }
     let make = |state: &_| {
         let (previous, changes) = (previous::<Roster>(state), vec![Change::Admit(member.clone())]);
-        Ok(Roster { previous, changes })
+        Ok(Roster { previous, changes, at: Some(screen::now()) })
     };
     let admitted = |state: &muster_protocol::log::State| state.role(&member.key).is_some();
     let said = say::<Roster>(&mut fleet.log, &request.signer, make, admitted).await;

@@ -80,7 +80,8 @@ async fn configuration(
     let sealed = SealedConfig { recipients, files, credentials: None };
     let sealed = sealed_files::store_sealed(log.store().as_ref(), log.state(), &sealed).await?;
     lists.push(sealed);
-    let config = Config { previous: None, clear: settings::defaults(), sealed: Some(sealed) };
+    let config =
+        Config { previous: None, clear: settings::defaults(), sealed: Some(sealed), at: Some(screen::now()) };
     let statement = seal_statement(&keys.operator, &log.state().fleet, &config);
     log.append_statement::<Config>(&keys.operator, statement).await?;
     Ok(())
@@ -102,12 +103,19 @@ async fn append_all(plan: &Plan, keys: &Keys, log: &mut Log) -> Result<(), Appen
     let year = screen::rfc3339(screen::now()).chars().take(4).collect::<String>();
     let label = |index: usize| if index == 0 { format!("kit {year}") } else { format!("escrow {index}") };
     let key = |(index, recipient)| KeysetKey { recipient, label: label(index) };
-    let keyset =
-        Keyset { previous: None, keys: keys.recipients(plan).into_iter().enumerate().map(key).collect() };
+    let keyset = Keyset {
+        previous: None,
+        keys: keys.recipients(plan).into_iter().enumerate().map(key).collect(),
+        at: Some(screen::now()),
+    };
     log.append_statement::<Keyset>(&keys.root, seal_statement(&keys.root, &fleet, &keyset)).await?;
     for members in members(plan, keys).chunks(MEMBERS_PER_RECORD) {
         let previous = log.state().statements.get(Roster::KIND).copied();
-        let roster = Roster { previous, changes: members.iter().cloned().map(Change::Admit).collect() };
+        let roster = Roster {
+            previous,
+            changes: members.iter().cloned().map(Change::Admit).collect(),
+            at: Some(screen::now()),
+        };
         log.append_statement::<Roster>(&keys.root, seal_statement(&keys.root, &fleet, &roster)).await?;
     }
     for keys in &keys.coordinators {

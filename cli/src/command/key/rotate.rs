@@ -62,7 +62,9 @@ pub(super) async fn run(args: Rotate) -> Outcome {
         // The kit first: a keyset whose private key was never written would seal rounds that nobody opens.
         new_kit::write(kit, &facts, recovery, &mut Writer { undo: &mut undo })?;
     }
-    let make = |state: &State| Ok(Keyset { previous: previous::<Keyset>(state), keys: keys.clone() });
+    let make = |state: &State| {
+        Ok(Keyset { previous: previous::<Keyset>(state), keys: keys.clone(), at: Some(screen::now()) })
+    };
     let stands = |state: &State| state.keyset().is_some_and(|(_, keyset)| keyset.keys == keys);
     let head = say::<Keyset>(&mut fleet.log, &root, make, stands).await?;
     undo.keep();

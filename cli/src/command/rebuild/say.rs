@@ -62,8 +62,13 @@ pub(super) fn admissions(found: &Found, keys: &Keys) -> Vec<Change> {
 pub(super) async fn roster(found: &mut Found, keys: &Keys, changes: Vec<Change>) -> Result<Head, Failure> {
     let mut head = found.log.head();
     for changes in changes.chunks(CHANGES_PER_RECORD) {
-        let make =
-            |state: &State| Ok(Roster { previous: previous::<Roster>(state), changes: changes.to_vec() });
+        let make = |state: &State| {
+            Ok(Roster {
+                previous: previous::<Roster>(state),
+                changes: changes.to_vec(),
+                at: Some(screen::now()),
+            })
+        };
         let stands = |state: &State| {
             changes.iter().all(|change| match change {
                 Change::Admit(member) => state.role(&member.key).is_some(),

@@ -54,7 +54,7 @@ impl World {
     }
 
     /// Waits until this code is open, or is not.
-    async fn wait_for_alert(&self, code: Code, open: bool) -> Vec<Alert> {
+    pub(super) async fn wait_for_alert(&self, code: Code, open: bool) -> Vec<Alert> {
         let found = async {
             loop {
                 let mut alerts = self.alerts(false).await;

@@ -1,0 +1,209 @@
+//! What each record of the log says, in words.
+
+use std::collections::BTreeMap;
+
+use muster_protocol::ids::{KeyId, ObjectId, RoundId};
+use muster_protocol::log::{
+    Adopt, Audit, Body, Change, Commit, Config, End, Epoch, Genesis, Hold, Keyset, Open, Prune, Pruned,
+    Record, Roster, Sealing, State, Statement, Sweep, Verified,
+};
+use muster_protocol::time::UnixMillis;
+
+use super::role_of;
+use crate::screen;
+
+/// Settings, members or rounds that a line names.
+const NAMED: usize = 6;
+
+/// A record, opened.
+#[derive(Debug)]
+pub(super) struct Deed {
+    pub(super) number: u64,
+    /// Who says it: of a statement, whoever signed that.
+    pub(super) who: KeyId,
+    pub(super) at: Option<UnixMillis>,
+    pub(super) kind: String,
+    /// Whether it is on the page.
+    pub(super) shown: bool,
+    what: What,
+}
+
+#[derive(Debug)]
+enum What {
+    Settings(BTreeMap<String, String>, Option<ObjectId>),
+    Words { what: String, reason: Option<String> },
+}
+
+/// In words.
+#[derive(Debug)]
+pub(super) struct Said {
+    pub(super) what: String,
+    pub(super) reason: Option<String>,
+}
+
+impl Deed {
+    /// What a record says; one that cannot be opened says so.
+    pub(super) fn of(record: &Record, state: &State) -> Self {
+        let unreadable = || (record.signer, None, words("a record that this version cannot read"));
+        let (who, at, what) = read(record, state).unwrap_or_else(unreadable);
+        Self { number: record.number, who, at, kind: record.kind.clone(), shown: false, what }
+    }
+}
+
+fn words(what: impl Into<String>) -> What {
+    What::Words { what: what.into(), reason: None }
+}
+
+/// Tells deeds, newest first; a configuration by what it changed of the one before it.
+pub(super) fn tell(deeds: &[Deed], state: &State) -> Vec<Said> {
+    let counts = |deed: &Deed| !state.without_effect.iter().any(|(number, _)| *number == deed.number);
+    deeds
+        .iter()
+        .enumerate()
+        .map(|(place, deed)| match &deed.what {
+            What::Words { what, reason } => Said { what: what.clone(), reason: reason.clone() },
+            What::Settings(clear, sealed) => {
+                let older = deeds[place + 1..].iter().filter(|older| counts(older));
+                let before = older.filter_map(|older| older.what.settings()).next();
+                Said { what: changed(before, clear, *sealed), reason: None }
+            }
+        })
+        .collect()
+}
+
+impl What {
+    fn settings(&self) -> Option<(&BTreeMap<String, String>, Option<ObjectId>)> {
+        match self {
+            Self::Settings(clear, sealed) => Some((clear, *sealed)),
+            Self::Words { .. } => None,
+        }
+    }
+}
+
+fn changed(
+    before: Option<(&BTreeMap<String, String>, Option<ObjectId>)>,
+    clear: &BTreeMap<String, String>,
+    sealed: Option<ObjectId>,
+) -> String {
+    let Some((old, old_sealed)) = before else { return "founded the configuration".to_owned() };
+    let mut changes = Vec::new();
+    for (key, value) in clear {
+        match old.get(key) {
+            Some(same) if same == value => {}
+            Some(was) => changes.push(format!("{key} = {value} (was {was})")),
+            None => changes.push(format!("{key} = {value}")),
+        }
+    }
+    changes.extend(old.keys().filter(|key| !clear.contains_key(*key)).map(|key| format!("{key} unset")));
+    if sealed != old_sealed {
+        changes.push("the sealed part".to_owned());
+    }
+    if changes.is_empty() {
+        "stated the configuration again".to_owned()
+    } else {
+        format!("set {}", listed(&changes))
+    }
+}
+
+fn listed(items: &[String]) -> String {
+    let mut named: Vec<String> = items.iter().take(NAMED).cloned().collect();
+    if items.len() > NAMED {
+        named.push(format!("{} more", items.len() - NAMED));
+    }
+    named.join(", ")
+}
+
+type Read = (KeyId, Option<UnixMillis>, What);
+
+fn read(record: &Record, state: &State) -> Option<Read> {
+    let round = |id: &RoundId| match state.rounds.get(id) {
+        Some(round) => format!("round {}", round.open.number),
+        None => format!("round {}", id.short()),
+    };
+    let own = |at, what: String| Some((record.signer, at, words(what)));
+    match record.kind.as_str() {
+        Genesis::KIND => {
+            let body: Genesis = record.body().ok()?;
+            own(Some(body.created), format!("founded the fleet {}", body.name))
+        }
+        Keyset::KIND => said(record, |body: &Keyset| {
+            let labels: Vec<_> = body.keys.iter().map(|key| key.label.clone()).collect();
+            let keys = screen::plural(labels.len(), "recovery key");
+            (body.at, words(format!("rounds are sealed to {keys} from here on: {}", listed(&labels))))
+        }),
+        Roster::KIND => said(record, |body: &Roster| (body.at, words(members(&body.changes, state)))),
+        Config::KIND => {
+            said(record, |body: &Config| (body.at, What::Settings(body.clear.clone(), body.sealed)))
+        }
+        Hold::KIND => said(record, |body: &Hold| {
+            let word = if body.keep { "held" } else { "let go of" };
+            let what = format!("{word} {}", round(&body.round));
+            (body.at, What::Words { what, reason: body.reason.clone() })
+        }),
+        Adopt::KIND => said(record, |body: &Adopt| {
+            (body.at, words(format!("adopted the share as it is at record {}", body.head.number)))
+        }),
+        Epoch::KIND => {
+            let body: Epoch = record.body().ok()?;
+            own(Some(body.at), format!("took the lead, epoch {}", body.epoch))
+        }
+        Open::KIND => {
+            let body: Open = record.body().ok()?;
+            own(Some(body.at), format!("opened round {} by {}", body.number, body.trigger))
+        }
+        Commit::KIND => {
+            let body: Commit = record.body().ok()?;
+            own(Some(body.at), format!("committed {}, {}", round(&body.round), body.outcome.as_str()))
+        }
+        Verified::KIND => {
+            let body: Verified = record.body().ok()?;
+            let objects = usize::try_from(body.objects).unwrap_or(usize::MAX);
+            own(
+                Some(body.at),
+                format!("verified {}, {}", round(&body.round), screen::plural(objects, "object")),
+            )
+        }
+        End::KIND => {
+            let body: End = record.body().ok()?;
+            let what = format!("ended {}, {}", round(&body.round), body.outcome.as_str());
+            Some((record.signer, Some(body.at), What::Words { what, reason: Some(body.reason) }))
+        }
+        Prune::KIND => {
+            let body: Prune = record.body().ok()?;
+            own(body.at, format!("marked {} for deletion", screen::plural(body.rounds.len(), "round")))
+        }
+        Sweep::KIND => {
+            let body: Sweep = record.body().ok()?;
+            let rounds: Vec<_> = body.rounds.iter().map(&round).collect();
+            let listed = if rounds.is_empty() { "what no round needs".to_owned() } else { listed(&rounds) };
+            own(None, format!("began to delete {listed}"))
+        }
+        Pruned::KIND => {
+            let body: Pruned = record.body().ok()?;
+            own(None, format!("ended the deletion of record {}", body.sweep))
+        }
+        Sealing::KIND => own(None, "said to which key what is for it alone is sealed".to_owned()),
+        Audit::KIND => {
+            let body: Audit = record.body().ok()?;
+            Some((body.who, Some(body.at), words(body.what)))
+        }
+        other => own(None, format!("a record of kind {other}, which this version does not know")),
+    }
+}
+
+fn said<B: Body>(record: &Record, tell: impl FnOnce(&B) -> (Option<UnixMillis>, What)) -> Option<Read> {
+    let statement: Statement<B> = record.statement().ok()?;
+    let (at, what) = tell(&statement.body);
+    Some((statement.signer, at, what))
+}
+
+fn members(changes: &[Change], state: &State) -> String {
+    let words: Vec<_> = changes
+        .iter()
+        .map(|change| match change {
+            Change::Admit(member) => format!("admitted {} as {}", member.name, role_of(&member.role)),
+            Change::Revoke(key) => format!("revoked {}", state.name_of(key)),
+        })
+        .collect();
+    listed(&words)
+}

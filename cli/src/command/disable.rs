@@ -1,0 +1,87 @@
+//! `muster disable`: no round begins any more, by schedule, message or command, until the fleet is enabled again or the pause is
+//! over. `muster start --force` begins one all the same. Goes straight to the log; who leads follows at once.
+
+use muster_protocol::schedule::{
+    DISABLED_REASON, DISABLED_SINCE, DISABLED_UNTIL, ENABLED, NONE, rfc3339, until,
+};
+use muster_protocol::settings;
+use serde::Serialize;
+
+use crate::args::Disable;
+use crate::exit::Exit;
+use crate::failure::{Failure, Outcome};
+use crate::fleet::{self, Fleet};
+use crate::round_view::HeadView;
+use crate::timetable::{self, Timetable};
+use crate::{screen, sealed_files};
+
+/// `{"schema":"muster.disable/1", …}`
+#[derive(Debug, Serialize)]
+struct View {
+    schema: &'static str,
+    fleet: String,
+    schedule: Timetable,
+    /// Rounds that were open go on.
+    open_rounds: Vec<u64>,
+    /// The record that says so now; null when it was so already.
+    head: Option<HeadView>,
+}
+
+/// Does it.
+pub(crate) async fn run(args: Disable) -> Outcome {
+    let operator = fleet::operator(args.contact.config.as_deref())?;
+    let mut fleet = Fleet::of(operator.clone()).await?;
+    let admin = sealed_files::admin(fleet.state(), &operator)?;
+    let now = screen::now();
+    let clear = timetable::clear(fleet.state());
+    let zone = timetable::value(&clear, "schedule.zone");
+    let end = match &args.until {
+        None => NONE.to_owned(),
+        Some(text) => {
+            let at = until(text, zone, now).map_err(|must| Failure::usage(format!("--until {must}")))?;
+            rfc3339(at).unwrap_or_else(|| NONE.to_owned())
+        }
+    };
+    let reason = args.reason.unwrap_or_else(|| NONE.to_owned());
+    settings::check(DISABLED_REASON, &reason).map_err(|_| {
+        Failure::usage(format!("--reason must be one line of 1 to {} bytes", settings::MAX_TEXT_LEN))
+    })?;
+    let began = rfc3339(now).unwrap_or_else(|| NONE.to_owned());
+    let head = sealed_files::set(&mut fleet.log, &admin, |clear| {
+        let disabled = clear.insert(ENABLED.to_owned(), "no".to_owned()).as_deref() == Some("no");
+        let over = muster_protocol::schedule::Standing::of(clear, now).refusal().is_none();
+        if !disabled || over || !clear.contains_key(DISABLED_SINCE) {
+            clear.insert(DISABLED_SINCE.to_owned(), began.clone());
+        }
+        clear.insert(DISABLED_UNTIL.to_owned(), end.clone());
+        clear.insert(DISABLED_REASON.to_owned(), reason.clone());
+        Ok(())
+    })
+    .await?;
+    fleet.remember()?;
+    let times = Timetable::of(fleet.state(), now);
+    let open: Vec<_> = fleet.state().open_rounds().iter().map(|round| round.open.number).collect();
+    if args.contact.json {
+        screen::json(&View {
+            schema: "muster.disable/1",
+            fleet: fleet.name(),
+            schedule: times,
+            open_rounds: open,
+            head: head.map(|head| HeadView { number: head.number, hash: head.hash.to_string() }),
+        });
+        return Ok(Exit::Done);
+    }
+    let pause = times.pause().unwrap_or_default();
+    screen::line(match head {
+        Some(head) => {
+            format!("{pause} · signed by {} · log record {}", operator.operator.name, head.number)
+        }
+        None => format!("{pause} (already)"),
+    });
+    for number in open {
+        screen::line(format!("round {number} is open and goes on; muster cancel {number} ends it"));
+    }
+    screen::line("→ muster enable               lets rounds begin again");
+    screen::line("→ muster start --force        begins one all the same");
+    Ok(Exit::Done)
+}

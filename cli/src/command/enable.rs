@@ -1,0 +1,166 @@
+//! `muster enable`: everything that scheduled rounds need is tried; then rounds may begin, by schedule too. What fails leaves the
+//! configuration as it was.
+
+use std::collections::BTreeMap;
+
+use muster_protocol::schedule::{DEFAULT, DISABLED_REASON, DISABLED_SINCE, DISABLED_UNTIL, ENABLED, OFF};
+use muster_share::probe::Verdict;
+use serde::Serialize;
+
+use crate::args::Enable;
+use crate::exit::Exit;
+use crate::failure::{Failure, Outcome};
+use crate::fleet::{self, Fleet};
+use crate::preflight::{self, Found};
+use crate::round_view::HeadView;
+use crate::timetable::{self, Timetable};
+use crate::{screen, sealed_files};
+
+/// `{"schema":"muster.enable/1", …}`
+#[derive(Debug, Serialize)]
+struct View {
+    schema: &'static str,
+    fleet: String,
+    /// Nothing was changed, because nothing was to be.
+    check: bool,
+    /// Whether the preflight found nothing bad.
+    passed: bool,
+    findings: Vec<Line>,
+    schedule: Timetable,
+    /// The record that says so now; null where nothing was changed.
+    head: Option<HeadView>,
+}
+
+#[derive(Debug, Serialize)]
+struct Line {
+    check: &'static str,
+    /// `good`, `warning` or `bad`.
+    verdict: &'static str,
+    code: Option<&'static str>,
+    said: String,
+    steps: Vec<String>,
+}
+
+/// Does it.
+pub(crate) async fn run(args: Enable) -> Outcome {
+    let operator = fleet::operator(args.contact.config.as_deref())?;
+    let mut fleet = Fleet::of(operator.clone()).await?;
+    // Whoever may not store it need not wait for the tests.
+    let admin = match args.check {
+        true => None,
+        false => Some(sealed_files::admin(fleet.state(), &operator)?),
+    };
+    let mut wanted = timetable::clear(fleet.state());
+    enabled(&mut wanted);
+    let json = args.contact.json;
+    if !json {
+        screen::line(format!("preflight of {}", fleet.name()));
+    }
+    let found = preflight::run(&operator, &fleet, &wanted).await;
+    if !json {
+        found.iter().for_each(print);
+    }
+    let bad = found.iter().find(|found| found.verdict == Verdict::Bad);
+    let (exit, failed) = bad.map_or((Exit::Done, None), |bad| (bad.exit, Some(bad.clone())));
+    let head = match (&admin, &failed) {
+        (Some(admin), None) => {
+            sealed_files::set(&mut fleet.log, admin, |clear| {
+                enabled(clear);
+                Ok(())
+            })
+            .await?
+        }
+        (_, _) => None,
+    };
+    fleet.remember()?;
+    let times = Timetable::of(fleet.state(), screen::now());
+    if json {
+        screen::json(&View {
+            schema: "muster.enable/1",
+            fleet: fleet.name(),
+            check: args.check,
+            passed: failed.is_none(),
+            findings: found.iter().map(line).collect(),
+            schedule: times,
+            head: head.map(|head| HeadView { number: head.number, hash: head.hash.to_string() }),
+        });
+        return Ok(exit);
+    }
+    if let Some(bad) = failed {
+        let code = bad.code.map(|code| format!("{code}: ")).unwrap_or_default();
+        let mut failure = Failure::new(exit, format!("{code}{} is not ready: {}", fleet.name(), bad.said))
+            .because("The fleet is as it was before: the preflight changes nothing.");
+        for step in bad.steps {
+            failure = failure.next(step);
+        }
+        return Err(failure.next("muster enable --check   tests again"));
+    }
+    match head {
+        _ if args.check => screen::line("it can be enabled; nothing was changed"),
+        Some(head) => screen::line(format!(
+            "enabled · signed by {} · log record {}",
+            operator.operator.name, head.number
+        )),
+        None => screen::line("it is enabled already"),
+    }
+    if !args.check {
+        screen::line(format!("next round: {}", times.next_round()));
+    }
+    Ok(Exit::Done)
+}
+
+/// The settings of a fleet that is enabled: by its own schedule, or the usual one.
+fn enabled(clear: &mut BTreeMap<String, String>) {
+    clear.insert(ENABLED.to_owned(), "yes".to_owned());
+    for key in [DISABLED_REASON, DISABLED_SINCE, DISABLED_UNTIL] {
+        clear.remove(key);
+    }
+    let schedule = clear.entry("schedule".to_owned()).or_insert_with(|| OFF.to_owned());
+    if schedule == OFF {
+        DEFAULT.clone_into(schedule);
+    }
+}
+
+fn print(found: &Found) {
+    let mark = match found.verdict {
+        Verdict::Good => "ok",
+        Verdict::Warning => "note",
+        Verdict::Bad => "BAD",
+    };
+    let code = found.code.map(|code| format!("{code}: ")).unwrap_or_default();
+    screen::line(format!("  {mark:<5}{:<11} {code}{}", found.check, found.said));
+}
+
+fn line(found: &Found) -> Line {
+    Line {
+        check: found.check,
+        verdict: match found.verdict {
+            Verdict::Good => "good",
+            Verdict::Warning => "warning",
+            Verdict::Bad => "bad",
+        },
+        code: found.code.map(muster_protocol::alert::Code::as_str),
+        said: found.said.clone(),
+        steps: found.steps.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::enabled;
+
+    #[test]
+    fn the_schedule_that_was_set_stays_and_the_pause_is_over() {
+        let of = |pairs: &[(&str, &str)]| {
+            let mut clear =
+                pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+            enabled(&mut clear);
+            clear
+        };
+        assert_eq!(of(&[])["schedule"], "every 12h");
+        assert_eq!(of(&[("schedule", "off")])["schedule"], "every 12h");
+        let paused = of(&[("schedule", "0 3 * * *"), ("enabled", "no"), ("disabled.reason", "move")]);
+        assert_eq!((paused["schedule"].as_str(), paused["enabled"].as_str()), ("0 3 * * *", "yes"));
+        assert!(!paused.contains_key("disabled.reason"));
+    }
+}
