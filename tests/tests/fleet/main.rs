@@ -12,6 +12,7 @@ mod credentials;
 mod damage;
 mod emergency;
 mod faults;
+mod faulty_rounds;
 mod full;
 mod golden;
 mod half_open;

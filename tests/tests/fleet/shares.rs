@@ -3,19 +3,12 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 
 use muster_test_servers::{Azurite, Samba, SeaweedFs};
-use muster_tests::fleet::{Fleet, text};
+use muster_tests::fleet::{Fleet, secret, text};
 use muster_tests::process::muster;
 use muster_tests::tree;
 use tempfile::TempDir;
-
-/// A file that its owner alone may read.
-pub(crate) fn secret(at: &Path, text: &str) {
-    fs::write(at, text).expect("written");
-    fs::set_permissions(at, fs::Permissions::from_mode(0o600)).expect("closed");
-}
 
 /// From `init` to a compared recovery, two rounds, with this share.
 fn whole_fleet(url: &str, credentials: &str) {
