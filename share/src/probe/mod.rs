@@ -15,6 +15,7 @@
 //! the share is touched.
 
 mod forecast;
+mod lock;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -36,8 +37,6 @@ pub use forecast::{Forecast, forecast};
 const SKEW: Duration = Duration::from_secs(5 * 60);
 /// Writers that race for one name.
 const RACERS: u8 = 8;
-/// Longest wait for the locks of the test's own objects to end.
-const LOCKED: Duration = Duration::from_secs(30);
 /// Length of an object of the throughput, as of a pack.
 const PACK: usize = 12 << 20;
 /// Most objects of the throughput on their way at once, as an agent has.
@@ -371,7 +370,7 @@ async fn clock(store: &Arc<dyn Store>, path: &ObjectPath, report: &mut Report) {
 
 async fn delete(store: &Arc<dyn Store>, terms: &Terms, made: &[ObjectPath], report: &mut Report) {
     if store.lock().is_some() {
-        return locked(store, terms, made, report).await;
+        return lock::test(store, terms, made, report).await;
     }
     let (mut gone, mut failure) = (0, None);
     for path in made {
@@ -392,59 +391,6 @@ async fn delete(store: &Arc<dyn Store>, terms: &Terms, made: &[ObjectPath], repo
             // A warning only: a folder without rights of its own is where everybody begins.
             let said = "unprotected: this credential may delete; docs/shares.md shows rights under which only the pruner may";
             report.say(Check::Delete, Verdict::Warning, None, said);
-        }
-    }
-}
-
-/// Whether what was written is locked: a version of it must not go before its time.
-async fn locked(store: &Arc<dyn Store>, terms: &Terms, made: &[ObjectPath], report: &mut Report) {
-    let (mut left, mut ends) = (Vec::new(), None);
-    for path in made {
-        // Asked for first: where the credential may not delete either, the refusal proves nothing.
-        let until = match store.locked_until(path).await {
-            Ok(until) => until.filter(|until| *until > SystemTime::now()),
-            Err(error) => {
-                report.left = made.len();
-                return report.failed(Check::Lock, &error);
-            }
-        };
-        match (until, store.delete(path).await) {
-            (_, Ok(()) | Err(StoreError::NotFound { .. })) => {
-                let said = "what was locked was deleted before its time: this bucket keeps nothing";
-                report.say(Check::Lock, Verdict::Bad, Some(Code::Sec01), said);
-            }
-            (None, Err(_)) => {
-                let said = "what was written carries no lock, though one was asked for";
-                report.say(Check::Lock, Verdict::Bad, Some(Code::Sec01), said);
-                left.push(path);
-            }
-            (Some(until), Err(StoreError::Locked { .. })) => {
-                ends = ends.max(Some(until));
-                left.push(path);
-            }
-            (Some(_), Err(error)) => {
-                report.left = made.len();
-                return report.failed(Check::Lock, &error);
-            }
-        }
-        if report.findings.last().is_some_and(|finding| finding.check == Check::Lock) {
-            break;
-        }
-    }
-    report.left = left.len();
-    if report.findings.iter().any(|finding| finding.check == Check::Lock) {
-        return;
-    }
-    report.say(Check::Lock, Verdict::Good, None, "what is written is locked: deleting it was refused");
-    // The long test leaves the share as it was; the one before each round leaves small objects to the next prune.
-    if let Some(wait) = ends.and_then(|ends| ends.duration_since(SystemTime::now()).ok())
-        && terms.sample > 0
-    {
-        tokio::time::sleep(wait.min(LOCKED) + Duration::from_secs(1)).await;
-        for path in left {
-            if store.delete(path).await.is_ok() {
-                report.left -= 1;
-            }
         }
     }
 }

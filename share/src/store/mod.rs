@@ -114,7 +114,7 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// Removes an object. Only the pruner's credential should be able to.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] when it is gone already.
+    /// [`StoreError::NotFound`] when it is gone already, [`StoreError::Locked`] while its lock keeps it.
     async fn delete(&self, path: &ObjectPath) -> Result<(), StoreError>;
 
     /// Bytes that may still be written, where the share tells.

@@ -50,10 +50,6 @@ const UNKNOWN_KEY: [&str; 8] = [
     "NoAuthenticationInformation",
 ];
 
-/// Of a right that is missing, in the answer to one object of a bulk delete, whose own status is 200 (S3 API reference,
-/// *DeleteObjects*).
-const NOT_ALLOWED: [&str; 1] = ["(code: AccessDenied)"];
-
 /// Of a bucket without Object Lock, in answers to a write that asks for it.
 const NO_LOCKS: [&str; 1] = ["<Code>InvalidRequest</Code>"];
 
@@ -71,9 +67,6 @@ pub(super) fn classify(path: String, access: Access, error: Error) -> StoreError
     }
     if says(&UNKNOWN_KEY) {
         return StoreError::Denied { path, source };
-    }
-    if access.is_write() && says(&NOT_ALLOWED) {
-        return StoreError::WriteRefused { path, source };
     }
     if access == Access::Locked && says(&NO_LOCKS) {
         let reason = format!("{said}; [share] lock is set, and only a bucket with Object Lock takes locks");

@@ -100,13 +100,6 @@ pub(super) async fn renew(
     requests.send(ask).await.map(drop)
 }
 
-/// Deletes one version.
-pub(super) async fn delete(requests: &Requests, key: &str, version: &Version) -> Result<(), Error> {
-    let query: Vec<_> = version.id.iter().map(|id| ("versionId", id.as_str())).collect();
-    let ask = Ask { method: Method::DELETE, key, query: &query, headers: &[], body: Bytes::new() };
-    requests.send(ask).await.map(drop)
-}
-
 fn word(mode: LockMode) -> &'static str {
     match mode {
         LockMode::Compliance => "COMPLIANCE",

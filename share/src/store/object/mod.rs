@@ -3,7 +3,8 @@
 //! ```text
 //! every object   one PUT with If-None-Match: *      it appears whole or not at all; one of several racers wins
 //! reads          GET, with Range where a part is wanted
-//! listings       pages of 1,000 names, one page in memory
+//! listings       pages of 1,000 names (Azure: 5,000), one page in memory
+//! deletes        DELETE; of every version where versions are locked
 //! ```
 //!
 //! A pack is one request: at 12 MiB it is the unit of resuming, as on every other kind of share (decision 0025). The
@@ -120,7 +121,7 @@ impl BucketStore {
         let (client, key) = (self.client(), self.key(path));
         let mut version = self.version(path).await?;
         for _ in 0..lock::VERSIONS {
-            if let Err(error) = lock::delete(&client.requests, key.as_ref(), &version).await {
+            if let Err(error) = client.requests.delete(key.as_ref(), version.id.as_deref()).await {
                 let error = classify(path.to_string(), Access::Write, error);
                 let refused = matches!(error, StoreError::WriteRefused { .. } | StoreError::Denied { .. });
                 return Err(match version.until {
@@ -254,7 +255,7 @@ impl Store for BucketStore {
             self.meta(path).await?;
         }
         let failed = |error| classify(path.to_string(), Access::Write, error);
-        self.client().store.delete(&self.key(path)).await.map_err(failed)
+        self.client().requests.delete(self.key(path).as_ref(), None).await.map_err(failed)
     }
 
     /// Object storage does not tell.

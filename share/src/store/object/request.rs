@@ -84,6 +84,17 @@ impl Requests {
         }
     }
 
+    /// Deletes one object, or one version of it. The crate deletes in bulk, and what became of one object is then told in
+    /// other words, by every service in its own.
+    ///
+    /// # Errors
+    /// Those of [`Requests::send`].
+    pub(super) async fn delete(&self, key: &str, version: Option<&str>) -> Result<(), Error> {
+        let query: Vec<_> = version.iter().map(|version| ("versionId", *version)).collect();
+        let ask = Ask { method: Method::DELETE, key, query: &query, headers: &[], body: Bytes::new() };
+        self.send(ask).await.map(drop)
+    }
+
     /// Asks, and reads the answer.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 mod canned;
 mod faults;
 mod locks;
+mod many;
 
 use std::net::TcpListener;
 use std::path::PathBuf;
