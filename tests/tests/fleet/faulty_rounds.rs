@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use muster_bus::{Bus, EmbeddedBus, Limits, Streams};
@@ -31,11 +32,16 @@ const OTHER: &str = "other";
 /// For a round to end and to be read again; a hang would take longer.
 const LIMIT: Duration = Duration::from_secs(90);
 
-type Rule = fn(&Call<'_>) -> Fault;
+/// The fault of each call, and whether it strikes once in a round or whenever the rule says so.
+type Rule = (Strikes, fn(&Call<'_>) -> Fault);
 
-fn none(_: &Call<'_>) -> Fault {
-    Fault::None
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Strikes {
+    Once,
+    Always,
 }
+
+const NONE: Rule = (Strikes::Always, |_| Fault::None);
 
 /// A fault for the first write to a path with this in it.
 fn first_put(call: &Call<'_>, part: &str, fault: Fault) -> Fault {
@@ -97,8 +103,16 @@ impl Stage {
     ) -> RoundState {
         let share = ShareConfig::at(text(&self.fleet.share()));
         let faulty = async |rule: Rule| {
+            let (strikes, fault) = rule;
+            let struck = AtomicBool::new(false);
             let store: Arc<dyn Store> =
-                Arc::new(Faulty::new(store::open(&share).await.expect("a share"), rule));
+                Arc::new(Faulty::new(store::open(&share).await.expect("a share"), move |call| {
+                    let fault = fault(call);
+                    let is_over = strikes == Strikes::Once
+                        && fault != Fault::None
+                        && struck.swap(true, Ordering::Relaxed);
+                    if is_over { Fault::None } else { fault }
+                }));
             store
         };
         let subjects = Subjects::new(&"test".parse().expect("a name"));
@@ -118,7 +132,7 @@ impl Stage {
         let at = faulty(coordinator).await;
         let running = muster_coordinator::daemon::run_on(config, Arc::clone(&bus), at, stopped.clone());
         daemons.spawn(async move { running.await.map_err(|error| error.to_string()) });
-        for (service, rule) in [(STRUCK, struck), (OTHER, none as Rule)] {
+        for (service, rule) in [(STRUCK, struck), (OTHER, NONE)] {
             let file = self.fleet.dir().join(format!("agents/{service}.toml"));
             let config = muster_agent::config::Config::load(&file).expect("a configuration");
             let running =
@@ -183,7 +197,7 @@ impl Stage {
 
     /// A round without faults is complete, and everything comes back: invariants 1, 2, 7.
     fn mends(&self, number: u64) {
-        let round = self.round(number, none, none, LIMIT);
+        let round = self.round(number, NONE, NONE, LIMIT);
         assert_eq!(round.outcome(), Some(Outcome::Complete));
         audit::one_log(&self.fleet);
         let (struck, other) = (self.tree(STRUCK), self.tree(OTHER));
@@ -211,7 +225,7 @@ fn is_verified(round: &RoundState) -> bool {
 /// What is found before the commit is asked for again, and the round is complete all the same.
 #[test]
 fn what_the_share_tore_bent_or_forgot_is_uploaded_again_in_the_same_round() {
-    let faults: [(&str, Rule); 7] = [
+    let faults: [(&str, fn(&Call<'_>) -> Fault); 7] = [
         ("a torn pack", |call| first_put(call, "/packs/", Fault::ShortWrite(1_000))),
         ("an empty pack", |call| first_put(call, "/packs/", Fault::ShortWrite(0))),
         ("a forgotten pack", |call| first_put(call, "/packs/", Fault::Forget)),
@@ -222,7 +236,7 @@ fn what_the_share_tore_bent_or_forgot_is_uploaded_again_in_the_same_round() {
     ];
     let stage = Stage::new();
     for (number, (what, rule)) in (1..).zip(faults) {
-        let round = stage.round(number, rule, none, LIMIT);
+        let round = stage.round(number, (Strikes::Once, rule), NONE, LIMIT);
         assert_eq!(round.outcome(), Some(Outcome::Complete), "{what}: {}", stage.shown(number, STRUCK));
         audit::one_log(&stage.fleet);
         let (share, kit) = (text(&stage.fleet.share()), text(&stage.fleet.kit()));
@@ -234,15 +248,15 @@ fn what_the_share_tore_bent_or_forgot_is_uploaded_again_in_the_same_round() {
 /// Each of its writes hangs: the other slice counts, and the round ends by its deadline without the struck one.
 #[test]
 fn a_share_that_hangs_for_one_agent_costs_its_slice_alone() {
-    let hangs: Rule = |call| {
+    let hangs: Rule = (Strikes::Always, |call| {
         if call.op == Op::Put && call.path.starts_with("agents/") {
             Fault::Delay(Duration::from_secs(86_400))
         } else {
             Fault::None
         }
-    };
+    });
     let stage = Stage::new();
-    let round = stage.round(1, hangs, none, Duration::from_secs(8));
+    let round = stage.round(1, hangs, NONE, Duration::from_secs(8));
     assert_eq!(round.outcome(), Some(Outcome::Partial), "invariants 16 and 17");
     assert_eq!(stage.shown(1, OTHER)["state"], "stored");
     let struck = stage.shown(1, STRUCK);
@@ -255,16 +269,16 @@ fn a_share_that_hangs_for_one_agent_costs_its_slice_alone() {
 /// and nothing that was committed is lost.
 #[test]
 fn a_listing_that_hides_objects_from_the_coordinator_commits_nothing_wrong() {
-    let hides: Rule = |call| {
+    let hides: Rule = (Strikes::Always, |call| {
         if call.op == Op::List && call.path.starts_with("agents/") {
             Fault::ShortWrite(0)
         } else {
             Fault::None
         }
-    };
+    });
     let stage = Stage::new();
     stage.mends(1);
-    let round = stage.round(2, none, hides, Duration::from_secs(20));
+    let round = stage.round(2, NONE, hides, Duration::from_secs(20));
     // Whatever the coordinator made of it: what it committed is there.
     assert!(round.outcome().is_some());
     let (share, kit) = (text(&stage.fleet.share()), text(&stage.fleet.kit()));
@@ -275,9 +289,13 @@ fn a_listing_that_hides_objects_from_the_coordinator_commits_nothing_wrong() {
 /// The coordinator's own writes: replies that are lost are looked for, and there is one commit.
 #[test]
 fn replies_to_the_coordinator_that_are_lost_make_no_second_record() {
-    let lost: Rule = |call| if call.op == Op::Put && call.nth == 0 { Fault::LostReply } else { Fault::None };
+    let lost: Rule =
+        (
+            Strikes::Always,
+            |call| if call.op == Op::Put && call.nth == 0 { Fault::LostReply } else { Fault::None },
+        );
     let stage = Stage::new();
-    let round = stage.round(1, none, lost, LIMIT);
+    let round = stage.round(1, NONE, lost, LIMIT);
     assert_eq!(round.outcome(), Some(Outcome::Complete));
     assert_eq!(audit::commits(&stage.fleet), 1);
     audit::one_log(&stage.fleet);
@@ -288,13 +306,13 @@ fn replies_to_the_coordinator_that_are_lost_make_no_second_record() {
 /// is never verified, nor is the next one, which builds on it; `verify` names exactly what is bent.
 #[test]
 fn a_pack_that_the_share_bent_is_never_verified_and_named_exactly() {
-    let bends: Rule = |call| first_put(call, "/packs/", Fault::Flip(80_001));
+    let bends: Rule = (Strikes::Always, |call| first_put(call, "/packs/", Fault::Flip(80_001)));
     let stage = Stage::new();
     let committed = |round: &RoundState| round.outcome().is_some();
-    let round = stage.round_until(1, bends, none, LIMIT, committed);
+    let round = stage.round_until(1, bends, NONE, LIMIT, committed);
     assert_eq!(round.outcome(), Some(Outcome::Complete), "its length is right");
     // A coordinator that starts again reads it again, and does not believe it either.
-    let round = stage.round_until(2, none, none, LIMIT, committed);
+    let round = stage.round_until(2, NONE, NONE, LIMIT, committed);
     assert_eq!(round.outcome(), Some(Outcome::Complete));
     let (share, kit) = (text(&stage.fleet.share()), text(&stage.fleet.kit()));
     let rounds = stage.fleet.rounds();
@@ -310,7 +328,7 @@ fn a_pack_that_the_share_bent_is_never_verified_and_named_exactly() {
         let kept = stage.data.path().join(format!("bent-{number}"));
         fs::rename(stage.fleet.share().join(pack), kept).expect("taken away");
     }
-    let round = stage.round(3, none, none, LIMIT);
+    let round = stage.round(3, NONE, NONE, LIMIT);
     assert_eq!((round.outcome(), is_verified(&round)), (Some(Outcome::Complete), true));
     let into = stage.data.path().join("recovered");
     let _ = stage.fleet.recover(&into).with_code(0);
