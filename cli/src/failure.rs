@@ -145,6 +145,9 @@ impl From<OpenStoreError> for Failure {
     fn from(error: OpenStoreError) -> Self {
         match error {
             OpenStoreError::Address(_) => Self::of(Exit::Usage, &error),
+            OpenStoreError::NoLocks { .. } => {
+                Self::of(Exit::Usage, &error).next("docs/shares.md, Object Lock, says what a bucket needs")
+            }
             OpenStoreError::File(_) | OpenStoreError::Secret(_) => {
                 Self::of(Exit::Key, &error).next("docs/shares.md shows the file with the share's credentials")
             }
@@ -160,7 +163,7 @@ impl From<StoreError> for Failure {
             StoreError::NotFound { .. } | StoreError::TooLong { .. } | StoreError::Damaged { .. } => {
                 Exit::Damaged
             }
-            StoreError::AlreadyExists { .. } => Exit::Refused,
+            StoreError::AlreadyExists { .. } | StoreError::Locked { .. } => Exit::Refused,
             StoreError::Full { .. }
             | StoreError::Denied { .. }
             | StoreError::WriteRefused { .. }

@@ -151,6 +151,14 @@ pub(crate) fn time(at: UnixMillis) -> String {
     }
 }
 
+/// The day of a time, for people, in the machine's zone.
+pub(crate) fn day(at: SystemTime) -> String {
+    match jiff::Timestamp::try_from(at) {
+        Ok(time) => time.to_zoned(TimeZone::system()).strftime("%Y-%m-%d").to_string(),
+        Err(_) => "an impossible day".to_owned(),
+    }
+}
+
 /// A time for machines: RFC 3339 in UTC.
 pub(crate) fn rfc3339(at: UnixMillis) -> String {
     jiff::Timestamp::from_millisecond(at.0).map(|time| time.to_string()).unwrap_or_default()

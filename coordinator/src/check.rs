@@ -56,6 +56,7 @@ fn unread(error: &StoreError) -> CheckFailure {
         | StoreError::WriteRefused { .. }
         | StoreError::Unreachable { .. }
         | StoreError::InvalidPath { .. }
+        | StoreError::Locked { .. }
         | StoreError::TimedOut { .. }
         | StoreError::Io { .. } => CheckFailure::Unavailable { reason: causes(error) },
     }

@@ -7,6 +7,7 @@
 //!
 //! Pure: the caller brings the file's text and the environment. Precedence, strongest first: environment, file, default.
 
+mod lock;
 mod places;
 
 use std::num::NonZeroUsize;
@@ -18,6 +19,7 @@ use toml::{Table, Value};
 
 use crate::ids::{FleetId, FleetName, KeyId};
 
+pub use lock::{Lock, LockError, LockFor, LockMode};
 pub use places::{CREDENTIALS_DIRECTORY, Places, is_loose};
 
 /// `[fleet]`: which fleet, and whose word counts.
@@ -48,6 +50,12 @@ pub struct ShareConfig {
     /// Calls to the share that are under way at once; further ones wait.
     #[serde(default = "at_once")]
     pub at_once: NonZeroUsize,
+    /// How long what is written is locked, on S3 with Object Lock; empty: not at all.
+    #[serde(default)]
+    pub lock: LockFor,
+    /// Who may take such a lock back.
+    #[serde(default)]
+    pub lock_mode: LockMode,
 }
 
 fn at_once() -> NonZeroUsize {
@@ -61,7 +69,20 @@ impl ShareConfig {
     /// The share at this address, without credentials or certificates of its own.
     #[must_use]
     pub fn at(url: impl Into<String>) -> Self {
-        Self { url: url.into(), credentials: PathBuf::new(), ca: PathBuf::new(), at_once: Self::AT_ONCE }
+        Self {
+            url: url.into(),
+            credentials: PathBuf::new(),
+            ca: PathBuf::new(),
+            at_once: Self::AT_ONCE,
+            lock: LockFor::default(),
+            lock_mode: LockMode::default(),
+        }
+    }
+
+    /// The lock of what is written, if there is one.
+    #[must_use]
+    pub fn locked(&self) -> Option<Lock> {
+        self.lock.0.map(|retain| Lock { retain, mode: self.lock_mode })
     }
 
     /// Makes the paths of its files absolute.

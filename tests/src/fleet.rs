@@ -1,6 +1,7 @@
 //! A whole fleet in a temporary folder: `muster init`, a nats-server, and daemons that can be killed one by one.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -20,6 +21,15 @@ const PATIENCE: [(&str, &str); 7] = [
     ("MUSTER_LEAD_LEASE", "2s"),
     ("MUSTER_LEAD_TAKEOVER", "3s"),
 ];
+
+/// Writes a file that its owner alone may read.
+///
+/// # Panics
+/// When it cannot be written.
+pub fn secret(at: &Path, text: &str) {
+    std::fs::write(at, text).expect("written");
+    std::fs::set_permissions(at, std::fs::Permissions::from_mode(0o600)).expect("closed");
+}
 
 /// A fleet.
 #[derive(Debug)]
@@ -44,7 +54,20 @@ impl Fleet {
     pub fn init(services: &[String]) -> Self {
         let folder = TempDir::with_prefix("muster-").expect("a temporary folder");
         let share = folder.path().join("share");
-        Self::init_in(folder, share, services, 1)
+        Self::init_in(folder, share, services, 1, None)
+    }
+
+    /// The same, with its share at an address and these credentials. Loopback is `localhost` in it: the number is what
+    /// [`Fleet::take_own_port`] looks for.
+    ///
+    /// # Panics
+    /// When it fails.
+    #[must_use]
+    pub fn init_at(url: &str, credentials: &str, services: &[String]) -> Self {
+        let folder = TempDir::with_prefix("muster-").expect("a temporary folder");
+        let file = folder.path().join("share.credentials");
+        secret(&file, credentials);
+        Self::init_in(folder, PathBuf::from(url), services, 1, Some(&file))
     }
 
     /// The same with this many coordinators.
@@ -55,7 +78,7 @@ impl Fleet {
     pub fn init_with_coordinators(coordinators: u8, services: &[String]) -> Self {
         let folder = TempDir::with_prefix("muster-").expect("a temporary folder");
         let share = folder.path().join("share");
-        Self::init_in(folder, share, services, coordinators)
+        Self::init_in(folder, share, services, coordinators, None)
     }
 
     /// The same, with its share at this path.
@@ -65,10 +88,16 @@ impl Fleet {
     #[must_use]
     pub fn init_on(share: &Path, services: &[String]) -> Self {
         let folder = TempDir::with_prefix("muster-").expect("a temporary folder");
-        Self::init_in(folder, share.to_owned(), services, 1)
+        Self::init_in(folder, share.to_owned(), services, 1, None)
     }
 
-    fn init_in(folder: TempDir, share: PathBuf, services: &[String], coordinators: u8) -> Self {
+    fn init_in(
+        folder: TempDir,
+        share: PathBuf,
+        services: &[String],
+        coordinators: u8,
+        credentials: Option<&Path>,
+    ) -> Self {
         let env = PATIENCE.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         let fleet = Self {
             folder,
@@ -82,6 +111,7 @@ impl Fleet {
         let mut args = vec!["init".to_owned(), text(&fleet.dir()), "--fleet".into(), "test".into()];
         args.extend(["--share".into(), text(&fleet.share()), "--kit".into(), text(&fleet.kit())]);
         args.extend(["--coordinators".into(), coordinators.to_string()]);
+        args.extend(credentials.into_iter().flat_map(|file| ["--share-credentials".into(), text(file)]));
         for service in services {
             args.extend(["--service".into(), service.clone()]);
         }

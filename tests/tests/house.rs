@@ -43,6 +43,8 @@ const ARROWS: [(&str, &[&str]); 10] = [
             "muster-telemetry",
             "muster-agent",
             "muster-coordinator",
+            // Its benches start them, too.
+            "muster-test-servers",
         ],
     ),
 ];

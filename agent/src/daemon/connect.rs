@@ -46,9 +46,13 @@ pub(crate) async fn share(
             | StoreError::Full { .. }
             | StoreError::WriteRefused { .. }
             | StoreError::TooLong { .. }
+            | StoreError::Locked { .. }
             | StoreError::Damaged { .. } => false,
         },
-        OpenStoreError::Address(_) | OpenStoreError::File(_) | OpenStoreError::Secret(_) => false,
+        OpenStoreError::Address(_)
+        | OpenStoreError::NoLocks { .. }
+        | OpenStoreError::File(_)
+        | OpenStoreError::Secret(_) => false,
     };
     Ok(wait("share", &at.url, patience, stop, open, waits).await?)
 }

@@ -77,6 +77,8 @@ impl EngineError {
     pub fn is_permanent(&self) -> bool {
         match self {
             Self::Source(error) => error.is_permanent(),
+            // A name that is taken is what a write left that was cut off: sealed again, the object has another one.
+            Self::Store { source: StoreError::AlreadyExists { .. }, .. } => false,
             Self::Store { source, .. } => !source.is_transient(),
             Self::Pack(_) | Self::List(_) => true,
             Self::State(StateError::InUse { .. }) => true,

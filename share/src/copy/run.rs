@@ -334,6 +334,8 @@ impl Work<'_> {
                 }
                 match self.target.delete(&path).await {
                     Ok(()) | Err(StoreError::NotFound { .. }) => deleted.add(size),
+                    // A later run takes it.
+                    Err(StoreError::Locked { .. }) => continue,
                     Err(error) => return Err(CopyError::Target(error)),
                 }
                 self.present.remove(&path);

@@ -15,6 +15,7 @@
 //! the share is touched.
 
 mod forecast;
+mod lock;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -62,6 +63,8 @@ pub enum Check {
     Clock,
     /// Deleting.
     Delete,
+    /// The lock of what was written.
+    Lock,
     /// Room.
     Space,
 }
@@ -79,6 +82,7 @@ impl Check {
             Self::Read => "read",
             Self::Clock => "clock",
             Self::Delete => "delete",
+            Self::Lock => "lock",
             Self::Space => "space",
         }
     }
@@ -171,7 +175,7 @@ pub async fn probe(store: &Arc<dyn Store>, terms: &Terms) -> Report {
         throughput(store, terms.sample, &mut made, &mut report).await;
     }
     clock(store, &path, &mut report).await;
-    delete(store, &made, &mut report).await;
+    delete(store, terms, &made, &mut report).await;
     space(store, terms, &mut report).await;
     report
 }
@@ -364,12 +368,15 @@ async fn clock(store: &Arc<dyn Store>, path: &ObjectPath, report: &mut Report) {
     }
 }
 
-async fn delete(store: &Arc<dyn Store>, made: &[ObjectPath], report: &mut Report) {
+async fn delete(store: &Arc<dyn Store>, terms: &Terms, made: &[ObjectPath], report: &mut Report) {
+    if store.lock().is_some() {
+        return lock::test(store, terms, made, report).await;
+    }
     let (mut gone, mut failure) = (0, None);
     for path in made {
         match store.delete(path).await {
             Ok(()) | Err(StoreError::NotFound { .. }) => gone += 1,
-            Err(StoreError::WriteRefused { .. } | StoreError::Denied { .. }) => {}
+            Err(StoreError::WriteRefused { .. } | StoreError::Denied { .. } | StoreError::Locked { .. }) => {}
             Err(error) => failure = Some(error),
         }
     }

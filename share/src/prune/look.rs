@@ -1,8 +1,9 @@
 //! The listing, compared with what is needed: first that all of it is there, then what else is.
 
 use std::collections::BTreeMap;
+use std::time::SystemTime;
 
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt, stream};
 use muster_protocol::ids::ServiceName;
 use muster_protocol::log::State;
 use muster_protocol::prune::{Sight, Stock};
@@ -14,6 +15,9 @@ use crate::layout::{ObjectPath, Prefix};
 use crate::needs::{named, needed};
 use crate::store::{Listed, Store, StoreError};
 use crate::verify::{Damage, Fault};
+
+/// Objects whose locks are asked for at once.
+const AT_ONCE: usize = 16;
 
 /// Why an object is there that nothing needs.
 #[derive(Debug, Clone, Copy)]
@@ -35,6 +39,15 @@ pub(super) struct Look<'a> {
     pub(super) scope: Scope<'a>,
     pub(super) rounds: &'a Rounds<'a>,
     pub(super) survey: Survey,
+    /// What may go, as far as no lock keeps it.
+    pub(super) candidates: Vec<Candidate>,
+}
+
+/// An object that may go.
+pub(super) struct Candidate {
+    path: ObjectPath,
+    size: u64,
+    origin: Origin,
 }
 
 impl Look<'_> {
@@ -172,21 +185,56 @@ impl Look<'_> {
         origin: Origin,
         most: usize,
     ) -> Result<(), PruneError> {
-        if self.survey.objects.len() >= most {
+        if self.candidates.len() >= most {
             self.survey.more_objects = true;
             return Ok(());
         }
         let is_configuration = matches!(origin, Origin::List) && is_sealed(self.store, &path, size).await?;
         let origin = if is_configuration { Origin::Configuration } else { origin };
-        match origin {
-            Origin::Round(at) => self.survey.going[at].frees.add(size),
-            Origin::Orphan | Origin::Account => self.survey.orphans.add(size),
-            Origin::Configuration => self.survey.configurations.add(size),
-            Origin::List => self.survey.lists.add(size),
-            Origin::Grant => self.survey.grants.add(size),
-        }
-        self.survey.objects.push((path, size));
+        self.candidates.push(Candidate { path, size, origin });
         Ok(())
+    }
+
+    /// Sets aside what a lock keeps, and counts the rest.
+    ///
+    /// # Errors
+    /// When the share does not tell how long something is locked.
+    pub(super) async fn end(self) -> Result<Survey, PruneError> {
+        let Self { store, mut survey, candidates, .. } = self;
+        let (has_locks, now) = (store.lock().is_some(), SystemTime::now());
+        let mut looked = stream::iter(candidates)
+            .map(|candidate| async move {
+                let until = match has_locks {
+                    true => locked_until(store, &candidate.path).await?,
+                    false => None,
+                };
+                Ok::<_, StoreError>((candidate, until))
+            })
+            .buffer_unordered(AT_ONCE);
+        while let Some((Candidate { path, size, origin }, until)) = looked.try_next().await? {
+            if let Some(until) = until.filter(|until| *until > now) {
+                survey.locked.add(size, until);
+                continue;
+            }
+            match origin {
+                Origin::Round(at) => survey.going[at].frees.add(size),
+                Origin::Orphan | Origin::Account => survey.orphans.add(size),
+                Origin::Configuration => survey.configurations.add(size),
+                Origin::List => survey.lists.add(size),
+                Origin::Grant => survey.grants.add(size),
+            }
+            survey.objects.push((path, size));
+        }
+        drop(looked);
+        Ok(survey)
+    }
+}
+
+/// When the lock of an object ends; nothing where it is gone by now.
+async fn locked_until(store: &dyn Store, path: &ObjectPath) -> Result<Option<SystemTime>, StoreError> {
+    match store.locked_until(path).await {
+        Err(StoreError::NotFound { .. }) => Ok(None),
+        told => told,
     }
 }
 

@@ -10,6 +10,9 @@
 //! Each run reads the log and goes on where it stands, so a pruner may die at any point. Nothing is deleted unless every
 //! object that stays was listed with its length in the same survey; any list or read error ends the run.
 //!
+//! On a share with locks, what a lock still keeps is never marked: it goes with the first prune after its time. What stays
+//! is locked anew before its lock runs out ([`renew()`]).
+//!
 //! Besides this module and the stores below it, only [`crate::copy`] deletes, and only on a copy.
 
 mod choose;
@@ -17,6 +20,7 @@ mod due;
 mod error;
 mod lists;
 mod look;
+mod renew;
 mod run;
 mod survey;
 #[cfg(test)]
@@ -25,5 +29,6 @@ mod tests;
 pub use due::due;
 pub use error::PruneError;
 pub use lists::{ObjectListError, read_object_list, swept_since};
+pub use renew::{Renewed, renew};
 pub use run::{MAX_MARKED_OBJECTS, MAX_MARKED_ROUNDS, Marked, Plan, Report, Swept, plan, prune};
-pub use survey::{Going, Survey, Tally};
+pub use survey::{Going, Locked, Survey, Tally};

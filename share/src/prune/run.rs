@@ -12,7 +12,7 @@ use muster_protocol::time::UnixMillis;
 
 use super::error::PruneError;
 use super::lists::read_object_list;
-use super::survey::{Scope, Survey, Tally, survey};
+use super::survey::{Locked, Scope, Survey, Tally, survey};
 use crate::layout::ObjectPath;
 use crate::lists::write_object_list;
 use crate::log::{AppendError, Log};
@@ -56,6 +56,8 @@ pub struct Swept {
     pub rounds: Vec<u64>,
     /// What was deleted by this run. One that was interrupted before had deleted the rest.
     pub deleted: Tally,
+    /// What its list names and a lock still keeps: no round needs it, and a later prune takes it.
+    pub locked: Locked,
     /// Objects of its list that something needs none the less: they stay.
     pub kept_back: Vec<ObjectPath>,
     /// Whether an earlier run began it.
@@ -69,6 +71,8 @@ pub struct Report {
     pub swept: Vec<Swept>,
     /// The mark that it made.
     pub marked: Option<Marked>,
+    /// What would have been marked but for its lock.
+    pub locked: Locked,
     /// The mark that waits: its log number, and for what.
     pub waits: Option<(u64, Wait)>,
     /// Why it did not go on behind these sweeps.
@@ -136,7 +140,7 @@ async fn step(
             return Ok(true);
         }
         Next::Mark => {
-            report.marked = mark(log, signer, terms, now).await?;
+            (report.marked, report.locked) = mark(log, signer, terms, now).await?;
             return Ok(true);
         }
     }
@@ -155,16 +159,17 @@ async fn mark(
     signer: &Signer,
     terms: Terms,
     now: UnixMillis,
-) -> Result<Option<Marked>, PruneError> {
+) -> Result<(Option<Marked>, Locked), PruneError> {
     let survey = survey(log.store().as_ref(), log.state(), terms, now, DUE).await?;
+    let locked = survey.locked;
     if !survey.is_worth_a_mark() {
-        return Ok(None);
+        return Ok((None, locked));
     }
     let list = write_list(log.store().as_ref(), &survey).await?;
     let rounds = survey.going.iter().map(|going| going.round).collect();
     let epoch = log.state().epoch.map_or(0, |epoch| epoch.epoch);
     let head = log.append(signer, &Prune { epoch, rounds, list, at: Some(now) }).await?;
-    Ok(Some(Marked { number: head.number, list, survey }))
+    Ok((Some(Marked { number: head.number, list, survey }), locked))
 }
 
 /// Pass two: what was marked and is still due is swept, then deleted. The look at the share and the record follow each
@@ -180,10 +185,10 @@ async fn sweep(
     let list = write_list(log.store().as_ref(), &survey).await?;
     let rounds: Vec<RoundId> = survey.going.iter().map(|going| going.round).collect();
     let head = log.append(signer, &Sweep { rounds, list }).await?;
-    let deleted = delete(log, signer, head.number, &survey).await?;
+    let (deleted, locked) = delete(log, signer, head.number, &survey).await?;
     let rounds = survey.going.iter().map(|going| going.number).collect();
     let Survey { kept_back, .. } = survey;
-    Ok(Swept { number: head.number, rounds, deleted, kept_back, resumed: false })
+    Ok(Swept { number: head.number, rounds, deleted, locked, kept_back, resumed: false })
 }
 
 /// Ends a sweep that an earlier run, or another pruner, began.
@@ -195,9 +200,9 @@ async fn finish(
     sweep: u64,
 ) -> Result<Swept, PruneError> {
     let (rounds, survey) = unfinished(log.store().as_ref(), log.state(), terms, now, sweep).await?;
-    let deleted = delete(log, signer, sweep, &survey).await?;
+    let (deleted, locked) = delete(log, signer, sweep, &survey).await?;
     let Survey { kept_back, .. } = survey;
-    Ok(Swept { number: sweep, rounds, deleted, kept_back, resumed: true })
+    Ok(Swept { number: sweep, rounds, deleted, locked, kept_back, resumed: true })
 }
 
 /// What of a mark is still due.
@@ -256,24 +261,36 @@ async fn write_list(store: &dyn Store, survey: &Survey) -> Result<ObjectId, Prun
     Ok(id)
 }
 
-/// Deletes what the survey found, and says so in the log.
-async fn delete(log: &mut Log, signer: &Signer, sweep: u64, survey: &Survey) -> Result<Tally, PruneError> {
+/// Deletes what the survey found, and says so in the log. A lock that somebody made longer meanwhile is no failure.
+async fn delete(
+    log: &mut Log,
+    signer: &Signer,
+    sweep: u64,
+    survey: &Survey,
+) -> Result<(Tally, Locked), PruneError> {
     let store = log.store();
-    stream::iter(&survey.objects)
-        .map(|(path, _)| async move {
+    let (mut deleted, mut locked) = (Tally::default(), survey.locked);
+    let mut going = stream::iter(&survey.objects)
+        .map(|(path, size)| async move {
             match store.delete(path).await {
-                Ok(()) | Err(StoreError::NotFound { .. }) => Ok(()),
+                Ok(()) | Err(StoreError::NotFound { .. }) => Ok((*size, None)),
+                Err(StoreError::Locked { until, .. }) => Ok((*size, Some(until))),
                 Err(source) => Err(PruneError::Delete { sweep, source }),
             }
         })
-        .buffer_unordered(AT_ONCE)
-        .try_collect::<()>()
-        .await?;
+        .buffer_unordered(AT_ONCE);
+    while let Some((size, kept)) = going.try_next().await? {
+        match kept {
+            None => deleted.add(size),
+            Some(until) => locked.add(size, until),
+        }
+    }
+    drop(going);
     for _ in 0..TRIES {
         let result = log.append(signer, &Pruned { sweep }).await;
         let stands = log.state().sweeps.get(&sweep).is_some_and(|(_, done)| *done);
         match result {
-            _ if stands => return Ok(survey.total()),
+            _ if stands => return Ok((deleted, locked)),
             Ok(_) | Err(AppendError::Lost) => {}
             Err(error) => return Err(error.into()),
         }

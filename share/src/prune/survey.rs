@@ -3,6 +3,7 @@
 //! Service by service, so that memory holds the names of one service's objects, and of those that may go.
 
 use std::collections::BTreeSet;
+use std::time::SystemTime;
 
 use muster_protocol::ids::{RoundId, ServiceName};
 use muster_protocol::log::{Role, State};
@@ -28,6 +29,22 @@ impl Tally {
     pub(crate) fn add(&mut self, bytes: u64) {
         self.objects += 1;
         self.bytes += bytes;
+    }
+}
+
+/// Objects that may go, and that their locks keep until then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Locked {
+    /// How many, and their length.
+    pub kept: Tally,
+    /// When the last of these locks ends.
+    pub until: Option<SystemTime>,
+}
+
+impl Locked {
+    pub(super) fn add(&mut self, bytes: u64, until: SystemTime) {
+        self.kept.add(bytes);
+        self.until = self.until.max(Some(until));
     }
 }
 
@@ -69,6 +86,8 @@ pub struct Survey {
     pub objects: Vec<(ObjectPath, u64)>,
     /// Whether a mark left objects out because there were too many.
     pub more_objects: bool,
+    /// What could go as well, but for its lock; it goes with a later prune.
+    pub locked: Locked,
     /// Of a sweep: objects of the list that something needs none the less.
     pub kept_back: Vec<ObjectPath>,
 }
@@ -124,7 +143,8 @@ pub(super) async fn survey(
     scope: Scope<'_>,
 ) -> Result<Survey, PruneError> {
     let rounds = choose(store, state, terms, now, scope).await?;
-    let mut look = Look { store, state, scope, rounds: &rounds, survey: Survey::default() };
+    let mut look =
+        Look { store, state, scope, rounds: &rounds, survey: Survey::default(), candidates: Vec::new() };
     look.survey.staying.clone_from(&rounds.reasons);
     look.survey.more_rounds = rounds.more;
     look.survey.going = rounds
@@ -137,7 +157,7 @@ pub(super) async fn survey(
         look.service(service).await?;
     }
     look.fleet().await?;
-    let mut survey = look.survey;
+    let mut survey = look.end().await?;
     survey.objects.sort();
     survey.kept_back.sort();
     Ok(survey)

@@ -1,8 +1,9 @@
 //! What can go wrong between us and the share, sorted by what one does about it.
 
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use jiff::Timestamp;
 use muster_protocol::alert::Code;
 
 /// Why a call to the share failed. `path` is the object, the listed folder, or the share itself.
@@ -86,6 +87,14 @@ pub enum StoreError {
         /// The limit.
         after: Duration,
     },
+    /// The object is locked against deleting, as it should be.
+    #[error("{path} is kept by its lock until {}", day(*until))]
+    Locked {
+        /// Which.
+        path: String,
+        /// When its lock ends.
+        until: SystemTime,
+    },
     /// Any other error of the system. A write may have happened.
     #[error("the share failed at {path}")]
     Io {
@@ -111,6 +120,7 @@ impl StoreError {
             | Self::TooLong { path, .. }
             | Self::Damaged { path, .. }
             | Self::TimedOut { path, .. }
+            | Self::Locked { path, .. }
             | Self::Io { path, .. } => path,
         }
     }
@@ -127,7 +137,8 @@ impl StoreError {
             | Self::WriteRefused { .. }
             | Self::InvalidPath { .. }
             | Self::TooLong { .. }
-            | Self::Damaged { .. } => false,
+            | Self::Damaged { .. }
+            | Self::Locked { .. } => false,
         }
     }
 
@@ -135,7 +146,7 @@ impl StoreError {
     #[must_use]
     pub fn alert(&self) -> Option<Code> {
         match self {
-            Self::NotFound { .. } | Self::AlreadyExists { .. } => None,
+            Self::NotFound { .. } | Self::AlreadyExists { .. } | Self::Locked { .. } => None,
             Self::Unreachable { .. } => Some(Code::Share01),
             Self::InvalidPath { .. } => Some(Code::Share02),
             Self::Denied { .. } => Some(Code::Share03),
@@ -145,6 +156,12 @@ impl StoreError {
             Self::TooLong { .. } | Self::Damaged { .. } => Some(Code::Verify01),
         }
     }
+}
+
+/// The day, in UTC.
+fn day(at: SystemTime) -> String {
+    let at = Timestamp::try_from(at).unwrap_or(Timestamp::MAX).to_string();
+    at.split('T').next().unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]

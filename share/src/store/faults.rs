@@ -7,11 +7,12 @@ use std::fmt;
 use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
+use muster_protocol::config::Lock;
 
 use super::{Exclusive, Listed, Meta, OpenStoreError, Store, StoreError};
 use crate::credentials::Credentials;
@@ -30,6 +31,8 @@ pub enum Op {
     List,
     /// `delete`.
     Delete,
+    /// `locked_until` and `lock_until`.
+    Lock,
     /// `free_bytes`.
     FreeBytes,
 }
@@ -62,7 +65,7 @@ pub enum Fault {
     ShortWrite(usize),
     /// The bit of this number, modulo the length, changes on its way, and nobody says so.
     Flip(usize),
-    /// A write or delete is reported as done and is not made.
+    /// A write, delete or lock is reported as done and is not made; a lock is not told of.
     Forget,
     /// It is made after this long.
     Delay(Duration),
@@ -100,7 +103,9 @@ impl Faulty {
             Fault::Unreachable => Err(StoreError::Unreachable { path: path(), source: source() }),
             Fault::Full => Err(StoreError::Full { path: path(), source: source() }),
             Fault::Refused => Err(match op {
-                Op::Put | Op::Delete => StoreError::WriteRefused { path: path(), source: source() },
+                Op::Put | Op::Delete | Op::Lock => {
+                    StoreError::WriteRefused { path: path(), source: source() }
+                }
                 Op::Get | Op::Head | Op::List | Op::FreeBytes => {
                     StoreError::Denied { path: path(), source: source() }
                 }
@@ -250,6 +255,30 @@ impl Store for Faulty {
 
     fn accept(&self, credentials: &Credentials) -> Result<bool, OpenStoreError> {
         self.inner.accept(credentials)
+    }
+
+    fn lock(&self) -> Option<Lock> {
+        self.inner.lock()
+    }
+
+    async fn locked_until(&self, path: &ObjectPath) -> Result<Option<SystemTime>, StoreError> {
+        let name = path.to_string();
+        let fault = self.fault(Op::Lock, &name);
+        Self::before(&fault, Op::Lock, &name).await?;
+        if fault == Fault::Forget {
+            return Ok(None);
+        }
+        Self::after(&fault, &name, self.inner.locked_until(path).await)
+    }
+
+    async fn lock_until(&self, path: &ObjectPath, until: SystemTime) -> Result<(), StoreError> {
+        let name = path.to_string();
+        let fault = self.fault(Op::Lock, &name);
+        Self::before(&fault, Op::Lock, &name).await?;
+        if fault == Fault::Forget {
+            return Ok(());
+        }
+        Self::after(&fault, &name, self.inner.lock_until(path, until).await)
     }
 
     fn exclusive(&self) -> Exclusive {

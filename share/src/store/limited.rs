@@ -3,11 +3,12 @@
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
+use muster_protocol::config::Lock;
 use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
@@ -96,6 +97,20 @@ impl Store for Limited {
 
     fn accept(&self, credentials: &Credentials) -> Result<bool, OpenStoreError> {
         self.inner.accept(credentials)
+    }
+
+    fn lock(&self) -> Option<Lock> {
+        self.inner.lock()
+    }
+
+    async fn locked_until(&self, path: &ObjectPath) -> Result<Option<SystemTime>, StoreError> {
+        let _turn = self.turn().await;
+        self.inner.locked_until(path).await
+    }
+
+    async fn lock_until(&self, path: &ObjectPath, until: SystemTime) -> Result<(), StoreError> {
+        let _turn = self.turn().await;
+        self.inner.lock_until(path, until).await
     }
 
     fn exclusive(&self) -> Exclusive {

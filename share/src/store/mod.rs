@@ -22,7 +22,7 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
-use muster_protocol::config::ShareConfig;
+use muster_protocol::config::{Lock, ShareConfig};
 use muster_protocol::retry::Retry;
 use zeroize::Zeroizing;
 
@@ -114,7 +114,7 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// Removes an object. Only the pruner's credential should be able to.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] when it is gone already.
+    /// [`StoreError::NotFound`] when it is gone already, [`StoreError::Locked`] while its lock keeps it.
     async fn delete(&self, path: &ObjectPath) -> Result<(), StoreError>;
 
     /// Bytes that may still be written, where the share tells.
@@ -128,6 +128,27 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// # Errors
     /// When they are none of this kind of share; those of before stay.
     fn accept(&self, credentials: &Credentials) -> Result<bool, OpenStoreError>;
+
+    /// The lock of new objects, where the configuration asks for one.
+    fn lock(&self) -> Option<Lock> {
+        None
+    }
+
+    /// When the object's lock ends; `None`: it has none. The end may lie in the past.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] and those of the transport.
+    async fn locked_until(&self, _path: &ObjectPath) -> Result<Option<SystemTime>, StoreError> {
+        Ok(None)
+    }
+
+    /// Lets the object's lock end at `until`, later than now. Does nothing on a share without locks.
+    ///
+    /// # Errors
+    /// Those of a write.
+    async fn lock_until(&self, _path: &ObjectPath, _until: SystemTime) -> Result<(), StoreError> {
+        Ok(())
+    }
 
     /// What is known of how log slots are created.
     fn exclusive(&self) -> Exclusive;
@@ -148,6 +169,14 @@ pub enum OpenStoreError {
     /// The credentials are none of this kind of share.
     #[error(transparent)]
     Secret(#[from] SecretError),
+    /// `[share] lock` for a share that has no locks.
+    #[error(
+        "[share] lock is set, and {url} cannot lock what is written: only S3 buckets with Object Lock can; set it to \"\""
+    )]
+    NoLocks {
+        /// The share.
+        url: String,
+    },
     /// The backend refuses.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -158,7 +187,7 @@ impl OpenStoreError {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Address(_) | Self::File(_) | Self::Secret(_) => false,
+            Self::Address(_) | Self::File(_) | Self::Secret(_) | Self::NoLocks { .. } => false,
             Self::Store(error) => error.is_transient(),
         }
     }
@@ -169,12 +198,13 @@ impl OpenStoreError {
 /// # Errors
 /// When address or credentials cannot be used, or the share is not there.
 pub async fn open(share: &ShareConfig) -> Result<Arc<dyn Store>, OpenStoreError> {
+    let address = lockable(share)?;
     let credentials = credentials(share)?;
-    match Address::parse(&share.url)? {
+    match address {
         Address::Folder(folder) => Ok(Arc::new(FileStore::open(folder).await?)),
         Address::Smb(address) => Ok(Arc::new(SmbStore::open(address, credentials.as_ref()).await?)),
         Address::S3(address) => {
-            let service = Service::s3(address, share.ca.clone());
+            let service = Service::s3(address, share.ca.clone(), share.locked());
             Ok(Arc::new(BucketStore::open(service, credentials.as_ref())?))
         }
         Address::Azure(address) => {
@@ -189,7 +219,7 @@ pub async fn open(share: &ShareConfig) -> Result<Arc<dyn Store>, OpenStoreError>
 /// # Errors
 /// Those of [`open`], and when the folder cannot be made.
 pub async fn create(share: &ShareConfig) -> Result<Arc<dyn Store>, OpenStoreError> {
-    match Address::parse(&share.url)? {
+    match lockable(share)? {
         Address::Folder(folder) => Ok(Arc::new(FileStore::create(folder).await?)),
         Address::Smb(address) => Ok(Arc::new(SmbStore::create(address, credentials(share)?.as_ref()).await?)),
         Address::S3(_) | Address::Azure(_) => open(share).await,
@@ -202,6 +232,17 @@ pub async fn create(share: &ShareConfig) -> Result<Arc<dyn Store>, OpenStoreErro
 pub fn guarded(store: Arc<dyn Store>, share: &ShareConfig, retry: Retry) -> Arc<dyn Store> {
     let store = Limited::calls(Arc::new(TimeLimited::new(store, Limit::default())), share.at_once.get());
     Arc::new(Retrying::new(Arc::new(store), retry))
+}
+
+/// The address, if what is asked for can be had there.
+fn lockable(share: &ShareConfig) -> Result<Address, OpenStoreError> {
+    let address = Address::parse(&share.url)?;
+    match address {
+        Address::Folder(_) | Address::Smb(_) | Address::Azure(_) if share.locked().is_some() => {
+            Err(OpenStoreError::NoLocks { url: address.to_string() })
+        }
+        Address::Folder(_) | Address::Smb(_) | Address::Azure(_) | Address::S3(_) => Ok(address),
+    }
 }
 
 /// Those of the file that the configuration names.

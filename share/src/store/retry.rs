@@ -7,13 +7,14 @@
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use backoff::ExponentialBackoffBuilder;
 use backoff::backoff::Backoff;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
+use muster_protocol::config::Lock;
 use muster_protocol::retry::{Attempts, Retry};
 
 use super::{Exclusive, Listed, Meta, OpenStoreError, Store, StoreError};
@@ -194,6 +195,18 @@ impl Store for Retrying {
 
     fn accept(&self, credentials: &Credentials) -> Result<bool, OpenStoreError> {
         self.inner.accept(credentials)
+    }
+
+    fn lock(&self) -> Option<Lock> {
+        self.inner.lock()
+    }
+
+    async fn locked_until(&self, path: &ObjectPath) -> Result<Option<SystemTime>, StoreError> {
+        retry(&self.policy, || self.inner.locked_until(path)).await
+    }
+
+    async fn lock_until(&self, path: &ObjectPath, until: SystemTime) -> Result<(), StoreError> {
+        retry(&self.policy, || self.inner.lock_until(path, until)).await
     }
 
     fn exclusive(&self) -> Exclusive {

@@ -3,11 +3,12 @@
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
+use muster_protocol::config::Lock;
 
 use super::{Exclusive, Listed, Meta, OpenStoreError, Store, StoreError};
 use crate::credentials::Credentials;
@@ -114,6 +115,18 @@ impl Store for TimeLimited {
 
     fn accept(&self, credentials: &Credentials) -> Result<bool, OpenStoreError> {
         self.inner.accept(credentials)
+    }
+
+    fn lock(&self) -> Option<Lock> {
+        self.inner.lock()
+    }
+
+    async fn locked_until(&self, path: &ObjectPath) -> Result<Option<SystemTime>, StoreError> {
+        self.within(path, 0, self.inner.locked_until(path)).await
+    }
+
+    async fn lock_until(&self, path: &ObjectPath, until: SystemTime) -> Result<(), StoreError> {
+        self.within(path, 0, self.inner.lock_until(path, until)).await
     }
 
     fn exclusive(&self) -> Exclusive {

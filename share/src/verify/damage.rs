@@ -129,6 +129,7 @@ pub(super) fn sort(path: &ObjectPath, want: u64, error: StoreError) -> Trouble {
         | StoreError::WriteRefused { .. }
         | StoreError::Unreachable { .. }
         | StoreError::InvalidPath { .. }
+        | StoreError::Locked { .. }
         | StoreError::TimedOut { .. } => return Trouble::Store(error),
     };
     Damage::new(path.clone(), fault).into()

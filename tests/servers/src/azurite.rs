@@ -4,7 +4,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::process::{Server, free_port, installed};
+use crate::process::{Server, bytes_below, free_port, installed};
 
 /// The account and the key that every Azurite has, from its documentation.
 const ACCOUNT: &str = "devstoreaccount1";
@@ -57,6 +57,19 @@ impl Azurite {
     #[must_use]
     pub fn credentials() -> String {
         format!("account_key = {KEY}\n")
+    }
+
+    /// Whether the blob with this key is on the disk: Azurite answers before it is, and writes every five seconds.
+    #[must_use]
+    pub fn has_saved(&self, key: &str) -> bool {
+        let names = std::fs::read_to_string(self.folder.path().join("__azurite_db_blob__.json"));
+        names.is_ok_and(|names| names.contains(key))
+    }
+
+    /// Bytes in its folder: they grow while something is written.
+    #[must_use]
+    pub fn stored_bytes(&self) -> u64 {
+        bytes_below(self.folder.path())
     }
 
     /// SIGKILL.

@@ -42,6 +42,18 @@ pub(crate) fn free_port() -> u16 {
     panic!("no free port below 50000 on loopback");
 }
 
+/// Length of all files below a folder. What goes away meanwhile does not count.
+pub(crate) fn bytes_below(folder: &Path) -> u64 {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .map(|entry| match entry.file_type() {
+            Ok(kind) if kind.is_dir() => bytes_below(&entry.path()),
+            Ok(_) => entry.metadata().map_or(0, |meta| meta.len()),
+            Err(_) => 0,
+        })
+        .sum()
+}
+
 /// A running server. Killed when dropped.
 #[derive(Debug)]
 pub(crate) struct Server {

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
-use crate::process::{Server, free_port, installed};
+use crate::process::{Server, bytes_below, free_port, installed};
 
 /// Longest run of the server's shell, in seconds.
 const SHELL: &str = "30";
@@ -108,11 +108,31 @@ impl SeaweedFs {
         format!("http://127.0.0.1:{}", self.ports[3])
     }
 
+    /// The port of the service.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.ports[3]
+    }
+
     /// The credentials file of `admin` or `reader`; or of `agent`, `coordinator` or `pruner` of a fleet below `fleet/`.
     #[must_use]
     pub fn credentials(user: &str) -> String {
         let name = user.to_uppercase();
         format!("access_key_id = AK{name}\nsecret_access_key = SK{name}\n")
+    }
+
+    /// Makes a bucket with Object Lock.
+    ///
+    /// # Panics
+    /// When the server refuses.
+    pub fn make_locked(&self, bucket: &str) {
+        self.shell(&format!("s3.bucket.create -name {bucket} -withLock"));
+    }
+
+    /// Bytes in its folder: they grow while something is written.
+    #[must_use]
+    pub fn stored_bytes(&self) -> u64 {
+        bytes_below(self.folder.path())
     }
 
     /// SIGKILL.

@@ -9,6 +9,7 @@ mod measure;
 mod picture;
 mod record;
 mod rng;
+mod shares;
 mod table;
 mod text;
 mod tools;
@@ -20,6 +21,7 @@ use std::path::{Path, PathBuf};
 pub use data::Data;
 pub use picture::picture;
 pub use record::{Measured, Record, Run, Sample};
+pub use shares::{ShareRow, SharesBench, SharesRecord};
 pub use table::tables;
 pub use tools::{Tool, installed};
 

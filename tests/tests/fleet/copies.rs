@@ -4,11 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use muster_test_servers::{Samba, SeaweedFs};
-use muster_tests::fleet::{Fleet, text};
+use muster_tests::fleet::{Fleet, secret, text};
 use muster_tests::tree;
 use tempfile::TempDir;
-
-use crate::shares;
 
 /// Two rounds on a folder, their data beside it.
 fn fleet_of_two_rounds(data: &Path) -> Fleet {
@@ -92,9 +90,9 @@ fn a_copy_that_cannot_be_made_is_told() {
 fn copied_to(url: &str, credentials: &str) {
     let data = TempDir::new().expect("a folder");
     let fleet = fleet_of_two_rounds(data.path());
-    let secret = data.path().join("copy.credentials");
-    shares::secret(&secret, credentials);
-    let secret = text(&secret);
+    let file = data.path().join("copy.credentials");
+    secret(&file, credentials);
+    let secret = text(&file);
     let to = ["share", "copy", url, "--to-credentials", &secret];
     let _ = fleet.run(&to).with_code(0);
     let again = fleet.run(&to).with_code(0);

@@ -13,6 +13,7 @@ mod damage;
 mod doctor;
 mod emergency;
 mod faults;
+mod faulty_rounds;
 mod full;
 mod golden;
 mod half_open;

@@ -3,19 +3,12 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 
 use muster_test_servers::{Azurite, Samba, SeaweedFs};
-use muster_tests::fleet::{Fleet, text};
+use muster_tests::fleet::{Fleet, secret, text};
 use muster_tests::process::muster;
 use muster_tests::tree;
 use tempfile::TempDir;
-
-/// A file that its owner alone may read.
-pub(crate) fn secret(at: &Path, text: &str) {
-    fs::write(at, text).expect("written");
-    fs::set_permissions(at, fs::Permissions::from_mode(0o600)).expect("closed");
-}
 
 /// From `init` to a compared recovery, two rounds, with this share.
 fn whole_fleet(url: &str, credentials: &str) {
@@ -121,5 +114,72 @@ fn addresses_and_credentials_that_cannot_be_are_told() {
         let said = muster(&args).with_code(code);
         assert!(said.err.contains(word), "{url}: {}", said.err);
         assert!(!said.err.contains("hunter2"), "{url}: {}", said.err);
+    }
+}
+
+/// A fleet whose every writer locks: what its rounds need cannot be deleted, what no round needs any more is told and stays
+/// until its time, and nothing is counted as deleted that is not.
+#[test]
+#[ignore = "needs servers: ./x test --servers"]
+fn servers_a_fleet_whose_share_locks_what_it_is_given() {
+    let server = SeaweedFs::start();
+    server.make_locked("locked");
+    let data = TempDir::new().expect("a folder");
+    let source = data.path().join("tree");
+    tree::small(&source, 9);
+    let url = format!("s3://locked/fleet?endpoint=http://localhost:{}", server.port());
+    let services = [format!("dns=files:{}", text(&source))];
+    let mut fleet = Fleet::init_at(&url, &SeaweedFs::credentials("admin"), &services);
+    fleet.set("MUSTER_SHARE_LOCK", "2d");
+    let tested = fleet.run(&["share", "test", "--json", "--size", "1MiB"]).with_code(0).json();
+    let lock = tested["findings"].as_array().expect("findings").iter().find(|line| line["check"] == "lock");
+    assert_eq!(lock.map(|line| &line["verdict"]), Some(&"good".into()), "{tested}");
+    assert_eq!(tested["left"], 0, "its own locks are short, and it waits for them: {tested}");
+    for (key, value) in [("keep_days", "0"), ("min_verified", "1"), ("keep_last", "1"), ("grace", "0s")] {
+        let _ = fleet.run(&["config", "set", &format!("retention.{key}"), value]).with_code(0);
+    }
+    let dir = text(&fleet.dir());
+    for round in 1..=2 {
+        tree::small(&source, 100 * round);
+        let _ = fleet.run(&["once", &dir]).with_code(0);
+    }
+    // The share was founded without a lock: the first prune gives it one. The rest was written with one.
+    let first = fleet.run(&["prune", "--json"]).with_code(0).json();
+    let locks = &first["locks"];
+    assert!(locks["renewed"].as_u64().is_some_and(|count| count >= 1), "{first}");
+    assert!(locks["lasting"].as_u64().is_some_and(|count| count >= 10), "{first}");
+    assert_eq!((&locks["missing"], &locks["failed"]), (&0.into(), &0.into()), "{first}");
+    let kept = first["marked"]["locked"]["objects"].as_u64().expect("what no round needs is locked");
+    assert!(kept >= 5, "packs, lists, receipt, manifest of the first round: {first}");
+    let second = fleet.run(&["prune", "--json"]).with_code(0).json();
+    assert_eq!(second["locks"]["renewed"], 0, "once is enough: {second}");
+    for swept in second["swept"].as_array().expect("a list") {
+        assert!(swept["objects"].as_u64().is_some_and(|count| count < kept), "{second}");
+    }
+    let still = second["locked"]["objects"].as_u64();
+    // The locks of what the tests of the share wrote before each round were short, and may be over.
+    assert!(still >= Some(5), "what the first round alone needed is there yet: {second}");
+    let said = fleet.run(&["prune"]).with_code(0);
+    assert!(said.out.contains("by a lock until 20"), "{}", said.out);
+    let credentials = text(&fleet.path("share.credentials"));
+    let kit = text(&fleet.kit());
+    let verify = ["verify", "--share", &url, "--share-credentials", &credentials, "--kit", &kit];
+    let _ = fleet.run(&verify).with_code(0);
+}
+
+#[test]
+fn a_lock_that_cannot_be_is_told_with_the_key() {
+    let data = TempDir::new().expect("a folder");
+    tree::small(&data.path().join("tree"), 4);
+    let mut fleet = Fleet::init(&[format!("dns=files:{}", text(&data.path().join("tree")))]);
+    fleet.set("MUSTER_SHARE_LOCK", "30d");
+    let said = fleet.run(&["share", "test"]);
+    assert_eq!(said.code, 2, "{}", said.err);
+    assert!(said.err.contains("[share] lock") && said.err.contains("Object Lock"), "{}", said.err);
+    for wrong in ["30", "1h", "100000d"] {
+        fleet.set("MUSTER_SHARE_LOCK", wrong);
+        let said = fleet.run(&["share", "test"]);
+        assert_eq!(said.code, 2, "{wrong}: {}", said.err);
+        assert!(said.err.contains("MUSTER_SHARE_LOCK"), "{wrong}: {}", said.err);
     }
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 use muster_protocol::envelope::Signer;
 use muster_protocol::log::{Role, State};
 use muster_protocol::prune::Terms;
-use muster_share::prune::{PruneError, Report, plan, prune};
+use muster_share::prune::{PruneError, Renewed, Report, plan, prune, renew};
 
 use crate::args::Prune;
 use crate::exit::Exit;
@@ -37,17 +37,30 @@ pub(crate) async fn run(args: Prune) -> Outcome {
         return Ok(Exit::Done);
     }
     let signer = key(&args, &folder, &operator, fleet.state())?;
+    // Before anything else: whatever ends the prune, nothing that stays becomes free.
+    let renewed = renew(&fleet.log, now).await.map_err(|error| failure(error, false))?;
     let report: Report = prune(&mut fleet.log, &signer, now).await.map_err(|error| failure(error, false))?;
     fleet.remember()?;
     if args.contact.json {
-        screen::json(&view::View::of_report(&fleet, &report));
+        screen::json(&view::View::of_report(&fleet, &report, renewed.as_ref()));
     } else {
-        words::report(&fleet, &report, grace(fleet.state()));
+        words::report(&fleet, &report, renewed.as_ref(), grace(fleet.state()));
     }
     match report.stopped {
         Some(error) => Err(failure(error, true)),
-        None => Ok(Exit::Done),
+        None => renewed.and_then(lapsing).map_or(Ok(Exit::Done), Err),
     }
+}
+
+/// Why locks of what stays may run out.
+fn lapsing(renewed: Renewed) -> Option<Failure> {
+    let (path, error) = renewed.failure?;
+    Some(
+        Failure::from(error)
+            .because(format!("The lock of {path} was not renewed, of {} in all.", renewed.failed))
+            .next("give the pruner s3:GetObjectRetention and s3:PutObjectRetention: docs/shares.md, Object Lock")
+            .next("run muster prune again before the locks end"),
+    )
 }
 
 fn grace(state: &State) -> std::time::Duration {

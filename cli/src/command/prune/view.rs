@@ -1,8 +1,10 @@
 //! What `muster prune --json` says.
 
+use std::time::SystemTime;
+
 use muster_protocol::ids::{ObjectId, RoundId};
 use muster_protocol::prune::{Kept, Next, Span, Wait};
-use muster_share::prune::{Marked, Plan, Report, Survey, Swept, Tally};
+use muster_share::prune::{Locked, Marked, Plan, Renewed, Report, Survey, Swept, Tally};
 use serde::Serialize;
 
 use crate::fleet::Fleet;
@@ -23,6 +25,10 @@ pub(super) struct View {
     swept: Vec<SweptView>,
     /// The mark that this run made.
     marked: Option<MarkedView>,
+    /// What was not marked because a lock keeps it; null where there is nothing such.
+    locked: Option<LockedView>,
+    /// Locks of what stays; null on a share without locks.
+    locks: Option<LocksView>,
     /// The mark that waits.
     waits: Option<WaitView>,
     head: HeadView,
@@ -32,6 +38,22 @@ pub(super) struct View {
 struct TallyView {
     objects: u64,
     bytes: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct LockedView {
+    objects: u64,
+    bytes: u64,
+    /// When the last of these locks ends, in milliseconds since 1970.
+    until_millis: Option<u64>,
+}
+
+#[derive(Debug, Serialize)]
+struct LocksView {
+    renewed: u64,
+    lasting: u64,
+    missing: u64,
+    failed: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -64,6 +86,7 @@ struct Would {
     /// More is due than goes at once.
     more: bool,
     foreign: u64,
+    locked: Option<LockedView>,
     kept_back: Vec<String>,
 }
 
@@ -73,6 +96,7 @@ struct SweptView {
     rounds: Vec<u64>,
     objects: u64,
     bytes: u64,
+    locked: Option<LockedView>,
     kept_back: Vec<String>,
     resumed: bool,
 }
@@ -133,6 +157,8 @@ impl View {
             would: None,
             swept: Vec::new(),
             marked: None,
+            locked: None,
+            locks: None,
             waits: None,
             head: HeadView { number: head.number, hash: head.hash.to_string() },
         }
@@ -151,13 +177,20 @@ impl View {
         }
     }
 
-    pub(super) fn of_report(fleet: &Fleet, report: &Report) -> Self {
+    pub(super) fn of_report(fleet: &Fleet, report: &Report, renewed: Option<&Renewed>) -> Self {
         Self {
             swept: report.swept.iter().map(swept).collect(),
             marked: report.marked.as_ref().map(|Marked { number, list, survey }| MarkedView {
                 log_number: *number,
                 list: *list,
                 would: would(survey),
+            }),
+            locked: locked(report.locked),
+            locks: renewed.map(|renewed| LocksView {
+                renewed: renewed.renewed,
+                lasting: renewed.lasting,
+                missing: renewed.missing,
+                failed: renewed.failed,
             }),
             waits: report.waits.map(|(mark, why)| wait(mark, why)),
             ..Self::new(fleet, false)
@@ -167,6 +200,16 @@ impl View {
 
 fn tally(tally: Tally) -> TallyView {
     TallyView { objects: tally.objects, bytes: tally.bytes }
+}
+
+fn locked(locked: Locked) -> Option<LockedView> {
+    let millis =
+        |at: SystemTime| at.duration_since(SystemTime::UNIX_EPOCH).map(|since| since.as_millis()).ok();
+    (locked.kept.objects > 0).then(|| LockedView {
+        objects: locked.kept.objects,
+        bytes: locked.kept.bytes,
+        until_millis: locked.until.and_then(millis).and_then(|millis| u64::try_from(millis).ok()),
+    })
 }
 
 fn would(survey: &Survey) -> Would {
@@ -192,6 +235,7 @@ fn would(survey: &Survey) -> Would {
         staying: staying.collect(),
         more: survey.more_rounds > 0 || survey.more_objects,
         foreign: survey.foreign,
+        locked: locked(survey.locked),
         kept_back: survey.kept_back.iter().map(ToString::to_string).collect(),
     }
 }
@@ -202,6 +246,7 @@ fn swept(swept: &Swept) -> SweptView {
         rounds: swept.rounds.clone(),
         objects: swept.deleted.objects,
         bytes: swept.deleted.bytes,
+        locked: locked(swept.locked),
         kept_back: swept.kept_back.iter().map(ToString::to_string).collect(),
         resumed: swept.resumed,
     }

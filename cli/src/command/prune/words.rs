@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use muster_protocol::prune::{Kept, Next, Span, Wait};
 use muster_protocol::units::{format_duration, format_size};
-use muster_share::prune::{Plan, Report, Survey, Tally};
+use muster_share::prune::{Locked, Plan, Renewed, Report, Survey, Tally};
 
 use crate::fleet::Fleet;
 use crate::screen;
@@ -26,7 +26,10 @@ pub(super) fn plan(fleet: &Fleet, plan: &Plan, grace: Duration) {
             going("due now", &plan.survey);
         }
         Next::Mark if plan.survey.is_worth_a_mark() => going("would mark", &plan.survey),
-        Next::Mark => screen::line("nothing is due"),
+        Next::Mark => {
+            screen::line("nothing is due");
+            locked(plan.survey.locked);
+        }
     }
     staying(&plan.survey);
     match plan.next {
@@ -40,7 +43,15 @@ pub(super) fn plan(fleet: &Fleet, plan: &Plan, grace: Duration) {
 }
 
 /// Of a run.
-pub(super) fn report(fleet: &Fleet, report: &Report, grace: Duration) {
+pub(super) fn report(fleet: &Fleet, report: &Report, renewed: Option<&Renewed>, grace: Duration) {
+    if let Some(renewed) = renewed {
+        let count = |n: u64| screen::plural(usize::try_from(n).unwrap_or(usize::MAX), "object");
+        screen::line(format!(
+            "locks        {} renewed, {} lasting",
+            count(renewed.renewed),
+            count(renewed.lasting)
+        ));
+    }
     for swept in &report.swept {
         let rounds = rounds(&swept.rounds);
         let again = if swept.resumed { ", which an earlier prune had begun" } else { "" };
@@ -49,6 +60,7 @@ pub(super) fn report(fleet: &Fleet, report: &Report, grace: Duration) {
             tally(swept.deleted),
             swept.number
         ));
+        locked(swept.locked);
         if !swept.kept_back.is_empty() {
             screen::line(format!(
                 "kept back    {}: something that stays needs them",
@@ -67,6 +79,9 @@ pub(super) fn report(fleet: &Fleet, report: &Report, grace: Duration) {
     }
     if let Some((mark, why)) = report.waits {
         waits(mark, why);
+    }
+    if report.marked.is_none() {
+        locked(report.locked);
     }
     if report.swept.is_empty() && report.marked.is_none() && report.waits.is_none() {
         screen::line(format!("{} · nothing is due", fleet.name()));
@@ -113,12 +128,23 @@ fn going(verb: &str, survey: &Survey) {
     if survey.more_rounds > 0 || survey.more_objects {
         screen::line("             more is due: it goes with the next prune");
     }
+    locked(survey.locked);
     if survey.in_use.objects > 0 {
         screen::line(format!("in use       {}, perhaps by an open round", tally(survey.in_use)));
     }
     if survey.foreign > 0 {
         let names = screen::plural(usize::try_from(survey.foreign).unwrap_or(usize::MAX), "name");
         screen::line(format!("foreign      {names} that are not ours: never touched"));
+    }
+}
+
+fn locked(locked: Locked) {
+    if let Some(until) = locked.until {
+        screen::line(format!(
+            "kept         {} by a lock until {}: a later prune takes them",
+            tally(locked.kept),
+            screen::day(until)
+        ));
     }
 }
 

@@ -1,6 +1,7 @@
 //! Prunes of a real folder.
 
 mod crashes;
+mod locks;
 mod seeded;
 
 use std::sync::Arc;
@@ -334,11 +335,13 @@ async fn a_prune_that_is_full_leaves_the_rest_for_the_next() {
     let going = super::survey::survey(store, state, terms, now, scope).await.expect("surveyed");
     assert_eq!(going.going.iter().map(|going| going.number).collect::<Vec<_>>(), [1, 2]);
     assert_eq!((going.objects.len(), going.more_objects, going.more_rounds), (7, true, 1));
-    let mut look = Look { store, state, scope, rounds: &rounds, survey: Survey::default() };
+    let mut look =
+        Look { store, state, scope, rounds: &rounds, survey: Survey::default(), candidates: Vec::new() };
     look.survey.going.clone_from(&going.going);
     look.service(&service("dns")).await.expect("looked");
     let c = ObjectPath::Pack { service: service("dns"), id: ObjectId::of(b"c") };
-    assert!(!look.survey.objects.iter().any(|(path, _)| *path == c));
+    let survey = look.end().await.expect("told");
+    assert!(!survey.objects.iter().any(|(path, _)| *path == c));
 }
 
 #[tokio::test]

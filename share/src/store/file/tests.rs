@@ -7,11 +7,13 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use futures::StreamExt;
+use muster_protocol::alert::Code;
 use muster_protocol::ids::ObjectId;
 
 use super::publish::{Publisher, Way};
 use super::{FileStore, Folder};
 use crate::layout::{ObjectPath, Prefix};
+use crate::store::fixture::{alone, resident};
 use crate::store::{Exclusive, Listed, Store, StoreError, conformance};
 
 async fn share() -> (tempfile::TempDir, FileStore) {
@@ -150,4 +152,44 @@ async fn a_listing_that_nobody_reads_on_ends() {
     let mut lines = store.list(&Prefix::Log);
     assert!(lines.next().await.is_some());
     drop(lines);
+}
+
+#[tokio::test]
+async fn a_hundred_thousand_objects_are_listed_in_bounded_memory() {
+    if !alone("store::file::tests::a_hundred_thousand_objects_are_listed_in_bounded_memory") {
+        return;
+    }
+    let (dir, store) = share().await;
+    let folder = dir.path().join("lists");
+    fs::create_dir(&folder).expect("a folder");
+    for n in 0..100_000u32 {
+        fs::write(folder.join(ObjectId::of(&n.to_be_bytes()).to_string()), b"x").expect("written");
+    }
+    let before = resident();
+    let mut lines = store.list(&Prefix::Everything);
+    let (mut count, mut most) = (0, 0);
+    while let Some(line) = lines.next().await {
+        assert!(matches!(line.expect("lists"), Listed::Object { size: 1, .. }));
+        count += 1;
+        if count % 1_000 == 0 {
+            most = most.max(resident());
+        }
+    }
+    assert_eq!(count, 100_000);
+    let grown = most.saturating_sub(before);
+    // All names together are more than 10 MB.
+    assert!(grown < 4 * 1024, "{grown} KiB");
+}
+
+#[tokio::test]
+async fn a_folder_whose_path_is_too_long_is_told() {
+    let dir = tempfile::tempdir().expect("temporary folder");
+    // One part that no file system takes, and a path that is longer than the system's calls take.
+    for path in [dir.path().join("x".repeat(300)), dir.path().join(vec!["x".repeat(200); 25].join("/"))] {
+        for opened in [FileStore::open(path.clone()).await, FileStore::create(path).await] {
+            let error = opened.map(drop).expect_err("too long");
+            assert_eq!(error.alert(), Some(Code::Share02), "{error:?}");
+            assert!(!error.is_transient());
+        }
+    }
 }

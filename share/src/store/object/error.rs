@@ -15,6 +15,17 @@ pub(super) enum Access {
     Read,
     /// To write or delete.
     Write,
+    /// To write something that is locked.
+    Locked,
+}
+
+impl Access {
+    fn is_write(self) -> bool {
+        match self {
+            Self::Read => false,
+            Self::Write | Self::Locked => true,
+        }
+    }
 }
 
 /// Characters of an answer that are shown.
@@ -22,8 +33,8 @@ const LONGEST: usize = 200;
 
 /// Codes in the service's answer that tell of the share rather than of the object. S3 API reference, *Error responses*;
 /// Azure, *Blob service error codes*.
-const NO_SHARE: [&str; 4] =
-    ["NoSuchBucket", "InvalidBucketName", "ContainerNotFound", "ContainerBeingDeleted"];
+const NO_SHARE: [&str; 5] =
+    ["NoSuchBucket", "InvalidBucketName", "KeyTooLongError", "ContainerNotFound", "ContainerBeingDeleted"];
 /// Of no room.
 const FULL: [&str; 4] =
     ["QuotaExceeded", "XMinioStorageFull", "InsufficientAccountQuota", "507 Insufficient Storage"];
@@ -39,9 +50,8 @@ const UNKNOWN_KEY: [&str; 8] = [
     "NoAuthenticationInformation",
 ];
 
-/// Of a right that is missing, in the answer to one object of a bulk delete, whose own status is 200 (S3 API reference,
-/// *DeleteObjects*).
-const NOT_ALLOWED: [&str; 1] = ["(code: AccessDenied)"];
+/// Of a bucket without Object Lock, in answers to a write that asks for it.
+const NO_LOCKS: [&str; 1] = ["<Code>InvalidRequest</Code>"];
 
 /// The error of a call on `path` by what can be done about it.
 pub(super) fn classify(path: String, access: Access, error: Error) -> StoreError {
@@ -58,17 +68,16 @@ pub(super) fn classify(path: String, access: Access, error: Error) -> StoreError
     if says(&UNKNOWN_KEY) {
         return StoreError::Denied { path, source };
     }
-    if access == Access::Write && says(&NOT_ALLOWED) {
-        return StoreError::WriteRefused { path, source };
+    if access == Access::Locked && says(&NO_LOCKS) {
+        let reason = format!("{said}; [share] lock is set, and only a bucket with Object Lock takes locks");
+        return StoreError::InvalidPath { path, reason };
     }
     // The crate adds kinds of errors in any version.
     #[expect(clippy::wildcard_enum_match_arm, reason = "the enumeration is not exhaustive")]
     match error {
         Error::NotFound { .. } => StoreError::NotFound { path },
         Error::AlreadyExists { .. } | Error::Precondition { .. } => StoreError::AlreadyExists { path },
-        Error::PermissionDenied { .. } if access == Access::Write => {
-            StoreError::WriteRefused { path, source }
-        }
+        Error::PermissionDenied { .. } if access.is_write() => StoreError::WriteRefused { path, source },
         Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => StoreError::Denied { path, source },
         Error::InvalidPath { .. } => StoreError::Damaged { path, what: said },
         error if http_kind(&error) == Some(HttpErrorKind::Connect) => {

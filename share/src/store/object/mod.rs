@@ -3,34 +3,39 @@
 //! ```text
 //! every object   one PUT with If-None-Match: *      it appears whole or not at all; one of several racers wins
 //! reads          GET, with Range where a part is wanted
-//! listings       pages of 1,000 names, one page in memory
+//! listings       pages of 1,000 names (Azure: 5,000), one page in memory
+//! deletes        DELETE; of every version where versions are locked
 //! ```
 //!
 //! A pack is one request: at 12 MiB it is the unit of resuming, as on every other kind of share (decision 0025). The
 //! crate's own retries are off; [`super::retry`] and [`super::timeout`] do for all backends alike.
 
 mod error;
+mod listing;
+mod lock;
+mod request;
 mod service;
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
+use std::io;
 use std::ops::Range;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{PoisonError, RwLock};
 use std::time::SystemTime;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use futures::stream::{BoxStream, StreamExt};
+use muster_protocol::config::Lock;
 use object_store::path::Path;
-use object_store::{
-    GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
-};
+use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 
 use super::{Exclusive, Listed, Meta, OpenStoreError, Store, StoreError};
 use crate::credentials::Credentials;
 use crate::layout::{ObjectPath, Prefix};
 use error::{Access, classify};
+use service::Client;
 
 pub(super) use service::Service;
 
@@ -38,7 +43,7 @@ pub(super) use service::Service;
 pub(super) struct BucketStore {
     service: Service,
     /// Replaced as a whole when other credentials come.
-    client: RwLock<Arc<dyn ObjectStore>>,
+    client: RwLock<Client>,
 }
 
 impl BucketStore {
@@ -51,8 +56,8 @@ impl BucketStore {
         Ok(Self { service, client })
     }
 
-    fn client(&self) -> Arc<dyn ObjectStore> {
-        Arc::clone(&self.client.read().unwrap_or_else(PoisonError::into_inner))
+    fn client(&self) -> Client {
+        self.client.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn key(&self, path: &ObjectPath) -> Path {
@@ -69,7 +74,7 @@ impl BucketStore {
         let name = path.to_string();
         let failed = |error| classify(name.clone(), Access::Read, error);
         let options = GetOptions { range, ..GetOptions::default() };
-        let answer = self.client().get_opts(&self.key(path), options).await.map_err(failed)?;
+        let answer = self.client().store.get_opts(&self.key(path), options).await.map_err(failed)?;
         let have = answer.range.end.saturating_sub(answer.range.start);
         if have > most {
             return Err(StoreError::TooLong { path: name, have, most });
@@ -88,14 +93,58 @@ impl BucketStore {
             bytes.extend_from_slice(&part);
         }
         if (bytes.len() as u64) < have {
-            return Err(StoreError::Io { path: name, source: std::io::ErrorKind::UnexpectedEof.into() });
+            return Err(StoreError::Io { path: name, source: io::ErrorKind::UnexpectedEof.into() });
         }
         Ok(bytes.freeze())
     }
 
+    /// One conditional PUT, with a lock where there is one.
+    async fn create(&self, path: &ObjectPath, bytes: Bytes) -> Result<(), object_store::Error> {
+        let (client, key) = (self.client(), self.key(path));
+        if let Some(lock) = self.service.lock()
+            && let Some(term) = lock::term(&lock, path)
+        {
+            let until = SystemTime::now() + term;
+            return lock::put(&client.requests, key.as_ref(), bytes, lock.mode, until).await;
+        }
+        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        client.store.put_opts(&key, PutPayload::from_bytes(bytes), options).await.map(drop)
+    }
+
+    async fn version(&self, path: &ObjectPath) -> Result<lock::Version, StoreError> {
+        let looked = lock::look(&self.client().requests, self.key(path).as_ref()).await;
+        looked.map_err(|error| classify(path.to_string(), Access::Read, error))
+    }
+
+    /// Deletes the object, version by version: where they are kept, what is not named by its version is only hidden.
+    async fn delete_versions(&self, path: &ObjectPath) -> Result<(), StoreError> {
+        let (client, key) = (self.client(), self.key(path));
+        let mut version = self.version(path).await?;
+        for _ in 0..lock::VERSIONS {
+            if let Err(error) = client.requests.delete(key.as_ref(), version.id.as_deref()).await {
+                let error = classify(path.to_string(), Access::Write, error);
+                let refused = matches!(error, StoreError::WriteRefused { .. } | StoreError::Denied { .. });
+                return Err(match version.until {
+                    // The service says the same of a lock and of a right that is missing.
+                    Some(until) if refused && until > SystemTime::now() => {
+                        StoreError::Locked { path: path.to_string(), until }
+                    }
+                    Some(_) | None => error,
+                });
+            }
+            version = match self.version(path).await {
+                Ok(version) => version,
+                Err(StoreError::NotFound { .. }) => return Ok(()),
+                Err(error) => return Err(error),
+            };
+        }
+        let source = io::Error::other(format!("it has more than {} versions", lock::VERSIONS));
+        Err(StoreError::Io { path: path.to_string(), source })
+    }
+
     async fn meta(&self, path: &ObjectPath) -> Result<ObjectMeta, StoreError> {
         let failed = |error| classify(path.to_string(), Access::Read, error);
-        self.client().head(&self.key(path)).await.map_err(failed)
+        self.client().store.head(&self.key(path)).await.map_err(failed)
     }
 
     /// What the refusal of a create means: the service says the same of a name that is taken and of two creates at once
@@ -119,10 +168,7 @@ impl BucketStore {
 }
 
 fn conflict(path: String) -> StoreError {
-    StoreError::Io {
-        path,
-        source: std::io::Error::other("another create of it was under way and did not end"),
-    }
+    StoreError::Io { path, source: io::Error::other("another create of it was under way and did not end") }
 }
 
 impl fmt::Debug for BucketStore {
@@ -135,17 +181,16 @@ impl fmt::Debug for BucketStore {
 #[async_trait]
 impl Store for BucketStore {
     async fn put_new(&self, path: &ObjectPath, bytes: Bytes) -> Result<(), StoreError> {
-        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-        let payload = PutPayload::from_bytes(bytes.clone());
-        let Err(error) = self.client().put_opts(&self.key(path), payload, options).await else {
-            return Ok(());
-        };
-        let error = classify(path.to_string(), Access::Write, error);
-        if matches!(error, StoreError::AlreadyExists { .. }) {
-            self.taken(path, &bytes).await
-        } else {
-            Err(error)
-        }
+        let Err(error) = self.create(path, bytes.clone()).await else { return Ok(()) };
+        let is_locked = self.service.lock().and_then(|lock| lock::term(&lock, path)).is_some();
+        let access = if is_locked { Access::Locked } else { Access::Write };
+        let error = classify(path.to_string(), access, error);
+        // Azure says to whoever may create and not overwrite that a taken name is forbidden.
+        let is_taken = matches!(error, StoreError::AlreadyExists { .. })
+            || matches!(error, StoreError::WriteRefused { .. })
+                && !self.client().requests.is_s3()
+                && self.meta(path).await.is_ok();
+        if is_taken { self.taken(path, &bytes).await } else { Err(error) }
     }
 
     async fn get(&self, path: &ObjectPath, max_len: u64) -> Result<Bytes, StoreError> {
@@ -182,11 +227,14 @@ impl Store for BucketStore {
 
     fn list<'a>(&'a self, prefix: &Prefix) -> BoxStream<'a, Result<Listed, StoreError>> {
         let folder = prefix.to_string();
-        let below = self.service.key(&folder);
-        let lines = self.client().list(Some(&below));
+        let key = self.service.key(&folder);
+        let below = if key.as_ref().is_empty() { String::new() } else { format!("{key}/") };
+        let requests = self.client().requests;
+        // The client may be replaced while this listing goes on: it keeps its own.
+        let lines = listing::list(requests, below);
         lines
             .map(move |line| match line {
-                Ok(meta) => Ok(self.service.listed(&meta)),
+                Ok(line) => Ok(self.service.listed(&line)),
                 Err(error) => Err(classify(folder.clone(), Access::Read, error)),
             })
             .boxed()
@@ -194,9 +242,20 @@ impl Store for BucketStore {
 
     /// Asks first whether it is there: the service answers the same either way.
     async fn delete(&self, path: &ObjectPath) -> Result<(), StoreError> {
-        self.meta(path).await?;
+        if self.service.lock().is_some() {
+            return self.delete_versions(path).await;
+        }
+        if self.client().requests.is_s3() {
+            // Others may have locked it; then the service would hide it and free nothing.
+            let until = self.version(path).await?.until.filter(|until| *until > SystemTime::now());
+            if let Some(until) = until {
+                return Err(StoreError::Locked { path: path.to_string(), until });
+            }
+        } else {
+            self.meta(path).await?;
+        }
         let failed = |error| classify(path.to_string(), Access::Write, error);
-        self.client().delete(&self.key(path)).await.map_err(failed)
+        self.client().requests.delete(self.key(path).as_ref(), None).await.map_err(failed)
     }
 
     /// Object storage does not tell.
@@ -212,6 +271,20 @@ impl Store for BucketStore {
 
     fn exclusive(&self) -> Exclusive {
         Exclusive::Untested
+    }
+
+    fn lock(&self) -> Option<Lock> {
+        self.service.lock()
+    }
+
+    async fn locked_until(&self, path: &ObjectPath) -> Result<Option<SystemTime>, StoreError> {
+        Ok(self.version(path).await?.until)
+    }
+
+    async fn lock_until(&self, path: &ObjectPath, until: SystemTime) -> Result<(), StoreError> {
+        let Some(lock) = self.service.lock() else { return Ok(()) };
+        let done = lock::renew(&self.client().requests, self.key(path).as_ref(), lock.mode, until).await;
+        done.map_err(|error| classify(path.to_string(), Access::Write, error))
     }
 
     fn describe(&self) -> String {

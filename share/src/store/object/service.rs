@@ -6,16 +6,21 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use object_store::aws::{AmazonS3Builder, S3ConditionalPut};
-use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+use muster_protocol::config::Lock;
+use object_store::aws::{AmazonS3Builder, AwsCredential, S3ConditionalPut};
+use object_store::azure::{
+    AzureAccessKey, AzureConfigKey, AzureCredential, MicrosoftAzureBuilder, split_sas,
+};
 use object_store::client::{Certificate, ClientOptions};
 use object_store::path::Path;
-use object_store::{ObjectMeta, ObjectStore, RetryConfig};
+use object_store::{ObjectStore, RetryConfig};
 use rustls::crypto::{CryptoProvider, ring};
 
 use super::super::address::{AzureAddress, S3Address};
 use super::super::secret::{AzureSecret, S3Secret};
 use super::super::{Listed, OpenStoreError, StoreError};
+use super::listing::Line;
+use super::request::{Requests, Target};
 use crate::credentials::Credentials;
 
 /// To be connected; the calls themselves are limited by [`crate::store::timeout`].
@@ -27,6 +32,16 @@ pub(crate) struct Service {
     place: Place,
     /// Certificates besides the system's; empty: none.
     ca: PathBuf,
+    /// Of what is written.
+    lock: Option<Lock>,
+}
+
+/// What calls are made with, until other credentials come.
+#[derive(Clone)]
+pub(super) struct Client {
+    pub(super) store: Arc<dyn ObjectStore>,
+    /// For what the crate has no call for.
+    pub(super) requests: Arc<Requests>,
 }
 
 #[derive(Debug, Clone)]
@@ -36,12 +51,17 @@ enum Place {
 }
 
 impl Service {
-    pub(crate) fn s3(address: S3Address, ca: PathBuf) -> Self {
-        Self { place: Place::S3(address), ca }
+    pub(crate) fn s3(address: S3Address, ca: PathBuf, lock: Option<Lock>) -> Self {
+        Self { place: Place::S3(address), ca, lock }
     }
 
     pub(crate) fn azure(address: AzureAddress, ca: PathBuf) -> Self {
-        Self { place: Place::Azure(address), ca }
+        Self { place: Place::Azure(address), ca, lock: None }
+    }
+
+    /// The lock of what is written.
+    pub(super) fn lock(&self) -> Option<Lock> {
+        self.lock
     }
 
     fn prefix(&self) -> &str {
@@ -58,23 +78,20 @@ impl Service {
     }
 
     /// What a line of the service's listing is to the share.
-    pub(super) fn listed(&self, meta: &ObjectMeta) -> Listed {
-        let key = meta.location.as_ref();
+    pub(super) fn listed(&self, line: &Line) -> Listed {
+        let key = line.key.as_str();
         let name = match self.prefix() {
             "" => key,
             prefix => key.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('/')).unwrap_or(key),
         };
         match name.parse() {
-            Ok(path) => Listed::Object { path, size: meta.size },
+            Ok(path) => Listed::Object { path, size: line.size },
             Err(_) => Listed::Foreign { name: name.to_owned() },
         }
     }
 
     /// A client with these credentials, or those of the environment.
-    pub(super) fn client(
-        &self,
-        credentials: Option<&Credentials>,
-    ) -> Result<Arc<dyn ObjectStore>, OpenStoreError> {
+    pub(super) fn client(&self, credentials: Option<&Credentials>) -> Result<Client, OpenStoreError> {
         if CryptoProvider::get_default().is_none() {
             // Another thread may win; then its provider serves as well.
             let _ = ring::default_provider().install_default();
@@ -89,41 +106,66 @@ impl Service {
         &self,
         address: &S3Address,
         credentials: Option<&Credentials>,
-    ) -> Result<Arc<dyn ObjectStore>, OpenStoreError> {
+    ) -> Result<Client, OpenStoreError> {
         let secret = match credentials {
             Some(credentials) => S3Secret::parse(credentials.expose())?,
             None => S3Secret::of_variables(variable)
                 .ok_or_else(|| self.lacks("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"))?,
         };
+        let options = self.options(address.endpoint.as_deref())?;
         let mut builder = AmazonS3Builder::new()
-            .with_access_key_id(secret.key)
+            .with_access_key_id(secret.key.clone())
             .with_secret_access_key(secret.secret.expose());
-        if let Some(token) = secret.token {
+        if let Some(token) = &secret.token {
             builder = builder.with_token(token.expose());
         }
         if let Some(endpoint) = &address.endpoint {
             builder = builder.with_endpoint(endpoint).with_virtual_hosted_style_request(false);
         }
+        let bucket = match &address.endpoint {
+            Some(endpoint) => format!("{endpoint}/{}", address.bucket),
+            None => format!("https://{}.s3.{}.amazonaws.com", address.bucket, address.region),
+        };
+        let credential = AwsCredential {
+            key_id: secret.key,
+            secret_key: secret.secret.expose().to_owned(),
+            token: secret.token.map(|token| token.expose().to_owned()),
+        };
+        let target = Target::S3 { bucket, region: address.region.clone(), credential };
         let client = builder
             .with_bucket_name(&address.bucket)
             .with_region(&address.region)
             .with_conditional_put(S3ConditionalPut::ETagMatch)
-            .with_client_options(self.options(address.endpoint.as_deref())?)
+            .with_client_options(options.clone())
             .with_retry(no_retries())
             .build();
-        Ok(Arc::new(client.map_err(|error| self.malformed(&error))?))
+        let store = Arc::new(client.map_err(|error| self.malformed(&error))?);
+        Ok(Client { store, requests: self.requests(target, &options)? })
     }
 
     fn azure_client(
         &self,
         address: &AzureAddress,
         credentials: Option<&Credentials>,
-    ) -> Result<Arc<dyn ObjectStore>, OpenStoreError> {
+    ) -> Result<Client, OpenStoreError> {
         let secret = match credentials {
             Some(credentials) => AzureSecret::parse(credentials.expose())?,
             None => AzureSecret::of_variables(variable)
                 .ok_or_else(|| self.lacks("AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_TOKEN"))?,
         };
+        let credential = match &secret {
+            AzureSecret::Key(key) => {
+                AzureAccessKey::try_new(key.expose()).map(AzureCredential::AccessKey).map_err(Into::into)
+            }
+            AzureSecret::Sas(sas) => split_sas(sas.expose()).map(AzureCredential::SASToken),
+        };
+        let credential = credential.map_err(|error| self.malformed(&error))?;
+        let account = address.account.clone();
+        let base = address.endpoint.clone();
+        let base = base.unwrap_or_else(|| format!("https://{account}.blob.core.windows.net"));
+        let target =
+            Target::Azure { container: format!("{base}/{}", address.container), account, credential };
+        let options = self.options(address.endpoint.as_deref())?;
         let builder = MicrosoftAzureBuilder::new();
         let mut builder = match secret {
             AzureSecret::Key(key) => builder.with_access_key(key.expose()),
@@ -135,10 +177,15 @@ impl Service {
         let client = builder
             .with_account(&address.account)
             .with_container_name(&address.container)
-            .with_client_options(self.options(address.endpoint.as_deref())?)
+            .with_client_options(options.clone())
             .with_retry(no_retries())
             .build();
-        Ok(Arc::new(client.map_err(|error| self.malformed(&error))?))
+        let store = Arc::new(client.map_err(|error| self.malformed(&error))?);
+        Ok(Client { store, requests: self.requests(target, &options)? })
+    }
+
+    fn requests(&self, target: Target, options: &ClientOptions) -> Result<Arc<Requests>, OpenStoreError> {
+        Ok(Arc::new(Requests::new(target, options).map_err(|error| self.malformed(&error))?))
     }
 
     fn lacks(&self, variables: &str) -> OpenStoreError {

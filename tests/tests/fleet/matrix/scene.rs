@@ -27,7 +27,7 @@ pub(super) struct Scene {
 impl Scene {
     /// One service.
     pub(super) fn new() -> Self {
-        Self::of(None, |_, _| Vec::new())
+        Self::of(init_on(None), |_, _| Vec::new())
     }
 
     /// Two, of which one waits at a gate: what happens before it opens happens in mid-round.
@@ -37,11 +37,12 @@ impl Scene {
 
     /// The same with its share at this path, if one is given.
     pub(super) fn gated_on(share: Option<&Path>) -> Self {
-        Self::of(share, |data, gate| {
-            let file = data.path().join("file");
-            fs::write(&file, tree::noise(5, 600_000)).expect("file");
-            vec![format!("{GATED}={}", gate.source(&file))]
-        })
+        Self::of(init_on(share), gated_service)
+    }
+
+    /// The same with its share at this address.
+    pub(super) fn gated_at(url: &str, credentials: &str) -> Self {
+        Self::of(|services| Fleet::init_at(url, credentials, services), gated_service)
     }
 
     /// One service, quiesced by a hook for as long as [`Scene::is_held`].
@@ -63,16 +64,13 @@ impl Scene {
         self.data.path().join("held").exists()
     }
 
-    fn of(share: Option<&Path>, more: impl FnOnce(&TempDir, &Gate) -> Vec<String>) -> Self {
+    fn of(init: impl FnOnce(&[String]) -> Fleet, more: impl FnOnce(&TempDir, &Gate) -> Vec<String>) -> Self {
         let data = TempDir::new().expect("folder");
         let gate = Gate::at(data.path().join("gate"));
         tree::small(&data.path().join("tree"), 3);
         let mut services = vec![format!("{FILES}=files:{}", text(&data.path().join("tree")))];
         services.extend(more(&data, &gate));
-        let fleet = match share {
-            Some(share) => Fleet::init_on(share, &services),
-            None => Fleet::init(&services),
-        };
+        let fleet = init(&services);
         Self { fleet, gate, data, rounds: 0 }
     }
 
@@ -133,4 +131,17 @@ impl Scene {
         }
         audit::recovers(&self.fleet, &originals);
     }
+}
+
+fn init_on(share: Option<&Path>) -> impl FnOnce(&[String]) -> Fleet {
+    move |services| match share {
+        Some(share) => Fleet::init_on(share, services),
+        None => Fleet::init(services),
+    }
+}
+
+fn gated_service(data: &TempDir, gate: &Gate) -> Vec<String> {
+    let file = data.path().join("file");
+    fs::write(&file, tree::noise(5, 600_000)).expect("file");
+    vec![format!("{GATED}={}", gate.source(&file))]
 }

@@ -4,8 +4,10 @@ use std::fs;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use muster_test_servers::SeaweedFs;
 use muster_tests::fleet::text;
 use muster_tests::process::{Running, have, wait_for};
+use muster_tests::proxy::{Mode, Proxy};
 
 use super::scene::{FILES, GATED, Scene};
 use crate::full::{Small, elsewhere};
@@ -129,4 +131,44 @@ fn a_share_that_hangs_for_one_agent_delays_nobody_else_and_the_round_ends() {
     let (share, kit) = (text(&scene.fleet.share()), text(&scene.fleet.kit()));
     let _ = scene.fleet.run(&["verify", "--share", &share, "--kit", &kit]).with_code(0);
     scene.is_sound();
+}
+
+/// Every connection of one agent to a real service stalls, as behind a lost router: nothing answers and nothing ends.
+#[test]
+#[ignore = "needs servers: ./x test --servers"]
+fn servers_an_agent_whose_connections_to_the_share_stall_delays_nobody_else() {
+    let server = SeaweedFs::start();
+    let at = |port: u16| format!("s3://backups/fleet?endpoint=http://localhost:{port}");
+    let (proxy, direct) = (Proxy::to(server.port()), at(server.port()));
+    let mut scene = Scene::gated_at(&direct, &SeaweedFs::credentials("admin"));
+    scene.fleet.set("MUSTER_ROUND_DEADLINE", "20s");
+    scene.fleet.start_nats();
+    scene.fleet.start_coordinator();
+    scene.fleet.set("MUSTER_SHARE_URL", &at(proxy.port));
+    scene.fleet.start_agent(GATED);
+    scene.fleet.set("MUSTER_SHARE_URL", &direct);
+    scene.open();
+    scene.gate.wait_for_capture();
+    proxy.set(Mode::SILENT);
+    scene.gate.open();
+    // The other agent comes only now: all that it does, and all that the coordinator checks of it, meets the stall.
+    scene.fleet.start_agent(FILES);
+    let service = |scene: &Scene, name: &str| {
+        let show = scene.fleet.run(&["show", "1", "--json"]).with_code(0).json();
+        let services = show["services"].as_array().cloned().unwrap_or_default();
+        services.into_iter().find(|service| service["service"] == name)
+    };
+    let round = scene.fleet.wait_for_round(1, &["verified"]);
+    assert_eq!(round["outcome"], "partial", "invariants 16 and 17: {round}");
+    let (files, gated) = (service(&scene, FILES).expect("named"), service(&scene, GATED).expect("named"));
+    assert_eq!((&files["state"], &gated["state"]), (&"stored".into(), &"absent".into()), "{files} {gated}");
+    let reason = gated["reason"].as_str().unwrap_or_default();
+    assert!(reason.starts_with("ROUND-02"), "the deadline passed: {gated}");
+    proxy.set(Mode::Pass);
+    scene.round();
+    assert_eq!(scene.fleet.wait_for_round(2, &["verified"])["outcome"], "complete");
+    let (share, kit) = (text(&scene.fleet.share()), text(&scene.fleet.kit()));
+    let credentials = text(&scene.fleet.path("share.credentials"));
+    let verify = ["verify", "--share", &share, "--share-credentials", &credentials, "--kit", &kit];
+    let _ = scene.fleet.run(&verify).with_code(0);
 }
