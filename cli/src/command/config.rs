@@ -149,13 +149,14 @@ async fn change(changes: Changes, contact: Contact) -> Outcome {
         screen::json(&View { head, ..View::of(fleet.state()) });
         return Ok(Exit::Done);
     }
-    let signed = match head {
-        Some(head) => format!(" · signed by {} · log record {}", operator.operator.name, head.number),
-        None => " (already)".to_owned(),
+    let lines = match head {
+        Some(head) => {
+            let signed = format!("signed by {} · log record {}", operator.operator.name, head.number);
+            changes.told(&before).into_iter().map(|line| format!("{line} · {signed}")).collect()
+        }
+        None => changes.already(),
     };
-    for line in changes.told(&before) {
-        screen::line(format!("{line}{signed}"));
-    }
+    lines.into_iter().for_each(screen::line);
     if changes.concern_the_schedule() {
         let times = Timetable::of(fleet.state(), screen::now());
         screen::line(format!("next round: {}", times.next_round()));

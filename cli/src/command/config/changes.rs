@@ -98,10 +98,18 @@ impl Changes {
         schedule::differs(&clear, &BTreeMap::new())
     }
 
+    /// What holds without any change, each on a line.
+    pub(super) fn already(&self) -> Vec<String> {
+        self.0
+            .iter()
+            .map(|(key, value)| format!("{key} is {} already", held(key, value.as_deref())))
+            .collect()
+    }
+
     /// Each change on a line.
     pub(super) fn told(&self, before: &BTreeMap<String, String>) -> Vec<String> {
         let line = |(key, value): (&String, &Option<String>)| {
-            let held = value.as_deref().or_else(|| settings::default_of(key)).unwrap_or("default");
+            let held = held(key, value.as_deref());
             let what = match value {
                 Some(_) => format!("{key} = {held}"),
                 None => format!("{key} = {held} (default)"),
@@ -113,6 +121,11 @@ impl Changes {
         };
         self.0.iter().map(line).collect()
     }
+}
+
+/// What holds with this value, or none.
+fn held<'a>(key: &str, value: Option<&'a str>) -> &'a str {
+    value.or_else(|| settings::default_of(key)).unwrap_or("default")
 }
 
 fn managed(key: &str) -> Result<(), Failure> {

@@ -86,16 +86,29 @@ async fn what_passed_while_nobody_led_is_made_up_for_once_whoever_leads() {
     let world = World::new().await;
     world.set(&[("schedule", &far_off())], 3 * DAYS).await;
     let (a, b) = (TempDir::new().expect("folder"), TempDir::new().expect("folder"));
-    let (stop_one, one) = world.start(11, &a);
+    // Nobody answers, so that the round is soon over: what keeps another from beginning is the slot alone.
+    let brief = |number, state: &TempDir| {
+        let mut config = world.config(number, state.path());
+        config.round.deadline.0 = Duration::from_secs(1);
+        config.round.recruit.0 = Duration::from_millis(200);
+        config
+    };
+    let (stop_one, one) = world.start_as(brief(11, &a));
     let first = world.wait_for_rounds(1).await;
     let trigger = &first[0].trigger;
     assert!(
         trigger.starts_with("schedule, slot ") && trigger.ends_with("missed and made up for"),
         "{trigger}"
     );
+    let over = async {
+        while !world.log().await.state().open_rounds().is_empty() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, over).await.expect("the round ends");
     stop_one.send_replace(true);
     one.await.expect("ends");
-    let (stop_two, two) = world.start(12, &b);
+    let (stop_two, two) = world.start_as(brief(12, &b));
     world.wait_for_leader("two").await;
     tokio::time::sleep(LOOKS).await;
     assert_eq!(world.opened().await, first, "the slot has its round");
