@@ -130,7 +130,9 @@ impl Stage {
         config.round.retry_first.0 = Duration::from_millis(100);
         config.round.retry_longest.0 = Duration::from_millis(500);
         let at = faulty(coordinator).await;
-        let running = muster_coordinator::daemon::run_on(config, Arc::clone(&bus), at, stopped.clone());
+        let leave = muster_coordinator::daemon::Slots::Leave;
+        let running =
+            muster_coordinator::daemon::run_on(config, Arc::clone(&bus), at, leave, stopped.clone());
         daemons.spawn(async move { running.await.map_err(|error| error.to_string()) });
         for (service, rule) in [(STRUCK, struck), (OTHER, NONE)] {
             let file = self.fleet.dir().join(format!("agents/{service}.toml"));
