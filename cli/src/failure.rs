@@ -121,10 +121,10 @@ impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
         let failure = Self::of(Exit::Usage, &error);
         match error {
-            ConfigError::Missing { .. } => {
+            ConfigError::Missing { .. } | ConfigError::Read { .. } => {
                 failure.next("name it with --config DIR/operator.toml or MUSTER_CONFIG")
             }
-            ConfigError::Read { .. } | ConfigError::Value { .. } | ConfigError::Environment { .. } => failure,
+            ConfigError::Value { .. } | ConfigError::Environment { .. } => failure,
         }
     }
 }

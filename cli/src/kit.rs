@@ -32,8 +32,15 @@ impl Kit {
     /// The kit in a folder.
     ///
     /// # Errors
-    /// Exit 5 when a key is missing or no key, exit 2 when others may read the private one.
+    /// Exit 5 when a key is missing or no key, exit 2 when others may read the private one, or no folder is named.
     pub(crate) fn open(folder: &Path) -> Result<Self, Failure> {
+        if folder.is_file() {
+            let around =
+                folder.parent().filter(|around| !around.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            return Err(Failure::usage(format!("--kit {} is a file", folder.display()))
+                .because("A kit is a folder: recovery.key and root.pub lie in it.")
+                .next(format!("--kit {}", around.display())));
+        }
         let keys = secret_file::read_identities(&folder.join(RECOVERY_KEY)).map_err(|e| unusable(&e))?;
         let root = secret_file::read_public_key(&folder.join(ROOT_PUBLIC)).map_err(|e| unusable(&e))?;
         Ok(Self { keys: Arc::new(keys), root })

@@ -98,6 +98,14 @@ fn init_refuses_and_leaves_nothing_behind() {
     }
     let _ = with(&[format!("config={files}")], &kit).with_code(0);
     assert_says(&with(&[format!("config={files}")], &at("kit-2")), 2, &["fleet"]);
+    let key = format!("{kit}/recovery.key");
+    let recover = muster(["recover", "--share", &share, "--kit", &key, "--into", &at("out")]);
+    assert_says(&recover, 2, &["recovery.key is a file", &format!("--kit {kit}")]);
+    assert_says(
+        &muster(["status", "--config", "/dev/zero"]),
+        2,
+        &["/dev/zero", "--config DIR/operator.toml"],
+    );
 }
 
 #[test]

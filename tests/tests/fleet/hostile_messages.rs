@@ -162,6 +162,11 @@ async fn with_one_agents_key_nobody_changes_anything_but_its_own_slice() {
         }
     });
     let _ = fleet.run(&["start", "--wait"]).with_code(0);
+    // They come in their own time, whether there is a round or not.
+    wait_for("a heartbeat on the tape", || {
+        let tape = recorded.lock().expect("a lock");
+        tape.iter().any(|message| message.subject.contains("heartbeat")).then_some(())
+    });
     recorder.abort();
     let tape = std::mem::take(&mut *recorded.lock().expect("a lock"));
     let kinds: BTreeSet<_> =
