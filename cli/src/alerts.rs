@@ -46,7 +46,10 @@ pub(crate) struct AlertView {
 impl AlertView {
     /// What `code` says of `subject`.
     pub(crate) fn new(code: Code, subject: impl Into<String>, cause: impl Into<String>) -> Self {
-        let subject = subject.into();
+        let (subject, cause) = (subject.into(), cause.into());
+        // Some causes are the failures of commands, which begin with their code.
+        let bare = cause.strip_prefix(code.as_str()).and_then(|rest| rest.strip_prefix(": "));
+        let cause = bare.map(str::to_owned).unwrap_or(cause);
         // Steps that are about a service name it.
         let steps = code.steps().iter().map(|step| step.replace("NAME", &subject)).collect();
         Self {
@@ -54,7 +57,7 @@ impl AlertView {
             code: code.as_str(),
             severity: code.severity(),
             subject,
-            cause: cause.into(),
+            cause,
             steps,
             open: true,
             since: None,
@@ -70,6 +73,12 @@ impl AlertView {
     /// The same with steps of its own, where those of the code are about another case of it.
     pub(crate) fn with_steps(self, steps: &[&str]) -> Self {
         Self { steps: steps.iter().map(|step| (*step).to_owned()).collect(), ..self }
+    }
+
+    /// The same with what a command that failed says to do.
+    pub(crate) fn of(code: Code, subject: impl Into<String>, failure: &Failure) -> Self {
+        let alert = Self::new(code, subject, failure.what());
+        if failure.steps().is_empty() { alert } else { Self { steps: failure.steps().to_vec(), ..alert } }
     }
 
     /// How bad it is, as JSON says it.

@@ -78,6 +78,11 @@ impl Failure {
         &self.what
     }
 
+    /// What to do.
+    pub(crate) fn steps(&self) -> &[String] {
+        &self.next
+    }
+
     /// The alert that the sentence begins with, if it does.
     pub(crate) fn alert(&self) -> Option<Code> {
         self.what.split(':').next().and_then(|code| code.parse().ok())

@@ -25,6 +25,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::fleet::Fleet;
 use crate::operator::Operator;
+use crate::screen;
 
 /// Longest wait for an answer.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -170,7 +171,15 @@ impl Leader {
         loop {
             match self.bus.request(subject, headers.clone(), payload.clone(), TRIGGER_AGAIN).await {
                 Err(BusError::NoResponders { .. }) if began.elapsed() < NOBODY => sleep(self.again).await,
-                Err(BusError::Timeout { .. }) if began.elapsed() < TRIGGER => again = true,
+                Err(BusError::Timeout { .. }) if began.elapsed() < TRIGGER => {
+                    if !again {
+                        let most = TRIGGER.as_secs();
+                        screen::aside(format!(
+                            "no coordinator has answered yet; asking again, for {most} s at most"
+                        ));
+                    }
+                    again = true;
+                }
                 answered => return Ok((answered?, again)),
             }
         }

@@ -30,6 +30,7 @@ mod saying;
 mod screen;
 mod sealed_files;
 mod share_access;
+mod spilled;
 mod timetable;
 
 use std::process::ExitCode;
@@ -49,6 +50,10 @@ fn main() -> ExitCode {
     }
     if let Err(error) = core_dumps::forbid() {
         screen::aside(format!("warning: core dumps of this process cannot be forbidden: {error}"));
+    }
+    if let Err(failure) = spilled::refuse(std::env::args_os()) {
+        screen::asides(failure.to_string());
+        return failure.exit().into();
     }
     let arguments = Arguments::parse();
     share_access::given(arguments.share_access);

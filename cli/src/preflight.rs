@@ -10,8 +10,10 @@ use muster_protocol::alert::Code;
 use muster_protocol::ids::ServiceName;
 use muster_protocol::log::State;
 use muster_protocol::prune::Terms as Retention;
+use muster_protocol::schedule::Plan;
 use muster_protocol::service_policy::{Expected, ServicePolicies};
 use muster_protocol::settings;
+use muster_protocol::units::{format_duration, parse_duration};
 use muster_share::probe::{self, Terms, Verdict};
 
 use crate::exit::Exit;
@@ -25,13 +27,15 @@ use crate::{proof, screen, timetable};
 const AGENTS: Duration = Duration::from_secs(20);
 /// Wait before the leader is asked for its agents again.
 const AGAIN: Duration = Duration::from_millis(500);
+/// Slots of the schedule that are compared with the promise.
+const LOOKED_AT: usize = 60;
 /// Services that a line names.
 const NAMED: usize = 5;
 
 /// What was found.
 #[derive(Debug, Clone)]
 pub(crate) struct Found {
-    /// `settings`, `recipients`, `share`, `bus`, `agents`.
+    /// `settings`, `schedule`, `recipients`, `share`, `bus`, `agents`.
     pub(crate) check: &'static str,
     pub(crate) verdict: Verdict,
     pub(crate) code: Option<Code>,
@@ -64,6 +68,7 @@ impl Found {
 /// Looks at everything. `clear` are the settings as they would be.
 pub(crate) async fn run(operator: &Operator, fleet: &Fleet, clear: &BTreeMap<String, String>) -> Vec<Found> {
     let mut found = vec![of_settings(clear)];
+    found.extend(of_promise(clear));
     found.extend(of_recipients(operator, fleet.state()));
     found.extend(of_share(fleet).await);
     match of_bus(operator).await {
@@ -97,6 +102,27 @@ fn of_settings(clear: &BTreeMap<String, String>) -> Found {
     }
 }
 
+/// A schedule whose rounds are further apart than what is promised: the promise will be broken.
+fn of_promise(clear: &BTreeMap<String, String>) -> Option<Found> {
+    let plan = Plan::of(clear).ok().flatten()?;
+    let promised = parse_duration(timetable::value(clear, "interval")).ok()?;
+    let mut slots = std::iter::successors(plan.next(screen::now()), |slot| plan.next(*slot)).take(LOOKED_AT);
+    let mut before = slots.next()?;
+    let longest = slots
+        .map(|slot| slot.0.saturating_sub(std::mem::replace(&mut before, slot).0))
+        .filter_map(|millis| u64::try_from(millis).ok())
+        .max()?;
+    let longest = Duration::from_millis(longest);
+    (longest > promised).then(|| {
+        let (longest, promised) = (format_duration(longest), format_duration(promised));
+        let said = format!(
+            "up to {longest} lie between two rounds, and a verified one is promised every {promised}"
+        );
+        let step = "muster config set interval DURATION, or a schedule with more rounds".to_owned();
+        Found { steps: vec![step], ..Found::new("schedule", Verdict::Warning, said).with_code(Code::Round04) }
+    })
+}
+
 fn of_recipients(operator: &Operator, state: &State) -> Vec<Found> {
     let keys = state.recipients().len();
     if keys == 0 {
@@ -107,7 +133,10 @@ fn of_recipients(operator: &Operator, state: &State) -> Vec<Found> {
     let unproven = proof::alerts(operator, state);
     found.extend(unproven.into_iter().map(|alert| {
         let said = format!("{}: {}", alert.subject, alert.cause);
-        Found::new("recipients", Verdict::Warning, said).with_code(Code::Key02)
+        Found {
+            steps: alert.steps,
+            ..Found::new("recipients", Verdict::Warning, said).with_code(Code::Key02)
+        }
     }));
     found
 }

@@ -104,7 +104,7 @@ const SETTINGS: [Setting; 20] = [
         Shape::Missed,
         "what becomes of slots that passed while nobody led",
     ),
-    setting("schedule.windows", NONE, Shape::Windows, "spans of the week in which none begins"),
+    setting("schedule.windows", NONE, Shape::Windows, "spans of the week in which no slot lies"),
     setting("schedule.zone", "UTC", Shape::Zone, "the zone of the schedule's calendar"),
 ];
 
@@ -280,6 +280,9 @@ mod tests {
             ("retention", "1", "there are interval, retention.grace, retention.keep_daily"),
             ("schedule", "0 3 * *", "a cron expression of five fields such as"),
             ("schedule", "61 3 * * *", "a cron expression of five fields such as"),
+            ("schedule", "MON * * * *", "\"MON\" is no minute; it must be off, every DURATION"),
+            ("schedule", "0 fri * * *", "\"fri\" is no hour"),
+            ("schedule", "*/61 * * * *", "a step of 61 is longer than the field of the minute"),
             ("schedule", "every 5s", "must lie between every 1m and every 366d"),
             ("schedule", "@daily", "must be off, every DURATION"),
             ("schedule.zone", "Berlin", "such as Europe/Berlin"),

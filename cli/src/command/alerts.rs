@@ -85,7 +85,7 @@ async fn known(folder: &Path, operator: &Operator, closed: bool) -> Result<Known
     let fleet = fleet?;
     let (alerts, passed_over) = alerts::of_share(&fleet, closed).await?;
     let mut judged = alerts::judged(own, Some(&fleet)).await?;
-    judged.push(AlertView::new(Code::Bus01, "NATS", failure.what()));
+    judged.push(AlertView::of(Code::Bus01, "NATS", &failure));
     screen::aside(format!("note: no leader answers ({}): only what the share tells is here", failure.what()));
     Ok(Known { alerts, judged, passed_over, bus: false })
 }

@@ -8,6 +8,7 @@ use muster_coordinator::query::LeaderView;
 use muster_protocol::alert::Code;
 use muster_protocol::ids::ServiceName;
 use muster_protocol::log::{Outcome as RoundOutcome, RoundPhase, RoundState};
+use muster_protocol::settings;
 use muster_protocol::units::{format_duration, format_size, parse_duration};
 use serde::Serialize;
 
@@ -138,7 +139,7 @@ pub(crate) async fn gather(args: &Reading) -> Result<Gathered, Failure> {
             told = alerts.map(|(alerts, _)| alerts);
         }
         Some(Err(failure)) => {
-            view.alerts.push(AlertView::new(Code::Bus01, "NATS", failure.what()));
+            view.alerts.push(AlertView::of(Code::Bus01, "NATS", &failure));
             view.bus_error = Some(failure.to_string());
         }
         None => {}
@@ -157,7 +158,7 @@ pub(crate) async fn gather(args: &Reading) -> Result<Gathered, Failure> {
         Err(failure) => {
             view.alerts.extend(alerts::judged(own, None).await?);
             let code = failure.alert().unwrap_or(Code::Share01);
-            view.alerts.push(AlertView::new(code, view.share.clone(), failure.what()));
+            view.alerts.push(AlertView::of(code, view.share.clone(), &failure));
             view.share_error = Some(failure.to_string());
             view.reasons.push("the share cannot be read".to_owned());
             (None, Some(failure))
@@ -175,7 +176,8 @@ async fn from_share(fleet: &Fleet, view: &mut View) -> Result<Option<Duration>, 
     view.head = Some(HeadView { number: head.number, hash: head.hash.to_string() });
     view.free_bytes = fleet.log.store().free_bytes().await.ok().flatten();
     view.schedule = Some(Timetable::of(state, screen::now()));
-    let interval = state.config.as_ref().and_then(|config| config.clear.get("interval"));
+    let set = state.config.as_ref().and_then(|config| config.clear.get("interval")).map(String::as_str);
+    let interval = set.or_else(|| settings::default_of("interval"));
     let promised = interval.and_then(|text| parse_duration(text).ok());
     let mut committed = state.rounds_by_number();
     committed.retain(|round| round.is_recoverable());

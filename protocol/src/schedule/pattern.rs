@@ -50,6 +50,7 @@ impl Pattern {
         if text.split_whitespace().count() != 5 {
             return Err(MUST.to_owned());
         }
+        fields(text).map_err(|why| format!("{why}; it {MUST}"))?;
         let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
         let cron = parser.parse(text).map_err(|error| format!("{MUST}: {error}"))?;
         Ok(Self::Cron(Box::new(cron)))
@@ -66,6 +67,25 @@ impl Pattern {
             Self::Cron(cron) => next(cron, zone, after),
         }
     }
+}
+
+/// Refuses what the parser would read as something that nobody means: names of days in the field of minutes, and steps that are
+/// longer than their field.
+fn fields(text: &str) -> Result<(), String> {
+    let kinds = [("minute", 59, false), ("hour", 23, false), ("day of the month", 31, false)];
+    let kinds = kinds.into_iter().chain([("month", 12, true), ("day of the week", 7, true)]);
+    for (field, (name, longest, named)) in text.split_whitespace().zip(kinds) {
+        if !named && field.bytes().any(|byte| byte.is_ascii_alphabetic()) {
+            return Err(format!("{field:?} is no {name}"));
+        }
+        let steps = field.split(',').filter_map(|part| part.split_once('/'));
+        if let Some((_, step)) =
+            steps.into_iter().find(|(_, step)| step.parse().is_ok_and(|step: u32| step > longest))
+        {
+            return Err(format!("a step of {step} is longer than the field of the {name}"));
+        }
+    }
+    Ok(())
 }
 
 /// Slots are sought in civil time, and then placed on the time line: one that the clock leaps over in spring comes as much later

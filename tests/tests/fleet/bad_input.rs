@@ -101,6 +101,10 @@ fn init_refuses_and_leaves_nothing_behind() {
     let key = format!("{kit}/recovery.key");
     let recover = muster(["recover", "--share", &share, "--kit", &key, "--into", &at("out")]);
     assert_says(&recover, 2, &["recovery.key is a file", &format!("--kit {kit}")]);
+    let secret = format!("AGE-SECRET-KEY-1{}", "Q".repeat(58));
+    let said = muster(["hold", "1", "--reason", &secret]);
+    assert_says(&said, 2, &["argument number 4 holds a private key"]);
+    assert!(!said.err.contains(&secret[..24]) && !said.out.contains(&secret[..24]), "{}", said.err);
     assert_says(
         &muster(["status", "--config", "/dev/zero"]),
         2,

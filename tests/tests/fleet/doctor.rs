@@ -17,13 +17,13 @@ fn a_doctor_finds_what_is_wrong_until_nothing_is_and_writes_no_secret_down() {
         "dns=files:/etc/hostname".to_owned(),
         "vault=command:[\"echo\",\"hunter2\"]".to_owned(),
     ]);
-    let said = fleet.run(&["doctor", "--json"]).with_code(1).json();
+    let said = fleet.run(&["doctor", "--json"]).with_code(6).json();
     assert_eq!((&said["schema"], &said["verdict"]), (&"muster.doctor/1".into(), &"bad".into()));
     assert_eq!(finding(&said, "configuration")["verdict"], "good");
     assert_eq!(finding(&said, "share exclusive")["verdict"], "good");
     let rounds = finding(&said, "rounds");
     assert_eq!((&rounds["verdict"], &rounds["code"]), (&"bad".into(), &"ROUND-04".into()));
-    let shown = fleet.run(&["doctor"]).with_code(1).out;
+    let shown = fleet.run(&["doctor"]).with_code(6).out;
     assert!(
         shown.contains("BUS-01: NATS: no NATS server") && shown.contains("muster start --wait"),
         "{shown}"
@@ -49,6 +49,30 @@ fn a_doctor_finds_what_is_wrong_until_nothing_is_and_writes_no_secret_down() {
     assert_eq!(written["agents"].as_array().map(Vec::len), Some(2));
     let again = fleet.run(&["doctor", "--bundle", &text(&bundle)]).with_code(2);
     assert!(again.err.contains("bundle.json"), "{}", again.err);
+
+    // What is promised by default still is, once it is set no more.
+    let _ = fleet.run(&["config", "unset", "interval"]).with_code(0);
+    assert!(fleet.run(&["status"]).with_code(0).out.contains("promised 24 h"));
+
+    let key = fleet.dir().join("keys/agent-dns.chunk");
+    fs::rename(&key, fleet.path("chunk")).expect("moved");
+    let said = fleet.run(&["doctor", "--json"]).with_code(1).json();
+    let wrong = finding(&said, "keys");
+    assert!(wrong["said"].as_str().is_some_and(|said| said.contains("agent-dns.chunk")), "{said}");
+    fs::rename(fleet.path("chunk"), &key).expect("moved back");
+
+    // A share that says what cannot be keeps nobody from looking at the rest, and writing it down.
+    let record = fleet.share().join("log/0000000001");
+    let bytes = fs::read(&record).expect("a record");
+    fs::write(&record, b"junk").expect("written");
+    let bundle = fleet.path("damaged.json");
+    let said = fleet.run(&["doctor", "--json", "--bundle", &text(&bundle)]).with_code(4).json();
+    assert_eq!(
+        (&finding(&said, "share")["verdict"], &finding(&said, "keys")["verdict"]),
+        (&"bad".into(), &"good".into())
+    );
+    assert!(bundle.is_file());
+    fs::write(&record, bytes).expect("mended");
 
     fs::write(fleet.dir().join("agents/dns.toml"), "no = [").expect("written");
     let said = fleet.run(&["doctor", "--json"]).with_code(1).json();

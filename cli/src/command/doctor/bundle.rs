@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::{Finding, redact};
 use crate::command::status;
 use crate::failure::Failure;
+use crate::spilled::without_keys;
 use crate::{folder, nats_server, screen};
 
 /// Bytes of the end of a log that are taken along.
@@ -24,8 +25,8 @@ struct Bundle<'a> {
     version: &'static str,
     system: System,
     findings: &'a [Finding],
-    /// As `muster status --json` says it.
-    status: &'a status::View,
+    /// As `muster status --json` says it; null: it could not say anything.
+    status: Option<&'a status::View>,
     agents: &'a [AgentView],
     /// The folder's configurations by their path, without what may be secret.
     configurations: BTreeMap<String, String>,
@@ -48,7 +49,7 @@ struct System {
 pub(super) fn write(
     file: &Path,
     folder: &Path,
-    status: &status::View,
+    status: Option<&status::View>,
     findings: &[Finding],
     agents: &[AgentView],
 ) -> Result<(), Failure> {
@@ -71,6 +72,8 @@ pub(super) fn write(
         nats_log: tail(&nats_server::log(folder)),
     };
     let text = serde_json::to_string_pretty(&bundle).expect("our own answers are JSON");
+    // A key may stand where nobody looks for one, such as in a reason.
+    let text = without_keys(&text);
     Ok(secret_file::create(file, format!("{text}\n").as_bytes())?)
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use muster_coordinator::query::AgentView;
 use muster_protocol::alert::{Code, Severity};
+use muster_protocol::config::BusConfig;
 use muster_protocol::units::{format_duration, format_size};
 use muster_share::probe::{self, Terms};
 use muster_share::secret_file;
@@ -12,6 +13,7 @@ use muster_share::secret_file;
 use super::{Finding, Verdict};
 use crate::alerts::AlertView;
 use crate::command::status;
+use crate::failure::Failure;
 use crate::fleet::{Fleet, open_store};
 use crate::folder;
 use crate::leader::Leader;
@@ -28,19 +30,62 @@ const NAMED: usize = 5;
 /// This machine: the folder's files, keys and disk.
 pub(super) fn local(folder: &Path, operator: &Operator) -> Vec<Finding> {
     let mut findings = vec![configuration(folder)];
-    let operators = [("the operator's key", &operator.operator.key)];
-    for (what, key) in operators {
-        findings.push(match secret_file::read_signing_key(key) {
-            Ok(_) => Finding::good("keys", format!("{what} can be used")),
-            Err(error) => Finding::new("keys", Verdict::Bad, None, error.to_string())
-                .with_step("muster enroll NAME --role operator --root PATH makes another operator"),
-        });
+    let wrong = keys(folder, operator);
+    if wrong.is_empty() {
+        findings
+            .push(Finding::good("keys", "every key file that the folder's configurations name can be used"));
     }
+    findings.extend(wrong.into_iter().map(|why| {
+        Finding::new("keys", Verdict::Bad, None, why).with_step(
+            "bring the file back from a copy; or muster enroll NAME --replace --root PATH makes new ones",
+        )
+    }));
     if operator.reachable_keys(folder).is_empty() {
         findings.push(Finding::good("keys", "no private recovery or root key lies on this machine"));
     }
     findings.push(disk(folder));
     findings
+}
+
+/// What is wrong with the key files that the folder's configurations name.
+fn keys(folder: &Path, operator: &Operator) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let mut note = |result: Result<(), secret_file::SecretFileError>| {
+        wrong.extend(result.err().map(|error| error.to_string()));
+    };
+    let bus = |nats: &BusConfig, note: &mut dyn FnMut(Result<(), secret_file::SecretFileError>)| {
+        if !nats.nkey.as_os_str().is_empty() {
+            note(secret_file::read(&nats.nkey).map(drop));
+        }
+    };
+    note(secret_file::read_signing_key(&operator.operator.key).map(drop));
+    bus(&operator.nats, &mut note);
+    for file in folder::files(folder, "coordinator").unwrap_or_default() {
+        let Ok(config) = muster_coordinator::config::Config::load(&file) else { continue };
+        note(secret_file::read_signing_key(&config.coordinator.key).map(drop));
+        if !config.coordinator.sealing_key.as_os_str().is_empty() {
+            note(secret_file::read_identities(&config.coordinator.sealing_key).map(drop));
+        }
+        bus(&config.nats, &mut note);
+    }
+    for file in folder::files(&folder.join("agents"), "").unwrap_or_default() {
+        let Ok(config) = muster_agent::config::Config::load(&file) else { continue };
+        note(secret_file::read_signing_key(&config.agent.key).map(drop));
+        note(secret_file::read_identities(&config.agent.sealing_key).map(drop));
+        note(secret_file::read_hex_key(&config.agent.chunk_key).map(drop));
+        bus(&config.nats, &mut note);
+    }
+    wrong.dedup();
+    wrong
+}
+
+/// What a command could not do, as a finding.
+pub(super) fn failed(check: &str, failure: &Failure) -> Finding {
+    let code = failure.alert();
+    // The code stands before the sentence anyway.
+    let bare = code.and_then(|code| failure.what().strip_prefix(code.as_str())?.strip_prefix(": "));
+    let finding = Finding::new(check, Verdict::Bad, code, bare.unwrap_or(failure.what()));
+    if failure.steps().is_empty() { finding } else { Finding { steps: failure.steps().to_vec(), ..finding } }
 }
 
 /// Whether all files of the folder are what their programs take.
@@ -120,7 +165,7 @@ pub(super) async fn agents(operator: &Operator, findings: &mut Vec<Finding>) -> 
     let agents = match asked.await {
         Ok(agents) => agents,
         Err(failure) => {
-            findings.push(Finding::new("agents", Verdict::Bad, failure.alert(), failure.what()));
+            findings.push(failed("agents", &failure));
             return Vec::new();
         }
     };
@@ -157,12 +202,12 @@ pub(super) async fn share(operator: &Operator, findings: &mut Vec<Finding>) {
         let forecast = probe::forecast(store.as_ref(), fleet.state()).await?;
         let terms = Terms { sample: 0, coordinators: fleet.state().coordinators(), forecast };
         let report = probe::probe(&store, &terms).await;
-        Ok::<_, crate::failure::Failure>((fleet, report))
+        Ok::<_, Failure>((fleet, report))
     };
     let (fleet, report) = match opened.await {
         Ok(opened) => opened,
         Err(failure) => {
-            return findings.push(Finding::new("share", Verdict::Bad, failure.alert(), failure.what()));
+            return findings.push(failed("share", &failure));
         }
     };
     for found in report.findings {
@@ -221,13 +266,11 @@ fn verdict(severity: Severity) -> Verdict {
 }
 
 fn alert(alert: &AlertView) -> Finding {
-    // Some causes are the failures of commands, which begin with their code.
-    let cause = alert.cause.strip_prefix(alert.code).and_then(|rest| rest.strip_prefix(": "));
     Finding {
         check: "alert".to_owned(),
         verdict: verdict(alert.severity),
         code: Some(alert.code),
-        said: format!("{}: {}", alert.subject, cause.unwrap_or(&alert.cause)),
+        said: format!("{}: {}", alert.subject, alert.cause),
         steps: alert.steps.clone(),
     }
 }

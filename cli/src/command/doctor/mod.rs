@@ -70,30 +70,41 @@ pub(crate) async fn run(args: Doctor) -> Outcome {
     let Contact { config, json } = args.contact.clone();
     let (folder, operator) = fleet::operator_at(config.as_deref())?;
     let reading = Reading { config, share: None, expect: ExpectHead { expect_head: None }, json };
-    let Gathered { view, promised, unreadable } = status::gather(&reading).await?;
     let mut findings = checks::local(&folder, &operator);
-    findings.extend(checks::bus(&view));
-    let agents = match &view.leader {
-        Some(_) => checks::agents(&operator, &mut findings).await,
-        None => Vec::new(),
-    };
-    match &unreadable {
-        None => checks::share(&operator, &mut findings).await,
-        Some(failure) => {
-            let code = failure.alert().unwrap_or(Code::Share01);
-            findings.push(Finding::new("share", Verdict::Bad, Some(code), failure.what()));
+    let gathered = status::gather(&reading).await;
+    let mut agents = Vec::new();
+    let mut exit = Exit::Failed;
+    match &gathered {
+        Ok(Gathered { view, promised, unreadable }) => {
+            findings.extend(checks::bus(view));
+            if view.leader.is_some() {
+                agents = checks::agents(&operator, &mut findings).await;
+            }
+            match unreadable {
+                None => checks::share(&operator, &mut findings).await,
+                Some(failure) => findings.push(checks::failed("share", failure)),
+            }
+            findings.extend(checks::rounds(view, *promised));
+            findings.extend(checks::alerts(&view.alerts));
+            if unreadable.is_some() || view.bus_error.is_some() {
+                exit = Exit::Unreachable;
+            }
+        }
+        // The share says what cannot be, or no key opens the way to it: the rest is all the more wanted.
+        Err(failure) => {
+            findings.push(checks::failed("share", failure));
+            exit = failure.exit();
         }
     }
-    findings.extend(checks::rounds(&view, promised));
-    findings.extend(checks::alerts(&view.alerts));
+    let status = gathered.as_ref().ok().map(|gathered| &gathered.view);
     let verdict = findings.iter().map(|finding| finding.verdict).max().unwrap_or(Verdict::Good);
     if let Some(file) = &args.bundle {
-        bundle::write(file, &folder, &view, &findings, &agents)?;
+        bundle::write(file, &folder, status, &findings, &agents)?;
     }
     if json {
         screen::json(&View {
             schema: "muster.doctor/1",
-            fleet: &view.fleet,
+            fleet: operator.fleet.name.as_str(),
             verdict,
             findings: &findings,
             bundle: args.bundle.as_ref().map(|file| file.display().to_string()),
@@ -101,10 +112,9 @@ pub(crate) async fn run(args: Doctor) -> Outcome {
     } else {
         print(&findings, verdict, &args);
     }
-    Ok(match (verdict, unreadable) {
-        (Verdict::Good | Verdict::Warning, _) => Exit::Done,
-        (Verdict::Bad, Some(_)) => Exit::Unreachable,
-        (Verdict::Bad, None) => Exit::Failed,
+    Ok(match verdict {
+        Verdict::Good | Verdict::Warning => Exit::Done,
+        Verdict::Bad => exit,
     })
 }
 

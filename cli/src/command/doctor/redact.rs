@@ -46,11 +46,14 @@ fn inside(value: &mut Value) {
         Value::Table(table) => redact(table),
         Value::Array(items) => items.iter_mut().for_each(inside),
         Value::String(text) => {
-            // Addresses are refused with a user in them; what somebody wrote all the same is not passed on.
-            if let Some((scheme, rest)) = text.split_once("://")
-                && let Some((_, host)) = rest.rsplit_once('@')
-            {
-                *text = format!("{scheme}://{LEFT_OUT}@{host}");
+            // Addresses are refused with a user in them; what somebody wrote all the same is not passed on, and what a query asks
+            // for is nobody's business.
+            if let Some((scheme, rest)) = text.split_once("://") {
+                let (place, query) = rest.split_once('?').map_or((rest, ""), |(place, _)| (place, "?…"));
+                *text = match place.rsplit_once('@') {
+                    Some((_, host)) => format!("{scheme}://{LEFT_OUT}@{host}{query}"),
+                    None => format!("{scheme}://{place}{query}"),
+                };
             }
         }
         Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) => {}
@@ -66,6 +69,7 @@ mod tests {
         let text = r#"
             [nats]
             url = "tls://anna:hunter2@bus.example.org:4222"
+            otlp = "https://otel.example.org/v1?api_key=hunter2"
             [hooks]
             quiesce = ["/usr/bin/app", "--password", "hunter2"]
             [[source]]

@@ -1,6 +1,7 @@
 //! What is left of the fleet: its log, and the configuration files that the log's newest configuration keeps sealed. Looks, and
 //! writes nothing.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -111,6 +112,16 @@ impl Found {
             unkept,
             server,
         })
+    }
+}
+
+impl Found {
+    /// Addresses of the bus, in the kept files, that are none of this machine alone.
+    pub(super) fn former_servers(&self) -> BTreeSet<String> {
+        let urls = self.agents.iter().map(|(_, file)| file.nats.url.as_str());
+        let alone =
+            |url: &str| url.contains("//127.") || url.contains("//localhost") || url.contains("//[::1]");
+        urls.filter(|url| !url.is_empty() && !alone(url)).map(str::to_owned).collect()
     }
 }
 

@@ -107,6 +107,14 @@ pub(super) fn tell(found: &Found, said: &Said, json: bool) {
         found.share.url
     ));
     screen::line(format!("  → muster up {dir}"));
+    for url in found.former_servers() {
+        screen::line(format!(
+            "warning: the former bus was {url}, and the new one is for this machine alone; for others:"
+        ));
+        screen::line(
+            "  → listen in nats-server.conf on an address that they reach, and name it as [nats] url in their agents/NAME.toml",
+        );
+    }
     screen::line(
         "  → agents of other machines: copy agents/NAME.toml, keys/agent-NAME.* and keys/bus-ca.crt there, and",
     );
