@@ -36,25 +36,31 @@ pub(crate) async fn run(args: Disable) -> Outcome {
     let clear = timetable::clear(fleet.state());
     let zone = timetable::value(&clear, "schedule.zone");
     let end = match &args.until {
-        None => NONE.to_owned(),
+        None => None,
         Some(text) => {
             let at = until(text, zone, now).map_err(|must| Failure::usage(format!("--until {must}")))?;
-            rfc3339(at).unwrap_or_else(|| NONE.to_owned())
+            rfc3339(at)
         }
     };
-    let reason = args.reason.unwrap_or_else(|| NONE.to_owned());
-    settings::check(DISABLED_REASON, &reason).map_err(|_| {
-        Failure::usage(format!("--reason must be one line of 1 to {} bytes", settings::MAX_TEXT_LEN))
-    })?;
+    if let Some(reason) = &args.reason {
+        settings::check(DISABLED_REASON, reason).map_err(|_| {
+            Failure::usage(format!("--reason must be one line of 1 to {} bytes", settings::MAX_TEXT_LEN))
+        })?;
+    }
     let began = rfc3339(now).unwrap_or_else(|| NONE.to_owned());
     let head = sealed_files::set(&mut fleet.log, &admin, |clear| {
         let disabled = clear.insert(ENABLED.to_owned(), "no".to_owned()).as_deref() == Some("no");
         let over = muster_protocol::schedule::Standing::of(clear, now).refusal().is_none();
-        if !disabled || over || !clear.contains_key(DISABLED_SINCE) {
+        // What was said of a pause that goes on holds until something else is said.
+        let anew = !disabled || over || !clear.contains_key(DISABLED_SINCE);
+        if anew {
             clear.insert(DISABLED_SINCE.to_owned(), began.clone());
         }
-        clear.insert(DISABLED_UNTIL.to_owned(), end.clone());
-        clear.insert(DISABLED_REASON.to_owned(), reason.clone());
+        for (key, said) in [(DISABLED_UNTIL, &end), (DISABLED_REASON, &args.reason)] {
+            if anew || said.is_some() {
+                clear.insert(key.to_owned(), said.clone().unwrap_or_else(|| NONE.to_owned()));
+            }
+        }
         Ok(())
     })
     .await?;

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! The first 32 bytes seal what the leader sends, the others what the agent sends, each with ChaCha20-Poly1305 under a
-//! counter nonce: [`sealed`] has the messages. Both ephemerals come inside signed messages, so the parties are who the roster says.
+//! counter nonce: [`Sealed`] has the messages. Both ephemerals come inside signed messages, so the parties are who the roster says.
 //! Nothing of it is ever written down; a new leader shakes hands anew.
 
 mod sealed;

@@ -25,6 +25,9 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+/// What happens to a call.
+type OnCall = fn(&Call<'_>) -> Fault;
+
 /// The service whose agent meets the fault.
 const STRUCK: &str = "struck";
 /// The other one.
@@ -227,7 +230,7 @@ fn is_verified(round: &RoundState) -> bool {
 /// What is found before the commit is asked for again, and the round is complete all the same.
 #[test]
 fn what_the_share_tore_bent_or_forgot_is_uploaded_again_in_the_same_round() {
-    let faults: [(&str, fn(&Call<'_>) -> Fault); 7] = [
+    let faults: [(&str, OnCall); 7] = [
         ("a torn pack", |call| first_put(call, "/packs/", Fault::ShortWrite(1_000))),
         ("an empty pack", |call| first_put(call, "/packs/", Fault::ShortWrite(0))),
         ("a forgotten pack", |call| first_put(call, "/packs/", Fault::Forget)),

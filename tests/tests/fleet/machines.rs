@@ -79,17 +79,17 @@ impl Machines {
 #[test]
 fn a_fleet_of_three_machines_backs_up_and_comes_back() {
     let machines = Machines::init();
-    let once = muster(&["once", &text(&machines.path("fleet"))]).with_code(2);
+    let once = muster(["once", &text(&machines.path("fleet"))]).with_code(2);
     assert!(once.err.contains("machines of their own") && once.err.contains("muster up"), "{}", once.err);
     let mut up = machines.up();
     let _agents = SERVICES.map(|name| machines.agent(name, &[]));
     let config = machines.config();
     wait_for("all agents", || {
-        let said = muster(&["agents", "--json", "--config", &config]);
+        let said = muster(["agents", "--json", "--config", &config]);
         let online = said.out.matches("\"online\"").count();
         (online == SERVICES.len()).then_some(())
     });
-    let round = muster(&["start", "--wait", "--json", "--config", &config]).with_code(0);
+    let round = muster(["start", "--wait", "--json", "--config", &config]).with_code(0);
     assert!(round.out.contains("\"complete\""), "{}", round.out);
     let out = machines.path("out");
     let recover =
@@ -100,7 +100,7 @@ fn a_fleet_of_three_machines_backs_up_and_comes_back() {
         assert_eq!(back, format!("of {name}\n"));
     }
     // What the share keeps of the fleet has the agents of other machines, too.
-    let kept = muster(&["config", "show", "--config", &config]).with_code(0).out;
+    let kept = muster(["config", "show", "--config", &config]).with_code(0).out;
     for name in SERVICES {
         assert!(kept.contains(&format!("agents/{name}.toml")), "{kept}");
     }

@@ -94,6 +94,8 @@ fn a_disabled_fleet_begins_no_round_unless_an_operator_forces_it() {
     assert!(said.contains("disabled since ") && said.contains("the racks are moved"), "{said}");
     let refused = fleet.run(&["start"]).with_code(7);
     assert!(refused.out.contains("the fleet is disabled (the racks are moved)"), "{refused:?}");
+    let again = fleet.run(&["disable"]).with_code(0).out;
+    assert!(again.contains("the racks are moved") && again.contains("(already)"), "{again}");
     assert!(refused.out.contains("--force"), "{refused:?}");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let answer: Value = runtime.block_on(async {
