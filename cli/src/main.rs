@@ -10,6 +10,7 @@ mod coverage;
 mod entry_view;
 mod exit;
 mod failure;
+mod finding;
 mod fleet;
 mod folder;
 mod follow;

@@ -18,6 +18,7 @@ use muster_share::probe::{self, Terms, Verdict};
 
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::finding::Finding;
 use crate::fleet::Fleet;
 use crate::leader::Leader;
 use crate::operator::Operator;
@@ -35,32 +36,32 @@ const NAMED: usize = 5;
 /// What was found.
 #[derive(Debug, Clone)]
 pub(crate) struct Found {
-    /// `settings`, `schedule`, `recipients`, `share`, `bus`, `agents`.
-    pub(crate) check: &'static str,
-    pub(crate) verdict: Verdict,
-    pub(crate) code: Option<Code>,
-    pub(crate) said: String,
+    /// Of `settings`, `schedule`, `recipients`, `share`, `bus`, `agents`.
+    pub(crate) finding: Finding,
     /// How the command ends if it is bad.
     pub(crate) exit: Exit,
-    pub(crate) steps: Vec<String>,
 }
 
 impl Found {
-    fn new(check: &'static str, verdict: Verdict, said: impl Into<String>) -> Self {
-        Self { check, verdict, code: None, said: said.into(), exit: Exit::Failed, steps: Vec::new() }
+    fn new(check: &str, verdict: Verdict, said: impl Into<String>) -> Self {
+        Self { finding: Finding::new(check, verdict, said), exit: Exit::Failed }
     }
 
-    fn good(check: &'static str, said: impl Into<String>) -> Self {
+    fn good(check: &str, said: impl Into<String>) -> Self {
         Self::new(check, Verdict::Good, said)
     }
 
-    fn bad(check: &'static str, exit: Exit, said: impl Into<String>) -> Self {
+    fn bad(check: &str, exit: Exit, said: impl Into<String>) -> Self {
         Self { exit, ..Self::new(check, Verdict::Bad, said) }
     }
 
-    fn with_code(mut self, code: Code) -> Self {
-        self.code = Some(code);
-        self.steps = code.steps().iter().map(|step| (*step).to_owned()).collect();
+    fn with_code(self, code: Code) -> Self {
+        Self { finding: self.finding.with_code(Some(code)), ..self }
+    }
+
+    /// The same with steps of its own.
+    fn with_steps(mut self, steps: Vec<String>) -> Self {
+        self.finding.steps = steps;
         self
     }
 }
@@ -119,7 +120,7 @@ fn of_promise(clear: &BTreeMap<String, String>) -> Option<Found> {
             "up to {longest} lie between two rounds, and a verified one is promised every {promised}"
         );
         let step = "muster config set interval DURATION, or a schedule with more rounds".to_owned();
-        Found { steps: vec![step], ..Found::new("schedule", Verdict::Warning, said).with_code(Code::Round04) }
+        Found::new("schedule", Verdict::Warning, said).with_code(Code::Round04).with_steps(vec![step])
     })
 }
 
@@ -133,10 +134,7 @@ fn of_recipients(operator: &Operator, state: &State) -> Vec<Found> {
     let unproven = proof::alerts(operator, state);
     found.extend(unproven.into_iter().map(|alert| {
         let said = format!("{}: {}", alert.subject, alert.cause);
-        Found {
-            steps: alert.steps,
-            ..Found::new("recipients", Verdict::Warning, said).with_code(Code::Key02)
-        }
+        Found::new("recipients", Verdict::Warning, said).with_code(Code::Key02).with_steps(alert.steps)
     }));
     found
 }
@@ -210,10 +208,8 @@ fn judged(state: &State, policies: &ServicePolicies, missing: Vec<ServiceName>) 
     let services = state.services().len();
     if services == 0 {
         let said = "there is no service to back up";
-        return vec![Found {
-            steps: vec!["muster enroll NAME".to_owned()],
-            ..Found::bad("agents", Exit::Failed, said)
-        }];
+        let steps = vec!["muster enroll NAME".to_owned()];
+        return vec![Found::bad("agents", Exit::Failed, said).with_steps(steps)];
     }
     let needed = |service: &ServiceName| {
         let policy = policies.policy(service);

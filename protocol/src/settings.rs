@@ -54,6 +54,11 @@ const fn setting(key: &'static str, default: &'static str, shape: Shape, what: &
     Setting { key, default, shape, what }
 }
 
+/// How many spans of the calendar are covered.
+const fn kept_for(key: &'static str, what: &'static str) -> Setting {
+    setting(key, "0", Shape::Number(0, 100_000), what)
+}
+
 /// All of them, sorted by key.
 const SETTINGS: [Setting; 20] = [
     setting(DISABLED_REASON, NONE, Shape::Text, "why it is disabled"),
@@ -62,38 +67,13 @@ const SETTINGS: [Setting; 20] = [
     setting(ENABLED, "never", Shape::Enabled, "whether rounds may begin: never said, yes, or no"),
     setting("interval", "24h", Shape::Duration, "a verified round is promised in each"),
     setting("retention.grace", "24h", Shape::Grace, "between marking for deletion and deleting"),
-    setting(
-        "retention.keep_daily",
-        "0",
-        Shape::Number(0, 100_000),
-        "newest days for which the newest verified round is kept",
-    ),
+    kept_for("retention.keep_daily", "newest days for which the newest verified round is kept"),
     setting("retention.keep_days", "7", Shape::Number(0, 36_500), "days that rounds are kept"),
-    setting(
-        "retention.keep_hourly",
-        "0",
-        Shape::Number(0, 100_000),
-        "newest hours for which the newest verified round is kept",
-    ),
+    kept_for("retention.keep_hourly", "newest hours for which the newest verified round is kept"),
     setting("retention.keep_last", "0", Shape::Number(0, 100_000), "newest rounds that are kept"),
-    setting(
-        "retention.keep_monthly",
-        "0",
-        Shape::Number(0, 100_000),
-        "newest months for which the newest verified round is kept",
-    ),
-    setting(
-        "retention.keep_weekly",
-        "0",
-        Shape::Number(0, 100_000),
-        "newest weeks for which the newest verified round is kept",
-    ),
-    setting(
-        "retention.keep_yearly",
-        "0",
-        Shape::Number(0, 100_000),
-        "newest years for which the newest verified round is kept",
-    ),
+    kept_for("retention.keep_monthly", "newest months for which the newest verified round is kept"),
+    kept_for("retention.keep_weekly", "newest weeks for which the newest verified round is kept"),
+    kept_for("retention.keep_yearly", "newest years for which the newest verified round is kept"),
     setting("retention.min_verified", "7", Shape::Number(1, 100_000), "verified rounds that are always kept"),
     setting("schedule", OFF, Shape::Schedule, "when rounds begin by themselves"),
     setting("schedule.except", NONE, Shape::Except, "dates on which none does"),

@@ -10,8 +10,9 @@ use serde::Serialize;
 use crate::args::Enable;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
+use crate::finding::Finding;
 use crate::fleet::{self, Fleet};
-use crate::preflight::{self, Found};
+use crate::preflight;
 use crate::round_view::HeadView;
 use crate::timetable::{self, Timetable};
 use crate::{screen, sealed_files};
@@ -25,20 +26,10 @@ struct View {
     check: bool,
     /// Whether the preflight found nothing bad.
     passed: bool,
-    findings: Vec<Line>,
+    findings: Vec<Finding>,
     schedule: Timetable,
     /// The record that says so now; null where nothing was changed.
     head: Option<HeadView>,
-}
-
-#[derive(Debug, Serialize)]
-struct Line {
-    check: &'static str,
-    /// `good`, `warning` or `bad`.
-    verdict: &'static str,
-    code: Option<&'static str>,
-    said: String,
-    steps: Vec<String>,
 }
 
 /// Does it.
@@ -58,10 +49,10 @@ pub(crate) async fn run(args: Enable) -> Outcome {
     }
     let found = preflight::run(&operator, &fleet, &wanted).await;
     if !json {
-        found.iter().for_each(print);
+        found.iter().for_each(|found| screen::line(found.finding.line(11)));
     }
-    let bad = found.iter().find(|found| found.verdict == Verdict::Bad);
-    let (exit, failed) = bad.map_or((Exit::Done, None), |bad| (bad.exit, Some(bad.clone())));
+    let bad = found.iter().find(|found| found.finding.verdict == Verdict::Bad);
+    let (exit, failed) = bad.map_or((Exit::Done, None), |bad| (bad.exit, Some(bad.finding.clone())));
     let head = match (&admin, &failed) {
         (Some(admin), None) => {
             sealed_files::set(&mut fleet.log, admin, |clear| {
@@ -80,7 +71,7 @@ pub(crate) async fn run(args: Enable) -> Outcome {
             fleet: fleet.name(),
             check: args.check,
             passed: failed.is_none(),
-            findings: found.iter().map(line).collect(),
+            findings: found.into_iter().map(|found| found.finding).collect(),
             schedule: times,
             head: head.map(|head| HeadView { number: head.number, hash: head.hash.to_string() }),
         });
@@ -118,30 +109,6 @@ fn enabled(clear: &mut BTreeMap<String, String>) {
     let schedule = clear.entry("schedule".to_owned()).or_insert_with(|| OFF.to_owned());
     if schedule == OFF {
         DEFAULT.clone_into(schedule);
-    }
-}
-
-fn print(found: &Found) {
-    let mark = match found.verdict {
-        Verdict::Good => "ok",
-        Verdict::Warning => "note",
-        Verdict::Bad => "BAD",
-    };
-    let code = found.code.map(|code| format!("{code}: ")).unwrap_or_default();
-    screen::line(format!("  {mark:<5}{:<11} {code}{}", found.check, found.said));
-}
-
-fn line(found: &Found) -> Line {
-    Line {
-        check: found.check,
-        verdict: match found.verdict {
-            Verdict::Good => "good",
-            Verdict::Warning => "warning",
-            Verdict::Bad => "bad",
-        },
-        code: found.code.map(muster_protocol::alert::Code::as_str),
-        said: found.said.clone(),
-        steps: found.steps.clone(),
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::StreamExt;
 use futures::stream::BoxStream;
 use muster_protocol::config::{Lock, ShareConfig};
 use tempfile::NamedTempFile;
@@ -105,10 +106,29 @@ impl Store for Locking {
 }
 
 /// Memory of this process in KiB.
-pub(crate) fn resident() -> u64 {
+fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("a status");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
     line.trim().trim_end_matches(" kB").parse().expect("a number")
+}
+
+/// Lists what lies below `prefix`, and tells how many objects of how many bytes that were, and by how many KiB the memory of this process
+/// grew meanwhile.
+pub(crate) async fn listed(store: &dyn Store, prefix: &Prefix) -> (usize, u64, u64) {
+    let before = resident();
+    let (mut count, mut bytes, mut most) = (0, 0, 0);
+    let mut lines = store.list(prefix);
+    while let Some(line) = lines.next().await {
+        match line.expect("a line") {
+            Listed::Object { size, .. } => bytes += size,
+            Listed::Foreign { name } => panic!("{name} is one of ours"),
+        }
+        count += 1;
+        if count % 1_000 == 0 {
+            most = most.max(resident());
+        }
+    }
+    (count, bytes, most.saturating_sub(before))
 }
 
 /// Whether this process has no other test in it, as one that looks at its memory must not: if it has, the test is run in

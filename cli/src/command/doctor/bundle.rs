@@ -8,9 +8,10 @@ use muster_coordinator::query::AgentView;
 use muster_share::secret_file;
 use serde::Serialize;
 
-use super::{Finding, redact};
+use super::redact;
 use crate::command::status;
 use crate::failure::Failure;
+use crate::finding::Finding;
 use crate::spilled::without_keys;
 use crate::{folder, nats_server, screen};
 

@@ -7,13 +7,13 @@ use muster_coordinator::query::AgentView;
 use muster_protocol::alert::{Code, Severity};
 use muster_protocol::config::BusConfig;
 use muster_protocol::units::{format_duration, format_size};
-use muster_share::probe::{self, Terms};
+use muster_share::probe::{self, Terms, Verdict};
 use muster_share::secret_file;
 
-use super::{Finding, Verdict};
 use crate::alerts::AlertView;
 use crate::command::status;
 use crate::failure::Failure;
+use crate::finding::Finding;
 use crate::fleet::{Fleet, open_store};
 use crate::folder;
 use crate::leader::Leader;
@@ -36,7 +36,7 @@ pub(super) fn local(folder: &Path, operator: &Operator) -> Vec<Finding> {
             .push(Finding::good("keys", "every key file that the folder's configurations name can be used"));
     }
     findings.extend(wrong.into_iter().map(|why| {
-        Finding::new("keys", Verdict::Bad, None, why).with_step(
+        Finding::new("keys", Verdict::Bad, why).with_step(
             "bring the file back from a copy; or muster enroll NAME --replace --root PATH makes new ones",
         )
     }));
@@ -84,7 +84,7 @@ pub(super) fn failed(check: &str, failure: &Failure) -> Finding {
     let code = failure.alert();
     // The code stands before the sentence anyway.
     let bare = code.and_then(|code| failure.what().strip_prefix(code.as_str())?.strip_prefix(": "));
-    let finding = Finding::new(check, Verdict::Bad, code, bare.unwrap_or(failure.what()));
+    let finding = Finding::new(check, Verdict::Bad, bare.unwrap_or(failure.what())).with_code(code);
     if failure.steps().is_empty() { finding } else { Finding { steps: failure.steps().to_vec(), ..finding } }
 }
 
@@ -103,7 +103,7 @@ fn configuration(folder: &Path) -> Finding {
     let (coordinators, first) = load("coordinator", "", &coordinator);
     let (agents, second) = load("", "agents", &agent);
     match first.or(second) {
-        Some(why) => Finding::new("configuration", Verdict::Bad, None, why)
+        Some(why) => Finding::new("configuration", Verdict::Bad, why)
             .with_step("mend the file; every key is explained in it"),
         None => Finding::good(
             "configuration",
@@ -122,9 +122,9 @@ fn disk(folder: &Path) -> Finding {
             let free = room.f_bavail.saturating_mul(room.f_frsize);
             let said = format!("{} free where this folder lies", format_size(free));
             let verdict = if free < LOW { Verdict::Warning } else { Verdict::Good };
-            Finding::new("disk", verdict, (free < LOW).then_some(Code::Agent04), said)
+            Finding::new("disk", verdict, said).with_code((free < LOW).then_some(Code::Agent04))
         }
-        Err(error) => Finding::new("disk", Verdict::Warning, None, format!("nobody can tell: {error}")),
+        Err(error) => Finding::new("disk", Verdict::Warning, format!("nobody can tell: {error}")),
     }
 }
 
@@ -145,14 +145,14 @@ pub(super) fn bus(view: &status::View) -> Vec<Finding> {
     )];
     if leader.version != own {
         let said = format!("the coordinator is version {}, this is version {own}", leader.version);
-        findings.push(Finding::new("versions", Verdict::Warning, Some(Code::Agent05), said));
+        findings.push(Finding::new("versions", Verdict::Warning, said).with_code(Some(Code::Agent05)));
     }
     if leader.ignored_messages > 0 {
         let reasons: Vec<_> =
             leader.ignored.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
         let said = format!("{} messages were ignored: {}", leader.ignored_messages, reasons.join(", "));
         findings.push(
-            Finding::new("bus", Verdict::Warning, None, said)
+            Finding::new("bus", Verdict::Warning, said)
                 .with_step("docs/alerts.md, Bad input, says what each reason means"),
         );
     }
@@ -183,13 +183,13 @@ pub(super) async fn agents(operator: &Operator, findings: &mut Vec<Finding>) -> 
         Finding::good("agents", format!("all {} are online", agents.len()))
     } else {
         let said = format!("{away} of {} are not online: {names}", agents.len());
-        Finding::new("agents", Verdict::Bad, Some(Code::Agent01), said)
+        Finding::new("agents", Verdict::Bad, said).with_code(Some(Code::Agent01))
     });
     let own = env!("CARGO_PKG_VERSION");
     let (other, names) = some(&|agent| agent.version.as_deref().is_some_and(|version| version != own));
     if other > 0 {
         let said = format!("{other} run another version than {own}: {names}");
-        findings.push(Finding::new("versions", Verdict::Warning, Some(Code::Agent05), said));
+        findings.push(Finding::new("versions", Verdict::Warning, said).with_code(Some(Code::Agent05)));
     }
     agents
 }
@@ -210,15 +210,10 @@ pub(super) async fn share(operator: &Operator, findings: &mut Vec<Finding>) {
             return findings.push(failed("share", &failure));
         }
     };
-    for found in report.findings {
-        let verdict = match found.verdict {
-            probe::Verdict::Good => Verdict::Good,
-            probe::Verdict::Warning => Verdict::Warning,
-            probe::Verdict::Bad => Verdict::Bad,
-        };
-        let check = format!("share {}", found.check.as_str().replace('_', " "));
-        findings.push(Finding::new(&check, verdict, found.code, found.said));
-    }
+    findings.extend(report.findings.iter().map(Finding::from).map(|found| {
+        let check = format!("share {}", found.check);
+        Finding { check, ..found }
+    }));
     let head = fleet.log.head();
     findings.push(Finding::good("log", format!("{head}, every record accounted for")));
 }
@@ -233,7 +228,7 @@ pub(super) fn rounds(view: &status::View, promised: Option<Duration>) -> Vec<Fin
         ),
         Some(false) => {
             let said = format!("not ready for a recovery: {}{promised}", view.reasons.join("; "));
-            Finding::new("rounds", Verdict::Bad, Some(Code::Round04), said)
+            Finding::new("rounds", Verdict::Bad, said).with_code(Some(Code::Round04))
         }
         // Said of the share already.
         None => return Vec::new(),
@@ -250,7 +245,6 @@ pub(super) fn alerts(alerts: &[AlertView]) -> Vec<Finding> {
         let finding = Finding::new(
             "alert",
             worst.unwrap_or(Verdict::Warning),
-            None,
             format!("{} more are open", screen::plural(more, "alert")),
         );
         findings.push(finding.with_step("muster alerts"));
@@ -266,11 +260,10 @@ fn verdict(severity: Severity) -> Verdict {
 }
 
 fn alert(alert: &AlertView) -> Finding {
+    let code = alert.code.parse().ok();
+    let said = format!("{}: {}", alert.subject, alert.cause);
     Finding {
-        check: "alert".to_owned(),
-        verdict: verdict(alert.severity),
-        code: Some(alert.code),
-        said: format!("{}: {}", alert.subject, alert.cause),
         steps: alert.steps.clone(),
+        ..Finding::new("alert", verdict(alert.severity), said).with_code(code)
     }
 }

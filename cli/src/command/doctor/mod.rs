@@ -5,53 +5,15 @@ mod bundle;
 mod checks;
 mod redact;
 
-use muster_protocol::alert::Code;
+use muster_share::probe::Verdict;
 use serde::Serialize;
 
 use crate::args::{Contact, Doctor, ExpectHead, Reading};
 use crate::command::status::{self, Gathered};
 use crate::exit::Exit;
 use crate::failure::Outcome;
+use crate::finding::{Finding, word};
 use crate::{fleet, screen};
-
-/// How a check went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-enum Verdict {
-    /// As it should be.
-    Good,
-    /// It works; somebody should know.
-    Warning,
-    /// It does not work.
-    Bad,
-}
-
-/// One line of `findings[]`.
-#[derive(Debug, Serialize)]
-struct Finding {
-    /// What was looked at: `configuration`, `keys`, `disk`, `bus`, `agents`, `log`, `rounds`, `share-create`, ….
-    check: String,
-    verdict: Verdict,
-    code: Option<&'static str>,
-    said: String,
-    steps: Vec<String>,
-}
-
-impl Finding {
-    fn new(check: &str, verdict: Verdict, code: Option<Code>, said: impl Into<String>) -> Self {
-        let steps = code.map(Code::steps).unwrap_or_default().iter().map(|step| (*step).to_owned()).collect();
-        Self { check: check.to_owned(), verdict, code: code.map(Code::as_str), said: said.into(), steps }
-    }
-
-    fn good(check: &str, said: impl Into<String>) -> Self {
-        Self::new(check, Verdict::Good, None, said)
-    }
-
-    fn with_step(mut self, step: impl Into<String>) -> Self {
-        self.steps = vec![step.into()];
-        self
-    }
-}
 
 /// `{"schema":"muster.doctor/1", …}`
 #[derive(Debug, Serialize)]
@@ -59,7 +21,7 @@ struct View<'a> {
     schema: &'static str,
     fleet: &'a str,
     /// `good`, `warning`, `bad`: the worst of the findings.
-    verdict: Verdict,
+    verdict: &'static str,
     findings: &'a [Finding],
     /// The file that was written.
     bundle: Option<String>,
@@ -105,7 +67,7 @@ pub(crate) async fn run(args: Doctor) -> Outcome {
         screen::json(&View {
             schema: "muster.doctor/1",
             fleet: operator.fleet.name.as_str(),
-            verdict,
+            verdict: word(verdict),
             findings: &findings,
             bundle: args.bundle.as_ref().map(|file| file.display().to_string()),
         });
@@ -120,17 +82,9 @@ pub(crate) async fn run(args: Doctor) -> Outcome {
 
 fn print(findings: &[Finding], verdict: Verdict, args: &Doctor) {
     for finding in findings {
-        let mark = match finding.verdict {
-            Verdict::Good => "ok",
-            Verdict::Warning => "note",
-            Verdict::Bad => "BAD",
-        };
-        let code = finding.code.map(|code| format!("{code}: ")).unwrap_or_default();
-        screen::line(format!("  {mark:<5}{:<16} {code}{}", finding.check, finding.said));
+        screen::line(finding.line(16));
         if finding.verdict > Verdict::Good {
-            for step in &finding.steps {
-                screen::line(format!("       → {step}"));
-            }
+            finding.step_lines().for_each(screen::line);
         }
     }
     screen::line("");

@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::args::ShareTest;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
+use crate::finding::{Finding, word};
 use crate::fleet::{open_store, operator, share_at};
 use crate::screen;
 
@@ -23,7 +24,7 @@ struct View {
     verdict: &'static str,
     /// The coordinators that it was judged for.
     coordinators: usize,
-    findings: Vec<Line>,
+    findings: Vec<Finding>,
     write_bytes_per_sec: Option<u64>,
     read_bytes_per_sec: Option<u64>,
     free_bytes: Option<u64>,
@@ -32,15 +33,6 @@ struct View {
     full_in_days: Option<u64>,
     /// Objects that this credential could not delete again.
     left: usize,
-}
-
-#[derive(Debug, Serialize)]
-struct Line {
-    check: &'static str,
-    verdict: &'static str,
-    code: Option<&'static str>,
-    said: String,
-    steps: Vec<String>,
 }
 
 /// Tests it.
@@ -89,28 +81,13 @@ fn exit(report: &Report) -> Exit {
     }
 }
 
-fn word(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Good => "good",
-        Verdict::Warning => "warning",
-        Verdict::Bad => "bad",
-    }
-}
-
 fn view(share: &str, terms: &Terms, report: &Report) -> View {
-    let line = |finding: &probe::Finding| Line {
-        check: finding.check.as_str(),
-        verdict: word(finding.verdict),
-        code: finding.code.map(Code::as_str),
-        said: finding.said.clone(),
-        steps: finding.code.map(steps).unwrap_or_default(),
-    };
     View {
         schema: "muster.share-test/1",
         share: share.to_owned(),
         verdict: word(report.verdict()),
         coordinators: terms.coordinators,
-        findings: report.findings.iter().map(line).collect(),
+        findings: report.findings.iter().map(Finding::from).collect(),
         write_bytes_per_sec: report.write_rate,
         read_bytes_per_sec: report.read_rate,
         free_bytes: report.free,
@@ -120,28 +97,12 @@ fn view(share: &str, terms: &Terms, report: &Report) -> View {
     }
 }
 
-fn steps(code: Code) -> Vec<String> {
-    code.steps().iter().map(|step| (*step).to_owned()).collect()
-}
-
 fn print(share: &str, report: &Report) {
     screen::line(format!("share {share}"));
-    for finding in &report.findings {
-        let mark = match finding.verdict {
-            Verdict::Good => "ok",
-            Verdict::Warning => "note",
-            Verdict::Bad => "BAD",
-        };
-        let code = finding.code.map(|code| format!("{code}: ")).unwrap_or_default();
-        screen::line(format!(
-            "  {mark:<5}{:<10} {code}{}",
-            finding.check.as_str().replace('_', " "),
-            finding.said
-        ));
+    for finding in report.findings.iter().map(Finding::from) {
+        screen::line(finding.line(10));
         if finding.verdict == Verdict::Bad {
-            for step in finding.code.map(steps).unwrap_or_default() {
-                screen::line(format!("       → {step}"));
-            }
+            finding.step_lines().for_each(screen::line);
         }
     }
     if let Some(free) = report.free {

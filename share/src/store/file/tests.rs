@@ -13,7 +13,7 @@ use muster_protocol::ids::ObjectId;
 use super::publish::{Publisher, Way};
 use super::{FileStore, Folder};
 use crate::layout::{ObjectPath, Prefix};
-use crate::store::fixture::{alone, resident};
+use crate::store::fixture::{alone, listed};
 use crate::store::{Exclusive, Listed, Store, StoreError, conformance};
 
 async fn share() -> (tempfile::TempDir, FileStore) {
@@ -165,18 +165,8 @@ async fn a_hundred_thousand_objects_are_listed_in_bounded_memory() {
     for n in 0..100_000u32 {
         fs::write(folder.join(ObjectId::of(&n.to_be_bytes()).to_string()), b"x").expect("written");
     }
-    let before = resident();
-    let mut lines = store.list(&Prefix::Everything);
-    let (mut count, mut most) = (0, 0);
-    while let Some(line) = lines.next().await {
-        assert!(matches!(line.expect("lists"), Listed::Object { size: 1, .. }));
-        count += 1;
-        if count % 1_000 == 0 {
-            most = most.max(resident());
-        }
-    }
-    assert_eq!(count, 100_000);
-    let grown = most.saturating_sub(before);
+    let (count, bytes, grown) = listed(&store, &Prefix::Everything).await;
+    assert_eq!((count, bytes), (100_000, 100_000));
     // All names together are more than 10 MB.
     assert!(grown < 4 * 1024, "{grown} KiB");
 }

@@ -7,8 +7,7 @@ use muster_test_servers::SeaweedFs;
 
 use super::opened;
 use crate::layout::{ObjectPath, Prefix};
-use crate::store::Listed;
-use crate::store::fixture::{alone, resident};
+use crate::store::fixture::{alone, listed};
 
 const OBJECTS: u32 = 100_000;
 const AT_ONCE: usize = 16;
@@ -38,17 +37,7 @@ async fn a_bucket_of_a_hundred_thousand_objects_is_listed_in_bounded_memory() {
         put.expect("written");
     }
     drop(puts);
-    let before = resident();
-    let (mut count, mut most) = (0, 0);
-    let mut lines = store.list(&Prefix::Everything);
-    while let Some(line) = lines.next().await {
-        assert!(matches!(line.expect("a line"), Listed::Object { size: 1, .. }));
-        count += 1;
-        if count % 1_000 == 0 {
-            most = most.max(resident());
-        }
-    }
-    assert_eq!(count, OBJECTS);
-    let grown = most.saturating_sub(before);
+    let (count, bytes, grown) = listed(store.as_ref(), &Prefix::Everything).await;
+    assert_eq!((count, bytes), (OBJECTS as usize, u64::from(OBJECTS)));
     assert!(grown < GROWTH, "{grown} KiB");
 }
