@@ -1,7 +1,7 @@
 //! The check of a slice: its receipt is read from the share and believed only as far as the share bears it out.
 //!
 //! Signature, service, attempt, nonce and keyset must be right, and every object that the receipt names must be there
-//! with its length (found by one listing) and on no list of swept objects.
+//! with its length (found by one listing), on no list of swept objects and in no quarantine.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
@@ -78,35 +78,6 @@ pub(crate) async fn read_object(
     }
     Ok(bytes)
 }
-
-/// Reads an object of any length and compares it with its name, a piece at a time: neither memory nor whoever else runs here
-/// waits for a whole pack.
-pub(crate) async fn compare_object(
-    store: &dyn Store,
-    path: &ObjectPath,
-    id: &ObjectId,
-    size: u64,
-) -> Result<(), CheckFailure> {
-    let have = store.head(path).await.map_err(|e| unread(&e))?.size;
-    if have != size {
-        return Err(damaged(format!("{path} has {have} bytes, want {size}")));
-    }
-    let (mut hasher, mut at) = (ObjectId::pieces(), 0);
-    while at < size {
-        let to = size.min(at + PIECE_BYTES);
-        let piece = store.get_range(path, at..to).await.map_err(|e| unread(&e))?;
-        let hashed = tokio::task::spawn_blocking(move || hasher.and(&piece)).await;
-        hasher = hashed.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
-        at = to;
-    }
-    if hasher.finish() != *id {
-        return Err(damaged(format!("{path} does not have the hash that it is named by")));
-    }
-    Ok(())
-}
-
-/// Bytes that are read again at once.
-const PIECE_BYTES: u64 = 1024 * 1024;
 
 /// Where a slice's object lies.
 pub(crate) fn slice_path(service: &ServiceName, object: &ObjectRef, part: SlicePart) -> ObjectPath {
@@ -204,6 +175,11 @@ pub(crate) async fn check(store: Arc<dyn Store>, case: Case) -> Result<ManifestS
     if let Some(gone) = needed.keys().find(|path| swept.contains(path)) {
         return Err(damaged(format!("{gone} is being deleted; it must be uploaded again")));
     }
+    let lists = receipt.packs.iter().map(|list| list.id);
+    let mut named = lists.chain(needed.keys().filter_map(|path| path.id().copied()));
+    if let Some(bad) = named.find(|id| state.is_quarantined(service, id)) {
+        return Err(damaged(format!("{bad} is in quarantine; what it held must be uploaded again")));
+    }
     present(store, service, needed).await?;
     Ok(ManifestSlice {
         service: service.clone(),
@@ -265,8 +241,8 @@ fn needed(receipt: &Receipt, packs: BTreeMap<ObjectId, u64>) -> BTreeMap<ObjectP
     needed
 }
 
-/// Slices of a round that cannot be committed, because an object of theirs was swept behind log number `since`, after they
-/// were checked. Reads nothing where there was no sweep.
+/// Slices of a round that cannot be committed, because an object of theirs was swept or put into quarantine behind log number
+/// `since`, after they were checked. Reads nothing where there was neither.
 ///
 /// # Errors
 /// When the share does not answer; then it is not known.
@@ -279,10 +255,11 @@ pub(crate) async fn lost_since(
 ) -> Result<Vec<(ServiceName, Failure)>, String> {
     let swept = swept_since(store, state, since).await.map_err(|error| causes(&error))?;
     let mut lost = Vec::new();
-    if swept.is_empty() {
-        return Ok(lost);
-    }
+    let sick: BTreeSet<&ServiceName> = state.quarantined_since(since).collect();
     for slice in slices {
+        if swept.is_empty() && !sick.contains(&slice.service) {
+            continue;
+        }
         let own = ObjectRef { round, id: slice.receipt, size: slice.receipt_size };
         match whole_beside(store, state, &own, &slice.service, &swept).await {
             Ok(()) => {}
@@ -309,11 +286,15 @@ async fn whole_beside(
     let lists = receipt.packs.iter().map(|list| slice_path(service, list, SlicePart::Packs));
     let (packs, _) = packs_of(store, &receipt, |_| true).await?;
     let needed = needed(&receipt, packs);
-    let named = lists.chain([path]).find(|path| swept.contains(path));
-    match named.or_else(|| needed.into_keys().find(|path| swept.contains(path))) {
-        Some(gone) => Err(damaged(format!("{gone} was swept after the slice was checked"))),
-        None => Ok(()),
+    for path in lists.chain([path]).chain(needed.into_keys()) {
+        if swept.contains(&path) {
+            return Err(damaged(format!("{path} was swept after the slice was checked")));
+        }
+        if path.id().is_some_and(|id| state.is_quarantined(service, id)) {
+            return Err(damaged(format!("{path} was put into quarantine after the slice was checked")));
+        }
     }
+    Ok(())
 }
 
 /// Every needed object is on the share with its length. The packs are looked up in one listing.

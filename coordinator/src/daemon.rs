@@ -35,6 +35,7 @@ use crate::intake;
 use crate::lead::{self, Driver, Followed};
 use crate::publisher;
 use crate::scribe;
+use crate::scrub::Scrubber;
 use crate::sessions::Sessions;
 use waiting::Waiting;
 
@@ -44,6 +45,8 @@ pub use error::DaemonError;
 const LOOK: Duration = Duration::from_secs(2);
 /// How long a coordinator that ends tries to give its lease back.
 const GIVE_BACK: Duration = Duration::from_secs(1);
+/// Suspicions of operators that wait for the scrub.
+const SUSPECTS: usize = 64;
 /// The file in a coordinator's state folder that a running coordinator has locked.
 pub const LOCK_FILE: &str = "coordinator.lock";
 
@@ -214,6 +217,7 @@ pub async fn run_on(
             intake::listen(&bus, &subjects, config.fleet.id, to_fresh, ignored.clone(), sessions.clone())
                 .await?;
         helpers.push(tokio::spawn(lead::freshen(unread, to_desk, scribe.clone(), standing.clone())));
+        let (suspects, suspected) = mpsc::channel(SUSPECTS);
         let setting = Setting {
             name: config.coordinator.name.to_string(),
             signer: signer.clone(),
@@ -233,7 +237,10 @@ pub async fn run_on(
             ignored,
             sessions,
             alerts: alerts.clone(),
+            suspects,
         };
+        let scrubber = Scrubber::new(store.clone(), setting.scribe.clone(), alerts.clone(), suspected);
+        helpers.push(tokio::spawn(scrubber.run()));
         let follower = alerts::follow(alerts.clone(), store.clone(), setting.scribe.changes());
         helpers.push(tokio::spawn(follower));
         let left = tokio::select! {

@@ -14,7 +14,7 @@ use muster_protocol::alert::Code;
 use muster_protocol::causes::causes;
 use muster_protocol::envelope::Signer;
 use muster_protocol::ids::KeyId;
-use muster_protocol::log::{Commit, End, Open, State, Verified};
+use muster_protocol::log::{Commit, End, Open, Quarantine, Scrub, State, Verified};
 use muster_protocol::prune::sweeps_after;
 use muster_protocol::time::UnixMillis;
 use muster_share::log::{AppendError, HeadMemory, Log, LogError};
@@ -32,12 +32,16 @@ pub(crate) const GAP_LOOK: Duration = Duration::from_secs(60);
 pub(crate) enum Entry {
     /// A round begins.
     Open(Open),
-    /// A round is committed, with slices of these agents; every sweep up to this log number was looked at.
+    /// A round is committed, with slices of these agents; every sweep and quarantine up to this log number was looked at.
     Commit(Commit, Vec<KeyId>, u64),
     /// A round is verified.
     Verified(Verified),
     /// A round ends.
     End(End),
+    /// Objects are not what they should be, or are again.
+    Quarantine(Quarantine),
+    /// How far the scrub is.
+    Scrub(Scrub),
 }
 
 /// Why an entry was not written.
@@ -61,9 +65,9 @@ pub(crate) enum ScribeError {
         /// The key.
         key: KeyId,
     },
-    /// Objects were swept since what is to be committed was last held against the lists.
-    #[error("objects were marked for deletion in this moment; the slices are looked at once more")]
-    Swept,
+    /// Objects were swept or put into quarantine since what is to be committed was last held against the lists.
+    #[error("objects were swept or found damaged in this moment; the slices are looked at once more")]
+    Refused,
     /// The append failed.
     #[error(transparent)]
     Append(#[from] AppendError),
@@ -279,8 +283,11 @@ async fn write(log: &mut Log, signer: &Signer, epoch: u64, entry: Entry) -> Resu
             }
             Entry::Commit(commit, agents, known) => {
                 // What was swept meanwhile must be looked at first: a commit may not name what is being deleted.
-                if sweeps_after(log.state(), known).next().is_some() {
-                    return Err(ScribeError::Swept);
+                let state = log.state();
+                if sweeps_after(state, known).next().is_some()
+                    || state.quarantined_since(known).next().is_some()
+                {
+                    return Err(ScribeError::Refused);
                 }
                 // Receipts count by the position of the commit, and a revocation may have come in just before it.
                 let counts = |key: &KeyId| log.state().role(key).is_some_and(|role| role.service().is_some());
@@ -291,6 +298,8 @@ async fn write(log: &mut Log, signer: &Signer, epoch: u64, entry: Entry) -> Resu
             }
             Entry::Verified(verified) => log.append(signer, &Verified { epoch, ..verified }).await,
             Entry::End(end) => log.append(signer, &End { epoch, ..end }).await,
+            Entry::Quarantine(said) => log.append(signer, &Quarantine { epoch, ..said }).await,
+            Entry::Scrub(scrub) => log.append(signer, &Scrub { epoch, ..scrub }).await,
         };
         match result {
             Ok(_) => return Ok(()),
@@ -312,6 +321,15 @@ fn stands_already(state: &State, entry: &Entry) -> bool {
         }
         // A round whose `open` record never got through has nothing to end.
         Entry::End(end) => state.rounds.get(&end.round).is_none_or(|r| r.outcome().is_some()),
+        Entry::Quarantine(Quarantine { service, add, lift, .. }) => {
+            add.iter().all(|object| state.is_quarantined(service, object))
+                && !lift.iter().any(|object| state.is_quarantined(service, object))
+        }
+        Entry::Scrub(Scrub { pass, reached, .. }) => match (reached, &state.scrub.current) {
+            (Some(reached), Some((current, to))) => current.pass == *pass && to == reached,
+            (Some(_), None) => false,
+            (None, _) => state.scrub.last.as_ref().is_some_and(|last| last.pass == *pass),
+        },
     }
 }
 

@@ -15,8 +15,9 @@ use crate::log::fixture::{
     recovery_key, round, service, signer, verified,
 };
 use crate::log::{
-    Adopt, Audit, Body, Change, Config, GENESIS_HEAD, Head, Hold, Keyset, Outcome, Prune, Pruned, Role,
-    Roster, Sealing, Sweep, parse, seal, seal_statement, seal_with_statement,
+    Adopt, Audit, Body, Change, Config, Found, GENESIS_HEAD, Head, Hold, Keyset, Outcome, Prune, Pruned,
+    Quarantine, Reached, Role, Roster, Scrub, Sealing, Sweep, parse, seal, seal_statement,
+    seal_with_statement,
 };
 use crate::message::{
     Acknowledgement, Command, CommandReply, CommandState, Demand, Heartbeat, Hello, Notice, NoticeOutcome,
@@ -113,6 +114,21 @@ fn records() {
     record(ROOT, &Adopt { previous, share: Nonce::from_bytes([5; 16]), head: PREVIOUS, at: None });
     record(FIRST, &Sealing { recipient: recovery_key(4).recipient });
     record(FIRST, &Audit { who: key(OPERATOR), what: "started round 3".to_owned(), at: AT });
+    let (bad, mended) = (ObjectId::of(b"bad"), ObjectId::of(b"mended"));
+    let service = service("dns");
+    record(
+        FIRST,
+        &Quarantine {
+            epoch: 3,
+            service: service.clone(),
+            add: vec![bad],
+            found: Found::Bytes,
+            lift: vec![mended],
+            at: AT,
+        },
+    );
+    let reached = Some(Reached { service, object: bad });
+    record(FIRST, &Scrub { epoch: 3, pass: 2, reached, objects: 7, bytes: 9 << 20, began: AT, at: AT });
 }
 
 fn totals() -> SliceTotals {

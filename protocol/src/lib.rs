@@ -21,6 +21,7 @@ pub mod prune;
 pub mod retry;
 pub mod round;
 pub mod schedule;
+pub mod scrub;
 pub mod service_policy;
 pub mod session;
 pub mod settings;

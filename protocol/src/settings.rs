@@ -9,7 +9,7 @@ use crate::schedule::{
     ScheduleError, Windows, moment, zone,
 };
 use crate::service_policy::{self, RULE_PREFIX, RuleError};
-use crate::units::HumanDuration;
+use crate::units::{HumanDuration, parse_size};
 
 /// What a value has to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,10 +36,16 @@ enum Shape {
     Moment,
     /// A line of text, or `none`.
     Text,
+    /// `off`, or a duration of at least a minute and at most ten years.
+    Within,
+    /// Bytes, at least 64 KiB.
+    Rate,
 }
 
 /// Ten years, in seconds.
 const LONGEST_SECS: u64 = 10 * 366 * 86_400;
+/// The slowest that anything is read, in bytes a second.
+const LEAST_RATE: u64 = 64 * 1024;
 /// The longest line of text, in bytes.
 pub const MAX_TEXT_LEN: usize = 400;
 
@@ -60,7 +66,7 @@ const fn kept_for(key: &'static str, what: &'static str) -> Setting {
 }
 
 /// All of them, sorted by key.
-const SETTINGS: [Setting; 20] = [
+const SETTINGS: [Setting; 22] = [
     setting(DISABLED_REASON, NONE, Shape::Text, "why it is disabled"),
     setting(DISABLED_SINCE, NONE, Shape::Moment, "since when it is disabled"),
     setting(DISABLED_UNTIL, NONE, Shape::Moment, "when it is enabled again by itself"),
@@ -86,6 +92,8 @@ const SETTINGS: [Setting; 20] = [
     ),
     setting("schedule.windows", NONE, Shape::Windows, "spans of the week in which no slot lies"),
     setting("schedule.zone", "UTC", Shape::Zone, "the zone of the schedule's calendar"),
+    setting("scrub.bandwidth", "64MiB", Shape::Rate, "bytes a second that the scrub reads at most"),
+    setting("scrub.within", "30d", Shape::Within, "every stored object is read again in each"),
 ];
 
 /// Those that only `muster enable` and `muster disable` write.
@@ -206,6 +214,15 @@ pub fn check(key: &str, value: &str) -> Result<(), SettingError> {
         Shape::Enabled => "must be never, yes or no".to_owned(),
         Shape::Moment if value == NONE || moment(value, "UTC").is_ok() => return Ok(()),
         Shape::Moment => "must be none, or a moment such as 2026-12-01T08:00:00Z".to_owned(),
+        Shape::Within if value == OFF => return Ok(()),
+        Shape::Within => match value.parse::<HumanDuration>() {
+            Ok(duration) if (60..=LONGEST_SECS).contains(&duration.0.as_secs()) => return Ok(()),
+            Ok(_) | Err(_) => "must be off, or a duration from a minute to ten years, such as 30d".to_owned(),
+        },
+        Shape::Rate => match parse_size(value) {
+            Ok(bytes) if bytes >= LEAST_RATE => return Ok(()),
+            Ok(_) | Err(_) => "must be a size of at least 64KiB, such as 64MiB".to_owned(),
+        },
         Shape::Text if (1..=MAX_TEXT_LEN).contains(&value.len()) && !value.chars().any(char::is_control) => {
             return Ok(());
         }
@@ -274,6 +291,9 @@ mod tests {
             ("disabled.until", "tomorrow", "such as 2026-12-01T08:00:00Z"),
             ("disabled.reason", "two\nlines", "one line of 1 to 400 bytes"),
             ("enabled", "perhaps", "never, yes or no"),
+            ("scrub.within", "5s", "must be off, or a duration from a minute"),
+            ("scrub.bandwidth", "1KiB", "at least 64KiB"),
+            ("scrub.bandwidth", "fast", "such as 64MiB"),
         ] {
             let error = check(key, value).expect_err(key).to_string();
             assert!(error.contains(part), "{error}");
@@ -283,6 +303,9 @@ mod tests {
         for (key, value) in [
             ("interval", "12h"),
             ("retention.grace", "0s"),
+            ("scrub.within", "off"),
+            ("scrub.within", "7d"),
+            ("scrub.bandwidth", "1GiB"),
             ("retention.keep_days", "30"),
             ("schedule", "off"),
             ("service.dns-*", "optional"),

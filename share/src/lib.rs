@@ -22,6 +22,7 @@ pub mod prune;
 pub mod reachable;
 #[cfg(test)]
 mod scene;
+pub mod scrub;
 pub mod sealed;
 pub mod sealed_config;
 pub mod secret_file;

@@ -12,8 +12,8 @@ use muster_protocol::document::{Manifest, ManifestSlice, ObjectRef, Receipt, Sli
 use muster_protocol::envelope::Signer;
 use muster_protocol::ids::{Nonce, ObjectId, RoundId, ServiceName};
 use muster_protocol::log::{
-    Body, Change, Commit, Config, End, EndAccount, Epoch, Genesis, Head, Hold, Keyset, KeysetKey, Member,
-    Open, Outcome, Pin, Role, Roster, Scope, Verified, seal_statement,
+    Body, Change, Commit, Config, End, EndAccount, Epoch, Found, Genesis, Head, Hold, Keyset, KeysetKey,
+    Member, Open, Outcome, Pin, Quarantine, Role, Roster, Scope, Verified, seal_statement,
 };
 use muster_protocol::time::UnixMillis;
 
@@ -262,6 +262,19 @@ impl Scene {
         }
         self.commit(number, slices, true).await;
         number
+    }
+
+    /// The leader says that these packs are not what they should be.
+    pub(crate) async fn quarantine(&mut self, name: &str, packs: &[&str]) {
+        let quarantine = Quarantine {
+            epoch: 1,
+            service: service(name),
+            add: packs.iter().map(|pack| ObjectId::of(pack.as_bytes())).collect(),
+            found: Found::Bytes,
+            lift: Vec::new(),
+            at: UnixMillis(self.now),
+        };
+        self.log.append(&signer(COORDINATOR), &quarantine).await.expect("in quarantine");
     }
 
     /// One run of the pruner.

@@ -1,5 +1,5 @@
 //! The objects of this service that a slice must not rely on: they are on the lists of sweeps and of pending prunes
-//! (DESIGN section 6, "Prune, without keys").
+//! (DESIGN section 6, "Prune, without keys"), or in quarantine, because they are not what they should be.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -72,7 +72,8 @@ pub(crate) async fn refused(
             Err(error) => return (known, Err(error)),
         };
     }
-    let refused = known.values().flatten().copied().collect();
+    let quarantined = log.quarantine.get(service).into_iter().flat_map(|of| of.objects.keys());
+    let refused = known.values().flatten().chain(quarantined).copied().collect();
     (known, Ok(refused))
 }
 

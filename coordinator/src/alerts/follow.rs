@@ -58,6 +58,7 @@ pub(crate) async fn follow(alerts: Alerts, store: Arc<dyn Store>, mut log: watch
         alerts.change(|kept, now| {
             let mut changed = kept.book.tick(now) | Rounds::sweep(&mut kept.book, &state, now);
             changed |= judge_schedule(&mut kept.book, settings(&state), now);
+            changed |= kept.rounds.judge_quarantine(&mut kept.book, &state, now);
             kept.rounds.judge(&mut kept.book, &roster, promised, now) || changed
         });
         tokio::select! {
@@ -95,6 +96,7 @@ pub async fn from_share(store: &dyn Store, state: &State) -> Result<Book, StoreE
     }
     let (roster, promised) = terms(state);
     rounds.judge(&mut book, &roster, promised, unix_now());
+    rounds.judge_quarantine(&mut book, state, unix_now());
     judge_schedule(&mut book, settings(state), unix_now());
     Ok(book)
 }

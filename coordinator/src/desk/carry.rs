@@ -7,7 +7,7 @@ use muster_protocol::causes::causes;
 use muster_protocol::document::{Absentee, CutAccount, Manifest, ManifestSlice, Receipt};
 use muster_protocol::envelope::{Payload, open_as};
 use muster_protocol::ids::{RoundId, ServiceName};
-use muster_protocol::log::{Commit, End, EndAccount, Outcome, Verified};
+use muster_protocol::log::{Commit, End, EndAccount, Found, Outcome, Verified};
 use muster_protocol::round::{CheckFailure, Effect, Event, Machine, Phase};
 use muster_protocol::subject::Subject;
 use muster_protocol::{entropy::random, ids::ObjectId};
@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use crate::alerts::Alerts;
 use crate::check::{self, Case};
 use crate::scribe::{Entry, ScribeError, ScribeHandle, unix_now};
-use crate::{manifest, preflight, reread};
+use crate::{manifest, preflight, quarantine, reread};
 
 use super::requests::refused;
 use super::{Desk, Report, Round, disown};
@@ -49,7 +49,7 @@ async fn appended(
         }
         Err(
             error @ (ScribeError::Disowned { .. }
-            | ScribeError::Swept
+            | ScribeError::Refused
             | ScribeError::Append(_)
             | ScribeError::Gone),
         ) => {
@@ -125,23 +125,25 @@ impl Desk {
                 self.append_commit(id, commit);
             }
             Effect::Reread { slices } => {
-                let Some(number) = self.rounds.get(&id).map(|round| round.open.number) else { return };
-                let alerts = self.setting.alerts.clone();
                 let (store, state) = (self.setting.store.clone(), self.state());
+                let scribe = self.setting.scribe.clone();
                 self.task(id, async move {
-                    match reread::reread(store, state, id, slices).await {
-                        Ok((objects, bytes)) => Event::Reread { objects, bytes },
-                        Err(CheckFailure::Unavailable { reason }) => Event::StageFailed { reason },
-                        Err(CheckFailure::Refused(failure)) => {
-                            tracing::error!(
-                                reason = failure.reason,
-                                "{}: the round is not verified",
-                                Code::Verify01
-                            );
-                            let about = About::Round(number);
-                            alerts.raise(Finding::seen(Code::Verify01, about, failure.reason.clone()));
-                            Event::RereadFailed { reason: failure.reason }
-                        }
+                    let read = match reread::reread(store.clone(), state, id, slices).await {
+                        Ok(read) => read,
+                        Err(error) => return Event::StageFailed { reason: causes(&error) },
+                    };
+                    let Some((_, first)) = read.damaged.first() else {
+                        return Event::Reread { objects: read.objects, bytes: read.bytes };
+                    };
+                    let reason = match read.damaged.len() {
+                        1 => first.to_string(),
+                        more => format!("{more} objects are damaged, {first}"),
+                    };
+                    tracing::error!(reason, "{}: the round is not verified", Code::Verify01);
+                    // The next slice must not rest on what this one cannot rest on.
+                    match quarantine::add(store.as_ref(), &scribe, &read.damaged, Found::Bytes).await {
+                        Ok(_) => Event::RereadFailed { reason },
+                        Err(error) => Event::StageFailed { reason: causes(&error) },
                     }
                 });
             }

@@ -2,14 +2,15 @@
 
 use muster_bus::Reply;
 use muster_protocol::alert::{About, AlertRef, Code};
-use muster_protocol::ids::{KeyId, Nonce, RoundId};
-use muster_protocol::log::{Member, Role};
+use muster_protocol::ids::{KeyId, Nonce, ObjectId, RoundId, ServiceName};
+use muster_protocol::log::{Found, Member, Role};
 use muster_protocol::message::{
     Command, CommandReply, CommandState, Demand, MAX_REASON_LEN, Trigger, cut_reason,
 };
 use muster_protocol::round::Event;
 
 use crate::ignored::Reason;
+use crate::scrub::Suspects;
 
 use super::Desk;
 use super::requests::{Origin, Waiter, command_reply};
@@ -38,6 +39,7 @@ impl Desk {
             Some(who) => match command.demand {
                 Demand::Cancel { round, reason } => self.cancel(&round, &reason, &who),
                 Demand::Acknowledge { alert } => self.acknowledge_alert(&alert, &who),
+                Demand::Suspect { service, objects, found } => self.suspect(service, objects, found),
                 Demand::Start { services, labels, request, reason, force } => {
                     let trigger = Trigger { services, labels, request: Some(request), reason };
                     return self.start(
@@ -69,6 +71,19 @@ impl Desk {
         match done {
             Ok(said) => (CommandState::Done, said),
             Err(why) => (CommandState::Nothing, why),
+        }
+    }
+
+    /// Hands objects to the scrub, which looks at them.
+    fn suspect(&self, service: ServiceName, objects: Vec<ObjectId>, found: Found) -> (CommandState, String) {
+        let what = match objects.len() {
+            0 => format!("everything that {service} has on the share is"),
+            1 => "the object is".to_owned(),
+            many => format!("{many} objects are"),
+        };
+        match self.setting.suspects.try_send(Suspects { service, objects, found }) {
+            Ok(()) => (CommandState::Done, format!("{what} read again")),
+            Err(_) => (CommandState::Nothing, "too much is being read again already".to_owned()),
         }
     }
 

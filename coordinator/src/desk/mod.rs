@@ -43,6 +43,7 @@ use crate::lead::Standing;
 use crate::publisher::Value;
 use crate::roll::Roll;
 use crate::scribe::ScribeHandle;
+use crate::scrub::Suspects;
 use crate::sessions::Sessions;
 use requests::{Origin, Request, Waiter, send_trigger_reply};
 use schedule::Timetable;
@@ -79,6 +80,8 @@ pub(crate) struct Setting {
     pub(crate) ignored: Arc<Ignored>,
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) alerts: Alerts,
+    /// The way to the scrub.
+    pub(crate) suspects: mpsc::Sender<Suspects>,
 }
 
 /// What a task brings back.

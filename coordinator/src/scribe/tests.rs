@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use muster_protocol::ids::ObjectId;
-use muster_protocol::log::{Change, Commit, End, Outcome, Pin, Prune, Sweep};
+use muster_protocol::log::{Change, Commit, End, Found, Outcome, Pin, Prune, Quarantine, Sweep};
 use muster_protocol::time::UnixMillis;
 use muster_share::layout::ObjectPath;
 use muster_share::log::{AppendError, HeadMemory, Log};
@@ -73,10 +73,30 @@ async fn nothing_is_committed_beside_a_sweep_that_nobody_looked_at() {
     let checked = log.state().head.number;
     log.append(&signer(PRUNER), &Sweep { rounds, list }).await.expect("swept");
     let written = write(&mut log, &signer(LEADER), 1, commit_of(2, checked)).await;
-    assert!(matches!(written, Err(ScribeError::Swept)), "{written:?}");
+    assert!(matches!(written, Err(ScribeError::Refused)), "{written:?}");
     let looked = log.state().head.number;
     write(&mut log, &signer(LEADER), 1, commit_of(2, looked)).await.expect("looked at");
     assert!(log.state().without_effect.is_empty());
+}
+
+#[tokio::test]
+async fn nothing_is_committed_beside_a_quarantine_that_nobody_looked_at() {
+    let (_folder, _store, mut log) = led().await;
+    let checked = log.state().head.number;
+    let object = ObjectId::of(b"pack");
+    let said = |add: Vec<ObjectId>, lift: Vec<ObjectId>| {
+        let service = "dns".parse().expect("a name");
+        Entry::Quarantine(Quarantine { epoch: 0, service, add, found: Found::Bytes, lift, at: UnixMillis(0) })
+    };
+    write(&mut log, &signer(LEADER), 1, said(vec![object], vec![])).await.expect("said");
+    let head = log.state().head.number;
+    write(&mut log, &signer(LEADER), 1, said(vec![object], vec![])).await.expect("it stands already");
+    assert_eq!(log.state().head.number, head);
+    let written = write(&mut log, &signer(LEADER), 1, commit_of(1, checked)).await;
+    assert!(matches!(written, Err(ScribeError::Refused)), "{written:?}");
+    write(&mut log, &signer(LEADER), 1, commit_of(1, head)).await.expect("looked at");
+    write(&mut log, &signer(LEADER), 1, said(vec![], vec![object])).await.expect("lifted");
+    assert!(log.state().quarantine.is_empty() && log.state().without_effect.is_empty());
 }
 
 /// A share that takes the record of this number, and whose answer is lost.

@@ -314,9 +314,9 @@ impl Code {
                 Critical,
                 "stored object does not match its hash or does not decrypt",
                 &[
-                    "move the damaged object out of the share, and keep it",
-                    "upload its chunks again from the live service: muster start --services NAME --wait",
-                    "muster verify",
+                    "upload what is lost again from the live service: muster start --services NAME --wait",
+                    "see which older rounds rest on it: muster verify",
+                    "look at the disks and the network of the share",
                 ],
             ),
             Self::Verify02 => (

@@ -8,6 +8,7 @@ mod about;
 mod book;
 mod closing;
 mod code;
+mod quarantine;
 mod rounds;
 mod schedule;
 #[cfg(test)]

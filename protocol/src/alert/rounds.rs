@@ -30,8 +30,8 @@ enum Told {
 
 /// A service's newest verified round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-struct Newest {
-    round: u64,
+pub(super) struct Newest {
+    pub(super) round: u64,
     at: UnixMillis,
 }
 
@@ -49,7 +49,7 @@ pub enum Account<'a> {
 pub struct Rounds {
     told: BTreeMap<u64, Told>,
     /// Newest verified round of each service.
-    verified: BTreeMap<ServiceName, Newest>,
+    pub(super) verified: BTreeMap<ServiceName, Newest>,
     /// Services that a round lacked, with its number, until a later one that holds them is verified.
     lacking: BTreeMap<ServiceName, u64>,
     /// Services of rounds whose cut was broken, with the newest of these, until a later round holds them that has a whole cut

@@ -386,3 +386,70 @@ pub struct Audit {
     pub at: UnixMillis,
 }
 body!(Audit, "audit", false, false);
+
+/// How damage showed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Found {
+    /// The object is not there, or has other bytes than its name says: anybody can see that it is mended.
+    Bytes,
+    /// Its bytes are those that were stored, and an operator whose key opens them found that they do not read. Only a key sees
+    /// that, so nothing but its end lifts it.
+    Content,
+}
+
+/// Objects of one service that were read again and found not to be what they should be. From here on nothing may be committed
+/// that names one of them, so that the next slice uploads what they held once more. Not critical: a round that an older
+/// reader believes in is no worse for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Quarantine {
+    /// The current epoch.
+    pub epoch: u64,
+    /// Whose objects.
+    pub service: ServiceName,
+    /// What was found damaged or missing; at most [`MAX_QUARANTINE_OBJECTS`].
+    pub add: Vec<ObjectId>,
+    /// How that showed, of all in `add`.
+    pub found: Found,
+    /// What was in quarantine and is whole again, or gone and needed by no round.
+    pub lift: Vec<ObjectId>,
+    /// Coordinator's time.
+    pub at: UnixMillis,
+}
+body!(Quarantine, "quarantine", false, false);
+
+/// Most objects that one `quarantine` record names, of `add` and of `lift` each: what fits into a record.
+pub const MAX_QUARANTINE_OBJECTS: usize = 800;
+
+/// How far the stored objects have been read again. A pass goes through all services by name, and through the objects of each
+/// by id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scrub {
+    /// The current epoch.
+    pub epoch: u64,
+    /// Number of the pass, from 1 on.
+    pub pass: u64,
+    /// The last object that was read; none: the pass is over.
+    pub reached: Option<Reached>,
+    /// Objects read so far in this pass.
+    pub objects: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// When the pass began, coordinator's time.
+    pub began: UnixMillis,
+    /// Coordinator's time.
+    pub at: UnixMillis,
+}
+body!(Scrub, "scrub", false, false);
+
+/// An object in the order of a scrub.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reached {
+    /// Whose it is.
+    pub service: ServiceName,
+    /// Its id.
+    pub object: ObjectId,
+}

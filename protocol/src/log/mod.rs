@@ -20,8 +20,9 @@ mod state;
 mod tests;
 
 pub use body::{
-    Adopt, Audit, Body, Commit, Config, CutTerms, End, EndAccount, Epoch, Genesis, Hold, Keyset, KeysetKey,
-    OnBreak, Open, Outcome, Prune, Pruned, Roster, Scope, Sealing, Sweep, Verified,
+    Adopt, Audit, Body, Commit, Config, CutTerms, End, EndAccount, Epoch, Found, Genesis, Hold, Keyset,
+    KeysetKey, MAX_QUARANTINE_OBJECTS, OnBreak, Open, Outcome, Prune, Pruned, Quarantine, Reached, Roster,
+    Scope, Scrub, Sealing, Sweep, Verified,
 };
 pub use member::{Change, Member, Role};
 pub use record::{
@@ -30,5 +31,6 @@ pub use record::{
 };
 pub use replay::{Effect, ReplayError};
 pub use state::{
-    EpochState, HoldState, MAX_OPEN_ROUNDS, MemberState, Pin, Resumed, RoundPhase, RoundState, State,
+    EpochState, HoldState, MAX_OPEN_ROUNDS, MAX_QUARANTINED, MemberState, Pin, Quarantined, Resumed,
+    RoundPhase, RoundState, ScrubPass, ScrubState, State,
 };

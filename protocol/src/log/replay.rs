@@ -10,13 +10,14 @@ use std::sync::Arc;
 use crate::causes::causes;
 use crate::ids::{FleetId, KeyId, ObjectId};
 use crate::log::body::{
-    Adopt, Audit, Body, Commit, Config, End, Epoch, Genesis, Hold, Keyset, Open, Outcome, Prune, Pruned,
-    Roster, Sealing, Sweep, Verified,
+    Adopt, Audit, Body, Commit, Config, End, Epoch, Genesis, Hold, Keyset, MAX_QUARANTINE_OBJECTS, Open,
+    Outcome, Prune, Pruned, Quarantine, Roster, Scrub, Sealing, Sweep, Verified,
 };
 use crate::log::member::{Change, Role};
 use crate::log::record::{self, GENESIS_HEAD, Head, Record, Statement};
 use crate::log::state::{
-    EpochState, HoldState, MAX_OPEN_ROUNDS, MemberState, Resumed, RoundPhase, RoundState, State,
+    EpochState, HoldState, MAX_OPEN_ROUNDS, MAX_QUARANTINED, MemberState, Resumed, RoundPhase, RoundState,
+    ScrubPass, ScrubState, State,
 };
 use crate::schedule;
 
@@ -227,6 +228,8 @@ impl State {
             Genesis::KIND if known => Err("a fleet is founded once".into()),
             Sealing::KIND if known => self.sealing(record),
             Audit::KIND if known => Ok(()),
+            Quarantine::KIND if known => self.quarantine(record),
+            Scrub::KIND if known => self.scrub(record),
             _ if record.critical => {
                 return Err(ReplayError::UnknownKind {
                     number: record.number,
@@ -585,6 +588,53 @@ impl State {
         let (_, done) = self.sweeps.get_mut(&pruned.sweep).ok_or("it ends a sweep that never began")?;
         if std::mem::replace(done, true) {
             return Err("the sweep has ended already".into());
+        }
+        Ok(())
+    }
+
+    fn quarantine(&mut self, record: &Record) -> Result<(), String> {
+        let Quarantine { epoch, service, add, found, lift, at } = record.body().map_err(|e| causes(&e))?;
+        self.need_lead(record, epoch)?;
+        if add.len() > MAX_QUARANTINE_OBJECTS || lift.len() > MAX_QUARANTINE_OBJECTS {
+            return Err(format!("it names more than {MAX_QUARANTINE_OBJECTS} objects"));
+        }
+        let mut of = self.quarantine.get(&service).cloned().unwrap_or_default();
+        for object in &lift {
+            if of.objects.remove(object).is_none() {
+                return Err("it lifts what is in no quarantine".into());
+            }
+        }
+        let before = of.objects.len();
+        of.objects.extend(add.into_iter().map(|object| (object, found)));
+        if of.objects.len() > MAX_QUARANTINED {
+            return Err(format!("more than {MAX_QUARANTINED} objects of {service} would be in quarantine"));
+        }
+        if of.objects.len() > before {
+            (of.position, of.at) = (record.number, at);
+        }
+        if of.objects.is_empty() {
+            self.quarantine.remove(&service);
+        } else {
+            self.quarantine.insert(service, of);
+        }
+        Ok(())
+    }
+
+    fn scrub(&mut self, record: &Record) -> Result<(), String> {
+        let Scrub { epoch, pass, reached, objects, bytes, began, at } =
+            record.body().map_err(|e| causes(&e))?;
+        self.need_lead(record, epoch)?;
+        let due = match &self.scrub {
+            ScrubState { current: Some((current, _)), .. } => current.pass,
+            ScrubState { current: None, last } => last.as_ref().map_or(1, |last| last.pass.saturating_add(1)),
+        };
+        if pass != due {
+            return Err(format!("it tells of pass {pass} of the scrub, and {due} is the one under way"));
+        }
+        let told = ScrubPass { pass, began, at, objects, bytes };
+        match reached {
+            Some(reached) => self.scrub.current = Some((told, reached)),
+            None => self.scrub = ScrubState { current: None, last: Some(told) },
         }
         Ok(())
     }

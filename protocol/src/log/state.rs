@@ -5,13 +5,17 @@ use std::sync::Arc;
 
 use crate::age::Recipient;
 use crate::ids::{FleetId, FleetName, KeyId, Nonce, ObjectId, RoundId, ServiceName};
-use crate::log::body::{Commit, Config, End, Keyset, Open, Outcome, Prune, Sweep, Verified};
+use crate::log::body::{Commit, Config, End, Found, Keyset, Open, Outcome, Prune, Reached, Sweep, Verified};
 use crate::log::member::{Member, Role};
 use crate::log::record::{GENESIS_HEAD, Head, Seen};
 use crate::time::UnixMillis;
 
 /// Most rounds that may be open at once.
 pub const MAX_OPEN_ROUNDS: usize = 8;
+
+/// Most objects of one service that are in quarantine at once. What is found beyond them is told and no more: of a share that
+/// has lost so much, nothing is to be believed.
+pub const MAX_QUARANTINED: usize = 8_000;
 
 /// What a reader knows of the fleet before it reads: from enrolment, the kit, or nothing at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -87,6 +91,41 @@ pub struct Resumed {
     pub holder: KeyId,
     /// When, by its own clock: for people.
     pub at: UnixMillis,
+}
+
+/// What of a service must not be relied on: found damaged, and not lifted since.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Quarantined {
+    /// Its objects, and how it showed.
+    pub objects: BTreeMap<ObjectId, Found>,
+    /// The newest record that added one. A slice that was committed behind it names none of them.
+    pub position: u64,
+    /// When that was, by the coordinator's clock.
+    pub at: UnixMillis,
+}
+
+/// One pass of the scrub.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScrubPass {
+    /// Its number, from 1 on.
+    pub pass: u64,
+    /// When it began, by the coordinator's clock.
+    pub began: UnixMillis,
+    /// When this was said.
+    pub at: UnixMillis,
+    /// Objects read.
+    pub objects: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// How far the stored objects have been read again.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ScrubState {
+    /// The pass that is under way, and the last object that it read.
+    pub current: Option<(ScrubPass, Reached)>,
+    /// The last pass that came to its end.
+    pub last: Option<ScrubPass>,
 }
 
 /// A round, as the log has it.
@@ -214,6 +253,10 @@ pub struct State {
     pub prunes: BTreeMap<u64, Prune>,
     /// Sweeps by log number, and whether they are done.
     pub sweeps: BTreeMap<u64, (Sweep, bool)>,
+    /// What must not be relied on, by service.
+    pub quarantine: BTreeMap<ServiceName, Quarantined>,
+    /// How far the scrub is.
+    pub scrub: ScrubState,
     /// Hash of the last statement of each kind.
     pub statements: BTreeMap<String, ObjectId>,
     /// Void slots.
@@ -246,6 +289,8 @@ impl State {
             last_round: 0,
             prunes: BTreeMap::new(),
             sweeps: BTreeMap::new(),
+            quarantine: BTreeMap::new(),
+            scrub: ScrubState::default(),
             statements: BTreeMap::new(),
             void: Vec::new(),
             without_effect: Vec::new(),
@@ -355,6 +400,17 @@ impl State {
         let mut rounds = self.rounds_by_number();
         rounds.retain(|round| round.phase == RoundPhase::Open);
         rounds
+    }
+
+    /// Whether an object of a service is in quarantine.
+    #[must_use]
+    pub fn is_quarantined(&self, service: &ServiceName, object: &ObjectId) -> bool {
+        self.quarantine.get(service).is_some_and(|of| of.objects.contains_key(object))
+    }
+
+    /// Services of which something went into quarantine behind log number `position`.
+    pub fn quarantined_since(&self, position: u64) -> impl Iterator<Item = &ServiceName> {
+        self.quarantine.iter().filter(move |(_, of)| of.position > position).map(|(service, _)| service)
     }
 
     /// The newest round that is committed and not swept.

@@ -7,9 +7,9 @@ use crate::log::fixture::{
     service, signer, verified,
 };
 use crate::log::{
-    Adopt, Audit, Body, Change, Config, Effect, GENESIS_HEAD, Head, Hold, Keyset, Outcome, Pin, Prune,
-    Pruned, ReplayError, Role, Roster, RoundPhase, Scope, Sealing, Seen, State, Sweep, parse, seal,
-    seal_statement,
+    Adopt, Audit, Body, Change, Config, Effect, Found, GENESIS_HEAD, Head, Hold, Keyset,
+    MAX_QUARANTINE_OBJECTS, MAX_QUARANTINED, Outcome, Pin, Prune, Pruned, Quarantine, Reached, ReplayError,
+    Role, Roster, RoundPhase, Scope, Scrub, Sealing, Seen, State, Sweep, parse, seal, seal_statement,
 };
 use crate::round::{Admission, Overlap, admit};
 use crate::seeds::{Rng, each_seed};
@@ -366,6 +366,69 @@ fn holds_marks_and_sweeps() {
     fleet.says_in_vain(PRUNER, &Prune { epoch: 2, ..prune(&[3]) }, "not the current one");
     fleet.says(PRUNER, &prune(&[3]));
     assert_eq!(fleet.state.prunes.len(), 1);
+}
+
+#[test]
+fn the_leader_puts_objects_into_quarantine_and_lifts_it() {
+    let mut fleet = Fleet::found();
+    let (dns, id) = (|| service("dns"), |name: &str| ObjectId::of(name.as_bytes()));
+    let says = |add: &[&str], lift: &[&str]| Quarantine {
+        epoch: 1,
+        service: dns(),
+        add: add.iter().map(|name| id(name)).collect(),
+        found: Found::Bytes,
+        lift: lift.iter().map(|name| id(name)).collect(),
+        at: UnixMillis(5),
+    };
+    fleet.says_in_vain(OPERATOR, &says(&["a"], &[]), "does not hold epoch");
+    fleet.says_in_vain(PRUNER, &says(&["a"], &[]), "does not hold epoch");
+    fleet.says_in_vain(FIRST, &Quarantine { epoch: 2, ..says(&["a"], &[]) }, "does not hold epoch");
+    fleet.says_in_vain(FIRST, &says(&[], &["a"]), "in no quarantine");
+    let before = fleet.state.head.number;
+    fleet.says(FIRST, &says(&["a", "b"], &[]));
+    let position = fleet.state.head.number;
+    assert!(fleet.state.is_quarantined(&dns(), &id("a")) && !fleet.state.is_quarantined(&dns(), &id("c")));
+    assert!(!fleet.state.is_quarantined(&service("web"), &id("a")));
+    assert_eq!(fleet.state.quarantined_since(before).collect::<Vec<_>>(), [&dns()]);
+    assert_eq!(fleet.state.quarantined_since(position).count(), 0);
+    // Neither what is known already nor what is lifted makes a slice look newer than it is.
+    fleet.says(FIRST, &says(&["b"], &["a"]));
+    assert_eq!(fleet.state.quarantine[&dns()].position, position);
+    fleet.says(FIRST, &says(&[], &["b"]));
+    assert_eq!(fleet.state.quarantine.len(), 0);
+    let many: Vec<ObjectId> = (0..=MAX_QUARANTINED as u64).map(|n| ObjectId::of(&n.to_be_bytes())).collect();
+    let most = Quarantine { add: many[..MAX_QUARANTINE_OBJECTS + 1].to_vec(), ..says(&[], &[]) };
+    fleet.says_in_vain(FIRST, &most, "more than 800 objects");
+    for some in many[..MAX_QUARANTINED].chunks(MAX_QUARANTINE_OBJECTS) {
+        fleet.says(FIRST, &Quarantine { add: some.to_vec(), ..says(&[], &[]) });
+    }
+    let last = Quarantine { add: many[MAX_QUARANTINED..].to_vec(), ..says(&[], &[]) };
+    fleet.says_in_vain(FIRST, &last, "would be in quarantine");
+}
+
+#[test]
+fn passes_of_the_scrub_follow_each_other() {
+    let mut fleet = Fleet::found();
+    let reached = Reached { service: service("dns"), object: ObjectId::of(b"a") };
+    let at = |pass, reached: Option<&Reached>, objects| Scrub {
+        epoch: 1,
+        pass,
+        reached: reached.cloned(),
+        objects,
+        bytes: 9,
+        began: UnixMillis(1),
+        at: UnixMillis(2),
+    };
+    fleet.says_in_vain(PRUNER, &at(1, Some(&reached), 1), "does not hold epoch");
+    fleet.says_in_vain(FIRST, &at(2, Some(&reached), 1), "1 is the one under way");
+    fleet.says(FIRST, &at(1, Some(&reached), 1));
+    let (pass, to) = fleet.state.scrub.current.clone().expect("under way");
+    assert_eq!((pass.pass, pass.objects, &to, fleet.state.scrub.last.clone()), (1, 1, &reached, None));
+    fleet.says(FIRST, &at(1, None, 4));
+    fleet.says_in_vain(FIRST, &at(1, None, 4), "2 is the one under way");
+    fleet.says(FIRST, &at(2, Some(&reached), 1));
+    let last = fleet.state.scrub.last.as_ref().map(|last| (last.pass, last.objects));
+    assert_eq!(last, Some((1, 4)), "the last whole pass is told while the next goes on");
 }
 
 #[test]

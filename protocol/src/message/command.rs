@@ -4,8 +4,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{Nonce, RoundId, ServiceName};
+use crate::ids::{Nonce, ObjectId, RoundId, ServiceName};
+use crate::log::Found;
 use crate::message::{TriggerReply, message};
+
+/// Most objects that one command names: what fits into a message.
+pub const MAX_SUSPECTS: usize = 64;
 
 /// What is demanded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +26,15 @@ pub enum Demand {
     Acknowledge {
         /// The alert, as `muster alerts` names it.
         alert: String,
+    },
+    /// Objects that an operator found damaged are looked at by the leader now; what is damaged goes into quarantine.
+    Suspect {
+        /// Whose objects.
+        service: ServiceName,
+        /// Which, at most [`MAX_SUSPECTS`]; none: all that the service has.
+        objects: Vec<ObjectId>,
+        /// How it showed.
+        found: Found,
     },
     /// A round, as a trigger asks for one, in the name of whoever signs.
     Start {

@@ -8,7 +8,7 @@ mod restore;
 mod trigger;
 
 pub use agent::{Heartbeat, Hello, Notice, NoticeOutcome, Progress, Stage};
-pub use command::{Command, CommandReply, CommandState, Demand};
+pub use command::{Command, CommandReply, CommandState, Demand, MAX_SUSPECTS};
 pub use leader::{
     Acknowledgement, CutOrder, OpenRound, Order, Ordered, ServiceState, StateDocument, Verdict, Welcome,
 };

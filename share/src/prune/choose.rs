@@ -10,7 +10,7 @@ use muster_protocol::time::UnixMillis;
 
 use super::error::PruneError;
 use super::survey::Scope;
-use crate::needs::Slice;
+use crate::needs::{Slice, named};
 use crate::store::Store;
 use crate::verify::chain::{ReceiptName, read_manifest};
 use crate::verify::{Damage, Trouble};
@@ -61,8 +61,10 @@ pub(super) async fn choose<'a>(
             Some(Err(Trouble::Damaged(damage))) => Err(damage),
             Some(Err(Trouble::Store(error))) => return Err(error.into()),
         };
-        let names: Option<Vec<ServiceName>> =
-            slices.as_ref().ok().map(|slices| slices.iter().map(|slice| slice.service.clone()).collect());
+        let names = match &slices {
+            Ok(slices) => Some(whole(store, state, round, slices).await?),
+            Err(_) => None,
+        };
         let verdict = chooser.judge(round, names.as_deref());
         let marked = match scope {
             Scope::Due { .. } => true,
@@ -104,6 +106,35 @@ pub(super) async fn choose<'a>(
         }
     }
     Ok(rounds)
+}
+
+/// The services whose slices of this round count as kept: not those that name what is in quarantine.
+async fn whole(
+    store: &dyn Store,
+    state: &State,
+    round: &RoundState,
+    slices: &[ManifestSlice],
+) -> Result<Vec<ServiceName>, PruneError> {
+    let mut names = Vec::new();
+    for slice in slices {
+        let service = &slice.service;
+        let suspect = state
+            .quarantine
+            .get(service)
+            .filter(|of| round.commit_position().is_some_and(|position| position < of.position));
+        let damaged = match suspect {
+            None => false,
+            Some(of) => {
+                let slice = Slice { round, receipt: ReceiptName::from(slice) };
+                let objects = named(store, state, service, &slice).await?;
+                objects.iter().any(|(path, _)| path.id().is_some_and(|id| of.objects.contains_key(id)))
+            }
+        };
+        if !damaged {
+            names.push(service.clone());
+        }
+    }
+    Ok(names)
 }
 
 impl<'a> Rounds<'a> {

@@ -4,6 +4,7 @@ use muster_protocol::alert::Code;
 use muster_protocol::ids::KeyId;
 use muster_protocol::settings::SettingError;
 
+use super::frozen::Frozen;
 use super::lists::ObjectListError;
 use crate::layout::ObjectPath;
 use crate::lists::ListError;
@@ -17,6 +18,9 @@ pub enum PruneError {
     /// The signed retention cannot be used.
     #[error("the signed retention cannot be used")]
     Terms(#[from] SettingError),
+    /// Something is wrong that an older round may be needed for. Nothing goes until that is over.
+    #[error("prune is frozen: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Frozen(Vec<Frozen>),
     /// Something that stays is damaged or not there. Until it is mended, or its rounds would go as well, nothing is
     /// deleted: what is wrong with one object may be wrong with the whole share.
     #[error("{0}")]
@@ -73,6 +77,7 @@ impl PruneError {
     #[must_use]
     pub fn code(&self) -> Code {
         match self {
+            Self::Frozen(why) => why.first().map_or(Code::Verify01, Frozen::code),
             Self::Damaged(_)
             | Self::Contradiction { .. }
             | Self::ObjectList(ObjectListError::Content { .. }) => Code::Verify01,

@@ -60,7 +60,18 @@ impl Look<'_> {
         let mut stock = Stock::default();
         let none = Slices::default();
         let Slices { staying, going } = rounds.slices.get(service).unwrap_or(&none);
-        needed(store, state, service, staying, |object, size| need(&mut stock, object, Some(size))).await?;
+        let quarantined =
+            |object: &ObjectPath| object.id().is_some_and(|id| state.is_quarantined(service, id));
+        needed(store, state, service, staying, |object, size| {
+            if !quarantined(&object) {
+                return need(&mut stock, object, Some(size));
+            }
+            // Known to be damaged: it stays as it is, if it is there at all.
+            need(&mut stock, object.clone(), None)?;
+            stock.see(&object, size);
+            Ok(())
+        })
+        .await?;
         let mut origins = BTreeMap::new();
         for slice in going {
             let objects = named(store, state, service, slice).await?;

@@ -18,6 +18,7 @@
 mod choose;
 mod due;
 mod error;
+mod frozen;
 mod lists;
 mod look;
 mod renew;
@@ -28,6 +29,7 @@ mod tests;
 
 pub use due::due;
 pub use error::PruneError;
+pub use frozen::Frozen;
 pub use lists::{ObjectListError, read_object_list, swept_since};
 pub use renew::{Renewed, renew};
 pub use run::{MAX_MARKED_OBJECTS, MAX_MARKED_ROUNDS, Marked, Plan, Report, Swept, plan, prune};

@@ -11,6 +11,7 @@ use muster_protocol::prune::{Next, Terms, Wait, next};
 use muster_protocol::time::UnixMillis;
 
 use super::error::PruneError;
+use super::frozen::frozen;
 use super::lists::read_object_list;
 use super::survey::{Locked, Scope, Survey, Tally, survey};
 use crate::layout::ObjectPath;
@@ -87,6 +88,7 @@ pub async fn plan(log: &Log, now: UnixMillis) -> Result<Plan, PruneError> {
     let (store, state) = (log.store().as_ref(), log.state());
     let terms = terms(state)?;
     let next = next(state, terms.grace, now);
+    thawed(store, state, next).await?;
     let survey = match next {
         Next::Finish { sweep } => unfinished(store, state, terms, now, sweep).await?.1,
         Next::Sweep { mark } => still_due(store, state, terms, now, mark).await?,
@@ -132,7 +134,9 @@ async fn step(
         return Err(PruneError::NotPruner { key });
     }
     let terms = terms(log.state())?;
-    match next(log.state(), terms.grace, now) {
+    let next = next(log.state(), terms.grace, now);
+    thawed(log.store().as_ref(), log.state(), next).await?;
+    match next {
         Next::Finish { sweep } => report.swept.push(finish(log, signer, terms, now, sweep).await?),
         Next::Sweep { mark } => report.swept.push(sweep(log, signer, terms, now, mark).await?),
         Next::Wait { mark, why } => {
@@ -145,6 +149,16 @@ async fn step(
         }
     }
     Ok(false)
+}
+
+/// Whether what comes next may be done. A sweep that was begun is ended all the same: nothing can rest any more on what it takes.
+async fn thawed(store: &dyn Store, state: &State, next: Next) -> Result<(), PruneError> {
+    match next {
+        Next::Finish { .. } => return Ok(()),
+        Next::Sweep { .. } | Next::Mark | Next::Wait { .. } => {}
+    }
+    let why = frozen(store, state).await?;
+    if why.is_empty() { Ok(()) } else { Err(PruneError::Frozen(why)) }
 }
 
 const DUE: Scope<'static> = Scope::Due { rounds: MAX_MARKED_ROUNDS, objects: MAX_MARKED_OBJECTS };

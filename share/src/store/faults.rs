@@ -281,6 +281,10 @@ impl Store for Faulty {
         Self::after(&fault, &name, self.inner.lock_until(path, until).await)
     }
 
+    async fn cool(&self, path: &ObjectPath) {
+        self.inner.cool(path).await;
+    }
+
     fn exclusive(&self) -> Exclusive {
         self.inner.exclusive()
     }

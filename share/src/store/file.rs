@@ -252,6 +252,15 @@ impl Store for FileStore {
         .await
     }
 
+    /// Pages of a mounted share are remembered by this machine, too; those of a file that is on the disk can be dropped.
+    async fn cool(&self, path: &ObjectPath) {
+        let cooled = self.on_folder(path, Access::Enter, |_, file| {
+            let (file, _) = open_file(file)?;
+            Ok(rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).map_err(io::Error::from)?)
+        });
+        drop(cooled.await);
+    }
+
     /// The mount has its own.
     fn accept(&self, _credentials: &Credentials) -> Result<bool, OpenStoreError> {
         Ok(false)

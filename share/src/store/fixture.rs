@@ -96,6 +96,10 @@ impl Store for Locking {
         Ok(())
     }
 
+    async fn cool(&self, path: &ObjectPath) {
+        self.inner.cool(path).await;
+    }
+
     fn exclusive(&self) -> Exclusive {
         self.inner.exclusive()
     }

@@ -113,6 +113,10 @@ impl Store for Limited {
         self.inner.lock_until(path, until).await
     }
 
+    async fn cool(&self, path: &ObjectPath) {
+        self.inner.cool(path).await;
+    }
+
     fn exclusive(&self) -> Exclusive {
         self.inner.exclusive()
     }

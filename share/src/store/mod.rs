@@ -150,6 +150,10 @@ pub trait Store: fmt::Debug + Send + Sync {
         Ok(())
     }
 
+    /// Lets the next read of the object come from where it lies, not from what this machine remembers of it. Only a wish: where
+    /// nothing is remembered, or nothing can be forgotten, there is nothing to do.
+    async fn cool(&self, _path: &ObjectPath) {}
+
     /// What is known of how log slots are created.
     fn exclusive(&self) -> Exclusive;
 

@@ -209,6 +209,10 @@ impl Store for Retrying {
         retry(&self.policy, || self.inner.lock_until(path, until)).await
     }
 
+    async fn cool(&self, path: &ObjectPath) {
+        self.inner.cool(path).await;
+    }
+
     fn exclusive(&self) -> Exclusive {
         self.inner.exclusive()
     }

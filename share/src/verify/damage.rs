@@ -116,7 +116,7 @@ impl From<Damage> for Trouble {
 }
 
 /// Sorts a failed read: what is wrong with this one object is damage, what is wrong with the share is not.
-pub(super) fn sort(path: &ObjectPath, want: u64, error: StoreError) -> Trouble {
+pub(crate) fn sort(path: &ObjectPath, want: u64, error: StoreError) -> Trouble {
     let fault = match error {
         StoreError::NotFound { .. } => Fault::Missing,
         StoreError::TooLong { have, .. } => Fault::Length { have, want },

@@ -8,18 +8,22 @@
 //! Never stops at the first damage, never changes anything on the share, and believes nothing that the chain from the
 //! root key does not name. The steps of the chain ([`chain`], [`content`]) serve recovery, too.
 
+mod again;
 pub mod chain;
 pub mod content;
 mod damage;
 mod ledger;
+mod pace;
 mod quick;
 mod report;
 mod run;
 mod select;
 
-pub(crate) use damage::fetch;
+pub use again::{Again, read_again};
 pub use damage::{Damage, Fault, Trouble, read_object};
+pub(crate) use damage::{fetch, sort};
 pub use ledger::{Ledger, LedgerError, read_ledger};
+pub use pace::Pace;
 pub use quick::newest_intact;
 pub use report::{Damaged, Report, RoundReport, ServiceReport};
 pub use run::{Progress, VerifyError, verify};

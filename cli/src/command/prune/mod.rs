@@ -109,6 +109,13 @@ fn failure(error: PruneError, swept: bool) -> Failure {
                 .next("bring the object back from a copy of the share")
                 .next("or start a round: muster start --wait uploads what is lost again from the live source")
         }
+        PruneError::Frozen(why) => {
+            let mut failure = Failure::new(Exit::Refused, format!("{code}: prune is frozen"));
+            for why in why {
+                failure = failure.because(format!("{}: {why}", why.code())).next(why.next());
+            }
+            failure.because(nothing)
+        }
         PruneError::Terms(_) => named(Exit::Usage, &error)
             .because(nothing)
             .next("muster config show names the settings; muster config set KEY VALUE changes one"),

@@ -2,6 +2,7 @@
 
 mod crashes;
 mod locks;
+mod quarantine;
 mod seeded;
 
 use std::sync::Arc;

@@ -108,6 +108,10 @@ impl Store for InTurn {
         self.next().accept(credentials)
     }
 
+    async fn cool(&self, path: &ObjectPath) {
+        self.next().cool(path).await;
+    }
+
     fn exclusive(&self) -> Exclusive {
         self.next().exclusive()
     }
