@@ -321,6 +321,9 @@ pub(crate) struct Verify {
     /// The kit's folder: opens and compares contents as well, and pins the root
     #[arg(long, value_name = "PATH")]
     pub(crate) kit: Option<PathBuf>,
+    /// Tells the leader what is damaged, so that the next round uploads again what it held
+    #[arg(long)]
+    pub(crate) heal: bool,
     #[command(flatten)]
     pub(crate) reading: Reading,
 }

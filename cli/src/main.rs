@@ -29,9 +29,11 @@ mod round_name;
 mod round_view;
 mod saying;
 mod screen;
+mod scrub_view;
 mod sealed_files;
 mod share_access;
 mod spilled;
+mod suspicion;
 mod timetable;
 
 use std::process::ExitCode;

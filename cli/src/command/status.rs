@@ -21,6 +21,7 @@ use crate::fleet::{self, Fleet};
 use crate::leader::Leader;
 use crate::round_view::HeadView;
 use crate::screen;
+use crate::scrub_view::ScrubView;
 use crate::timetable::Timetable;
 
 /// Committed rounds that are looked through for each service's newest slices.
@@ -45,6 +46,8 @@ pub(crate) struct View {
     pub(crate) free_bytes: Option<u64>,
     /// When the next round begins by itself, and whether any may; null: the share does not say.
     pub(crate) schedule: Option<Timetable>,
+    /// Whether stored objects are read again, and what is damaged; null: the share does not say.
+    pub(crate) scrub: Option<ScrubView>,
     pub(crate) services: Vec<ServiceLine>,
     pub(crate) alerts: Vec<AlertView>,
 }
@@ -129,6 +132,7 @@ pub(crate) async fn gather(args: &Reading) -> Result<Gathered, Failure> {
         latest: None,
         free_bytes: None,
         schedule: None,
+        scrub: None,
         services: Vec::new(),
         alerts: Vec::new(),
     };
@@ -176,6 +180,7 @@ async fn from_share(fleet: &Fleet, view: &mut View) -> Result<Option<Duration>, 
     view.head = Some(HeadView { number: head.number, hash: head.hash.to_string() });
     view.free_bytes = fleet.log.store().free_bytes().await.ok().flatten();
     view.schedule = Some(Timetable::of(state, screen::now()));
+    view.scrub = Some(ScrubView::of(state, screen::now()));
     let set = state.config.as_ref().and_then(|config| config.clear.get("interval")).map(String::as_str);
     let interval = set.or_else(|| settings::default_of("interval"));
     let promised = interval.and_then(|text| parse_duration(text).ok());
@@ -333,6 +338,7 @@ fn print(view: &View, promised: Option<Duration>) {
     if let Some(free) = view.free_bytes {
         screen::line(format!("SHARE            {} free", format_size(free)));
     }
+    view.scrub.iter().flat_map(ScrubView::lines).for_each(screen::line);
     if let Some(error) = &view.bus_error {
         screen::line(match view.share_error {
             None => "NATS             no answer; what is said here comes from the share alone",

@@ -1,5 +1,5 @@
 //! `muster verify [ROUND]`: whether the share still holds what its log promises. Needs only the share; with a kit, it
-//! opens everything, too. Changes nothing.
+//! opens everything, too. Changes nothing on the share; `--heal` tells the leader what is damaged.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use muster_protocol::ids::ServiceName;
 use muster_protocol::log::{Outcome as RoundOutcome, Pin};
 use muster_protocol::units::format_size;
 use muster_share::log::{HeadMemory, Refusal, refusals};
-use muster_share::verify::{Fault, Ledger, LedgerError, Progress, Report, VerifyError, read_ledger, verify};
+use muster_share::verify::{Ledger, LedgerError, Progress, Report, VerifyError, read_ledger, verify};
 use serde::Serialize;
 
 use crate::args::Verify;
@@ -17,12 +17,14 @@ use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::fleet::{hold_to, open_store, operator, share_at};
 use crate::kit::{Kit, wrong_key};
+use crate::operator::Operator;
 use crate::reading_back::{
     DamageView, alert, count, damage_line, ledger_failure, path_text, round_ranges, select_failure, selector,
     show_progress,
 };
 use crate::round_view::HeadView;
 use crate::screen;
+use crate::suspicion;
 
 /// `{"schema":"muster.verify/1", …}`
 #[derive(Debug, Serialize)]
@@ -83,6 +85,14 @@ pub(crate) async fn run(args: Verify) -> Outcome {
 }
 
 async fn verify_share(args: Verify) -> Outcome {
+    let healer = match (args.heal, &args.reading.share) {
+        (true, Some(_)) => {
+            return Err(Failure::usage("--heal asks the leader, and --share names a share without one")
+                .next("leave out --share, and name the fleet with --config"));
+        }
+        (true, None) => Some(operator(args.reading.config.as_deref())?),
+        (false, _) => None,
+    };
     let kit = args.kit.as_deref().map(Kit::open).transpose()?;
     let (share, mut pin) = place(&args)?;
     if let Some(kit) = &kit {
@@ -123,7 +133,24 @@ async fn verify_share(args: Verify) -> Outcome {
     } else {
         print(&share.url, &ledger, &report, &refused);
     }
+    if let Some(operator) = healer {
+        heal(&operator, &report, args.reading.json).await?;
+    }
     Ok(if report.is_whole() { Exit::Done } else { Exit::Damaged })
+}
+
+/// Has the leader look at what is damaged.
+async fn heal(operator: &Operator, report: &Report, json: bool) -> Result<(), Failure> {
+    let services = suspicion::tell(operator, report.damaged.iter().map(|found| &found.damage)).await?;
+    if services.is_empty() || json {
+        return Ok(());
+    }
+    let names = services.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+    screen::line(format!(
+        "→ the leader reads it again, and puts what is damaged into quarantine; muster start --services {names} --wait \
+         uploads at once what it held, or the next round does"
+    ));
+    Ok(())
 }
 
 /// The share's address, and what is known of the fleet beforehand.
@@ -243,13 +270,9 @@ fn print(share: &str, ledger: &Ledger, report: &Report, refused: &[Refusal]) {
     if newest.is_some() && newest == report.newest_whole() {
         screen::line("→ new rounds are whole again; the damaged ones stay damaged, whatever is uploaded");
     } else if !hurt.is_empty() {
-        // An object that is there is not written again, whatever it holds.
-        let move_first = match report.damaged.iter().any(|found| found.damage.fault != Fault::Missing) {
-            true => "move it out of the share and keep it, then: ",
-            false => "",
-        };
         screen::line(format!(
-            "→ {move_first}muster start --services {} --wait   uploads its chunks again from the live service",
+            "→ muster verify --heal tells the leader; then muster start --services {} --wait uploads again, from the live \
+             service, what is lost",
             hurt.join(",")
         ));
     }

@@ -17,6 +17,7 @@ mod faulty_rounds;
 mod full;
 mod golden;
 mod half_open;
+mod healing;
 mod hold;
 mod hostile;
 mod hostile_messages;
