@@ -8,7 +8,9 @@ use muster_protocol::config::ShareConfig;
 use muster_protocol::document::{ManifestSlice, ObjectRef, Receipt, SliceStatus, SliceTotals};
 use muster_protocol::envelope::Signer;
 use muster_protocol::ids::{Nonce, ObjectId, RoundId, ServiceName};
-use muster_protocol::log::{Body, Change, Epoch, Genesis, Member, Open, Role, Roster, Scope, seal_statement};
+use muster_protocol::log::{
+    Body, Change, Epoch, Genesis, Keyset, KeysetKey, Member, Open, Role, Roster, Scope, seal_statement,
+};
 use muster_protocol::time::UnixMillis;
 use muster_share::entropy::OsEntropy;
 use muster_share::layout::{ObjectPath, SlicePart};
@@ -46,6 +48,11 @@ pub(crate) async fn led() -> (TempDir, Arc<dyn Store>, Log) {
         created: UnixMillis(0),
     };
     let mut log = found(Arc::clone(&store), &signer(ROOT), &genesis).await.expect("founded");
+    let recipient = Identity::generate(&mut OsEntropy).recipient();
+    let keyset =
+        Keyset { previous: None, keys: vec![KeysetKey { recipient, label: "2026".to_owned() }], at: None };
+    let statement = seal_statement(&signer(ROOT), &log.state().fleet, &keyset);
+    log.append_statement::<Keyset>(&signer(ROOT), statement).await.expect("a keyset");
     let member = |number: u8, name: &str, role| {
         let (key, name) = (signer(number).key_id(), name.parse().expect("a name"));
         Change::Admit(Member { key, name, role })

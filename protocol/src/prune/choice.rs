@@ -70,11 +70,17 @@ impl<'a> Chooser<'a> {
     }
 
     /// Judges the next round. `services` have a slice in it; none: its manifest cannot be read, so that it counts for
-    /// nothing, and stays for every service that may have had a slice.
+    /// nothing, and stays for every service that may have had a slice. Of `damaged` ones the slice names what is in quarantine: it
+    /// counts for nothing either, and stays as long as the rounds around it.
     ///
     /// # Panics
     /// When a newer round is judged after an older one: the counts would be wrong, and rounds would be lost.
-    pub fn judge(&mut self, round: &RoundState, services: Option<&[ServiceName]>) -> Verdict {
+    pub fn judge(
+        &mut self,
+        round: &RoundState,
+        services: Option<&[ServiceName]>,
+        damaged: &[ServiceName],
+    ) -> Verdict {
         let number = round.open.number;
         assert!(self.last.is_none_or(|last| number < last), "round {number} is judged out of order");
         self.last = Some(number);
@@ -93,10 +99,12 @@ impl<'a> Chooser<'a> {
         let at = self.ages.when(&round.open.round);
         let span = self.spans.need(&self.terms.calendar, concerned.iter().copied(), at);
         if let Some(services) = services.filter(|_| is_verified) {
-            for service in services {
+            let whole: Vec<_> =
+                services.iter().filter(|service| !damaged.contains(service)).cloned().collect();
+            for service in &whole {
                 *self.verified.entry(service.clone()).or_default() += 1;
             }
-            self.spans.cover(services, at);
+            self.spans.cover(&whole, at);
         }
         let below = |limit: u32| fewest.is_some_and(|fewest| fewest < limit);
         if round.hold.is_some() {
@@ -191,7 +199,7 @@ mod tests {
             let services: Vec<ServiceName> =
                 if word == "web" { vec![service("dns"), service("web")] } else { vec![service("dns")] };
             let services = (word != "damaged").then_some(services.as_slice());
-            verdicts.push(chooser.judge(round, services));
+            verdicts.push(chooser.judge(round, services, &[]));
         }
         verdicts.reverse();
         verdicts
@@ -259,6 +267,24 @@ mod tests {
     }
 
     #[test]
+    fn a_slice_that_rests_on_what_is_damaged_counts_for_nothing_and_stays_between_the_whole_ones() {
+        let fleet = rounds(&["dns"; 5]);
+        let (dns, sick) = ([service("dns")], [2, 3, 4]);
+        let judge = |minimum| {
+            let mut chooser = Chooser::new(&fleet.state, terms(0, 0, minimum), UnixMillis(0));
+            let mut verdicts = Vec::new();
+            for round in chooser.order() {
+                let damaged: &[ServiceName] = if sick.contains(&round.open.number) { &dns } else { &[] };
+                verdicts.push(chooser.judge(round, Some(&dns), damaged));
+            }
+            verdicts.reverse();
+            verdicts
+        };
+        assert_eq!(judge(1), [GOES, GOES, GOES, GOES, MINIMUM]);
+        assert_eq!(judge(2), [MINIMUM; 5]);
+    }
+
+    #[test]
     fn held_rounds_stay_and_swept_ones_are_empty() {
         let words = ["dns"; 4];
         let mut fleet = rounds(&words);
@@ -284,7 +310,7 @@ mod tests {
         let fleet = rounds(&["dns", "dns"]);
         let mut chooser = Chooser::new(&fleet.state, terms(0, 0, 1), UnixMillis(0));
         for round in fleet.state.rounds_by_number() {
-            chooser.judge(round, Some(&[]));
+            chooser.judge(round, Some(&[]), &[]);
         }
     }
 

@@ -73,7 +73,7 @@ fn verdicts(
     for round in chooser.order() {
         let id = round.open.round;
         let services = (!damaged.contains(&id)).then(|| history.slices[&id].as_slice());
-        verdicts.insert(id, chooser.judge(round, services));
+        verdicts.insert(id, chooser.judge(round, services, &[]));
     }
     verdicts
 }

@@ -61,11 +61,10 @@ pub(super) async fn choose<'a>(
             Some(Err(Trouble::Damaged(damage))) => Err(damage),
             Some(Err(Trouble::Store(error))) => return Err(error.into()),
         };
-        let names = match &slices {
-            Ok(slices) => Some(whole(store, state, round, slices).await?),
-            Err(_) => None,
-        };
-        let verdict = chooser.judge(round, names.as_deref());
+        let names: Option<Vec<ServiceName>> =
+            slices.as_ref().ok().map(|slices| slices.iter().map(|slice| slice.service.clone()).collect());
+        let damaged = damaged(store, state, round, slices.as_deref().unwrap_or_default()).await?;
+        let verdict = chooser.judge(round, names.as_deref(), &damaged);
         let marked = match scope {
             Scope::Due { .. } => true,
             Scope::Within { rounds, .. } => rounds.contains(&round.open.round),
@@ -108,33 +107,26 @@ pub(super) async fn choose<'a>(
     Ok(rounds)
 }
 
-/// The services whose slices of this round count as kept: not those that name what is in quarantine.
-async fn whole(
+/// The services whose slices of this round name what is in quarantine.
+pub(super) async fn damaged(
     store: &dyn Store,
     state: &State,
     round: &RoundState,
     slices: &[ManifestSlice],
 ) -> Result<Vec<ServiceName>, PruneError> {
-    let mut names = Vec::new();
+    let mut damaged = Vec::new();
     for slice in slices {
         let service = &slice.service;
-        let suspect = state
-            .quarantine
-            .get(service)
-            .filter(|of| round.commit_position().is_some_and(|position| position < of.position));
-        let damaged = match suspect {
-            None => false,
-            Some(of) => {
-                let slice = Slice { round, receipt: ReceiptName::from(slice) };
-                let objects = named(store, state, service, &slice).await?;
-                objects.iter().any(|(path, _)| path.id().is_some_and(|id| of.objects.contains_key(id)))
-            }
-        };
-        if !damaged {
-            names.push(service.clone());
+        // What was committed behind the quarantine names nothing of it.
+        let is_older = |position: u64| round.commit_position().is_some_and(|commit| commit < position);
+        let Some(of) = state.quarantine.get(service).filter(|of| is_older(of.position)) else { continue };
+        let slice = Slice { round, receipt: ReceiptName::from(slice) };
+        let objects = named(store, state, service, &slice).await?;
+        if objects.iter().any(|(path, _)| path.id().is_some_and(|id| of.objects.contains_key(id))) {
+            damaged.push(service.clone());
         }
     }
-    Ok(names)
+    Ok(damaged)
 }
 
 impl<'a> Rounds<'a> {

@@ -14,6 +14,7 @@ use muster_protocol::log::State;
 use muster_protocol::prune::{Chooser, Terms, Verdict};
 use muster_protocol::time::UnixMillis;
 
+use super::choose::damaged;
 use super::error::PruneError;
 use crate::layout::{ObjectPath, Prefix};
 use crate::log::Log;
@@ -100,7 +101,8 @@ async fn staying<'a>(
         };
         let names: Option<Vec<ServiceName>> =
             manifest.as_ref().map(|slices| slices.iter().map(|slice| slice.service.clone()).collect());
-        match chooser.judge(round, names.as_deref()) {
+        let damaged = damaged(store, state, round, manifest.as_deref().unwrap_or_default()).await?;
+        match chooser.judge(round, names.as_deref(), &damaged) {
             Verdict::Goes | Verdict::Empty => continue,
             Verdict::Stays(_) => {}
         }

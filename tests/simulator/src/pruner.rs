@@ -215,7 +215,7 @@ impl World {
             let manifest = round.commit().and_then(|commit| self.share.manifest(&commit.manifest));
             let services: Option<Vec<_>> =
                 manifest.map(|manifest| manifest.slices.iter().map(|slice| slice.service.clone()).collect());
-            let verdict = chooser.judge(round, services.as_deref());
+            let verdict = chooser.judge(round, services.as_deref(), &[]);
             let marked = match scope {
                 Scope::Due => true,
                 Scope::Within(marked, _) => marked.contains(&round.open.round),

@@ -29,8 +29,10 @@ impl Scene {
         Self { fleet, data }
     }
 
+    /// One round, as the last line tells it.
     fn start(&self, services: &str) -> Value {
-        self.fleet.run(&["start", "--services", services, "--wait", "--json"]).with_code(0).json()
+        let said = self.fleet.run(&["start", "--services", services, "--wait", "--json"]).with_code(0).out;
+        serde_json::from_str(said.lines().last().expect("a line")).expect("JSON")
     }
 
     /// The packs of a service, the largest last.

@@ -18,9 +18,25 @@ use crate::screen;
 use words::{Deed, Said};
 
 /// The kinds of records that may be asked for.
-const KINDS: [&str; 16] = [
-    "adopt", "audit", "commit", "config", "end", "epoch", "genesis", "hold", "keyset", "open", "prune",
-    "pruned", "roster", "sealing", "sweep", "verified",
+const KINDS: [&str; 18] = [
+    "adopt",
+    "audit",
+    "commit",
+    "config",
+    "end",
+    "epoch",
+    "genesis",
+    "hold",
+    "keyset",
+    "open",
+    "prune",
+    "pruned",
+    "quarantine",
+    "roster",
+    "scrub",
+    "sealing",
+    "sweep",
+    "verified",
 ];
 
 /// `{"schema":"muster.audit/1", …}`

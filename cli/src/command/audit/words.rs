@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use muster_protocol::ids::{KeyId, ObjectId, RoundId};
 use muster_protocol::log::{
     Adopt, Audit, Body, Change, Commit, Config, End, Epoch, Genesis, Hold, Keyset, Open, Prune, Pruned,
-    Record, Roster, Sealing, State, Statement, Sweep, Verified,
+    Quarantine, Record, Roster, Scrub, Sealing, State, Statement, Sweep, Verified,
 };
 use muster_protocol::time::UnixMillis;
 
@@ -183,6 +183,27 @@ fn read(record: &Record, state: &State) -> Option<Read> {
             own(None, format!("ended the deletion of record {}", body.sweep))
         }
         Sealing::KIND => own(None, "said to which key what is for it alone is sealed".to_owned()),
+        Quarantine::KIND => {
+            let body: Quarantine = record.body().ok()?;
+            let objects = |some: &[ObjectId]| screen::plural(some.len(), "object");
+            let mut what = Vec::new();
+            if !body.add.is_empty() {
+                what.push(format!("put {} of {} into quarantine", objects(&body.add), body.service));
+            }
+            if !body.lift.is_empty() {
+                what.push(format!("lifted the quarantine of {} of {}", objects(&body.lift), body.service));
+            }
+            own(Some(body.at), what.join(", "))
+        }
+        Scrub::KIND => {
+            let body: Scrub = record.body().ok()?;
+            let objects = screen::plural(usize::try_from(body.objects).unwrap_or(usize::MAX), "object");
+            let what = match body.reached {
+                Some(_) => format!("read {objects} again so far, pass {}", body.pass),
+                None => format!("read all {objects} again, pass {}", body.pass),
+            };
+            own(Some(body.at), what)
+        }
         Audit::KIND => {
             let body: Audit = record.body().ok()?;
             Some((body.who, Some(body.at), words(body.what)))
