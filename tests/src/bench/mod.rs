@@ -6,6 +6,7 @@
 mod change;
 mod data;
 mod measure;
+mod past;
 mod picture;
 mod record;
 mod rng;
@@ -19,6 +20,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use data::Data;
+pub use past::{Line, PastBench, past_table};
 pub use picture::picture;
 pub use record::{Measured, Record, Run, Sample};
 pub use shares::{ShareRow, SharesBench, SharesRecord};
