@@ -14,7 +14,7 @@ use crate::log::body::{
     Outcome, Prune, Pruned, Quarantine, Roster, Scrub, Sealing, Sweep, Verified,
 };
 use crate::log::member::{Change, Role};
-use crate::log::record::{self, GENESIS_HEAD, Head, Record, Statement};
+use crate::log::record::{self, GENESIS_HEAD, Head, Record, RecordError, Statement};
 use crate::log::state::{
     EpochState, HoldState, MAX_OPEN_ROUNDS, MAX_QUARANTINED, MemberState, Resumed, RoundPhase, RoundState,
     ScrubPass, ScrubState, State,
@@ -77,13 +77,22 @@ impl State {
     /// # Errors
     /// When the log cannot be trusted or understood from here on; the state is then as it was.
     pub fn replay(&mut self, bytes: &[u8]) -> Result<Effect, ReplayError> {
-        let number = self.next;
-        if number == 0 {
-            self.genesis(bytes)?;
+        self.replay_parsed(record::parse(bytes))
+    }
+
+    /// Takes slot [`State::next`] in, as [`record::parse`] read it: verifying signatures is most of the work, and can be done of
+    /// many slots at once.
+    ///
+    /// # Errors
+    /// As [`State::replay`].
+    pub fn replay_parsed(&mut self, parsed: Result<Record, RecordError>) -> Result<Effect, ReplayError> {
+        let parsed = parsed.map_err(|error| causes(&error));
+        if self.next == 0 {
+            self.genesis(parsed)?;
             self.next = 1;
             return Ok(Effect::Applied);
         }
-        self.take(record::parse(bytes).map_err(|error| causes(&error)))
+        self.take(parsed)
     }
 
     /// Takes slot [`State::next`] in, which is not the first, as a reader has it that has parsed it before; a
@@ -134,9 +143,9 @@ impl State {
         }
     }
 
-    fn genesis(&mut self, bytes: &[u8]) -> Result<(), ReplayError> {
+    fn genesis(&mut self, parsed: Result<Record, String>) -> Result<(), ReplayError> {
         let bad = |why: String| ReplayError::Genesis { why };
-        let record = record::parse(bytes).map_err(|e| bad(causes(&e)))?;
+        let record = parsed.map_err(bad)?;
         if record.kind != Genesis::KIND || record.number != 0 || record.previous != GENESIS_HEAD {
             return Err(bad(format!("it is a {} record number {}", record.kind, record.number)));
         }
@@ -429,8 +438,10 @@ impl State {
             position: record.number,
         });
         let resumed = Resumed { epoch: body.epoch, holder: record.signer, at: body.at };
-        for round in self.rounds.values_mut().filter(|round| round.phase == RoundPhase::Open) {
-            round.resumed.push(resumed);
+        for id in &self.open {
+            if let Some(round) = self.rounds.get_mut(id) {
+                round.resumed.push(resumed);
+            }
         }
         Ok(())
     }
@@ -465,6 +476,7 @@ impl State {
             return Err(format!("round {} has one of its services already", other.open.number));
         }
         self.last_round = open.number;
+        self.open.push(open.round);
         let (round, position) = (open.round, record.number);
         let phase = RoundPhase::Open;
         self.rounds.insert(
@@ -484,6 +496,7 @@ impl State {
         if round.phase != RoundPhase::Open {
             return Err("the round has ended already".into());
         }
+        self.open.retain(|open| *open != commit.round);
         round.phase = RoundPhase::Committed { commit, position: record.number, verified: None };
         Ok(())
     }
@@ -515,6 +528,7 @@ impl State {
         if round.phase != RoundPhase::Open {
             return Err("the round has ended already".into());
         }
+        self.open.retain(|open| *open != end.round);
         round.phase = RoundPhase::Ended(end);
         Ok(())
     }

@@ -247,6 +247,8 @@ pub struct State {
     pub epoch: Option<EpochState>,
     /// Rounds.
     pub rounds: BTreeMap<RoundId, RoundState>,
+    /// Those that are open, in the order of their opening: looked for at every record of a log that may have thousands of rounds.
+    pub(super) open: Vec<RoundId>,
     /// The number of the last round.
     pub last_round: u64,
     /// Prunes that no sweep followed yet, by log number.
@@ -286,6 +288,7 @@ impl State {
             sealing: BTreeMap::new(),
             epoch: None,
             rounds: BTreeMap::new(),
+            open: Vec::new(),
             last_round: 0,
             prunes: BTreeMap::new(),
             sweeps: BTreeMap::new(),
@@ -397,9 +400,7 @@ impl State {
     /// Open rounds, oldest first.
     #[must_use]
     pub fn open_rounds(&self) -> Vec<&RoundState> {
-        let mut rounds = self.rounds_by_number();
-        rounds.retain(|round| round.phase == RoundPhase::Open);
-        rounds
+        self.open.iter().filter_map(|id| self.rounds.get(id)).collect()
     }
 
     /// Whether an object of a service is in quarantine.

@@ -7,8 +7,8 @@
 //! A segment is a copy and proves nothing: its records are verified like those of single slots, and one that is
 //! missing or damaged only costs more reads.
 
-use bytes::Bytes;
-use muster_protocol::log::{Effect, MAX_RECORD_LEN};
+use bytes::{Buf, Bytes};
+use muster_protocol::log::{Effect, MAX_RECORD_LEN, Record, RecordError, parse};
 
 use super::{Log, LogError};
 use crate::layout::ObjectPath;
@@ -28,14 +28,15 @@ impl Log {
                 Err(error) if error.is_transient() => return Err(LogError::Store(error)),
                 Err(_) => return Ok(()),
             };
-            let Some(slots) = split(&bytes) else {
+            let Some(slots) = split(bytes) else {
                 tracing::warn!(first, "log segment is damaged; reading its slots one by one");
                 return Ok(());
             };
+            let parsed = parse_all(&slots).await;
             let mut state = self.state.clone();
-            for slot in slots {
+            for (slot, parsed) in slots.into_iter().zip(parsed) {
                 let number = state.next;
-                match state.replay(slot) {
+                match state.replay_parsed(parsed) {
                     Ok(Effect::Applied | Effect::WithoutEffect(_)) => {}
                     // A void slot is believed only of the log itself: a segment could hide records behind it.
                     Ok(Effect::Void(_)) if self.slot(number).await?.is_some_and(|own| own == slot) => {}
@@ -76,13 +77,31 @@ impl Log {
     }
 }
 
-fn split(mut bytes: &[u8]) -> Option<Vec<&[u8]>> {
+/// The slots of a segment, which share its memory.
+fn split(mut bytes: Bytes) -> Option<Vec<Bytes>> {
     let mut slots = Vec::new();
     while !bytes.is_empty() {
-        let (len, rest) = bytes.split_first_chunk::<4>()?;
-        let (slot, rest) = rest.split_at_checked(usize::try_from(u32::from_be_bytes(*len)).ok()?)?;
-        slots.push(slot);
-        bytes = rest;
+        let len = u32::from_be_bytes(*bytes.first_chunk::<4>()?);
+        bytes.advance(4);
+        let len = usize::try_from(len).ok().filter(|len| *len <= bytes.len())?;
+        slots.push(bytes.split_to(len));
     }
     (slots.len() as u64 == SLOTS).then_some(slots)
+}
+
+/// Reads slots on every core: verifying the signatures is nearly all of the work that a long log takes.
+async fn parse_all(slots: &[Bytes]) -> Vec<Result<Record, RecordError>> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let parts: Vec<_> = slots
+        .chunks(slots.len().div_ceil(cores).max(1))
+        .map(|part| {
+            let part = part.to_vec();
+            tokio::task::spawn_blocking(move || part.iter().map(|slot| parse(slot)).collect::<Vec<_>>())
+        })
+        .collect();
+    let mut parsed = Vec::with_capacity(slots.len());
+    for part in parts {
+        parsed.extend(part.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())));
+    }
+    parsed
 }
