@@ -14,7 +14,7 @@ use muster_protocol::alert::Code;
 use muster_protocol::causes::causes;
 use muster_protocol::envelope::Signer;
 use muster_protocol::ids::KeyId;
-use muster_protocol::log::{Commit, End, Open, State, Verified};
+use muster_protocol::log::{Audit, Commit, End, Open, State, Verified};
 use muster_protocol::prune::sweeps_after;
 use muster_protocol::time::UnixMillis;
 use muster_share::log::{AppendError, HeadMemory, Log, LogError};
@@ -38,6 +38,8 @@ pub(crate) enum Entry {
     Verified(Verified),
     /// A round ends.
     End(End),
+    /// Somebody did what no other record tells.
+    Audit(Audit),
 }
 
 /// Why an entry was not written.
@@ -291,6 +293,7 @@ async fn write(log: &mut Log, signer: &Signer, epoch: u64, entry: Entry) -> Resu
             }
             Entry::Verified(verified) => log.append(signer, &Verified { epoch, ..verified }).await,
             Entry::End(end) => log.append(signer, &End { epoch, ..end }).await,
+            Entry::Audit(audit) => log.append(signer, &audit).await,
         };
         match result {
             Ok(_) => return Ok(()),
@@ -312,6 +315,8 @@ fn stands_already(state: &State, entry: &Entry) -> bool {
         }
         // A round whose `open` record never got through has nothing to end.
         Entry::End(end) => state.rounds.get(&end.round).is_none_or(|r| r.outcome().is_some()),
+        // Told twice is better than not at all.
+        Entry::Audit(_) => false,
     }
 }
 

@@ -20,6 +20,8 @@ mod half_open;
 mod hold;
 mod hostile;
 mod hostile_messages;
+mod http;
+mod http_schema;
 mod leaders;
 mod look;
 mod machines;

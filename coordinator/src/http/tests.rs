@@ -1,0 +1,1 @@
+//! The API over a real socket, without share and bus: what must hold before anything else does.
