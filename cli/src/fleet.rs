@@ -9,9 +9,8 @@ use std::time::Duration;
 use muster_coordinator::view::Shown;
 use muster_coordinator::view::manifest::ManifestError;
 use muster_protocol::config::ShareConfig;
-use muster_protocol::document::Manifest;
 use muster_protocol::ids::FleetName;
-use muster_protocol::log::{Pin, ReplayError, Role, RoundState, Seen, State};
+use muster_protocol::log::{Pin, ReplayError, Role, Seen, State};
 use muster_protocol::retry::{Attempts, Retry};
 use muster_share::log::{HeadMemory, Log, LogError};
 use muster_share::secret_file;
@@ -208,14 +207,6 @@ impl Fleet {
     /// What it shows.
     pub(crate) fn shown(&self) -> Shown<'_> {
         Shown { log: &self.log, share: &self.share.url }
-    }
-
-    /// The manifest of a committed round; none for any other.
-    ///
-    /// # Errors
-    /// Exit 4 when it is missing, altered, or not signed by a coordinator of that time.
-    pub(crate) async fn manifest(&self, round: &RoundState) -> Result<Option<Manifest>, Failure> {
-        Ok(self.shown().manifest(round).await?)
     }
 }
 

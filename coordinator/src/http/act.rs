@@ -7,7 +7,7 @@ use muster_protocol::alert::Code;
 use muster_protocol::entropy::random;
 use muster_protocol::ids::{RoundId, ServiceName, hex};
 use muster_protocol::log::State;
-use muster_protocol::message::{CommandReply, CommandState, Demand, MAX_REASON_LEN, TriggerState};
+use muster_protocol::message::{CommandReply, CommandState, Demand, TriggerState, cut_reason};
 use muster_protocol::service_policy::is_label;
 use muster_share::entropy::OsEntropy;
 use schemars::JsonSchema;
@@ -23,6 +23,8 @@ use crate::view::round_name::RoundName;
 
 /// Longest id of a request, in bytes.
 const MAX_REQUEST_LEN: usize = 128;
+/// Longest reason; with characters of several bytes it is cut.
+const MAX_REASON_CHARS: usize = 400;
 const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
 
 /// Which services a round is for, and why it is asked for.
@@ -30,10 +32,10 @@ const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
 #[serde(default, deny_unknown_fields)]
 pub(super) struct StartBody {
     /// Only these services; null: all of them, unless labels are named.
-    #[schemars(length(max = 1500), inner(regex(pattern = r"^[a-z][a-z0-9-]{0,31}$")))]
+    #[schemars(length(min = 1, max = 1500), inner(regex(pattern = r"^[a-z][a-z0-9-]{0,31}$")))]
     services: Option<Vec<String>>,
     /// Only services with one of these labels, beside those that are named.
-    #[schemars(length(max = 100), inner(regex(pattern = r"^[a-z][a-z0-9-]{0,31}$")))]
+    #[schemars(length(min = 1, max = 100), inner(regex(pattern = r"^[a-z][a-z0-9-]{0,31}$")))]
     labels: Option<Vec<String>>,
     /// Why, for people.
     #[schemars(length(max = 400))]
@@ -53,13 +55,13 @@ pub(super) struct CancelBody {
 fn request_id(asked: &Asked) -> Result<String, Problem> {
     let mut values = asked.headers.get_all(IDEMPOTENCY_KEY).iter();
     let at = format!("header {IDEMPOTENCY_KEY}");
-    let accepted = format!("1 to {MAX_REQUEST_LEN} printable ASCII characters, once");
+    let accepted = format!("1 to {MAX_REQUEST_LEN} visible ASCII characters, once");
     match (values.next(), values.next()) {
         (None, _) => Ok(hex(&random::<16>(&mut OsEntropy))),
         (Some(value), None) => {
             let text = value.to_str().unwrap_or_default();
             let fits = (1..=MAX_REQUEST_LEN).contains(&text.len())
-                && text.bytes().all(|b| (b' '..=b'~').contains(&b));
+                && text.bytes().all(|b| (b'!'..=b'~').contains(&b));
             if fits { Ok(text.to_owned()) } else { Err(Problem::invalid(at, text, accepted)) }
         }
         (Some(_), Some(_)) => {
@@ -68,12 +70,14 @@ fn request_id(asked: &Asked) -> Result<String, Problem> {
     }
 }
 
+/// The reason, which is cut to what a record holds.
 fn reason(reason: Option<String>) -> Result<Option<String>, Problem> {
     match reason {
-        Some(text) if text.len() > MAX_REASON_LEN => {
-            Err(Problem::invalid("body reason", &text, format!("at most {MAX_REASON_LEN} bytes")))
+        Some(text) if text.chars().count() > MAX_REASON_CHARS => {
+            let accepted = format!("at most {MAX_REASON_CHARS} characters");
+            Err(Problem::invalid("body reason", &text, accepted))
         }
-        reason => Ok(reason.filter(|reason| !reason.is_empty())),
+        reason => Ok(reason.filter(|reason| !reason.is_empty()).map(|reason| cut_reason(&reason))),
     }
 }
 

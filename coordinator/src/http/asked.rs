@@ -11,6 +11,9 @@ use serde::de::DeserializeOwned;
 use super::access::Bearer;
 use super::problem::{Kind, Problem};
 
+/// The highest number there is: what every client can say, and the document as well.
+pub(super) const MOST: u64 = i64::MAX as u64;
+
 /// What a value of the path or the query may be.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Shape {
@@ -28,7 +31,7 @@ impl Shape {
     /// In words.
     pub(super) fn accepted(self) -> String {
         match self {
-            Self::Number(least, u64::MAX) => format!("a number from {least} on"),
+            Self::Number(least, MOST) => format!("a number from {least} on"),
             Self::Number(least, most) => format!("a number from {least} to {most}"),
             Self::Flag => "true or false".to_owned(),
             Self::Word(words) => format!("one of {}", words.join(", ")),

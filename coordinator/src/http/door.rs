@@ -59,7 +59,9 @@ pub(super) fn router(api: Arc<Api>) -> Router {
     }
     let nothing =
         |request: Request| async move { Problem::invalid_address(request.uri().path()).into_response() };
-    router.fallback(nothing).layer(from_fn(move |request: Request, next: Next| {
+    // A router names the methods that there are only on its way out: what looks at that goes around it.
+    let routes = router.fallback(nothing);
+    Router::new().fallback_service(routes).layer(from_fn(move |request: Request, next: Next| {
         let api = Arc::clone(&api);
         async move {
             let mut response = match called_right(&api, &request) {

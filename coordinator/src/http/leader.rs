@@ -11,7 +11,7 @@ use muster_protocol::entropy::random;
 use muster_protocol::envelope::{Signer, open_as};
 use muster_protocol::ids::{FleetId, MemberName, Nonce, RoundId};
 use muster_protocol::log::State;
-use muster_protocol::message::{Command, CommandReply, Demand, MAX_MESSAGE_LEN};
+use muster_protocol::message::{Command, CommandReply, Demand, MAX_MESSAGE_LEN, TriggerState};
 use muster_protocol::subject::{Subject, Subjects};
 use muster_share::entropy::OsEntropy;
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
@@ -151,9 +151,11 @@ impl Leader {
             return Err(AskError::TooLong { len: sealed.len() });
         }
         let here = |reply| Input::Command { key: self.signer.key_id(), command: command.clone(), reply };
-        let answer = self.insist(&Subject::Command, &sealed, here, DEMAND).await?;
+        let (answer, again) = self.insist(&Subject::Command, &sealed, here, DEMAND).await?;
         match open_as::<CommandReply>(&answer, &self.fleet) {
-            Ok((key, reply)) if reply.nonce == nonce && state.is_coordinator(&key) => Ok(reply),
+            Ok((key, reply)) if reply.nonce == nonce && state.is_coordinator(&key) => {
+                Ok(as_first(reply, again))
+            }
             Ok(_) | Err(_) => Err(AskError::NoSense("no coordinator of the fleet has signed it".to_owned())),
         }
     }
@@ -161,19 +163,20 @@ impl Leader {
     async fn ask(&self, query: &Query) -> Result<Answer, AskError> {
         let payload = Bytes::from(serde_json::to_vec(query).expect("a query is JSON"));
         let here = |reply| Input::Query { payload: payload.clone(), reply };
-        let answer = self.insist(&Subject::Query, &payload, here, QUESTION).await?;
+        let (answer, _) = self.insist(&Subject::Query, &payload, here, QUESTION).await?;
         serde_json::from_slice(&answer).map_err(|error| AskError::NoSense(error.to_string()))
     }
 
-    /// Asks until there is an answer, for at most `limit`. What is asked may be asked twice.
+    /// Asks until there is an answer, for at most `limit`. What is asked may be asked twice; true: it was heard more than once,
+    /// perhaps.
     async fn insist(
         &self,
         subject: &Subject,
         payload: &Bytes,
         here: impl Fn(Reply) -> Input,
         limit: Duration,
-    ) -> Result<Bytes, AskError> {
-        let began = Instant::now();
+    ) -> Result<(Bytes, bool), AskError> {
+        let (began, mut unheard) = (Instant::now(), false);
         loop {
             let left = limit.saturating_sub(began.elapsed());
             if left.is_zero() {
@@ -190,7 +193,7 @@ impl Leader {
                         Err(BusError::Timeout { .. }) => None,
                         Err(BusError::NoResponders { .. }) if began.elapsed() < NOBODY => {
                             sleep(PAUSE.min(left)).await;
-                            None
+                            continue;
                         }
                         Err(BusError::NoResponders { .. }) => return Err(AskError::Nobody),
                         Err(error) => return Err(AskError::Bus(error)),
@@ -198,11 +201,24 @@ impl Leader {
                 }
             };
             match answer {
-                Some(answer) => return Ok(answer),
-                None => sleep(PAUSE.min(left)).await,
+                Some(answer) => return Ok((answer, unheard)),
+                None => {
+                    unheard = true;
+                    sleep(PAUSE.min(left)).await;
+                }
             }
         }
     }
+}
+
+/// The round that runs already is the one that the first, unanswered message opened.
+fn as_first(mut reply: CommandReply, again: bool) -> CommandReply {
+    if let Some(started) =
+        reply.started.as_mut().filter(|started| again && started.state == TriggerState::Running)
+    {
+        started.state = TriggerState::Opened;
+    }
+    reply
 }
 
 fn other() -> AskError {

@@ -143,10 +143,6 @@ fn refusals(route: &Route) -> BTreeMap<String, Vec<Kind>> {
 
 fn parameter(param: &Param, place: &str) -> Value {
     let (schema, example) = match param.shape {
-        Shape::Number(least, u64::MAX) => (
-            json!({"type": "integer", "minimum": least, "maximum": i64::MAX}),
-            json!(param.example.parse::<u64>().ok()),
-        ),
         Shape::Number(least, most) => (
             json!({"type": "integer", "minimum": least, "maximum": most}),
             json!(param.example.parse::<u64>().ok()),

@@ -8,7 +8,7 @@ use axum::response::Response;
 use futures::future::BoxFuture;
 use schemars::{Schema, SchemaGenerator};
 
-use super::asked::{Asked, Param, Shape};
+use super::asked::{Asked, MOST, Param, Shape};
 use super::problem::{Kind, Problem};
 use super::{Api, World, act, events, openapi, read, signed};
 use crate::view::acts::{AckView, CancelView, StartView};
@@ -98,7 +98,7 @@ const CLOSED: Param =
     Param { name: "closed", shape: Shape::Flag, what: "also what is over", example: "true" };
 const BEFORE: Param = Param {
     name: "before",
-    shape: Shape::Number(0, u64::MAX),
+    shape: Shape::Number(0, MOST),
     what: "only what has a lower number: `next` of the page before",
     example: "1000000",
 };
