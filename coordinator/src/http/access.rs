@@ -14,7 +14,8 @@ use muster_protocol::token::{self, Token};
 use super::problem::{Kind, Problem};
 use crate::scribe::unix_now;
 
-/// Refusals of one address that are answered as such in each window; further ones are told to wait.
+/// Refusals of one address in each window for which the share is read; further ones are judged by what is known, and told when to
+/// come again.
 const MOST_FAILURES: u32 = 20;
 const WINDOW: Duration = Duration::from_secs(60);
 /// Addresses that are remembered. Beyond, the oldest are forgotten: a flood of addresses must not fill memory.

@@ -146,7 +146,9 @@ pub(super) fn start(_api: Arc<Api>, world: Arc<World>, asked: Asked) -> Answer {
             }
         };
         let mut response = json(status, &StartView::of(started, &request))?;
-        let place = started.round.map(|round| format!("/api/v1/rounds/{round}"));
+        // What waits is no round yet.
+        let place = started.round.filter(|_| started.state != TriggerState::Queued);
+        let place = place.map(|round| format!("/api/v1/rounds/{round}"));
         if let Some(Ok(place)) = place.map(|place| HeaderValue::from_str(&place)) {
             response.headers_mut().insert(header::LOCATION, place);
         }

@@ -23,6 +23,8 @@ pub(super) enum Shape {
     Flag,
     /// One of these words.
     Word(&'static [&'static str]),
+    /// A moment or a duration; whoever uses it looks closer.
+    Moment,
     /// A text of 1 to so many bytes, with its pattern where it has one; whoever uses it looks closer.
     Text { most: usize, pattern: Option<&'static str>, accepted: &'static str },
 }
@@ -35,6 +37,7 @@ impl Shape {
             Self::Number(least, most) => format!("a number from {least} to {most}"),
             Self::Flag => "true or false".to_owned(),
             Self::Word(words) => format!("one of {}", words.join(", ")),
+            Self::Moment => "a moment such as 2026-12-01T08:00:00Z, or a duration such as 7d".to_owned(),
             Self::Text { accepted, .. } => accepted.to_owned(),
         }
     }
@@ -47,6 +50,7 @@ impl Shape {
             }
             Self::Flag => matches!(value, "true" | "false"),
             Self::Word(words) => words.contains(&value),
+            Self::Moment => (1..=64).contains(&value.len()),
             Self::Text { most, .. } => (1..=most).contains(&value.len()) && !value.contains(char::is_control),
         }
     }
@@ -105,7 +109,9 @@ impl Asked {
         if self.body.is_empty() {
             return Ok(T::default());
         }
-        serde_json::from_slice(&self.body).map_err(|error| {
+        // A type's fields could also be read off an array, in their order: nobody means that.
+        let object = serde_json::from_slice::<serde_json::Map<_, serde_json::Value>>(&self.body);
+        object.and_then(|_| serde_json::from_slice(&self.body)).map_err(|error| {
             Problem::new(Kind::Invalid, format!("body: {error}"))
                 .at("body")
                 .accepted("a JSON object as GET /api/v1/openapi.json describes it for this address")

@@ -165,12 +165,9 @@ async fn admitted(
     route: &Route,
 ) -> Result<Bearer, Problem> {
     let now = Instant::now();
+    // The reason is told all the same: whoever polls with a token that has ended must see why.
     let refuse = |problem: Problem| match api.failures.one(peer, now) {
-        Some(wait) => {
-            Problem::new(Kind::Crowded, "too many requests without a valid token came from this address")
-                .next("wait, and show a token")
-                .again_in(wait.as_secs().max(1))
-        }
+        Some(wait) => problem.again_in(wait.as_secs().max(1)),
         None => problem,
     };
     let secret = access::secret(headers);

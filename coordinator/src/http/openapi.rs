@@ -149,6 +149,11 @@ fn parameter(param: &Param, place: &str) -> Value {
         ),
         Shape::Flag => (json!({"type": "boolean"}), json!(param.example == "true")),
         Shape::Word(words) => (json!({"type": "string", "enum": words}), json!(param.example)),
+        Shape::Moment => {
+            let duration = json!({"type": "string", "pattern": "^[0-9]{1,6}[smhd]$"});
+            let schema = json!({"anyOf": [duration, {"type": "string", "format": "date-time"}]});
+            (schema, json!(param.example))
+        }
         Shape::Text { most, pattern, .. } => {
             let mut schema = json!({"type": "string", "minLength": 1, "maxLength": most});
             if let Some(pattern) = pattern {

@@ -122,11 +122,7 @@ const AUDIT: &[Param] = &[
     Param { name: "kind", shape: Shape::Word(&KINDS), what: "only records of this kind", example: "config" },
     Param {
         name: "since",
-        shape: Shape::Text {
-            most: 64,
-            pattern: None,
-            accepted: "a moment such as 2026-12-01T08:00:00Z, or a duration such as 7d",
-        },
+        shape: Shape::Moment,
         what: "nothing older: a moment (UTC) or a duration",
         example: "7d",
     },
