@@ -172,3 +172,58 @@ fn commands(role: &Role) -> bool {
         Role::Coordinator | Role::Agent { .. } | Role::Viewer | Role::Pruner | Role::Enroller { .. } => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use muster_protocol::log::{Config, Member, Pin, Role, State};
+    use muster_protocol::message::Demand;
+    use muster_protocol::time::UnixMillis;
+    use muster_protocol::token::{Token, TokenRole, key_of};
+
+    use super::by_token;
+    use crate::fixture::signer;
+
+    fn state() -> State {
+        let mut clear = BTreeMap::new();
+        for (name, role, until) in [
+            ("ci", TokenRole::Operator, None),
+            ("eyes", TokenRole::Viewer, None),
+            ("old", TokenRole::Operator, Some(UnixMillis(1_000))),
+        ] {
+            let token = Token { role, hash: [1; 32], until };
+            clear.insert(key_of(&name.parse().expect("a name")), token.print());
+        }
+        let mut state = State::new(Pin::default());
+        state.config = Some(Config { previous: None, clear, sealed: None, at: None });
+        state
+    }
+
+    fn start(force: bool) -> Demand {
+        Demand::Start { services: None, labels: None, request: "r".to_owned(), reason: None, force }
+    }
+
+    #[test]
+    fn a_coordinator_demands_what_the_log_lets_the_token_do_and_nothing_else() {
+        let member = |role| Member { key: signer(7).key_id(), name: "one".parse().expect("a name"), role };
+        let ask = |role, token: &str, demand: &Demand| {
+            by_token(&state(), &member(role), token.parse().expect("a name"), demand)
+                .map(|who| (who.words, who.name.to_string()))
+        };
+        let fine = ask(Role::Coordinator, "ci", &start(false)).expect("it may");
+        assert_eq!(fine, ("token ci".to_owned(), "token-ci".to_owned()));
+        for (role, token, force, part) in [
+            (Role::Coordinator, "ci", true, "forced by an operator's signature"),
+            (Role::Coordinator, "eyes", false, "may only look"),
+            (Role::Coordinator, "old", false, "has ended"),
+            (Role::Coordinator, "nobody", false, "there is no token nobody"),
+            (Role::Operator, "ci", false, "one is no coordinator"),
+            (Role::Admin, "ci", false, "one is no coordinator"),
+            (Role::Viewer, "ci", false, "one is no coordinator"),
+        ] {
+            let why = ask(role, token, &start(force)).expect_err(part);
+            assert!(why.contains(part), "{why}");
+        }
+    }
+}

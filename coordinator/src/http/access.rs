@@ -105,7 +105,7 @@ impl Failures {
             .then(|| WINDOW.saturating_sub(now.saturating_duration_since(known.since)))
     }
 
-    /// Whether so many were refused that nothing is looked up for a while, for an address without a valid token.
+    /// Whether so many were refused that the share is not read for this address for a while.
     pub(super) fn tires(&self, peer: IpAddr, now: Instant) -> Option<Duration> {
         let counts = self.counts();
         let known = counts.peers.get(&peer).filter(|known| known.failures >= MOST_FAILURES)?;
