@@ -309,6 +309,9 @@ fn a_follower_reads_by_itself_and_asks_the_leader_for_the_rest() {
     assert!(refused.header("retry-after").is_some());
 }
 
+/// Method, address, headers, body; then status, the value that is named, and part of what would be accepted.
+type Case<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'a str, u16, &'a str, &'a str);
+
 #[test]
 fn what_cannot_be_is_refused_with_what_could() {
     let (fleet, api, _data) = fleet();
@@ -316,7 +319,7 @@ fn what_cannot_be_is_refused_with_what_could() {
     let long = "x".repeat(70_000);
     let reason = format!(r#"{{"reason": "{}"}}"#, "x".repeat(401));
     let key = "k".repeat(129);
-    let cases: &[(&str, &str, &[(&str, &str)], &str, u16, &str, &str)] = &[
+    let cases: &[Case<'_>] = &[
         ("GET", "/api/v1/rounds?limit=0", &[], "", 400, "query limit", "a number from 1 to 200"),
         ("GET", "/api/v1/rounds?limit=many", &[], "", 400, "query limit", "a number from 1 to 200"),
         ("GET", "/api/v1/rounds?last=5", &[], "", 400, "query", "one of limit, before"),
