@@ -118,6 +118,17 @@ impl Api {
         self.ask("POST", path, headers, body)
     }
 
+    /// Asks to read, and leaves the answer on its way.
+    ///
+    /// # Panics
+    /// When it is not sent.
+    #[must_use]
+    pub fn begin(&self, path: &str) -> TcpStream {
+        let mut stream = self.connect();
+        stream.write_all(self.head("GET", path, &[], "").as_bytes()).expect("sent");
+        stream
+    }
+
     /// One request on a connection of its own. Headers that are given replace those that are usual.
     ///
     /// # Panics

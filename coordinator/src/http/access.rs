@@ -82,6 +82,7 @@ impl Failures {
 
     /// Counts a refusal; how long to wait, where there were too many.
     pub(super) fn one(&self, peer: IpAddr, now: Instant) -> Option<Duration> {
+        let peer = network(peer);
         let mut counts = self.counts();
         counts.untold = counts.untold.saturating_add(1);
         if counts.told.is_none_or(|told| now.saturating_duration_since(told) >= WINDOW) {
@@ -108,9 +109,17 @@ impl Failures {
     /// Whether so many were refused that the share is not read for this address for a while.
     pub(super) fn tires(&self, peer: IpAddr, now: Instant) -> Option<Duration> {
         let counts = self.counts();
-        let known = counts.peers.get(&peer).filter(|known| known.failures >= MOST_FAILURES)?;
+        let known = counts.peers.get(&network(peer)).filter(|known| known.failures >= MOST_FAILURES)?;
         let left = WINDOW.saturating_sub(now.saturating_duration_since(known.since));
         (!left.is_zero()).then_some(left)
+    }
+}
+
+/// Whoever has one address of IPv6 has the 2^64 beside it as well.
+fn network(peer: IpAddr) -> IpAddr {
+    match peer.to_canonical() {
+        IpAddr::V4(peer) => IpAddr::V4(peer),
+        IpAddr::V6(peer) => IpAddr::V6((u128::from(peer) >> 64 << 64).into()),
     }
 }
 
@@ -151,6 +160,10 @@ mod tests {
         assert!(failures.tires(peer(1), now).is_some());
         assert_eq!(failures.one(peer(2), now), None);
         assert_eq!(failures.tires(peer(2), now), None);
+        let six = |last: u128| IpAddr::V6((0x2001_0db8_u128 << 96 | last).into());
+        (0..=MOST_FAILURES).for_each(|last| drop(failures.one(six(last.into()), now)));
+        assert!(failures.tires(six(1 << 60), now).is_some(), "one network");
+        assert_eq!(failures.tires(six(1 << 64), now), None, "another one");
         let later = now + WINDOW;
         assert_eq!(failures.tires(peer(1), later), None);
         assert_eq!(failures.one(peer(1), later), None);

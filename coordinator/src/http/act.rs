@@ -191,7 +191,14 @@ async fn demanded(
     asked: &Asked,
     demand: Demand,
 ) -> Result<CommandReply, Problem> {
-    world.leader.demand(state, asked.token()?, demand).await.map_err(|error| of_leader(&error))
+    let token = asked.token()?;
+    let what = match &demand {
+        Demand::Start { .. } => "start",
+        Demand::Cancel { .. } => "cancel",
+        Demand::Acknowledge { .. } => "acknowledge",
+    };
+    tracing::info!(%token, what, "demanded over HTTP");
+    world.leader.demand(state, token, demand).await.map_err(|error| of_leader(&error))
 }
 
 /// The round that is meant: `latest` is the newest open one, and a request that waits for its services is in no log yet, so that

@@ -15,6 +15,7 @@ use muster_protocol::log::RoundPhase;
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::sleep;
+use zeroize::Zeroizing;
 
 use super::access;
 use super::asked::Asked;
@@ -47,7 +48,7 @@ pub(super) fn follow(api: Arc<Api>, world: Arc<World>, asked: Asked) -> Answer {
                 .again_in(10));
         };
         let (tell, told) = mpsc::channel(WAITING);
-        let secret = access::secret(&asked.headers).unwrap_or_default().to_owned();
+        let secret = Zeroizing::new(access::secret(&asked.headers).unwrap_or_default().to_owned());
         tokio::spawn(Following { api, world, round, secret, tell, _place: place }.run());
         let events =
             stream::unfold(told, |mut told| async move { told.recv().await.map(|event| (event, told)) });
@@ -62,7 +63,7 @@ struct Following {
     world: Arc<World>,
     round: RoundId,
     /// Looked up again and again, so that a revocation ends what it opened.
-    secret: String,
+    secret: Zeroizing<String>,
     tell: mpsc::Sender<Result<Bytes, Infallible>>,
     _place: OwnedSemaphorePermit,
 }

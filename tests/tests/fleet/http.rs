@@ -166,6 +166,12 @@ fn one_idempotency_key_is_one_round_and_the_log_names_the_token() {
     // Cancelled, with the token's name in the log.
     gate.close();
     let _ = api.post("/api/v1/rounds", &[], r#"{"services": ["slow"]}"#).with_status(201);
+    // Whoever follows it is told no more once the token counts no longer.
+    let following = api.with(&fleet.token("eyes", "viewer", "90d")).begin("/api/v1/rounds/2/events");
+    assert!(following.peek(&mut [0]).expect("it is told") > 0);
+    let _ = fleet.run(&["token", "revoke", "eyes"]).with_code(0);
+    let told = answer(following).with_status(200).body;
+    assert!(told.contains("event: progress") && !told.contains("event: round"), "{told}");
     let cancelled = api.post("/api/v1/rounds/latest/cancel", &[], r#"{"reason": "a mistake"}"#);
     assert_eq!(cancelled.with_status(200).json()["schema"], "muster.cancel/1");
     let round = fleet.wait_for_round(2, &["cancelled"]);
