@@ -3,6 +3,7 @@
 mod keeping;
 mod managing;
 mod retention;
+mod tokens;
 mod trust;
 
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ use crate::share_access::ShareAccess;
 pub(crate) use keeping::{Config, CredentialsArgs, Rebuild, Share, ShareCopy, ShareTest};
 pub(crate) use managing::{Audit, Disable, Enable, Page};
 pub(crate) use retention::{Hold, Prune, Unhold};
+pub(crate) use tokens::Token;
 pub(crate) use trust::{Adopt, Enroll, ExpectHead, Key, Prove, Revoke, RoleName, Rotate, Until};
 
 /// Coordinated, encrypted, write-only backups of a fleet of infrastructure services.
@@ -100,6 +102,9 @@ pub(crate) enum Command {
     /// The share
     #[command(subcommand)]
     Share(Share),
+    /// Who may use the HTTP API of the coordinators
+    #[command(subcommand)]
+    Token(Token),
     /// Keys
     #[command(subcommand)]
     Key(Key),
@@ -303,6 +308,9 @@ pub(crate) struct Rounds {
     /// How many, newest first; 0 for all
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = number)]
     pub(crate) last: usize,
+    /// Only rounds before this number: the next page
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) before: Option<u64>,
 }
 
 #[derive(Debug, Args)]

@@ -6,16 +6,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use muster_coordinator::view::Shown;
+use muster_coordinator::view::manifest::ManifestError;
 use muster_protocol::config::ShareConfig;
-use muster_protocol::document::Manifest;
-use muster_protocol::envelope::{self, Payload};
-use muster_protocol::ids::{FleetName, KeyId, ObjectId};
-use muster_protocol::log::{End, Pin, ReplayError, Role, RoundPhase, RoundState, Seen, State};
+use muster_protocol::ids::FleetName;
+use muster_protocol::log::{Pin, ReplayError, Role, Seen, State};
 use muster_protocol::retry::{Attempts, Retry};
-use muster_share::layout::ObjectPath;
 use muster_share::log::{HeadMemory, Log, LogError};
 use muster_share::secret_file;
-use muster_share::store::{self, Store, StoreError};
+use muster_share::store::{self, Store};
 
 use crate::args::{ExpectHead, Reading};
 use crate::command::enroll::role_word;
@@ -205,54 +204,22 @@ impl Fleet {
         self.state().name.as_ref().map(FleetName::to_string).unwrap_or_default()
     }
 
-    /// The account of a round that ended without a commit; none where the share does not have it any more. It is a story:
-    /// what is wrong with it concerns nobody's backup.
-    pub(crate) async fn account(&self, round: &RoundState, end: &End) -> Option<Manifest> {
-        let account = end.account.filter(|account| account.size <= Manifest::MAX_LEN as u64)?;
-        let bytes = self.log.store().get(&ObjectPath::Manifest(account.object), account.size).await.ok()?;
-        let (_, manifest) = envelope::open_as::<Manifest>(&bytes, &self.state().fleet).ok()?;
-        (ObjectId::of(&bytes) == account.object && manifest.round == round.open.round).then_some(manifest)
+    /// What it shows.
+    pub(crate) fn shown(&self) -> Shown<'_> {
+        Shown { log: &self.log, share: &self.share.url }
     }
+}
 
-    /// The manifest of a committed round; none for any other.
-    ///
-    /// # Errors
-    /// Exit 4 when it is missing, altered, or not signed by a coordinator of that time.
-    pub(crate) async fn manifest(&self, round: &RoundState) -> Result<Option<Manifest>, Failure> {
-        let RoundPhase::Committed { commit, position, .. } = &round.phase else { return Ok(None) };
-        let path = ObjectPath::Manifest(commit.manifest);
-        let damaged = |why: String| {
-            Failure::new(
-                Exit::Damaged,
-                format!("VERIFY-02: the manifest of round {} cannot be used", round.open.number),
-            )
-            .because(format!("{path}: {why}"))
-            .next("muster verify names everything that is damaged")
-        };
-        let most = commit.manifest_size.min(Manifest::MAX_LEN as u64);
-        let bytes = match self.log.store().get(&path, most).await {
-            Ok(bytes) => bytes,
-            Err(error) if error.is_transient() => return Err(error.into()),
-            Err(StoreError::NotFound { .. }) => return Err(damaged("it is missing".to_owned())),
-            Err(error) => return Err(damaged(error.to_string())),
-        };
-        if ObjectId::of(&bytes) != commit.manifest {
-            return Err(damaged("its bytes do not have the hash that the log names".to_owned()));
+impl From<ManifestError> for Failure {
+    fn from(error: ManifestError) -> Self {
+        match error {
+            ManifestError::Store { source, .. } => source.into(),
+            ManifestError::Damaged { number, object, why } => {
+                Self::new(Exit::Damaged, format!("VERIFY-02: the manifest of round {number} cannot be used"))
+                    .because(format!("{object}: {why}"))
+                    .next("muster verify names everything that is damaged")
+            }
         }
-        let (signer, manifest) = envelope::open_as::<Manifest>(&bytes, &self.state().fleet)
-            .map_err(|error| damaged(error.to_string()))?;
-        if manifest.round != round.open.round || !self.was_coordinator(&signer, *position) {
-            return Err(damaged("it is not a coordinator's account of this round".to_owned()));
-        }
-        Ok(Some(manifest))
-    }
-
-    fn was_coordinator(&self, key: &KeyId, position: u64) -> bool {
-        self.state().members.get(key).is_some_and(|member| {
-            matches!(member.member.role, Role::Coordinator)
-                && member.since < position
-                && member.revoked.is_none_or(|revoked| revoked > position)
-        })
     }
 }
 

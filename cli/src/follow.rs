@@ -1,27 +1,24 @@
 //! Follows a round until it is verified or has ended. The log on the share says when that is; what the leader tells over
 //! the bus only fills the screen meanwhile.
 
-mod live;
-
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use muster_coordinator::query::{RoundPage, ServiceView};
+use muster_coordinator::view::live::{Live, ProgressLine};
 use muster_protocol::ids::RoundId;
 use muster_protocol::log::RoundPhase;
 use muster_protocol::message::{TriggerReply, TriggerState};
 use muster_protocol::units::{format_duration, format_size};
-use serde::Serialize;
 
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::fleet::Fleet;
 use crate::leader::{Leader, Order};
-use crate::round_view::RoundView;
+use crate::round_view::{self, RoundView};
 use crate::screen;
-use live::Live;
 
 /// How often the log is looked at without a leader to ask.
 const LOOK: Duration = Duration::from_millis(400);
@@ -44,19 +41,6 @@ pub(crate) enum Show {
     Json,
     /// Nothing.
     Nothing,
-}
-
-/// A line of progress: `{"schema":"muster.progress/1", …}`.
-#[derive(Debug, Serialize)]
-struct ProgressLine<'a> {
-    schema: &'static str,
-    round: RoundId,
-    number: u64,
-    state: &'a str,
-    outcome: Option<&'a str>,
-    elapsed_secs: u64,
-    remaining_secs: u64,
-    services: &'a [ServiceView],
 }
 
 /// Follows `round` for at most `limit`. A request that waits for its services lives in its leader's memory alone: `request`
@@ -107,7 +91,7 @@ pub(crate) async fn follow(
                 display.end();
                 fleet.remember()?;
                 let state = state.clone();
-                return RoundView::read(fleet, &state).await;
+                return Ok(RoundView::read(&fleet.shown(), &state).await?);
             }
         } else if let (None, Some(leader), Some(request)) = (&page, leader, request)
             && asked.elapsed() >= ASK_AGAIN
@@ -169,13 +153,13 @@ pub(crate) fn finish(view: &RoundView, show: Show) -> Exit {
             for trouble in view.troubles() {
                 screen::line(format!("  {trouble}"));
             }
-            if view.exit() == Exit::Damaged {
+            if round_view::exit(view) == Exit::Damaged {
                 screen::line(format!("  → VERIFY-01: muster verify {}", view.number));
             }
         }
         Show::Nothing => {}
     }
-    view.exit()
+    round_view::exit(view)
 }
 
 struct Display {
@@ -201,18 +185,8 @@ impl Display {
         match self.show {
             Show::Nothing => {}
             Show::Json => {
-                let summary = &page.summary;
                 if self.live.is_due(page, Instant::now()) {
-                    screen::json(&ProgressLine {
-                        schema: "muster.progress/1",
-                        round: summary.round,
-                        number: summary.number,
-                        state: &summary.state,
-                        outcome: page.outcome.as_deref(),
-                        elapsed_secs: summary.elapsed_secs,
-                        remaining_secs: summary.remaining_secs,
-                        services: &page.services,
-                    });
+                    screen::json(&ProgressLine::of(page));
                 }
             }
             Show::People if screen::is_terminal() => self.draw(page),

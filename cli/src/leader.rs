@@ -104,7 +104,7 @@ impl Order {
             reason: trigger.reason,
             force: self.force,
         };
-        self.signer.seal(&self.fleet, &Command { nonce, demand })
+        self.signer.seal(&self.fleet, &Command { nonce, demand, token: None })
     }
 }
 
@@ -195,7 +195,7 @@ impl Leader {
     ) -> Result<CommandReply, Failure> {
         let nonce = Nonce::from_bytes(random(&mut OsEntropy));
         let id = fleet.state().fleet;
-        let payload = Bytes::from(signer.seal(&id, &Command { nonce, demand }));
+        let payload = Bytes::from(signer.seal(&id, &Command { nonce, demand, token: None }));
         let subject = self.subjects.print(&Subject::Command);
         let began = Instant::now();
         let answer = loop {

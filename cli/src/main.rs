@@ -105,6 +105,7 @@ async fn run(command: Command) -> Outcome {
             | Command::Adopt(_)
             | Command::Rebuild(_)
             | Command::Config(_)
+            | Command::Token(_)
             | Command::Enable(_)
             | Command::Disable(_)
             | Command::Share(_)
@@ -147,6 +148,7 @@ async fn dispatch(command: Command) -> Outcome {
         Command::Audit(args) => command::audit::run(args).await,
         Command::Config(args) => command::config::run(args).await,
         Command::Share(args) => command::share::run(args).await,
+        Command::Token(args) => command::token::run(args).await,
         Command::Key(args) => command::key::run(args).await,
         Command::Up(args) => command::up::run(args).await,
         Command::Once(args) => command::once::run(args).await,

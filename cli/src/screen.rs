@@ -161,7 +161,7 @@ pub(crate) fn day(at: SystemTime) -> String {
 
 /// A time for machines: RFC 3339 in UTC.
 pub(crate) fn rfc3339(at: UnixMillis) -> String {
-    jiff::Timestamp::from_millisecond(at.0).map(|time| time.to_string()).unwrap_or_default()
+    at.rfc3339().unwrap_or_default()
 }
 
 /// Now, for people.

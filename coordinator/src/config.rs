@@ -15,6 +15,8 @@ use muster_protocol::units::HumanDuration;
 use muster_share::config_file;
 use serde::{Deserialize, Serialize};
 
+pub use crate::http::config::HttpConfig;
+
 /// `coordinator.toml`. Paths are absolute once it is loaded.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -39,6 +41,9 @@ pub struct Config {
     /// How the lead changes.
     #[serde(default)]
     pub lead: LeadConfig,
+    /// The HTTP API.
+    #[serde(default)]
+    pub http: HttpConfig,
     /// Lines on standard error.
     #[serde(default)]
     pub log: LogConfig,
@@ -213,6 +218,12 @@ const COMMENTS: &[(&str, &str)] = &[
         "lease: a leader that was silent on the bus for so long may be followed by another coordinator. takeover: how long\n\
          after a change of leaders there is no other.",
     ),
+    (
+        "http",
+        "listen: where the HTTP API answers (docs/http.md), for whoever has a token; \"\" for nowhere. certificate, key: PEM files\n\
+         for TLS, which other machines need. insecure: true where something else encrypts. hosts: names besides the address\n\
+         that it is called by on loopback, such as a proxy's.",
+    ),
     ("log", "Lines on standard error. format: \"text\" or \"json\"."),
     (
         "telemetry",
@@ -233,6 +244,7 @@ impl Config {
             .and_then(|()| places.key_file("coordinator", "sealing_key", &mut own.sealing_key))
             .and_then(|()| config.nats.resolve(&places))
             .and_then(|()| config.share.resolve(&places))
+            .and_then(|()| config.http.resolve(&places))
             .map_err(|invalid| ConfigError::invalid(path, invalid))?;
         config.coordinator.state = places.folder.join(&config.coordinator.state);
         config.share.url = config_file::share_url(&config.share.url, &places.folder);
@@ -293,6 +305,7 @@ impl Checked for Config {
             "url",
             "must be an address such as nats://127.0.0.1:4222",
         )?;
+        self.http.check()?;
         self.telemetry.check()
     }
 }
@@ -349,6 +362,7 @@ mod tests {
             ("[cut]\non_break = \"stop\"", "[cut] on_break: unknown variant `stop`"),
             ("[lead]\nlease = \"10ms\"", "[lead] lease: must be at least 1s"),
             ("[lead]\nleash = \"4h\"", "[lead] leash: unknown key `leash`"),
+            ("[http]\nlisten = \"0.0.0.0:8470\"", "[http] listen: can be reached by other machines"),
             ("[telemetry]\nsample = 7.0", "[telemetry] sample: must be from 0 to 1"),
         ] {
             let error = load(&format!("{LEAST}{more}")).expect_err(more).to_string();

@@ -30,6 +30,7 @@ use crate::alerts::{self, ALERTS_FILE, Alerts};
 use crate::confided;
 use crate::config::{Config, LeadConfig, OverlapPolicy};
 use crate::desk::{self, Left, Setting};
+use crate::http::Http;
 use crate::ignored::Ignored;
 use crate::intake;
 use crate::lead::{self, Driver, Followed};
@@ -57,6 +58,19 @@ pub const LOCK_FILE: &str = "coordinator.lock";
 pub async fn run(config: Config, mut stop: watch::Receiver<bool>) -> Result<(), DaemonError> {
     // Before anything is waited for, so that what a person must mend is said at once.
     read_key(&config.coordinator.key)?;
+    let http = Http::start(&config, stop.clone())?;
+    let result = wait_and_run(config, http.as_ref(), &mut stop).await;
+    if let Some(http) = http {
+        http.close(*stop.borrow()).await;
+    }
+    result
+}
+
+async fn wait_and_run(
+    config: Config,
+    http: Option<&Http>,
+    stop: &mut watch::Receiver<bool>,
+) -> Result<(), DaemonError> {
     service_manager::ready(&format!("coordinator {}", config.coordinator.name));
     let subjects = Subjects::new(&config.fleet.name);
     let streams = Streams::new(
@@ -82,7 +96,7 @@ pub async fn run(config: Config, mut stop: watch::Receiver<bool>) -> Result<(), 
         .await?;
     let Some(store) = opened else { return Ok(()) };
     let bus: Arc<dyn Bus> = Arc::new(bus);
-    let result = run_on(config, bus.clone(), store, Slots::Follow, stop.clone()).await;
+    let result = work_on(config, bus.clone(), store, Slots::Follow, http, stop.clone()).await;
     if let Err(error) = bus.close().await {
         tracing::debug!(%error, "the bus was not closed cleanly");
     }
@@ -99,7 +113,7 @@ pub enum Slots {
     Leave,
 }
 
-/// Runs the coordinator over this bus and share, which are connected already.
+/// Runs the coordinator over this bus and share, which are connected already, without an HTTP API.
 ///
 /// # Errors
 /// As [`run`].
@@ -108,6 +122,17 @@ pub async fn run_on(
     bus: Arc<dyn Bus>,
     store: Arc<dyn Store>,
     slots: Slots,
+    stop: watch::Receiver<bool>,
+) -> Result<(), DaemonError> {
+    work_on(config, bus, store, slots, None, stop).await
+}
+
+async fn work_on(
+    config: Config,
+    bus: Arc<dyn Bus>,
+    store: Arc<dyn Store>,
+    slots: Slots,
+    http: Option<&Http>,
     stop: watch::Receiver<bool>,
 ) -> Result<(), DaemonError> {
     let signer = Arc::new(read_key(&config.coordinator.key)?);
@@ -158,6 +183,9 @@ pub async fn run_on(
     }
     let alerts = Alerts::open(state_dir.join(ALERTS_FILE), config.fleet.id);
     let _keeper = alerts.keeper();
+    if let Some(http) = http {
+        http.open(&config, log.clone(), bus.clone(), signer.clone(), alerts.clone());
+    }
     let lead = lead_policy(&config.lead);
     let mut driver = Driver::start(signer.key_id(), lead, bus.clone());
     loop {
@@ -213,6 +241,9 @@ pub async fn run_on(
         let (ignored, sessions) = (Arc::new(Ignored::default()), Arc::new(Sessions::default()));
         let (to_fresh, unread) = mpsc::channel(4096);
         let (to_desk, inbox) = mpsc::channel(4096);
+        if let Some(http) = http {
+            http.leads(Some(to_fresh.clone()));
+        }
         let mut helpers =
             intake::listen(&bus, &subjects, config.fleet.id, to_fresh, ignored.clone(), sessions.clone())
                 .await?;
@@ -247,6 +278,9 @@ pub async fn run_on(
             left = desk::work(setting, inbox, left_at) => Some(left),
             _ = stopped.wait_for(|stop| *stop) => None,
         };
+        if let Some(http) = http {
+            http.leads(None);
+        }
         for helper in helpers {
             helper.abort();
         }

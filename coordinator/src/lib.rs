@@ -11,7 +11,9 @@
 pub mod alerts;
 pub mod config;
 pub mod daemon;
+pub mod http;
 pub mod query;
+pub mod view;
 
 mod answer;
 mod check;

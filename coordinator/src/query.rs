@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use muster_protocol::alert::{Alert, AlertRef};
 use muster_protocol::ids::{RoundId, ServiceName};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A question.
@@ -56,7 +57,7 @@ pub enum Answer {
 }
 
 /// Who leads, and what is open.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LeaderView {
     /// The coordinator's name.
     pub coordinator: String,
@@ -87,9 +88,10 @@ pub struct LeaderView {
 }
 
 /// An open or just ended round in short.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RoundSummary {
     /// The round.
+    #[schemars(with = "String")]
     pub round: RoundId,
     /// Its number.
     pub number: u64,
@@ -149,9 +151,10 @@ pub struct RoundPage {
 }
 
 /// A service's place in a round.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ServiceView {
     /// The service.
+    #[schemars(with = "String")]
     pub service: ServiceName,
     /// `queued`, `waiting`, `holding`, `capturing`, `checking`, `retrying`, `stored`, `absent`.
     pub state: String,

@@ -14,7 +14,7 @@ use muster_protocol::alert::Code;
 use muster_protocol::causes::causes;
 use muster_protocol::envelope::Signer;
 use muster_protocol::ids::KeyId;
-use muster_protocol::log::{Commit, End, Open, Quarantine, Scrub, State, Verified};
+use muster_protocol::log::{Audit, Commit, End, Open, Quarantine, Scrub, State, Verified};
 use muster_protocol::prune::sweeps_after;
 use muster_protocol::time::UnixMillis;
 use muster_share::log::{AppendError, HeadMemory, Log, LogError};
@@ -42,6 +42,8 @@ pub(crate) enum Entry {
     Quarantine(Quarantine),
     /// How far the scrub is.
     Scrub(Scrub),
+    /// Somebody did what no other record tells.
+    Audit(Audit),
 }
 
 /// Why an entry was not written.
@@ -300,6 +302,7 @@ async fn write(log: &mut Log, signer: &Signer, epoch: u64, entry: Entry) -> Resu
             Entry::End(end) => log.append(signer, &End { epoch, ..end }).await,
             Entry::Quarantine(said) => log.append(signer, &Quarantine { epoch, ..said }).await,
             Entry::Scrub(scrub) => log.append(signer, &Scrub { epoch, ..scrub }).await,
+            Entry::Audit(audit) => log.append(signer, &audit).await,
         };
         match result {
             Ok(_) => return Ok(()),
@@ -330,6 +333,8 @@ fn stands_already(state: &State, entry: &Entry) -> bool {
             (Some(_), None) => false,
             (None, _) => state.scrub.last.as_ref().is_some_and(|last| last.pass == *pass),
         },
+        // Told twice is better than not at all.
+        Entry::Audit(_) => false,
     }
 }
 

@@ -278,7 +278,10 @@ fn commands() {
         reason: Some("before the move".to_owned()),
         force: true,
     };
-    envelope(OPERATOR, &Command { nonce, demand });
+    envelope(OPERATOR, &Command { nonce, demand, token: None });
+    let demand = Demand::Cancel { round: round(1), reason: "a mistake".to_owned() };
+    let token = Some("ci".parse().expect("a name"));
+    envelope_named("muster.bus.command.token", FIRST, &Command { nonce, demand, token });
     let started =
         TriggerReply { round: Some(round(1)), number: Some(1), state: TriggerState::Opened, reason: None };
     let reason = String::new();

@@ -28,6 +28,7 @@ pub mod settings;
 pub mod slice;
 pub mod subject;
 pub mod time;
+pub mod token;
 pub mod units;
 pub mod wire;
 

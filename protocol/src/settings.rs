@@ -9,6 +9,7 @@ use crate::schedule::{
     ScheduleError, Windows, moment, zone,
 };
 use crate::service_policy::{self, RULE_PREFIX, RuleError};
+use crate::token;
 use crate::units::{HumanDuration, parse_size};
 
 /// What a value has to be.
@@ -125,6 +126,14 @@ pub enum SettingError {
         #[source]
         why: RuleError,
     },
+    /// A token is none.
+    #[error("{key} {must}")]
+    Token {
+        /// The key, cut to 64 characters.
+        key: String,
+        /// What it must be.
+        must: String,
+    },
     /// The settings of the schedule are each fine, and no schedule together.
     #[error(transparent)]
     Schedule(#[from] ScheduleError),
@@ -135,10 +144,10 @@ pub fn keys() -> impl Iterator<Item = &'static str> {
     SETTINGS.iter().map(|setting| setting.key).filter(|key| !is_managed(key))
 }
 
-/// Whether only `muster enable` and `muster disable` write it.
+/// Whether only commands of their own write it: `muster enable` and `muster disable`, `muster token`.
 #[must_use]
 pub fn is_managed(key: &str) -> bool {
-    MANAGED.contains(&key)
+    MANAGED.contains(&key) || key.starts_with(token::PREFIX)
 }
 
 /// What holds where nobody set it.
@@ -152,6 +161,9 @@ pub fn default_of(key: &str) -> Option<&'static str> {
 pub fn what(key: &str) -> Option<&'static str> {
     if key.starts_with(RULE_PREFIX) {
         return Some("what is expected of these services");
+    }
+    if key.starts_with(token::PREFIX) {
+        return Some("who may use the HTTP API");
     }
     SETTINGS.iter().find(|setting| setting.key == key).map(|setting| setting.what)
 }
@@ -171,6 +183,10 @@ pub fn check(key: &str, value: &str) -> Result<(), SettingError> {
     if key.starts_with(RULE_PREFIX) {
         return service_policy::check(key, value)
             .map_err(|why| SettingError::Rule { key: key.chars().take(64).collect(), why });
+    }
+    if key.starts_with(token::PREFIX) {
+        return token::check(key, value)
+            .map_err(|must| SettingError::Token { key: key.chars().take(64).collect(), must });
     }
     let setting = SETTINGS
         .iter()
@@ -241,7 +257,10 @@ pub fn check_all(clear: &BTreeMap<String, String>) -> Result<(), SettingError> {
         match check(key, value) {
             Err(SettingError::Unknown { .. }) | Ok(()) => {}
             Err(
-                error @ (SettingError::Value { .. } | SettingError::Rule { .. } | SettingError::Schedule(_)),
+                error @ (SettingError::Value { .. }
+                | SettingError::Rule { .. }
+                | SettingError::Token { .. }
+                | SettingError::Schedule(_)),
             ) => {
                 return Err(error);
             }
@@ -298,6 +317,9 @@ mod tests {
             let error = check(key, value).expect_err(key).to_string();
             assert!(error.contains(part), "{error}");
         }
+        let error = check("token.ci", "operator").expect_err("no token").to_string();
+        assert_eq!(error, "token.ci must be ROLE sha256=HASH until=TIME, as muster token new writes it");
+        assert!(is_managed("token.ci"));
         let error = check("service.dns", "sometimes").expect_err("no rule").to_string();
         assert!(error.starts_with("service.dns: \"sometimes\" is none of required"), "{error}");
         for (key, value) in [

@@ -25,3 +25,11 @@ impl Time {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct UnixMillis(pub i64);
+
+impl UnixMillis {
+    /// RFC 3339 in UTC, to the millisecond where it has any; none beyond the calendar.
+    #[must_use]
+    pub fn rfc3339(self) -> Option<String> {
+        jiff::Timestamp::from_millisecond(self.0).ok().map(|at| at.to_string())
+    }
+}

@@ -12,7 +12,7 @@ use crate::nats::NatsServer;
 use crate::process::{Running, Said, binaries, wait_for};
 
 /// Quick patience for tests: what a user waits for in seconds, a test waits for in tenths.
-const PATIENCE: [(&str, &str); 7] = [
+const PATIENCE: [(&str, &str); 8] = [
     ("MUSTER_ROUND_RECRUIT", "2s"),
     ("MUSTER_ROUND_OFFLINE_AFTER", "3s"),
     ("MUSTER_ROUND_RETRY_FIRST", "200ms"),
@@ -20,6 +20,8 @@ const PATIENCE: [(&str, &str); 7] = [
     ("MUSTER_AGENT_HEARTBEAT", "500ms"),
     ("MUSTER_LEAD_LEASE", "2s"),
     ("MUSTER_LEAD_TAKEOVER", "3s"),
+    // Fleets of tests that run at the same time would meet on one port; tests of the API take ports of their own.
+    ("MUSTER_HTTP_LISTEN", ""),
 ];
 
 /// Writes a file that its owner alone may read.

@@ -91,8 +91,9 @@ impl Names {
         let (state, queue) = (self.streams.value_stream(), self.streams.queue_stream());
         let lease = self.streams.lease_stream();
         let asked = [&Subject::Trigger, &Subject::Query, &Subject::Command].map(print);
-        let query = print(&Subject::Query);
-        let mut publish = vec![print(&Subject::State), self.subjects.every("state"), query];
+        // One that follows asks the leader, for whoever uses its HTTP API.
+        let (query, command) = (print(&Subject::Query), print(&Subject::Command));
+        let mut publish = vec![print(&Subject::State), self.subjects.every("state"), query, command];
         // Answers: to agents and operators through their accounts, to other coordinators.
         publish.extend(["_R_.>", "_INBOX_coordinators.>", "$JS.API.INFO"].map(str::to_owned));
         for stream in [state, queue, lease] {

@@ -4,10 +4,11 @@
 use std::path::Path;
 use std::str::FromStr;
 
+use muster_coordinator::view::acts::AckView;
+use muster_coordinator::view::alerts::{AlertsView, sort};
 use muster_protocol::alert::{Alert, ClosedBy, Code};
 use muster_protocol::message::{CommandState, Demand};
 use muster_share::secret_file;
-use serde::Serialize;
 
 use crate::alerts::{self, AlertView};
 use crate::args::{AlertAction, Alerts};
@@ -17,25 +18,6 @@ use crate::fleet::{self, Fleet};
 use crate::leader::Leader;
 use crate::operator::Operator;
 use crate::screen;
-
-#[derive(Debug, Serialize)]
-struct View {
-    schema: &'static str,
-    fleet: String,
-    /// Whether the leader answered. If not, only what the share tells is here.
-    bus: bool,
-    /// Alerts that found no place, because too many as bad or worse were open.
-    passed_over: u64,
-    alerts: Vec<AlertView>,
-}
-
-#[derive(Debug, Serialize)]
-struct AckView<'a> {
-    schema: &'static str,
-    id: String,
-    state: CommandState,
-    reason: &'a str,
-}
 
 /// What is known of alerts, and whether the leader said it.
 struct Known {
@@ -53,9 +35,7 @@ pub(crate) async fn run(args: Alerts) -> Outcome {
         None => {
             let mut known = known(&folder, &operator, args.all).await?;
             // What is worst comes first.
-            known.alerts.sort_by_key(|alert| {
-                (alert.closed.is_some(), std::cmp::Reverse(alert.code.severity()), alert.since)
-            });
+            sort(&mut known.alerts);
             list(&operator, known, args.json);
             Ok(Exit::Done)
         }
@@ -85,7 +65,7 @@ async fn known(folder: &Path, operator: &Operator, closed: bool) -> Result<Known
     let fleet = fleet?;
     let (alerts, passed_over) = alerts::of_share(&fleet, closed).await?;
     let mut judged = alerts::judged(own, Some(&fleet)).await?;
-    judged.push(AlertView::of(Code::Bus01, "NATS", &failure));
+    judged.push(alerts::of_failure(Code::Bus01, "NATS", &failure));
     screen::aside(format!("note: no leader answers ({}): only what the share tells is here", failure.what()));
     Ok(Known { alerts, judged, passed_over, bus: false })
 }
@@ -125,8 +105,8 @@ fn list(operator: &Operator, known: Known, json: bool) {
     screen::line("muster alerts show ID says what to do");
 }
 
-fn view(operator: &Operator, known: &Known, alerts: Vec<AlertView>) -> View {
-    View {
+fn view(operator: &Operator, known: &Known, alerts: Vec<AlertView>) -> AlertsView {
+    AlertsView {
         schema: "muster.alerts/1",
         fleet: operator.fleet.name.to_string(),
         bus: known.bus,
@@ -224,12 +204,7 @@ async fn acknowledge(operator: &Operator, id: &str, json: bool) -> Outcome {
     let demand = Demand::Acknowledge { alert: alert.reference().to_string() };
     let reply = leader.demand(&fleet, &signer, demand).await?;
     if json {
-        screen::json(&AckView {
-            schema: "muster.alerts.ack/1",
-            id,
-            state: reply.state,
-            reason: &reply.reason,
-        });
+        screen::json(&AckView::of(&reply, id));
     } else {
         screen::line(&reply.reason);
     }

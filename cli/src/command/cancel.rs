@@ -1,9 +1,9 @@
 //! `muster cancel ROUND`: ends an open round without a commit. What agents have uploaded stays for the next one.
 
+use muster_coordinator::view::acts::CancelView;
 use muster_protocol::ids::RoundId;
 use muster_protocol::message::{CommandState, Demand, MAX_REASON_LEN};
 use muster_share::secret_file;
-use serde::Serialize;
 
 use crate::args::Cancel;
 use crate::exit::Exit;
@@ -12,14 +12,6 @@ use crate::fleet::{self, Fleet};
 use crate::leader::Leader;
 use crate::round_name::RoundName;
 use crate::screen;
-
-#[derive(Debug, Serialize)]
-struct View<'a> {
-    schema: &'static str,
-    round: String,
-    state: CommandState,
-    reason: &'a str,
-}
 
 /// Cancels it.
 pub(crate) async fn run(args: Cancel) -> Outcome {
@@ -34,12 +26,7 @@ pub(crate) async fn run(args: Cancel) -> Outcome {
     let leader = Leader::connect(&operator).await?;
     let reply = leader.demand(&fleet, &signer, Demand::Cancel { round, reason: args.reason }).await?;
     if args.contact.json {
-        screen::json(&View {
-            schema: "muster.cancel/1",
-            round: round.to_string(),
-            state: reply.state,
-            reason: &reply.reason,
-        });
+        screen::json(&CancelView::of(&reply, round));
     } else {
         screen::line(&reply.reason);
     }
@@ -63,7 +50,7 @@ fn find(name: &RoundName, fleet: &Fleet) -> Result<RoundId, Failure> {
         RoundName::Prefix(prefix) => match (prefix.parse(), name.find(fleet.state())) {
             (_, Ok(known)) => Ok(known.open.round),
             (Ok(whole), Err(_)) => Ok(whole),
-            (Err(_), Err(failure)) => Err(failure),
+            (Err(_), Err(error)) => Err(error.into()),
         },
     }
 }

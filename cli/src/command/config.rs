@@ -5,11 +5,10 @@ mod changes;
 
 use std::collections::BTreeMap;
 
+use muster_coordinator::view::settings::{KeptView, SettingsView as View};
 use muster_protocol::ids::ServiceName;
-use muster_protocol::log::State;
 use muster_protocol::settings;
 use muster_share::prune;
-use serde::Serialize;
 
 use crate::args::{Config as Args, Contact};
 use crate::command::audit;
@@ -17,53 +16,9 @@ use crate::exit::Exit;
 use crate::failure::Outcome;
 use crate::fleet::{self, Fleet};
 use crate::round_view::HeadView;
-use crate::timetable::{self, Timetable};
+use crate::timetable::{self, InWords, Timetable};
 use crate::{screen, sealed_files};
 use changes::Changes;
-
-/// `{"schema":"muster.config/1", …}`
-#[derive(Debug, Serialize)]
-struct View {
-    schema: &'static str,
-    /// All settings with what holds for each.
-    settings: BTreeMap<String, String>,
-    /// `set`, or `default` where what holds is what holds where nobody sets it.
-    origins: BTreeMap<String, &'static str>,
-    /// The object that keeps the sealed part.
-    sealed: Option<String>,
-    /// What it holds; none when it cannot be opened here.
-    kept: Option<Kept>,
-    /// The record that says so now; none where nothing was changed.
-    head: Option<HeadView>,
-}
-
-#[derive(Debug, Serialize)]
-struct Kept {
-    files: Vec<String>,
-    /// Fingerprint of the share's credentials.
-    credentials: Option<String>,
-    /// Who may read it.
-    recipients: Vec<String>,
-}
-
-impl View {
-    fn of(state: &State) -> Self {
-        let mut settings = settings::defaults();
-        settings.extend(timetable::clear(state));
-        let origin = |(key, value): (&String, &String)| {
-            let word = if settings::default_of(key) == Some(value) { "default" } else { "set" };
-            (key.clone(), word)
-        };
-        Self {
-            schema: "muster.config/1",
-            origins: settings.iter().map(origin).collect(),
-            settings,
-            sealed: state.config.as_ref().and_then(|config| config.sealed).map(|id| format!("lists/{id}")),
-            kept: None,
-            head: None,
-        }
-    }
-}
 
 /// Does it.
 pub(crate) async fn run(args: Args) -> Outcome {
@@ -81,7 +36,7 @@ async fn show(contact: Contact) -> Outcome {
     let state = fleet.state();
     let kept = sealed_files::in_force(fleet.log.store().as_ref(), state, &sealed_files::keys(&folder)).await;
     let mut view = View::of(state);
-    view.kept = kept.as_ref().ok().and_then(Option::as_ref).map(|config| Kept {
+    view.kept = kept.as_ref().ok().and_then(Option::as_ref).map(|config| KeptView {
         files: config.files.keys().cloned().collect(),
         credentials: config.credentials.as_ref().map(|credentials| credentials.fingerprint()),
         recipients: config.recipients.iter().map(ToString::to_string).collect(),

@@ -75,7 +75,8 @@ pub(crate) fn coordinator(error: CoordinatorError) -> Failure {
         | CoordinatorError::KeyFormat { .. }
         | CoordinatorError::Retry(_)
         | CoordinatorError::Share(_)
-        | CoordinatorError::Bus(_) => Exit::Usage,
+        | CoordinatorError::Bus(_)
+        | CoordinatorError::Http(_) => Exit::Usage,
         CoordinatorError::NotCoordinator { .. } | CoordinatorError::Revoked { .. } => Exit::Key,
         CoordinatorError::Connect(_) | CoordinatorError::Lead { .. } => Exit::Unreachable,
         CoordinatorError::Log(_) => Exit::Damaged,

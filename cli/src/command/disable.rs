@@ -12,7 +12,7 @@ use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::fleet::{self, Fleet};
 use crate::round_view::HeadView;
-use crate::timetable::{self, Timetable};
+use crate::timetable::{self, InWords, Timetable};
 use crate::{screen, sealed_files};
 
 /// `{"schema":"muster.disable/1", …}`

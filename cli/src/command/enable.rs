@@ -14,7 +14,7 @@ use crate::finding::Finding;
 use crate::fleet::{self, Fleet};
 use crate::preflight;
 use crate::round_view::HeadView;
-use crate::timetable::{self, Timetable};
+use crate::timetable::{self, InWords, Timetable};
 use crate::{screen, sealed_files};
 
 /// `{"schema":"muster.enable/1", …}`

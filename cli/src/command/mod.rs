@@ -29,6 +29,7 @@ pub(crate) mod share;
 pub(crate) mod show;
 pub(crate) mod start;
 pub(crate) mod status;
+pub(crate) mod token;
 pub(crate) mod up;
 pub(crate) mod verify;
 pub(crate) mod watch;

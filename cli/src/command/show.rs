@@ -19,7 +19,7 @@ use crate::screen;
 pub(crate) async fn run(args: Show) -> Outcome {
     let fleet = Fleet::open(&args.reading).await?;
     let round = args.round.find(fleet.state())?;
-    let view = RoundView::read(&fleet, round).await?;
+    let view = RoundView::read(&fleet.shown(), round).await?;
     if args.reading.json {
         screen::json(&view);
     } else {

@@ -2,13 +2,13 @@
 
 use std::sync::OnceLock;
 
+use muster_coordinator::view::acts::StartView;
 use muster_protocol::entropy::random;
 use muster_protocol::ids::hex;
 use muster_protocol::message::{MAX_REASON_LEN, Trigger, TriggerReply, TriggerState};
 use muster_protocol::service_policy::is_label;
 use muster_share::entropy::OsEntropy;
 use muster_share::secret_file;
-use serde::Serialize;
 
 use crate::args::Start;
 use crate::exit::Exit;
@@ -17,17 +17,6 @@ use crate::fleet::{self, Fleet};
 use crate::follow::{self, Show};
 use crate::leader::{Leader, Order};
 use crate::screen;
-
-#[derive(Debug, Serialize)]
-struct View<'a> {
-    schema: &'static str,
-    round: Option<String>,
-    number: Option<u64>,
-    state: TriggerState,
-    reason: Option<&'a str>,
-    /// With this id the same request is the same round.
-    request: &'a str,
-}
 
 /// Asks.
 pub(crate) async fn run(args: Start) -> Outcome {
@@ -100,14 +89,7 @@ fn again(trigger: &Trigger, request: &str, force: bool) -> String {
 
 fn report(reply: &TriggerReply, request: &str, json: bool) -> Exit {
     if json {
-        screen::json(&View {
-            schema: "muster.start/1",
-            round: reply.round.map(|round| round.to_string()),
-            number: reply.number,
-            state: reply.state,
-            reason: reply.reason.as_deref(),
-            request,
-        });
+        screen::json(&StartView::of(reply, request));
     } else {
         let mut line = match (reply.number, reply.round) {
             (Some(number), Some(round)) => format!("round {number} · {} · ", round.short()),

@@ -1,82 +1,23 @@
 //! `muster status`: how the fleet stands. What counts comes from the share; who is there, from the leader. Either may be
 //! away: the other still answers.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use muster_coordinator::query::LeaderView;
+use muster_coordinator::view::status::fill;
 use muster_protocol::alert::Code;
-use muster_protocol::ids::ServiceName;
-use muster_protocol::log::{Outcome as RoundOutcome, RoundPhase, RoundState};
-use muster_protocol::settings;
-use muster_protocol::units::{format_duration, format_size, parse_duration};
-use serde::Serialize;
+use muster_protocol::units::{format_duration, format_size};
 
 use crate::alerts::{self, AlertView};
 use crate::args::Reading;
-use crate::coverage::{Shortfall, Standing};
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::fleet::{self, Fleet};
 use crate::leader::Leader;
-use crate::round_view::HeadView;
 use crate::screen;
-use crate::scrub_view::ScrubView;
-use crate::timetable::Timetable;
+use crate::scrub_view;
+use crate::timetable::InWords;
 
-/// Committed rounds that are looked through for each service's newest slices.
-const ROUNDS_READ: usize = 500;
-
-#[derive(Debug, Serialize)]
-pub(crate) struct View {
-    pub(crate) schema: &'static str,
-    pub(crate) fleet: String,
-    pub(crate) share: String,
-    /// Why the share gives no answer.
-    pub(crate) share_error: Option<String>,
-    /// Why the bus gives no answer.
-    pub(crate) bus_error: Option<String>,
-    pub(crate) leader: Option<LeaderView>,
-    pub(crate) head: Option<HeadView>,
-    /// Every service of the roster is in a verified round that is no older than promised; null: nobody can tell.
-    pub(crate) recovery_ready: Option<bool>,
-    /// Why not.
-    pub(crate) reasons: Vec<String>,
-    pub(crate) latest: Option<Latest>,
-    pub(crate) free_bytes: Option<u64>,
-    /// When the next round begins by itself, and whether any may; null: the share does not say.
-    pub(crate) schedule: Option<Timetable>,
-    /// Whether stored objects are read again, and what is damaged; null: the share does not say.
-    pub(crate) scrub: Option<ScrubView>,
-    pub(crate) services: Vec<ServiceLine>,
-    pub(crate) alerts: Vec<AlertView>,
-}
-
-#[derive(Debug, Serialize)]
-pub(crate) struct Latest {
-    round: String,
-    number: u64,
-    outcome: Option<&'static str>,
-    verified: String,
-    age_secs: u64,
-}
-
-#[derive(Debug, Serialize)]
-pub(crate) struct ServiceLine {
-    service: String,
-    /// `ok`, or why not.
-    state: String,
-    /// The newest round with a slice of it.
-    number: Option<u64>,
-    round: Option<String>,
-    age_secs: Option<u64>,
-    /// The newest verified round with a slice of it.
-    verified_number: Option<u64>,
-    verified_age_secs: Option<u64>,
-    source_bytes: u64,
-    stored_bytes: u64,
-    added_bytes: u64,
-}
+pub(crate) use muster_coordinator::view::status::StatusView as View;
 
 /// Shows it.
 pub(crate) async fn run(args: Reading) -> Outcome {
@@ -119,23 +60,7 @@ pub(crate) async fn gather(args: &Reading) -> Result<Gathered, Failure> {
             (name, share, Some(heard), Some((folder, operator)))
         }
     };
-    let mut view = View {
-        schema: "muster.status/1",
-        fleet: name,
-        share,
-        share_error: None,
-        bus_error: None,
-        leader: None,
-        head: None,
-        recovery_ready: None,
-        reasons: Vec::new(),
-        latest: None,
-        free_bytes: None,
-        schedule: None,
-        scrub: None,
-        services: Vec::new(),
-        alerts: Vec::new(),
-    };
+    let mut view = View::unknown(name, share);
     let mut told = None;
     match leader {
         Some(Ok((leader, alerts))) => {
@@ -143,7 +68,7 @@ pub(crate) async fn gather(args: &Reading) -> Result<Gathered, Failure> {
             told = alerts.map(|(alerts, _)| alerts);
         }
         Some(Err(failure)) => {
-            view.alerts.push(AlertView::of(Code::Bus01, "NATS", &failure));
+            view.alerts.push(alerts::of_failure(Code::Bus01, "NATS", &failure));
             view.bus_error = Some(failure.to_string());
         }
         None => {}
@@ -155,14 +80,14 @@ pub(crate) async fn gather(args: &Reading) -> Result<Gathered, Failure> {
             if told.is_none() {
                 told = Some(alerts::of_share(&fleet, false).await?.0);
             }
-            (from_share(&fleet, &mut view).await?, None)
+            (fill(&fleet.shown(), &mut view).await?, None)
         }
         // A share that says something wrong is worse than one that says nothing.
         Err(failure) if failure.exit() != Exit::Unreachable => return Err(failure),
         Err(failure) => {
             view.alerts.extend(alerts::judged(own, None).await?);
             let code = failure.alert().unwrap_or(Code::Share01);
-            view.alerts.push(AlertView::of(code, view.share.clone(), &failure));
+            view.alerts.push(alerts::of_failure(code, view.share.clone(), &failure));
             view.share_error = Some(failure.to_string());
             view.reasons.push("the share cannot be read".to_owned());
             (None, Some(failure))
@@ -170,105 +95,6 @@ pub(crate) async fn gather(args: &Reading) -> Result<Gathered, Failure> {
     };
     view.alerts.extend(told.iter().flatten().map(AlertView::from));
     Ok(Gathered { view, promised, unreadable })
-}
-
-/// Fills in what the share says; returns the promised interval.
-async fn from_share(fleet: &Fleet, view: &mut View) -> Result<Option<Duration>, Failure> {
-    let state = fleet.state();
-    view.fleet = fleet.name();
-    let head = fleet.log.head();
-    view.head = Some(HeadView { number: head.number, hash: head.hash.to_string() });
-    view.free_bytes = fleet.log.store().free_bytes().await.ok().flatten();
-    view.schedule = Some(Timetable::of(state, screen::now()));
-    view.scrub = Some(ScrubView::of(state, screen::now()));
-    let set = state.config.as_ref().and_then(|config| config.clear.get("interval")).map(String::as_str);
-    let interval = set.or_else(|| settings::default_of("interval"));
-    let promised = interval.and_then(|text| parse_duration(text).ok());
-    let mut committed = state.rounds_by_number();
-    committed.retain(|round| round.is_recoverable());
-    committed.reverse();
-    view.latest = committed.iter().find_map(|round| latest(round));
-    let mut services: BTreeMap<ServiceName, ServiceLine> =
-        state.services().into_iter().map(|service| (service.clone(), never(&service))).collect();
-    for round in committed.into_iter().take(ROUNDS_READ) {
-        if services.values().all(|line| line.verified_number.is_some()) {
-            break;
-        }
-        if let Some(manifest) = fleet.manifest(round).await? {
-            for absentee in &manifest.absent {
-                if let Some(line) = services.get_mut(&absentee.service).filter(|line| line.state == NEVER) {
-                    line.state = format!("{} {}", absentee.code, absentee.reason);
-                }
-            }
-            let verified = latest(round);
-            for slice in &manifest.slices {
-                let Some(line) = services.get_mut(&slice.service) else { continue };
-                if let Some(verified) = verified.as_ref().filter(|_| line.verified_number.is_none()) {
-                    line.verified_number = Some(verified.number);
-                    line.verified_age_secs = Some(verified.age_secs);
-                }
-                if line.number.is_some() {
-                    continue;
-                }
-                if line.state == NEVER {
-                    line.state = "ok".to_owned();
-                }
-                line.number = Some(round.open.number);
-                line.round = Some(round.open.round.to_string());
-                line.age_secs = round.commit().map(|commit| screen::age(commit.at).as_secs());
-                line.source_bytes = slice.totals.source_bytes;
-                line.stored_bytes = slice.totals.stored_bytes;
-                line.added_bytes = slice.totals.added_bytes;
-            }
-        }
-    }
-    view.services = services.into_values().collect();
-    judge(view, promised);
-    Ok(promised)
-}
-
-/// Whether the roster could be recovered as promised.
-fn judge(view: &mut View, promised: Option<Duration>) {
-    let roster: Vec<_> = view
-        .services
-        .iter()
-        .map(|line| Standing {
-            service: line.service.clone(),
-            stored: line.number.is_some(),
-            verified: line.verified_age_secs.map(Duration::from_secs),
-        })
-        .collect();
-    let short = Shortfall::of(&roster, promised);
-    view.recovery_ready = Some(short.is_none());
-    view.reasons = short.reasons();
-}
-
-const NEVER: &str = "COVER-01 no slice yet";
-
-fn never(service: &ServiceName) -> ServiceLine {
-    ServiceLine {
-        service: service.to_string(),
-        state: NEVER.to_owned(),
-        number: None,
-        round: None,
-        age_secs: None,
-        verified_number: None,
-        verified_age_secs: None,
-        source_bytes: 0,
-        stored_bytes: 0,
-        added_bytes: 0,
-    }
-}
-
-fn latest(round: &RoundState) -> Option<Latest> {
-    let RoundPhase::Committed { verified: Some(verified), .. } = &round.phase else { return None };
-    Some(Latest {
-        round: round.open.round.to_string(),
-        number: round.open.number,
-        outcome: round.outcome().map(RoundOutcome::as_str),
-        verified: screen::rfc3339(verified.at),
-        age_secs: screen::age(verified.at).as_secs(),
-    })
 }
 
 fn print(view: &View, promised: Option<Duration>) {
@@ -338,7 +164,7 @@ fn print(view: &View, promised: Option<Duration>) {
     if let Some(free) = view.free_bytes {
         screen::line(format!("SHARE            {} free", format_size(free)));
     }
-    view.scrub.iter().flat_map(ScrubView::lines).for_each(screen::line);
+    view.scrub.iter().flat_map(scrub_view::lines).for_each(screen::line);
     if let Some(error) = &view.bus_error {
         screen::line(match view.share_error {
             None => "NATS             no answer; what is said here comes from the share alone",

@@ -10,6 +10,8 @@ use muster_share::log::{AppendError, LogError, MemoryError};
 use muster_share::secret_file::SecretFileError;
 use muster_share::store::OpenStoreError;
 
+use crate::http::TlsError;
+
 /// Why a coordinator ends.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
@@ -37,6 +39,9 @@ pub enum DaemonError {
     /// The server cannot be used, now or ever.
     #[error("[nats] url cannot be used")]
     Connect(#[from] ConnectError),
+    /// The HTTP API cannot be served as it is configured.
+    #[error(transparent)]
+    Http(#[from] TlsError),
     /// The state folder cannot be used.
     #[error("state folder {} cannot be used", path.display())]
     State {
@@ -116,7 +121,12 @@ impl DaemonError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Locked { .. } | Self::NotExclusive { .. } | Self::Copy { .. } => 7,
-            Self::Key(_) | Self::KeyFormat { .. } | Self::Retry(_) | Self::Share(_) | Self::Bus(_) => 2,
+            Self::Key(_)
+            | Self::KeyFormat { .. }
+            | Self::Retry(_)
+            | Self::Share(_)
+            | Self::Bus(_)
+            | Self::Http(_) => 2,
             Self::NotCoordinator { .. } | Self::Revoked { .. } => 5,
             Self::Connect(error) if error.is_configuration() => 2,
             Self::Connect(_) | Self::Lead { .. } => 6,

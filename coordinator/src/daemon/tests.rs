@@ -111,6 +111,7 @@ impl World {
             round: crate::config::RoundConfig::default(),
             cut: crate::config::CutConfig::default(),
             lead: crate::config::LeadConfig::default(),
+            http: crate::config::HttpConfig::nowhere(),
             log: muster_protocol::config::LogConfig::default(),
             telemetry: muster_protocol::config::TelemetryConfig::default(),
         };

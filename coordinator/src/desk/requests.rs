@@ -6,7 +6,7 @@ use muster_bus::{Job, Reply};
 use muster_protocol::alert::{About, Code, Finding, Part};
 use muster_protocol::causes::causes;
 use muster_protocol::entropy::random;
-use muster_protocol::ids::{MemberName, Nonce, RoundId, ServiceName};
+use muster_protocol::ids::{Nonce, RoundId, ServiceName};
 use muster_protocol::log::{Open, Scope, State};
 use muster_protocol::message::{
     CommandReply, CommandState, Format, Trigger, TriggerError, TriggerReply, TriggerState, cut_reason,
@@ -30,10 +30,10 @@ pub(super) enum Origin {
     Message,
     /// The queue, where whoever asked has left it.
     Queue,
-    /// A member, by a signed command.
+    /// A member, by a signed command, or a token.
     Command {
-        /// Its name.
-        who: MemberName,
+        /// Its name, in words.
+        who: String,
         /// Also while the fleet is disabled.
         force: bool,
     },

@@ -36,6 +36,20 @@ pub enum Role {
 }
 
 impl Role {
+    /// The word for it on screens and in JSON.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Coordinator => "coordinator",
+            Self::Agent { .. } => "agent",
+            Self::Viewer => "viewer",
+            Self::Operator => "operator",
+            Self::Admin => "admin",
+            Self::Pruner => "pruner",
+            Self::Enroller { .. } => "enroller",
+        }
+    }
+
     /// The service that it is the agent of.
     #[must_use]
     pub fn service(&self) -> Option<&ServiceName> {

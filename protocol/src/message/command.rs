@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{Nonce, ObjectId, RoundId, ServiceName};
+use crate::ids::{MemberName, Nonce, ObjectId, RoundId, ServiceName};
 use crate::log::Found;
 use crate::message::{TriggerReply, message};
 
@@ -55,7 +55,7 @@ pub enum Demand {
     },
 }
 
-/// A signed demand of an operator or admin.
+/// A signed demand of an operator or admin; or of a coordinator, for whoever uses its HTTP API.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Command {
@@ -63,6 +63,10 @@ pub struct Command {
     pub nonce: Nonce,
     /// What.
     pub demand: Demand,
+    /// The token in whose name a coordinator demands it. Its secret never goes anywhere: the coordinator has seen it, and who
+    /// leads looks up what a token of this name may do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<MemberName>,
 }
 message!(Command, "command");
 

@@ -103,7 +103,7 @@ impl LogError {
 }
 
 /// A reader of one log, standing at some head.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Log {
     store: Arc<dyn Store>,
     state: State,

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use muster_bus::{NatsConfig, Streams};
 use muster_coordinator::config::{
-    Config, CoordinatorConfig, CutConfig, LeadConfig, RoundConfig, StreamsConfig,
+    Config, CoordinatorConfig, CutConfig, HttpConfig, LeadConfig, RoundConfig, StreamsConfig,
 };
 use muster_protocol::age::Identity;
 use muster_protocol::config::{BusConfig, FleetConfig, LogConfig, ShareConfig, TelemetryConfig};
@@ -98,6 +98,7 @@ impl Stage {
             cut: CutConfig::default(),
             streams: StreamsConfig::default(),
             lead: LeadConfig::default(),
+            http: HttpConfig::nowhere(),
             log: LogConfig { filter: "warn".to_owned(), ..LogConfig::default() },
             telemetry: TelemetryConfig::default(),
         };

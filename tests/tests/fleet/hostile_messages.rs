@@ -236,7 +236,12 @@ async fn with_one_agents_key_nobody_changes_anything_but_its_own_slice() {
     thief.ask("hello.web", thief.key.seal(&id, &hello("web", epoch, round, 77))).await;
     // An agent demands what takes an operator.
     let demand = Demand::Cancel { round, reason: "no".into() };
-    thief.ask("command", thief.key.seal(&id, &Command { nonce: Nonce::from_bytes([4; 16]), demand })).await;
+    thief
+        .ask(
+            "command",
+            thief.key.seal(&id, &Command { nonce: Nonce::from_bytes([4; 16]), demand, token: None }),
+        )
+        .await;
     // Slices: of a round that is over, of one that never was, of an attempt that nobody asked for.
     thief.ask("notice.web", thief.notice(last.open.round, epoch, 1, b"not there")).await;
     thief.ask("notice.web", thief.notice(RoundId::from_bytes([7; 16]), epoch, 1, b"not there")).await;

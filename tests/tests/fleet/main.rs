@@ -21,6 +21,8 @@ mod healing;
 mod hold;
 mod hostile;
 mod hostile_messages;
+mod http;
+mod http_schema;
 mod leaders;
 mod look;
 mod machines;

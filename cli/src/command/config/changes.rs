@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use muster_protocol::{schedule, settings};
+use muster_protocol::{schedule, settings, token};
 
 use crate::failure::Failure;
 
@@ -129,6 +129,11 @@ fn held<'a>(key: &str, value: Option<&'a str>) -> &'a str {
 }
 
 fn managed(key: &str) -> Result<(), Failure> {
+    if key.starts_with(token::PREFIX) {
+        return Err(Failure::usage(format!("{key} is not set by hand"))
+            .next("muster token new NAME --role ROLE --into FILE makes a token")
+            .next("muster token revoke NAME ends one"));
+    }
     if settings::is_managed(key) {
         return Err(Failure::usage(format!("{key} is not set by hand"))
             .next("muster disable --reason TEXT --until TIME lets no round begin")
@@ -169,6 +174,7 @@ mod tests {
             (&["interval"][..], "interval has no value"),
             (&["interval=12h", "interval", "24h"], "named twice"),
             (&["enabled=yes"], "muster enable tests everything"),
+            (&["token.ci=viewer"], "muster token new NAME"),
             (&["retention.min_verified=0"], "retention.min_verified must be a number from 1 to"),
             (&["retention.keep", "7"], "there is no setting"),
         ] {

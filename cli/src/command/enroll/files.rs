@@ -8,7 +8,8 @@ use std::time::Duration;
 use muster_agent::config::{AgentConfig, Config as AgentFile, EngineConfig, HooksConfig, RestoreConfig};
 use muster_agent::source::config::SourceTable;
 use muster_coordinator::config::{
-    Config as CoordinatorFile, CoordinatorConfig, CutConfig, LeadConfig, RoundConfig, StreamsConfig,
+    Config as CoordinatorFile, CoordinatorConfig, CutConfig, HttpConfig, LeadConfig, RoundConfig,
+    StreamsConfig,
 };
 use muster_protocol::config::{BusConfig, LogConfig, TelemetryConfig};
 use muster_protocol::envelope::Signer;
@@ -262,6 +263,7 @@ fn coordinator(request: &Request, names: &Names, nats: BusConfig) -> Coordinator
         cut: CutConfig::default(),
         streams: StreamsConfig::default(),
         lead: LeadConfig::default(),
+        http: HttpConfig::default(),
         log: LogConfig::default(),
         telemetry: TelemetryConfig::default(),
     }

@@ -30,15 +30,7 @@ struct View {
 
 /// The role's word.
 pub(crate) fn role_word(role: &Role) -> &'static str {
-    match role {
-        Role::Coordinator => "coordinator",
-        Role::Agent { .. } => "agent",
-        Role::Viewer => "viewer",
-        Role::Operator => "operator",
-        Role::Admin => "admin",
-        Role::Pruner => "pruner",
-        Role::Enroller { .. } => "enroller",
-    }
+    role.word()
 }
 
 /// Tells it.

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use muster_agent::config::{AgentConfig, Config as AgentFile, EngineConfig, HooksConfig, RestoreConfig};
 use muster_agent::source::config::SourceTable;
 use muster_coordinator::config::{
-    Config as CoordinatorFile, CoordinatorConfig, CutConfig, LeadConfig, RoundConfig, StreamsConfig,
+    Config as CoordinatorFile, CoordinatorConfig, CutConfig, HttpConfig, LeadConfig, RoundConfig,
+    StreamsConfig,
 };
 use muster_protocol::config::{LogConfig, TelemetryConfig};
 use muster_protocol::envelope::Signer;
@@ -91,7 +92,7 @@ pub(super) fn facts(plan: &Plan, keys: &Keys) -> Facts {
 }
 
 fn coordinators(plan: &Plan, keys: &Keys, bus: &Founded, writer: &mut Writer<'_>) -> Result<(), Failure> {
-    for (name, key) in plan.coordinators.iter().zip(&keys.coordinators) {
+    for (place, (name, key)) in plan.coordinators.iter().zip(&keys.coordinators).enumerate() {
         let config = CoordinatorFile {
             fleet: keys.fleet(plan),
             coordinator: coordinator_places(name),
@@ -101,6 +102,7 @@ fn coordinators(plan: &Plan, keys: &Keys, bus: &Founded, writer: &mut Writer<'_>
             round: RoundConfig::default(),
             cut: CutConfig::default(),
             lead: LeadConfig::default(),
+            http: HttpConfig::of_place(place),
             log: LogConfig::default(),
             telemetry: TelemetryConfig::default(),
         };

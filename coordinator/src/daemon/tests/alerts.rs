@@ -75,7 +75,8 @@ impl World {
 
     async fn command(&self, signer: &Signer, alert: String) -> Option<CommandReply> {
         let nonce = Nonce::from_bytes([5; 16]);
-        let sealed = signer.seal(&self.fleet, &Command { nonce, demand: Demand::Acknowledge { alert } });
+        let sealed =
+            signer.seal(&self.fleet, &Command { nonce, demand: Demand::Acknowledge { alert }, token: None });
         self.send_command(sealed).await
     }
 
@@ -253,7 +254,8 @@ async fn only_an_operator_acknowledges_and_the_same_words_again_say_nothing() {
     let reference = alert.expect("of the viewer").reference();
 
     let demand = Demand::Acknowledge { alert: reference.to_string() };
-    let recorded = operator.seal(&world.fleet, &Command { nonce: Nonce::from_bytes([6; 16]), demand });
+    let recorded =
+        operator.seal(&world.fleet, &Command { nonce: Nonce::from_bytes([6; 16]), demand, token: None });
     let done = world.send_command(recorded.clone()).await.expect("answered");
     assert_eq!(done.state, CommandState::Done, "{}", done.reason);
     let history = world.alerts(true).await;

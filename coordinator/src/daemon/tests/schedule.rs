@@ -51,7 +51,7 @@ impl World {
     }
 
     async fn demand(&self, demand: Demand) -> CommandReply {
-        let command = Command { nonce: Nonce::from_bytes([6; 16]), demand };
+        let command = Command { nonce: Nonce::from_bytes([6; 16]), demand, token: None };
         let sealed = coordinator(30).seal(&self.fleet, &command);
         let subject = self.subjects.print(&Subject::Command);
         let answer = self.bus.request(&subject, Vec::new(), sealed.into(), LIMIT).await.expect("answered");

@@ -2,15 +2,59 @@
 
 use std::time::{Duration, Instant};
 
-use muster_coordinator::query::{RoundPage, ServiceView};
+use muster_protocol::ids::RoundId;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::query::{RoundPage, ServiceView};
 
 /// Shortest time between two lines that differ in figures alone. Agents tell their progress once a second, and a line names
 /// every service: more would flood whoever reads it, and say nothing more.
 const FIGURES: Duration = Duration::from_secs(1);
 
+/// A line of progress.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct ProgressLine<'a> {
+    /// `muster.progress/1`
+    pub schema: &'static str,
+    /// The round.
+    #[schemars(with = "String")]
+    pub round: RoundId,
+    /// Its number.
+    pub number: u64,
+    /// `capturing`, `committing`, `verifying`, …
+    pub state: &'a str,
+    /// How it ended; null while it is open.
+    pub outcome: Option<&'a str>,
+    /// Seconds since it was opened.
+    pub elapsed_secs: u64,
+    /// Seconds until its deadline.
+    pub remaining_secs: u64,
+    /// All its services, sorted by name.
+    pub services: &'a [ServiceView],
+}
+
+impl<'a> ProgressLine<'a> {
+    /// What the leader tells of a round.
+    #[must_use]
+    pub fn of(page: &'a RoundPage) -> Self {
+        let summary = &page.summary;
+        Self {
+            schema: "muster.progress/1",
+            round: summary.round,
+            number: summary.number,
+            state: &summary.state,
+            outcome: page.outcome.as_deref(),
+            elapsed_secs: summary.elapsed_secs,
+            remaining_secs: summary.remaining_secs,
+            services: &page.services,
+        }
+    }
+}
+
 /// What the last line said.
 #[derive(Debug, Default)]
-pub(super) struct Live {
+pub struct Live {
     events: String,
     figures: String,
     told: Option<Instant>,
@@ -18,7 +62,7 @@ pub(super) struct Live {
 
 impl Live {
     /// Whether the page is worth a line now; it counts as told then. Time that passes is no change by itself.
-    pub(super) fn is_due(&mut self, page: &RoundPage, now: Instant) -> bool {
+    pub fn is_due(&mut self, page: &RoundPage, now: Instant) -> bool {
         let events: Vec<_> = page.services.iter().map(without_figures).collect();
         let events = format!("{}{:?}{events:?}", page.summary.state, page.outcome);
         let figures = format!("{:?}", page.services);
@@ -47,10 +91,10 @@ fn without_figures(service: &ServiceView) -> ServiceView {
 mod tests {
     use std::time::{Duration, Instant};
 
-    use muster_coordinator::query::{RoundPage, RoundSummary, ServiceView};
     use muster_protocol::ids::RoundId;
 
     use super::Live;
+    use crate::query::{RoundPage, RoundSummary, ServiceView};
 
     fn page() -> RoundPage {
         let service = ServiceView {

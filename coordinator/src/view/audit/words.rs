@@ -8,9 +8,10 @@ use muster_protocol::log::{
     Quarantine, Record, Roster, Scrub, Sealing, State, Statement, Sweep, Verified,
 };
 use muster_protocol::time::UnixMillis;
+use muster_protocol::token;
 
 use super::role_of;
-use crate::screen;
+use crate::view::{plural, rfc3339};
 
 /// Settings, members or rounds that a line names.
 const NAMED: usize = 6;
@@ -87,7 +88,14 @@ fn changed(
 ) -> String {
     let Some((old, old_sealed)) = before else { return "founded the configuration".to_owned() };
     let mut changes = Vec::new();
-    for (key, value) in clear {
+    let plain = |settings: &BTreeMap<String, String>| {
+        let mut settings = settings.clone();
+        settings.retain(|key, _| !key.starts_with(token::PREFIX));
+        settings
+    };
+    let acts = tokens(old, clear);
+    let (old, clear) = (plain(old), plain(clear));
+    for (key, value) in &clear {
         match old.get(key) {
             Some(same) if same == value => {}
             Some(was) => changes.push(format!("{key} = {value} (was {was})")),
@@ -98,11 +106,27 @@ fn changed(
     if sealed != old_sealed {
         changes.push("the sealed part".to_owned());
     }
-    if changes.is_empty() {
-        "stated the configuration again".to_owned()
-    } else {
-        format!("set {}", listed(&changes))
+    match (changes.is_empty(), acts.is_empty()) {
+        (true, true) => "stated the configuration again".to_owned(),
+        (true, false) => listed(&acts),
+        (false, true) => format!("set {}", listed(&changes)),
+        (false, false) => format!("{}, set {}", listed(&acts), listed(&changes)),
     }
+}
+
+/// What became of tokens, without their hashes.
+fn tokens(old: &BTreeMap<String, String>, new: &BTreeMap<String, String>) -> Vec<String> {
+    let (old, new) = (token::tokens(old), token::tokens(new));
+    let made = new.iter().filter(|(name, token)| old.get(*name) != Some(*token)).map(|(name, token)| {
+        let until = match token.until {
+            Some(until) => format!("until {}", rfc3339(until)),
+            None => "without an end".to_owned(),
+        };
+        format!("made the token {name} ({}, {until})", token.role.word())
+    });
+    let gone =
+        old.keys().filter(|name| !new.contains_key(*name)).map(|name| format!("revoked the token {name}"));
+    made.chain(gone).collect()
 }
 
 fn listed(items: &[String]) -> String {
@@ -128,7 +152,7 @@ fn read(record: &Record, state: &State) -> Option<Read> {
         }
         Keyset::KIND => said(record, |body: &Keyset| {
             let labels: Vec<_> = body.keys.iter().map(|key| key.label.clone()).collect();
-            let keys = screen::plural(labels.len(), "recovery key");
+            let keys = plural(labels.len(), "recovery key");
             (body.at, words(format!("rounds are sealed to {keys} from here on: {}", listed(&labels))))
         }),
         Roster::KIND => said(record, |body: &Roster| (body.at, words(members(&body.changes, state)))),
@@ -158,10 +182,7 @@ fn read(record: &Record, state: &State) -> Option<Read> {
         Verified::KIND => {
             let body: Verified = record.body().ok()?;
             let objects = usize::try_from(body.objects).unwrap_or(usize::MAX);
-            own(
-                Some(body.at),
-                format!("verified {}, {}", round(&body.round), screen::plural(objects, "object")),
-            )
+            own(Some(body.at), format!("verified {}, {}", round(&body.round), plural(objects, "object")))
         }
         End::KIND => {
             let body: End = record.body().ok()?;
@@ -170,7 +191,7 @@ fn read(record: &Record, state: &State) -> Option<Read> {
         }
         Prune::KIND => {
             let body: Prune = record.body().ok()?;
-            own(body.at, format!("marked {} for deletion", screen::plural(body.rounds.len(), "round")))
+            own(body.at, format!("marked {} for deletion", plural(body.rounds.len(), "round")))
         }
         Sweep::KIND => {
             let body: Sweep = record.body().ok()?;
@@ -185,7 +206,7 @@ fn read(record: &Record, state: &State) -> Option<Read> {
         Sealing::KIND => own(None, "said to which key what is for it alone is sealed".to_owned()),
         Quarantine::KIND => {
             let body: Quarantine = record.body().ok()?;
-            let objects = |some: &[ObjectId]| screen::plural(some.len(), "object");
+            let objects = |some: &[ObjectId]| plural(some.len(), "object");
             let mut what = Vec::new();
             if !body.add.is_empty() {
                 what.push(format!("put {} of {} into quarantine", objects(&body.add), body.service));
@@ -197,7 +218,7 @@ fn read(record: &Record, state: &State) -> Option<Read> {
         }
         Scrub::KIND => {
             let body: Scrub = record.body().ok()?;
-            let objects = screen::plural(usize::try_from(body.objects).unwrap_or(usize::MAX), "object");
+            let objects = plural(usize::try_from(body.objects).unwrap_or(usize::MAX), "object");
             let what = match body.reached {
                 Some(_) => format!("read {objects} again so far, pass {}", body.pass),
                 None => format!("read all {objects} again, pass {}", body.pass),

@@ -1,0 +1,223 @@
+//! How the fleet stands: `muster status`. What counts comes from the log and its manifests; who is there, from the leader.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use muster_protocol::ids::ServiceName;
+use muster_protocol::log::{Outcome, RoundPhase, RoundState};
+use muster_protocol::settings;
+use muster_protocol::units::parse_duration;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::alerts::AlertView;
+use super::manifest::ManifestError;
+use super::scrub::ScrubView;
+use super::standing::{Shortfall, Standing};
+use super::timetable::Timetable;
+use super::{HeadView, Shown, age, rfc3339};
+use crate::query::LeaderView;
+use crate::scribe::unix_now;
+
+/// Committed rounds that are looked through for each service's newest slices.
+const ROUNDS_READ: usize = 500;
+
+/// `{"schema":"muster.status/1", …}`
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct StatusView {
+    /// `muster.status/1`
+    pub schema: &'static str,
+    /// The fleet's name.
+    pub fleet: String,
+    /// The share's address, as whoever answers was given it.
+    pub share: String,
+    /// Why the share gives no answer.
+    pub share_error: Option<String>,
+    /// Why the bus gives no answer.
+    pub bus_error: Option<String>,
+    /// Who leads, and what is open; null: nobody answers.
+    pub leader: Option<LeaderView>,
+    /// The head of the log; null: the share cannot be read.
+    pub head: Option<HeadView>,
+    /// Every service of the roster is in a verified round that is no older than promised; null: nobody can tell.
+    pub recovery_ready: Option<bool>,
+    /// Why not.
+    pub reasons: Vec<String>,
+    /// The newest verified round.
+    pub latest: Option<Latest>,
+    /// Free space on the share, where it tells.
+    pub free_bytes: Option<u64>,
+    /// When the next round begins by itself, and whether any may; null: the share does not say.
+    pub schedule: Option<Timetable>,
+    /// Whether stored objects are read again, and what is damaged; null: the share does not say.
+    pub scrub: Option<ScrubView>,
+    /// All of the roster, sorted by name.
+    pub services: Vec<ServiceLine>,
+    /// What is wrong now.
+    pub alerts: Vec<AlertView>,
+}
+
+/// `latest`
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Latest {
+    /// Its id.
+    pub round: String,
+    /// Its number.
+    pub number: u64,
+    /// `complete`, `partial`
+    pub outcome: Option<&'static str>,
+    /// When it was verified.
+    pub verified: String,
+    /// Seconds since then.
+    pub age_secs: u64,
+}
+
+/// One of `services[]`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct ServiceLine {
+    /// Its name.
+    pub service: String,
+    /// `ok`, or why not.
+    pub state: String,
+    /// The newest round with a slice of it.
+    pub number: Option<u64>,
+    /// Its id.
+    pub round: Option<String>,
+    /// Seconds since it was committed.
+    pub age_secs: Option<u64>,
+    /// The newest verified round with a slice of it.
+    pub verified_number: Option<u64>,
+    /// Seconds since that was verified.
+    pub verified_age_secs: Option<u64>,
+    /// Bytes read from its sources in the newest round with a slice of it.
+    pub source_bytes: u64,
+    /// Bytes of all objects of that slice.
+    pub stored_bytes: u64,
+    /// Bytes that round wrote for it.
+    pub added_bytes: u64,
+}
+
+impl StatusView {
+    /// Nothing known yet of this fleet at this share.
+    #[must_use]
+    pub fn unknown(fleet: String, share: String) -> Self {
+        Self {
+            schema: "muster.status/1",
+            fleet,
+            share,
+            share_error: None,
+            bus_error: None,
+            leader: None,
+            head: None,
+            recovery_ready: None,
+            reasons: Vec::new(),
+            latest: None,
+            free_bytes: None,
+            schedule: None,
+            scrub: None,
+            services: Vec::new(),
+            alerts: Vec::new(),
+        }
+    }
+}
+
+/// Fills in what the log and its manifests say; returns the promised interval.
+///
+/// # Errors
+/// When a manifest cannot be read or used.
+pub async fn fill(shown: &Shown<'_>, view: &mut StatusView) -> Result<Option<Duration>, ManifestError> {
+    let state = shown.state();
+    view.fleet = shown.fleet();
+    view.head = Some(shown.head());
+    view.free_bytes = shown.store().free_bytes().await.ok().flatten();
+    view.schedule = Some(Timetable::of(state, unix_now()));
+    view.scrub = Some(ScrubView::of(state, unix_now()));
+    let set = state.config.as_ref().and_then(|config| config.clear.get("interval")).map(String::as_str);
+    let interval = set.or_else(|| settings::default_of("interval"));
+    let promised = interval.and_then(|text| parse_duration(text).ok());
+    let mut committed = state.rounds_by_number();
+    committed.retain(|round| round.is_recoverable());
+    committed.reverse();
+    view.latest = committed.iter().find_map(|round| latest(round));
+    let mut services: BTreeMap<ServiceName, ServiceLine> =
+        state.services().into_iter().map(|service| (service.clone(), never(&service))).collect();
+    for round in committed.into_iter().take(ROUNDS_READ) {
+        if services.values().all(|line| line.verified_number.is_some()) {
+            break;
+        }
+        if let Some(manifest) = shown.manifest(round).await? {
+            for absentee in &manifest.absent {
+                if let Some(line) = services.get_mut(&absentee.service).filter(|line| line.state == NEVER) {
+                    line.state = format!("{} {}", absentee.code, absentee.reason);
+                }
+            }
+            let verified = latest(round);
+            for slice in &manifest.slices {
+                let Some(line) = services.get_mut(&slice.service) else { continue };
+                if let Some(verified) = verified.as_ref().filter(|_| line.verified_number.is_none()) {
+                    line.verified_number = Some(verified.number);
+                    line.verified_age_secs = Some(verified.age_secs);
+                }
+                if line.number.is_some() {
+                    continue;
+                }
+                if line.state == NEVER {
+                    line.state = "ok".to_owned();
+                }
+                line.number = Some(round.open.number);
+                line.round = Some(round.open.round.to_string());
+                line.age_secs = round.commit().map(|commit| age(commit.at).as_secs());
+                line.source_bytes = slice.totals.source_bytes;
+                line.stored_bytes = slice.totals.stored_bytes;
+                line.added_bytes = slice.totals.added_bytes;
+            }
+        }
+    }
+    view.services = services.into_values().collect();
+    judge(view, promised);
+    Ok(promised)
+}
+
+/// Whether the roster could be recovered as promised.
+fn judge(view: &mut StatusView, promised: Option<Duration>) {
+    let roster: Vec<_> = view
+        .services
+        .iter()
+        .map(|line| Standing {
+            service: line.service.clone(),
+            stored: line.number.is_some(),
+            verified: line.verified_age_secs.map(Duration::from_secs),
+        })
+        .collect();
+    let short = Shortfall::of(&roster, promised);
+    view.recovery_ready = Some(short.is_none());
+    view.reasons = short.reasons();
+}
+
+const NEVER: &str = "COVER-01 no slice yet";
+
+fn never(service: &ServiceName) -> ServiceLine {
+    ServiceLine {
+        service: service.to_string(),
+        state: NEVER.to_owned(),
+        number: None,
+        round: None,
+        age_secs: None,
+        verified_number: None,
+        verified_age_secs: None,
+        source_bytes: 0,
+        stored_bytes: 0,
+        added_bytes: 0,
+    }
+}
+
+fn latest(round: &RoundState) -> Option<Latest> {
+    let RoundPhase::Committed { verified: Some(verified), .. } = &round.phase else { return None };
+    Some(Latest {
+        round: round.open.round.to_string(),
+        number: round.open.number,
+        outcome: round.outcome().map(Outcome::as_str),
+        verified: rfc3339(verified.at),
+        age_secs: age(verified.at).as_secs(),
+    })
+}
