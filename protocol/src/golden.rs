@@ -15,8 +15,8 @@ use crate::log::fixture::{
     recovery_key, round, service, signer, verified,
 };
 use crate::log::{
-    Adopt, Audit, Body, Change, Config, GENESIS_HEAD, Head, Hold, Keyset, Outcome, Prune, Pruned, Role,
-    Roster, Sealing, Sweep, parse, seal, seal_statement, seal_with_statement,
+    Accept, Adopt, Audit, Body, Change, Config, GENESIS_HEAD, Head, Hold, Keyset, Outcome, Prune, Pruned,
+    Role, Roster, Sealing, Sweep, parse, seal, seal_statement, seal_with_statement,
 };
 use crate::message::{
     Acknowledgement, Command, CommandReply, CommandState, Demand, Heartbeat, Hello, Notice, NoticeOutcome,
@@ -110,6 +110,8 @@ fn records() {
     record(PRUNER, &Sweep { rounds, list });
     record(PRUNER, &Pruned { sweep: 40 });
     record(OPERATOR, &Hold { previous, round: round(1), keep: true, reason: None, at: None });
+    let reason = Some("moved to the new machine".to_owned());
+    record(OPERATOR, &Accept { previous, service: service("dns"), round: round(1), reason, at: Some(AT) });
     record(ROOT, &Adopt { previous, share: Nonce::from_bytes([5; 16]), head: PREVIOUS, at: None });
     record(FIRST, &Sealing { recipient: recovery_key(4).recipient });
     record(FIRST, &Audit { who: key(OPERATOR), what: "started round 3".to_owned(), at: AT });

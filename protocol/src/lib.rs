@@ -6,6 +6,7 @@
 
 pub mod age;
 pub mod alert;
+pub mod anomaly;
 pub mod causes;
 pub mod config;
 mod crypto;

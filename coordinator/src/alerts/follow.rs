@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use muster_protocol::alert::{About, Account, Book, Code, Finding, Rounds, judge_schedule};
+use muster_protocol::alert::{About, Account, Book, Code, Finding, Rounds, judge_anomalies, judge_schedule};
 use muster_protocol::causes::causes;
 use muster_protocol::document::Manifest;
 use muster_protocol::envelope::open_as;
 use muster_protocol::log::{RoundPhase, RoundState, State};
 use muster_protocol::time::UnixMillis;
 use muster_protocol::units::parse_duration;
+use muster_share::anomaly::Watch;
 use muster_share::layout::ObjectPath;
 use muster_share::store::{Store, StoreError};
 use muster_share::verify::Trouble;
@@ -27,6 +28,7 @@ const AGAIN: Duration = Duration::from_secs(30);
 
 /// Follows the log until its writer is gone.
 pub(crate) async fn follow(alerts: Alerts, store: Arc<dyn Store>, mut log: watch::Receiver<Arc<State>>) {
+    let mut watch = Watch::default();
     loop {
         let state = log.borrow_and_update().clone();
         let untold: Vec<RoundState> = {
@@ -53,6 +55,10 @@ pub(crate) async fn follow(alerts: Alerts, store: Arc<dyn Store>, mut log: watch
                     break;
                 }
             }
+        }
+        match watch.look(store.as_ref(), &state).await {
+            Ok(anomalies) => alerts.change(|kept, now| judge_anomalies(&mut kept.book, &anomalies, now)),
+            Err(error) => tracing::debug!(error = causes(&error), "anomalies are not known now"),
         }
         let (roster, promised) = terms(&state);
         alerts.change(|kept, now| {
@@ -96,6 +102,7 @@ pub async fn from_share(store: &dyn Store, state: &State) -> Result<Book, StoreE
     let (roster, promised) = terms(state);
     rounds.judge(&mut book, &roster, promised, unix_now());
     judge_schedule(&mut book, settings(state), unix_now());
+    judge_anomalies(&mut book, &Watch::default().look(store, state).await?, unix_now());
     Ok(book)
 }
 

@@ -5,6 +5,7 @@
 //! share alone. Nothing here asks a clock: calendar time comes in, is kept for people, and ends quiet periods.
 
 mod about;
+mod anomalies;
 mod book;
 mod closing;
 mod code;
@@ -14,6 +15,7 @@ mod schedule;
 mod tests;
 
 pub use about::{About, AlertId, AlertRef, IdError, Part};
+pub use anomalies::judge_anomalies;
 pub use book::{
     Acknowledged, Alert, Basis, Book, Change, ClosedBy, Finding, MAX_CAUSE_LEN, MAX_HISTORY, MAX_KEYS,
     MAX_OPEN, NotOpen,

@@ -20,8 +20,8 @@ mod state;
 mod tests;
 
 pub use body::{
-    Adopt, Audit, Body, Commit, Config, CutTerms, End, EndAccount, Epoch, Genesis, Hold, Keyset, KeysetKey,
-    OnBreak, Open, Outcome, Prune, Pruned, Roster, Scope, Sealing, Sweep, Verified,
+    Accept, Adopt, Audit, Body, Commit, Config, CutTerms, End, EndAccount, Epoch, Genesis, Hold, Keyset,
+    KeysetKey, OnBreak, Open, Outcome, Prune, Pruned, Roster, Scope, Sealing, Sweep, Verified,
 };
 pub use member::{Change, Member, Role};
 pub use record::{

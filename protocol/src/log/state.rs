@@ -210,6 +210,8 @@ pub struct State {
     pub rounds: BTreeMap<RoundId, RoundState>,
     /// The number of the last round.
     pub last_round: u64,
+    /// The number of the round up to which an operator accepted what a service is like.
+    pub accepted: BTreeMap<ServiceName, u64>,
     /// Prunes that no sweep followed yet, by log number.
     pub prunes: BTreeMap<u64, Prune>,
     /// Sweeps by log number, and whether they are done.
@@ -244,6 +246,7 @@ impl State {
             epoch: None,
             rounds: BTreeMap::new(),
             last_round: 0,
+            accepted: BTreeMap::new(),
             prunes: BTreeMap::new(),
             sweeps: BTreeMap::new(),
             statements: BTreeMap::new(),

@@ -4,6 +4,7 @@ use muster_protocol::alert::Code;
 use muster_protocol::ids::KeyId;
 use muster_protocol::settings::SettingError;
 
+use super::frozen::Frozen;
 use super::lists::ObjectListError;
 use crate::layout::ObjectPath;
 use crate::lists::ListError;
@@ -21,6 +22,9 @@ pub enum PruneError {
     /// deleted: what is wrong with one object may be wrong with the whole share.
     #[error("{0}")]
     Damaged(Damage),
+    /// Something is not as it should be, and older rounds may be all that helps.
+    #[error("prune is frozen: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Frozen(Vec<Frozen>),
     /// Two rounds that stay name one object with different lengths.
     #[error("{object} is named with {one} bytes and with {other}")]
     Contradiction {
@@ -76,6 +80,7 @@ impl PruneError {
             Self::Damaged(_)
             | Self::Contradiction { .. }
             | Self::ObjectList(ObjectListError::Content { .. }) => Code::Verify01,
+            Self::Frozen(frozen) => frozen.first().map_or(Code::Share09, Frozen::code),
             Self::ObjectList(ObjectListError::Store(error)) | Self::Store(error) => {
                 error.alert().unwrap_or(Code::Share09)
             }

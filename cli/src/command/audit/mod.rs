@@ -18,9 +18,9 @@ use crate::screen;
 use words::{Deed, Said};
 
 /// The kinds of records that may be asked for.
-const KINDS: [&str; 16] = [
-    "adopt", "audit", "commit", "config", "end", "epoch", "genesis", "hold", "keyset", "open", "prune",
-    "pruned", "roster", "sealing", "sweep", "verified",
+const KINDS: [&str; 17] = [
+    "accept", "adopt", "audit", "commit", "config", "end", "epoch", "genesis", "hold", "keyset", "open",
+    "prune", "pruned", "roster", "sealing", "sweep", "verified",
 ];
 
 /// `{"schema":"muster.audit/1", …}`

@@ -34,7 +34,7 @@ pub(crate) async fn run(args: Prune) -> Outcome {
         } else {
             words::plan(&fleet, &plan, grace(fleet.state()));
         }
-        return Ok(Exit::Done);
+        return Ok(if plan.frozen.is_empty() { Exit::Done } else { Exit::Refused });
     }
     let signer = key(&args, &folder, &operator, fleet.state())?;
     // Before anything else: whatever ends the prune, nothing that stays becomes free.
@@ -108,6 +108,17 @@ fn failure(error: PruneError, swept: bool) -> Failure {
                 .next("muster verify names everything that is damaged")
                 .next("bring the object back from a copy of the share")
                 .next("or start a round: muster start --wait uploads what is lost again from the live source")
+        }
+        PruneError::Frozen(reasons) => {
+            let mut failure = Failure::new(Exit::Refused, format!("{code}: prune is frozen"));
+            for reason in &reasons {
+                failure = failure.because(format!("{reason}"));
+            }
+            failure = failure.because(nothing);
+            for reason in &reasons {
+                failure = failure.next(reason.ends());
+            }
+            failure
         }
         PruneError::Terms(_) => named(Exit::Usage, &error)
             .because(nothing)
