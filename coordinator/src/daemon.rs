@@ -34,6 +34,7 @@ use crate::ignored::Ignored;
 use crate::intake;
 use crate::lead::{self, Driver, Followed};
 use crate::publisher;
+use crate::room::{self, ROOM_FILE, Room};
 use crate::scribe;
 use crate::sessions::Sessions;
 use waiting::Waiting;
@@ -155,6 +156,7 @@ pub async fn run_on(
     }
     let alerts = Alerts::open(state_dir.join(ALERTS_FILE), config.fleet.id);
     let _keeper = alerts.keeper();
+    let room = Room::open(state_dir.join(ROOM_FILE), config.fleet.id);
     let lead = lead_policy(&config.lead);
     let mut driver = Driver::start(signer.key_id(), lead, bus.clone());
     loop {
@@ -233,9 +235,12 @@ pub async fn run_on(
             ignored,
             sessions,
             alerts: alerts.clone(),
+            room: room.clone(),
         };
         let follower = alerts::follow(alerts.clone(), store.clone(), setting.scribe.changes());
         helpers.push(tokio::spawn(follower));
+        let changes = setting.scribe.changes();
+        helpers.push(tokio::spawn(room::watch(room.clone(), store.clone(), changes, alerts.clone())));
         let left = tokio::select! {
             left = desk::work(setting, inbox, left_at) => Some(left),
             _ = stopped.wait_for(|stop| *stop) => None,

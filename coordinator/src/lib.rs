@@ -28,5 +28,6 @@ mod preflight;
 mod publisher;
 mod reread;
 mod roll;
+mod room;
 mod scribe;
 mod sessions;

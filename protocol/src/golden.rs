@@ -185,9 +185,11 @@ fn messages() {
     );
     let outcome = NoticeOutcome::Stored { receipt, receipt_size: 300, totals: totals() };
     envelope(DNS, &Notice { service: dns(), round, epoch, attempt, outcome });
-    let heartbeat =
-        Heartbeat { service: dns(), instance: nonce, sequence: 9, version: version(), round: Some(round) };
-    envelope(DNS, &heartbeat);
+    let (sequence, at) = (9, None);
+    let beat =
+        Heartbeat { service: dns(), instance: nonce, sequence, version: version(), round: Some(round), at };
+    envelope(DNS, &beat);
+    envelope_named("muster.bus.heartbeat.timed", DNS, &Heartbeat { at: Some(AT), ..beat });
     let (stage, done_bytes, expected_bytes, added_bytes) = (Stage::Uploading, 70_000, Some(80_000), 200);
     envelope(
         DNS,

@@ -20,6 +20,7 @@ pub mod message;
 pub mod pem;
 pub mod prune;
 pub mod retry;
+pub mod room;
 pub mod round;
 pub mod schedule;
 pub mod service_policy;

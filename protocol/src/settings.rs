@@ -59,8 +59,11 @@ const fn kept_for(key: &'static str, what: &'static str) -> Setting {
     setting(key, "0", Shape::Number(0, 100_000), what)
 }
 
+/// The setting that says how many days before it is full a share is told of.
+pub const SHARE_DAYS: &str = "share_days";
+
 /// All of them, sorted by key.
-const SETTINGS: [Setting; 20] = [
+const SETTINGS: [Setting; 21] = [
     setting(DISABLED_REASON, NONE, Shape::Text, "why it is disabled"),
     setting(DISABLED_SINCE, NONE, Shape::Moment, "since when it is disabled"),
     setting(DISABLED_UNTIL, NONE, Shape::Moment, "when it is enabled again by itself"),
@@ -86,6 +89,12 @@ const SETTINGS: [Setting; 20] = [
     ),
     setting("schedule.windows", NONE, Shape::Windows, "spans of the week in which no slot lies"),
     setting("schedule.zone", "UTC", Shape::Zone, "the zone of the schedule's calendar"),
+    setting(
+        SHARE_DAYS,
+        "14",
+        Shape::Number(0, 3_650),
+        "days until the share is full from which on it is told",
+    ),
 ];
 
 /// Those that only `muster enable` and `muster disable` write.

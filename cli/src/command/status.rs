@@ -8,8 +8,10 @@ use muster_coordinator::query::LeaderView;
 use muster_protocol::alert::Code;
 use muster_protocol::ids::ServiceName;
 use muster_protocol::log::{Outcome as RoundOutcome, RoundPhase, RoundState};
+use muster_protocol::room::{Basis, Looks, Outlook};
 use muster_protocol::settings;
 use muster_protocol::units::{format_duration, format_size, parse_duration};
+use muster_share::probe::forecast;
 use serde::Serialize;
 
 use crate::alerts::{self, AlertView};
@@ -43,6 +45,9 @@ pub(crate) struct View {
     pub(crate) reasons: Vec<String>,
     pub(crate) latest: Option<Latest>,
     pub(crate) free_bytes: Option<u64>,
+    /// Free space and for how long it will do, as the leader saw it last; without one, by what the newest rounds added. Null: the
+    /// share does not tell.
+    pub(crate) room: Option<Outlook>,
     /// When the next round begins by itself, and whether any may; null: the share does not say.
     pub(crate) schedule: Option<Timetable>,
     pub(crate) services: Vec<ServiceLine>,
@@ -128,6 +133,7 @@ pub(crate) async fn gather(args: &Reading) -> Result<Gathered, Failure> {
         reasons: Vec::new(),
         latest: None,
         free_bytes: None,
+        room: None,
         schedule: None,
         services: Vec::new(),
         alerts: Vec::new(),
@@ -175,6 +181,11 @@ async fn from_share(fleet: &Fleet, view: &mut View) -> Result<Option<Duration>, 
     let head = fleet.log.head();
     view.head = Some(HeadView { number: head.number, hash: head.hash.to_string() });
     view.free_bytes = fleet.log.store().free_bytes().await.ok().flatten();
+    view.room = match (view.leader.as_ref().and_then(|leader| leader.room), view.free_bytes) {
+        (Some(outlook), free) => Some(Outlook { free_bytes: free.unwrap_or(outlook.free_bytes), ..outlook }),
+        (None, Some(free)) => Some(here(fleet, free).await),
+        (None, None) => None,
+    };
     view.schedule = Some(Timetable::of(state, screen::now()));
     let set = state.config.as_ref().and_then(|config| config.clear.get("interval")).map(String::as_str);
     let interval = set.or_else(|| settings::default_of("interval"));
@@ -220,6 +231,37 @@ async fn from_share(fleet: &Fleet, view: &mut View) -> Result<Option<Duration>, 
     view.services = services.into_values().collect();
     judge(view, promised);
     Ok(promised)
+}
+
+/// For how long the free space will do, as far as the share alone tells.
+async fn here(fleet: &Fleet, free: u64) -> Outlook {
+    let rounds = forecast(fleet.log.store().as_ref(), fleet.state()).await.ok().flatten();
+    let added = rounds.map(|rounds| rounds.added_a_day);
+    Outlook::of(free, &Looks::default(), added, rounds.map(|rounds| rounds.need))
+}
+
+/// What there is to say of the room on the share.
+fn room(view: &View) -> Option<String> {
+    let Some(outlook) = &view.room else {
+        // A share that answers and tells no free space: object storage.
+        return view
+            .share_error
+            .is_none()
+            .then(|| "this kind of share does not tell how much is free".to_owned());
+    };
+    let free = format_size(outlook.free_bytes);
+    let short = outlook.need_bytes.filter(|_| outlook.is_short());
+    let short =
+        short.map_or_else(String::new, |need| format!(", the coming rounds may need {}", format_size(need)));
+    let until = match (outlook.days_left, outlook.basis) {
+        (Some(days), Basis::Looks) => format!(", full in about {days} days"),
+        (Some(days), Basis::Rounds | Basis::Nothing) => {
+            format!(", full in about {days} days by what the newest rounds added")
+        }
+        (None, Basis::Looks) => ", not filling".to_owned(),
+        (None, Basis::Rounds | Basis::Nothing) => String::new(),
+    };
+    Some(format!("{free} free{until}{short}"))
 }
 
 /// Whether the roster could be recovered as promised.
@@ -330,8 +372,8 @@ fn print(view: &View, promised: Option<Duration>) {
     if let Some(head) = &view.head {
         screen::line(format!("LOG HEAD         {}:{}", head.number, head.hash));
     }
-    if let Some(free) = view.free_bytes {
-        screen::line(format!("SHARE            {} free", format_size(free)));
+    if let Some(room) = room(view) {
+        screen::line(format!("SHARE            {room}"));
     }
     if let Some(error) = &view.bus_error {
         screen::line(match view.share_error {

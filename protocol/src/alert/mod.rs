@@ -9,6 +9,7 @@ mod anomalies;
 mod book;
 mod closing;
 mod code;
+mod room;
 mod rounds;
 mod schedule;
 #[cfg(test)]
@@ -22,5 +23,6 @@ pub use book::{
 };
 pub use closing::Closing;
 pub use code::{Code, Severity, UnknownCode};
+pub use room::judge_room;
 pub use rounds::{Account, MAX_TOLD, Rounds};
 pub use schedule::judge_schedule;

@@ -180,17 +180,6 @@ pub async fn probe(store: &Arc<dyn Store>, terms: &Terms) -> Report {
     report
 }
 
-/// Looks only whether there is room for the rounds to come, as the past ones tell.
-///
-/// # Errors
-/// When the share's manifests cannot be read.
-pub async fn room(store: &Arc<dyn Store>, state: &State) -> Result<Report, StoreError> {
-    let terms = Terms { sample: 0, coordinators: 1, forecast: forecast(store.as_ref(), state).await? };
-    let mut report = Report::default();
-    space(store, &terms, &mut report).await;
-    Ok(report)
-}
-
 fn new_path(made: &mut Vec<ObjectPath>) -> ObjectPath {
     let path = ObjectPath::Probe(random(&mut OsEntropy));
     made.push(path.clone());

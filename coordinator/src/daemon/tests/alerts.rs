@@ -32,7 +32,14 @@ fn only() -> ServiceName {
 
 fn beat(service: &str, sequence: u64) -> Heartbeat {
     let service = service.parse().expect("name");
-    Heartbeat { service, instance: Nonce::from_bytes([1; 16]), sequence, version: "1".into(), round: None }
+    Heartbeat {
+        service,
+        instance: Nonce::from_bytes([1; 16]),
+        sequence,
+        version: "1".into(),
+        round: None,
+        at: None,
+    }
 }
 
 impl World {
