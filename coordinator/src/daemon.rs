@@ -45,6 +45,7 @@ pub use error::DaemonError;
 const LOOK: Duration = Duration::from_secs(2);
 /// How long a coordinator that ends tries to give its lease back.
 const GIVE_BACK: Duration = Duration::from_secs(1);
+const COORDINATOR: About = About::Part(Part::Coordinator);
 /// The file in a coordinator's state folder that a running coordinator has locked.
 pub const LOCK_FILE: &str = "coordinator.lock";
 
@@ -113,6 +114,28 @@ pub async fn run_on(
     std::fs::create_dir_all(state_dir)
         .map_err(|source| DaemonError::State { path: state_dir.clone(), source })?;
     let _lock = lock(state_dir.join(LOCK_FILE))?;
+    let alerts = Alerts::open(state_dir.join(ALERTS_FILE), config.fleet.id);
+    let _keeper = alerts.keeper();
+    let ended = take_part(config, bus, store, slots, &alerts, (signer, stop)).await;
+    if let Err(error) = &ended
+        && error.is_of_the_log()
+    {
+        // Nobody leads to tell of it: it stands in the file until a coordinator of this folder leads again.
+        alerts.raise(Finding::seen(Code::Share08, COORDINATOR, causes(error)));
+    }
+    ended
+}
+
+/// Follows and leads, until told to stop or something is wrong.
+async fn take_part(
+    config: Config,
+    bus: Arc<dyn Bus>,
+    store: Arc<dyn Store>,
+    slots: Slots,
+    alerts: &Alerts,
+    (signer, stop): (Arc<Signer>, watch::Receiver<bool>),
+) -> Result<(), DaemonError> {
+    let state_dir = &config.coordinator.state;
     let memory = HeadMemory::at(&state_dir.join("head"));
     let round = &config.round;
     let retry = Retry::new(round.retry_first.0, round.retry_longest.0, Attempts::AtMost(round.attempts))?;
@@ -154,8 +177,6 @@ pub async fn run_on(
             "the log was not told this coordinator's sealing key; at the next start again"
         );
     }
-    let alerts = Alerts::open(state_dir.join(ALERTS_FILE), config.fleet.id);
-    let _keeper = alerts.keeper();
     let room = Room::open(state_dir.join(ROOM_FILE), config.fleet.id);
     let lead = lead_policy(&config.lead);
     let mut driver = Driver::start(signer.key_id(), lead, bus.clone());
@@ -189,8 +210,9 @@ pub async fn run_on(
         };
         if let Some((name, epoch)) = former {
             let cause = format!("{name} led before, in epoch {epoch}");
-            alerts.raise(Finding::seen(Code::Coord01, About::Part(Part::Coordinator), cause));
+            alerts.raise(Finding::seen(Code::Coord01, COORDINATOR, cause));
         }
+        alerts.mended(Code::Share08, &COORDINATOR);
         tracing::info!(epoch, services = log.state().services().len(), "leading");
         if let Err(error) = bus.ensure().await {
             tracing::warn!(%error, "BUS-01: the streams could not be made yet");

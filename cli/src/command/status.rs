@@ -8,10 +8,9 @@ use muster_coordinator::query::LeaderView;
 use muster_protocol::alert::Code;
 use muster_protocol::ids::ServiceName;
 use muster_protocol::log::{Outcome as RoundOutcome, RoundPhase, RoundState};
-use muster_protocol::room::{Basis, Looks, Outlook};
+use muster_protocol::room::Outlook;
 use muster_protocol::settings;
 use muster_protocol::units::{format_duration, format_size, parse_duration};
-use muster_share::probe::forecast;
 use serde::Serialize;
 
 use crate::alerts::{self, AlertView};
@@ -21,6 +20,7 @@ use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::fleet::{self, Fleet};
 use crate::leader::Leader;
+use crate::room;
 use crate::round_view::HeadView;
 use crate::screen;
 use crate::timetable::Timetable;
@@ -183,7 +183,7 @@ async fn from_share(fleet: &Fleet, view: &mut View) -> Result<Option<Duration>, 
     view.free_bytes = fleet.log.store().free_bytes().await.ok().flatten();
     view.room = match (view.leader.as_ref().and_then(|leader| leader.room), view.free_bytes) {
         (Some(outlook), free) => Some(Outlook { free_bytes: free.unwrap_or(outlook.free_bytes), ..outlook }),
-        (None, Some(free)) => Some(here(fleet, free).await),
+        (None, Some(free)) => Some(room::here(fleet, free).await),
         (None, None) => None,
     };
     view.schedule = Some(Timetable::of(state, screen::now()));
@@ -231,37 +231,6 @@ async fn from_share(fleet: &Fleet, view: &mut View) -> Result<Option<Duration>, 
     view.services = services.into_values().collect();
     judge(view, promised);
     Ok(promised)
-}
-
-/// For how long the free space will do, as far as the share alone tells.
-async fn here(fleet: &Fleet, free: u64) -> Outlook {
-    let rounds = forecast(fleet.log.store().as_ref(), fleet.state()).await.ok().flatten();
-    let added = rounds.map(|rounds| rounds.added_a_day);
-    Outlook::of(free, &Looks::default(), added, rounds.map(|rounds| rounds.need))
-}
-
-/// What there is to say of the room on the share.
-fn room(view: &View) -> Option<String> {
-    let Some(outlook) = &view.room else {
-        // A share that answers and tells no free space: object storage.
-        return view
-            .share_error
-            .is_none()
-            .then(|| "this kind of share does not tell how much is free".to_owned());
-    };
-    let free = format_size(outlook.free_bytes);
-    let short = outlook.need_bytes.filter(|_| outlook.is_short());
-    let short =
-        short.map_or_else(String::new, |need| format!(", the coming rounds may need {}", format_size(need)));
-    let until = match (outlook.days_left, outlook.basis) {
-        (Some(days), Basis::Looks) => format!(", full in about {days} days"),
-        (Some(days), Basis::Rounds | Basis::Nothing) => {
-            format!(", full in about {days} days by what the newest rounds added")
-        }
-        (None, Basis::Looks) => ", not filling".to_owned(),
-        (None, Basis::Rounds | Basis::Nothing) => String::new(),
-    };
-    Some(format!("{free} free{until}{short}"))
 }
 
 /// Whether the roster could be recovered as promised.
@@ -372,8 +341,8 @@ fn print(view: &View, promised: Option<Duration>) {
     if let Some(head) = &view.head {
         screen::line(format!("LOG HEAD         {}:{}", head.number, head.hash));
     }
-    if let Some(room) = room(view) {
-        screen::line(format!("SHARE            {room}"));
+    if view.share_error.is_none() {
+        screen::line(format!("SHARE            {}", room::words(view.room.as_ref())));
     }
     if let Some(error) = &view.bus_error {
         screen::line(match view.share_error {

@@ -9,6 +9,8 @@ mod anomalies;
 mod book;
 mod closing;
 mod code;
+mod keys;
+mod prune;
 mod room;
 mod rounds;
 mod schedule;
@@ -23,6 +25,8 @@ pub use book::{
 };
 pub use closing::Closing;
 pub use code::{Code, Severity, UnknownCode};
+pub use keys::judge_keys;
+pub use prune::{judge_prune, judge_retention};
 pub use room::judge_room;
 pub use rounds::{Account, MAX_TOLD, Rounds};
 pub use schedule::judge_schedule;

@@ -25,7 +25,6 @@ use futures::StreamExt;
 use muster_protocol::alert::Code;
 use muster_protocol::causes::causes;
 use muster_protocol::entropy::{Entropy, random};
-use muster_protocol::log::State;
 
 use crate::entropy::OsEntropy;
 use crate::layout::{ObjectPath, Prefix};
