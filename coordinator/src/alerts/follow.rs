@@ -78,7 +78,7 @@ pub(crate) async fn follow(alerts: Alerts, store: Arc<dyn Store>, mut log: watch
 }
 
 /// Whether the share answers, rounds or not.
-async fn probe(alerts: &Alerts, store: &dyn Store) {
+pub(super) async fn probe(alerts: &Alerts, store: &dyn Store) {
     match store.head(&ObjectPath::Format).await {
         Ok(_) => alerts.share_answers(),
         Err(error) => alerts.share_failed(error.alert().or(Some(Code::Share02)), causes(&error)),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Anomalies, Anomaly, LEAST};
+use crate::alert::{About, Book, Code, judge_anomalies};
 use crate::document::{Manifest, ManifestSlice, SliceTotals, Timing};
 use crate::ids::{KeyId, ObjectId};
 use crate::log::Outcome;
@@ -196,7 +197,7 @@ fn what_grew_or_is_slow_is_usual_once_it_stays_so() {
     }
     assert_eq!(story.tell(grown, 2 * MINUTE), None, "seven in a row");
     assert_eq!(story.tell(grown, 2 * MINUTE), None);
-    assert_eq!(said(story.tell(grown, 60 * MINUTE)), "round 17: it took 60 min, usually 2 min");
+    assert_eq!(said(story.tell(grown, 60 * MINUTE)), "round 17: it took 1 h, usually 2 min");
     assert_eq!(story.tell(grown, 2 * MINUTE), None);
 }
 
@@ -219,6 +220,32 @@ fn new_keys_a_new_machine_and_small_services_are_nothing_odd() {
     let all =
         SliceTotals { source_bytes: MIB, stored_bytes: 4 * MIB, added_bytes: 4 * MIB, entries: 2, gaps: 0 };
     assert_eq!(small.tell(all, 9 * MINUTE), None);
+}
+
+#[test]
+fn a_service_that_stands_out_is_one_alert_until_it_does_not() {
+    let mut story = Story::of(8);
+    let mut book = Book::default();
+    let mut judge = |story: &Story, now| {
+        let open: Vec<_> = story.anomalies.open().collect();
+        judge_anomalies(&mut book, &open, UnixMillis(now));
+        book.find(Code::Round06, &About::Service(service("dns")))
+            .map(|alert| (alert.since.0, alert.cause.clone()))
+    };
+    assert_eq!(judge(&story, 1), None);
+    story.tell(SliceTotals { entries: 900, ..PLAIN }, MINUTE);
+    let (since, cause) = judge(&story, 2).expect("told");
+    assert_eq!(since, 2);
+    assert!(
+        cause.starts_with("round 9: it holds 900 entries, usually 20000. If nobody")
+            && cause.ends_with("; prune is frozen")
+    );
+    story.tell(SliceTotals { entries: 800, ..PLAIN }, MINUTE);
+    assert_eq!(judge(&story, 3), Some((2, cause)), "the same");
+    story.tell(SliceTotals { entries: 800, source_bytes: MIB, ..PLAIN }, MINUTE);
+    assert!(judge(&story, 4).expect("told").1.contains("usually 1000 MiB"), "worse");
+    story.plain();
+    assert_eq!(judge(&story, 5), None);
 }
 
 #[test]
