@@ -26,9 +26,13 @@ fn shown(code: Code) -> Shown {
         Code::Share01 | Code::Share02 | Code::Share03 | Code::Share07 => {
             By(BOOK, "what_the_share_does_not_do_is_told_until_it_answers")
         }
-        Code::Share04 | Code::Share05 => By(LEADER, "a_share_that_takes_no_record_is_told_until_it_takes_one"),
+        Code::Share04 | Code::Share05 => {
+            By(LEADER, "a_share_that_takes_no_record_is_told_until_it_takes_one")
+        }
         Code::Share06 => By("protocol/src/room/tests.rs", "a_forecast_wavers_and_the_alert_does_not"),
-        Code::Share08 => By(LEADER, "a_coordinator_that_cannot_believe_the_log_keeps_that_until_it_leads_again"),
+        Code::Share08 => {
+            By(LEADER, "a_coordinator_that_cannot_believe_the_log_keeps_that_until_it_leads_again")
+        }
         Code::Share09 => By(PRUNE, "a_prune_that_does_not_go_on_is_told_until_it_does"),
         Code::Key01 | Code::Agent02 | Code::Agent04 | Code::Round02 => {
             By(ROUNDS, "what_a_round_told_of_a_service_is_over_with_a_later_verified_slice")
@@ -41,7 +45,9 @@ fn shown(code: Code) -> Shown {
         Code::Agent06 => By(LEADER, "an_agent_whose_clock_is_wrong_is_told_until_it_is_right"),
         Code::Round03 => By(LEADER, "a_request_that_is_skipped_is_told_until_somebody_knows"),
         Code::Round04 => By(ROUNDS, "a_promise_that_was_broken_is_kept_again_by_a_verified_round"),
-        Code::Round05 => By(ROUNDS, "a_broken_cut_is_over_once_its_services_are_in_rounds_without_a_broken_one"),
+        Code::Round05 => {
+            By(ROUNDS, "a_broken_cut_is_over_once_its_services_are_in_rounds_without_a_broken_one")
+        }
         Code::Round06 => {
             By("protocol/src/anomaly/tests.rs", "a_service_that_stands_out_is_one_alert_until_it_does_not")
         }
@@ -54,7 +60,9 @@ fn shown(code: Code) -> Shown {
             "coordinator/src/publisher.rs",
             "what_the_server_does_not_take_is_told_until_it_takes_everything",
         ),
-        Code::Coord01 => By(BOOK, "an_event_that_has_been_quiet_for_long_enough_is_over_without_anybodys_doing"),
+        Code::Coord01 => {
+            By(BOOK, "an_event_that_has_been_quiet_for_long_enough_is_over_without_anybodys_doing")
+        }
         Code::Sec01 => By(LEADER, "only_an_operator_acknowledges_and_the_same_words_again_say_nothing"),
         Code::Notify01 => Later("nothing is delivered yet"),
         Code::Sched01 => By(ROUNDS, "a_fleet_that_is_disabled_or_has_no_schedule_is_told_until_it_is_not"),
@@ -85,12 +93,17 @@ fn the_table_marks_the_codes_that_nothing_raises() {
 }
 
 fn wrong_marks(page: &str) -> Vec<String> {
-    let row = |code: &Code| page.lines().find(|line| line.starts_with(&format!("| {code} |"))).unwrap_or_default();
+    let row =
+        |code: &Code| page.lines().find(|line| line.starts_with(&format!("| {code} |"))).unwrap_or_default();
     let is_wrong = |code: &&Code| match shown(**code) {
         Shown::By(..) => row(code).contains("| – |"),
         Shown::Later(why) => !row(code).contains("| – |") || why.is_empty(),
     };
-    Code::ALL.iter().filter(is_wrong).map(|code| format!("docs/alerts.md: the mark of {code} is wrong")).collect()
+    Code::ALL
+        .iter()
+        .filter(is_wrong)
+        .map(|code| format!("docs/alerts.md: the mark of {code} is wrong"))
+        .collect()
 }
 
 /// Why this test of `text` shows nothing of the code.
@@ -122,7 +135,9 @@ fn unshown(code: Code, text: &str, test: &str) -> Option<&'static str> {
 #[test]
 fn the_walk_objects_to_what_it_is_for() {
     let code = Code::Agent01;
-    let test = |above: &str, body: &str| format!("{above}\nasync fn it_is_told(\n) {{\n    {body}\n}}\nCode::Agent01\n");
+    let test = |above: &str, body: &str| {
+        format!("{above}\nasync fn it_is_told(\n) {{\n    {body}\n}}\nCode::Agent01\n")
+    };
     let found = |above: &str, body: &str| unshown(code, &test(above, body), "it_is_told");
     assert_eq!(found("#[tokio::test(flavor = \"multi_thread\")]", "raise(Code::Agent01)"), None);
     assert_eq!(found("#[test]", "\"AGENT-01\""), None);
