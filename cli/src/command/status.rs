@@ -1,16 +1,18 @@
 //! `muster status`: how the fleet stands. What counts comes from the share; who is there, from the leader. Either may be
 //! away: the other still answers.
 
+mod words;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use muster_coordinator::query::LeaderView;
 use muster_protocol::alert::Code;
-use muster_protocol::ids::ServiceName;
-use muster_protocol::log::{Outcome as RoundOutcome, RoundPhase, RoundState};
+use muster_protocol::ids::{KeyId, ServiceName};
+use muster_protocol::log::{Outcome as RoundOutcome, RoundPhase, RoundState, State};
 use muster_protocol::room::Outlook;
 use muster_protocol::settings;
-use muster_protocol::units::{format_duration, format_size, parse_duration};
+use muster_protocol::units::parse_duration;
 use serde::Serialize;
 
 use crate::alerts::{self, AlertView};
@@ -38,6 +40,8 @@ pub(crate) struct View {
     /// Why the bus gives no answer.
     pub(crate) bus_error: Option<String>,
     pub(crate) leader: Option<LeaderView>,
+    /// All that count now, and who holds the epoch, as the log has it.
+    pub(crate) coordinators: Vec<CoordinatorLine>,
     pub(crate) head: Option<HeadView>,
     /// Every service of the roster is in a verified round that is no older than promised; null: nobody can tell.
     pub(crate) recovery_ready: Option<bool>,
@@ -64,6 +68,13 @@ pub(crate) struct Latest {
 }
 
 #[derive(Debug, Serialize)]
+pub(crate) struct CoordinatorLine {
+    name: String,
+    /// The epoch that it holds; null: another leads.
+    epoch: Option<u64>,
+}
+
+#[derive(Debug, Serialize)]
 pub(crate) struct ServiceLine {
     service: String,
     /// `ok`, or why not.
@@ -86,7 +97,7 @@ pub(crate) async fn run(args: Reading) -> Outcome {
     if args.json {
         screen::json(&view);
     } else {
-        print(&view, promised);
+        words::print(&view, promised);
     }
     unreadable.map_or(Ok(Exit::Done), Err)
 }
@@ -128,6 +139,7 @@ pub(crate) async fn gather(args: &Reading) -> Result<Gathered, Failure> {
         share_error: None,
         bus_error: None,
         leader: None,
+        coordinators: Vec::new(),
         head: None,
         recovery_ready: None,
         reasons: Vec::new(),
@@ -180,6 +192,7 @@ async fn from_share(fleet: &Fleet, view: &mut View) -> Result<Option<Duration>, 
     view.fleet = fleet.name();
     let head = fleet.log.head();
     view.head = Some(HeadView { number: head.number, hash: head.hash.to_string() });
+    view.coordinators = coordinators(state);
     view.free_bytes = fleet.log.store().free_bytes().await.ok().flatten();
     view.room = match (view.leader.as_ref().and_then(|leader| leader.room), view.free_bytes) {
         (Some(outlook), free) => Some(Outlook { free_bytes: free.unwrap_or(outlook.free_bytes), ..outlook }),
@@ -217,7 +230,7 @@ async fn from_share(fleet: &Fleet, view: &mut View) -> Result<Option<Duration>, 
                     continue;
                 }
                 if line.state == NEVER {
-                    line.state = "ok".to_owned();
+                    line.state = OK.to_owned();
                 }
                 line.number = Some(round.open.number);
                 line.round = Some(round.open.round.to_string());
@@ -233,6 +246,17 @@ async fn from_share(fleet: &Fleet, view: &mut View) -> Result<Option<Duration>, 
     Ok(promised)
 }
 
+/// By name.
+fn coordinators(state: &State) -> Vec<CoordinatorLine> {
+    let counting = state.members.iter().filter(|(key, _)| state.is_coordinator(key));
+    let holds = |key: &KeyId| state.epoch.filter(|epoch| epoch.holder == *key).map(|epoch| epoch.epoch);
+    let mut lines: Vec<_> = counting
+        .map(|(key, known)| CoordinatorLine { name: known.member.name.to_string(), epoch: holds(key) })
+        .collect();
+    lines.sort_by(|a, b| a.name.cmp(&b.name));
+    lines
+}
+
 /// Whether the roster could be recovered as promised.
 fn judge(view: &mut View, promised: Option<Duration>) {
     let roster: Vec<_> = view
@@ -245,10 +269,19 @@ fn judge(view: &mut View, promised: Option<Duration>) {
         })
         .collect();
     let short = Shortfall::of(&roster, promised);
+    for line in &mut view.services {
+        if let (Some(most), Some(age)) = (promised, line.verified_age_secs)
+            && line.state == OK
+            && age > most.as_secs()
+        {
+            line.state = format!("{} later than promised", Code::Round04);
+        }
+    }
     view.recovery_ready = Some(short.is_none());
     view.reasons = short.reasons();
 }
 
+const OK: &str = "ok";
 const NEVER: &str = "COVER-01 no slice yet";
 
 fn never(service: &ServiceName) -> ServiceLine {
@@ -275,103 +308,4 @@ fn latest(round: &RoundState) -> Option<Latest> {
         verified: screen::rfc3339(verified.at),
         age_secs: screen::age(verified.at).as_secs(),
     })
-}
-
-fn print(view: &View, promised: Option<Duration>) {
-    let leader = match &view.leader {
-        Some(leader) => {
-            let epoch = leader.epoch.map_or_else(|| "no epoch".to_owned(), |epoch| format!("epoch {epoch}"));
-            format!(
-                "leader {} ({epoch}), {} of {} agents online",
-                leader.coordinator, leader.online, leader.services
-            )
-        }
-        None => "no leader answers".to_owned(),
-    };
-    let services = match view.recovery_ready {
-        Some(_) => format!(" · {}", screen::plural(view.services.len(), "service")),
-        None => String::new(),
-    };
-    screen::line(format!("{}{services} · share {} · {leader}", view.fleet, view.share));
-    screen::line("");
-    let age = |secs: u64| format_duration(Duration::from_secs(secs));
-    let limit = promised.map_or_else(String::new, |most| format!(", promised {}", format_duration(most)));
-    screen::line(match view.recovery_ready {
-        None => format!("RECOVERY-READY   unknown: {}", view.reasons.join("; ")),
-        Some(false) => format!("RECOVERY-READY   no: {}", view.reasons.join("; ")),
-        Some(true) => {
-            let oldest = view.services.iter().filter_map(|line| line.verified_age_secs).max();
-            format!(
-                "RECOVERY-READY   yes: {} verified, the oldest {} ago{limit}",
-                screen::plural(view.services.len(), "service"),
-                age(oldest.unwrap_or_default())
-            )
-        }
-    });
-    if let Some(times) = &view.schedule {
-        if let Some(pause) = times.pause() {
-            screen::line(format!("DISABLED         {}", pause.trim_start_matches("disabled").trim_start()));
-        }
-        screen::line(format!("NEXT ROUND       {}", times.next_round()));
-    }
-    if let Some(latest) = &view.latest {
-        screen::line(format!(
-            "LAST VERIFIED    round {}, {}, {} ago",
-            latest.number,
-            latest.outcome.unwrap_or_default(),
-            age(latest.age_secs)
-        ));
-    }
-    if let Some(leader) = &view.leader {
-        for round in &leader.rounds {
-            screen::line(format!(
-                "OPEN ROUND       {}: {}, {} of {} stored, at most {} left",
-                round.number,
-                round.state,
-                round.stored,
-                round.services,
-                age(round.remaining_secs)
-            ));
-        }
-    }
-    if let Some(queued) = view.leader.as_ref().map(|leader| leader.queued).filter(|queued| *queued > 0) {
-        let requests = screen::plural(usize::try_from(queued).unwrap_or(usize::MAX), "request");
-        screen::line(format!("QUEUED           {requests}: the services are in another round"));
-    }
-    if let Some(head) = &view.head {
-        screen::line(format!("LOG HEAD         {}:{}", head.number, head.hash));
-    }
-    if view.share_error.is_none() {
-        screen::line(format!("SHARE            {}", room::words(view.room.as_ref())));
-    }
-    if let Some(error) = &view.bus_error {
-        screen::line(match view.share_error {
-            None => "NATS             no answer; what is said here comes from the share alone",
-            Some(_) => "NATS             no answer either",
-        });
-        screen::line(error);
-    }
-    for alert in view.alerts.iter().filter(|alert| alert.code != Code::Bus01.as_str()) {
-        screen::line(format!("ALERT            {}", alert.line()));
-    }
-    if view.services.is_empty() {
-        return;
-    }
-    screen::line("");
-    let rows = view
-        .services
-        .iter()
-        .map(|line| {
-            vec![
-                line.service.clone(),
-                line.number.map_or_else(|| "-".to_owned(), |number| number.to_string()),
-                line.age_secs.map_or_else(|| "-".to_owned(), age),
-                format_size(line.source_bytes),
-                format_size(line.added_bytes),
-                format_size(line.stored_bytes),
-                line.state.clone(),
-            ]
-        })
-        .collect();
-    screen::lines(screen::table(&["service", "round", "age", "source", "added", "stored", "state"], rows));
 }
