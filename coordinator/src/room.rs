@@ -25,7 +25,7 @@ use crate::alerts::{Alerts, write_file};
 use crate::scribe::unix_now;
 
 /// The file in a coordinator's state folder.
-pub const ROOM_FILE: &str = "room.json";
+pub(crate) const ROOM_FILE: &str = "room.json";
 /// The version that is written, and the only one that is read.
 const VERSION: u32 = 1;
 /// How often it asks whether it is time to look.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use futures::{StreamExt, stream};
 use muster_protocol::anomaly::{Anomalies, Anomaly};
+use muster_protocol::document::Manifest;
 use muster_protocol::ids::ServiceName;
 use muster_protocol::log::{RoundState, State};
 
@@ -47,9 +48,9 @@ impl Watch {
             };
         }
         let new = rounds.split_off(self.taken.len());
-        let mut manifests = stream::iter(new)
-            .map(|round| async move { (round.open.number, read_manifest(store, state, round).await) })
-            .buffered(AT_ONCE);
+        // Each future of one type: a borrowing closure makes the whole no longer `Send`.
+        let reads: Vec<_> = new.into_iter().map(|round| read(store, state, round)).collect();
+        let mut manifests = stream::iter(reads).buffered(AT_ONCE);
         while let Some((number, read)) = manifests.next().await {
             match read {
                 Ok(manifest) => self.anomalies.take(&manifest),
@@ -60,4 +61,12 @@ impl Watch {
         }
         Ok(self.anomalies.open().filter(|anomaly| state.agent(&anomaly.service).is_some()).collect())
     }
+}
+
+async fn read<'a>(
+    store: &'a dyn Store,
+    state: &'a State,
+    round: &'a RoundState,
+) -> (u64, Result<Manifest, Trouble>) {
+    (round.open.number, read_manifest(store, state, round).await)
 }

@@ -12,7 +12,7 @@ pub const EVERY: Duration = Duration::from_secs(3_600);
 /// Looks that are kept: of 30 days.
 pub const MOST_LOOKS: usize = 30 * 24;
 /// The trend is that of so many of them, evenly taken: the pairs grow with the square.
-const TAKEN: usize = 120;
+const TAKEN: usize = 60;
 /// Looks that span less tell nothing yet.
 const LEAST_SPAN_MILLIS: i64 = DAY_MILLIS;
 const EVERY_MILLIS: i64 = 3_600_000;
