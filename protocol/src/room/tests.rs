@@ -85,10 +85,10 @@ fn a_year_that_fills_the_share_is_told_in_time_and_until_space_is_added() {
 fn a_forecast_wavers_and_the_alert_does_not() {
     let mut book = Book::default();
     let mut changes = 0;
-    for (at, days) in [20, 13, 14, 15, 16, 13, 17, 18, 14, 17].into_iter().enumerate() {
+    for (at, days) in (0..).zip([20, 13, 14, 15, 16, 13, 17, 18, 14, 17]) {
         let outlook =
             Outlook { free_bytes: GIB, days_left: Some(days), basis: Basis::Looks, need_bytes: None };
-        changes += u32::from(judge_room(&mut book, &outlook, LEAST_DAYS, UnixMillis(at as i64)));
+        changes += u32::from(judge_room(&mut book, &outlook, LEAST_DAYS, UnixMillis(at)));
         let told = book.find(Code::Share06, &About::Part(Part::Share)).is_some();
         assert_eq!(told, (1..=6).contains(&at), "look {at}: {days} days");
     }
