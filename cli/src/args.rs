@@ -241,6 +241,14 @@ pub(crate) enum AlertAction {
         /// Its id, or a unique beginning of it
         id: String,
     },
+    /// Say that what is odd about a service is meant: ROUND-06 closes, and older rounds may go again
+    Accept {
+        /// The service
+        service: ServiceName,
+        /// Why, for whoever asks later
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
     /// Say that you know; an event is over with that
     Ack {
         /// Its id, or a unique beginning of it

@@ -65,6 +65,7 @@ fn leader(desk: &Desk) -> LeaderView {
         services: state.services().len() as u64,
         online: desk.roll.online(desk.setting.policy.offline_after) as u64,
         rounds: rounds.map(|(id, round)| summary(desk, id, round)).collect(),
+        room: desk.setting.room.outlook(),
         queued: desk.queued.len() as u64,
         ignored_messages: desk.setting.ignored.count(),
         ignored: desk.setting.ignored.by_reason(),

@@ -35,6 +35,7 @@ use crate::ignored::Ignored;
 use crate::intake;
 use crate::lead::{self, Driver, Followed};
 use crate::publisher;
+use crate::room::{self, ROOM_FILE, Room};
 use crate::scribe;
 use crate::scrub::Scrubber;
 use crate::sessions::Sessions;
@@ -48,6 +49,7 @@ const LOOK: Duration = Duration::from_secs(2);
 const GIVE_BACK: Duration = Duration::from_secs(1);
 /// Suspicions of operators that wait for the scrub.
 const SUSPECTS: usize = 64;
+const COORDINATOR: About = About::Part(Part::Coordinator);
 /// The file in a coordinator's state folder that a running coordinator has locked.
 pub const LOCK_FILE: &str = "coordinator.lock";
 
@@ -140,6 +142,29 @@ async fn work_on(
     std::fs::create_dir_all(state_dir)
         .map_err(|source| DaemonError::State { path: state_dir.clone(), source })?;
     let _lock = lock(state_dir.join(LOCK_FILE))?;
+    let alerts = Alerts::open(state_dir.join(ALERTS_FILE), config.fleet.id);
+    let _keeper = alerts.keeper();
+    let ended = take_part(config, bus, store, slots, http, &alerts, (signer, stop)).await;
+    if let Err(error) = &ended
+        && error.is_of_the_log()
+    {
+        // Nobody leads to tell of it: it stands in the file until a coordinator of this folder leads again.
+        alerts.raise(Finding::seen(Code::Share08, COORDINATOR, causes(error)));
+    }
+    ended
+}
+
+/// Follows and leads, until told to stop or something is wrong.
+async fn take_part(
+    config: Config,
+    bus: Arc<dyn Bus>,
+    store: Arc<dyn Store>,
+    slots: Slots,
+    http: Option<&Http>,
+    alerts: &Alerts,
+    (signer, stop): (Arc<Signer>, watch::Receiver<bool>),
+) -> Result<(), DaemonError> {
+    let state_dir = &config.coordinator.state;
     let memory = HeadMemory::at(&state_dir.join("head"));
     let round = &config.round;
     let retry = Retry::new(round.retry_first.0, round.retry_longest.0, Attempts::AtMost(round.attempts))?;
@@ -181,8 +206,7 @@ async fn work_on(
             "the log was not told this coordinator's sealing key; at the next start again"
         );
     }
-    let alerts = Alerts::open(state_dir.join(ALERTS_FILE), config.fleet.id);
-    let _keeper = alerts.keeper();
+    let room = Room::open(state_dir.join(ROOM_FILE), config.fleet.id);
     if let Some(http) = http {
         http.open(&config, log.clone(), bus.clone(), signer.clone(), alerts.clone());
     }
@@ -218,8 +242,9 @@ async fn work_on(
         };
         if let Some((name, epoch)) = former {
             let cause = format!("{name} led before, in epoch {epoch}");
-            alerts.raise(Finding::seen(Code::Coord01, About::Part(Part::Coordinator), cause));
+            alerts.raise(Finding::seen(Code::Coord01, COORDINATOR, cause));
         }
+        alerts.mended(Code::Share08, &COORDINATOR);
         tracing::info!(epoch, services = log.state().services().len(), "leading");
         if let Err(error) = bus.ensure().await {
             tracing::warn!(%error, "BUS-01: the streams could not be made yet");
@@ -269,11 +294,14 @@ async fn work_on(
             sessions,
             alerts: alerts.clone(),
             suspects,
+            room: room.clone(),
         };
         let scrubber = Scrubber::new(store.clone(), setting.scribe.clone(), alerts.clone(), suspected);
         helpers.push(tokio::spawn(scrubber.run()));
         let follower = alerts::follow(alerts.clone(), store.clone(), setting.scribe.changes());
         helpers.push(tokio::spawn(follower));
+        let changes = setting.scribe.changes();
+        helpers.push(tokio::spawn(room::watch(room.clone(), store.clone(), changes, alerts.clone())));
         let left = tokio::select! {
             left = desk::work(setting, inbox, left_at) => Some(left),
             _ = stopped.wait_for(|stop| *stop) => None,

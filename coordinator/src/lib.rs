@@ -31,6 +31,7 @@ mod publisher;
 mod quarantine;
 mod reread;
 mod roll;
+mod room;
 mod scribe;
 mod scrub;
 mod sessions;

@@ -7,18 +7,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use muster_protocol::alert::{Code, Finding};
-use muster_protocol::causes::causes;
 use muster_protocol::log::State;
 use muster_share::probe::{self, Report, Terms, Verdict};
 use muster_share::store::Store;
 
 use crate::alerts::{Alerts, SHARE};
+use crate::room::Room;
 
 /// No round waits longer for it. What takes longer is told of by the round's own calls.
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// Tests what the share promises; whether it has room is looked at beside the round, because that reads past manifests.
-pub(crate) async fn run(store: &Arc<dyn Store>, state: &Arc<State>, alerts: &Alerts) {
+pub(crate) async fn run(store: &Arc<dyn Store>, state: &Arc<State>, room: &Room, alerts: &Alerts) {
     let terms = Terms { sample: 0, coordinators: state.coordinators(), forecast: None };
     match tokio::time::timeout(LIMIT, probe::probe(store, &terms)).await {
         Ok(report) => tell(&report, &[Code::Share08, Code::Agent06], alerts),
@@ -26,13 +26,8 @@ pub(crate) async fn run(store: &Arc<dyn Store>, state: &Arc<State>, alerts: &Ale
             tracing::warn!("the test of the share took more than {LIMIT:?}; the round goes on without it");
         }
     }
-    let (store, state, alerts) = (Arc::clone(store), Arc::clone(state), alerts.clone());
-    tokio::spawn(async move {
-        match probe::room(&store, &state).await {
-            Ok(report) => tell(&report, &[Code::Share06], &alerts),
-            Err(error) => alerts.share_failed(error.alert(), causes(&error)),
-        }
-    });
+    let (store, state, room, alerts) = (Arc::clone(store), Arc::clone(state), room.clone(), alerts.clone());
+    tokio::spawn(async move { room.look(store.as_ref(), &state, &alerts).await });
 }
 
 /// Raises what was found, and closes those of `judged` that were looked at and not found.
@@ -63,13 +58,13 @@ mod tests {
 
     use muster_protocol::alert::Code;
     use muster_protocol::log::{Change, Member, Role};
-    use muster_share::probe::{Check, Finding, Report, Verdict};
     use muster_share::store::Store;
     use muster_share::store::faults::{Fault, Faulty, Op};
 
-    use super::{run, tell};
+    use super::run;
     use crate::alerts::Alerts;
     use crate::fixture::{change, led, signer};
+    use crate::room::Room;
 
     fn open(alerts: &Alerts) -> Vec<Code> {
         alerts.read(|book| book.open().map(|alert| alert.code).collect())
@@ -83,6 +78,7 @@ mod tests {
         let member = Member { key, name: "two".parse().expect("a name"), role: Role::Coordinator };
         change(&mut log, vec![Change::Admit(member)]).await;
         let state = Arc::new(log.state().clone());
+        let room = Room::open(folder.path().join("room"), state.fleet);
         let lies = Arc::new(AtomicBool::new(true));
         let share: Arc<dyn Store> = Arc::new(Faulty::new(Arc::clone(&store), {
             let lies = Arc::clone(&lies);
@@ -91,28 +87,14 @@ mod tests {
                 false => Fault::None,
             }
         }));
-        run(&share, &state, &alerts).await;
+        run(&share, &state, &room, &alerts).await;
         assert_eq!(open(&alerts), [Code::Share08]);
         lies.store(false, Ordering::Relaxed);
-        run(&share, &state, &alerts).await;
+        run(&share, &state, &room, &alerts).await;
         assert_eq!(open(&alerts), []);
         let full: Arc<dyn Store> =
             Arc::new(Faulty::new(store, |call| if call.op == Op::Put { Fault::Full } else { Fault::None }));
-        run(&full, &state, &alerts).await;
+        run(&full, &state, &room, &alerts).await;
         assert_eq!(open(&alerts), [Code::Share05]);
-    }
-
-    #[tokio::test]
-    async fn too_little_room_is_told_until_there_is_enough() {
-        let (folder, _store, log) = led().await;
-        let alerts = Alerts::open(folder.path().join("alerts"), log.state().fleet);
-        let found = |verdict, code| Report {
-            findings: vec![Finding { check: Check::Space, verdict, code, said: "room".to_owned() }],
-            ..Report::default()
-        };
-        tell(&found(Verdict::Warning, Some(Code::Share06)), &[Code::Share06], &alerts);
-        assert_eq!(open(&alerts), [Code::Share06]);
-        tell(&found(Verdict::Good, None), &[Code::Share06], &alerts);
-        assert_eq!(open(&alerts), []);
     }
 }

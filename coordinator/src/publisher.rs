@@ -127,10 +127,11 @@ mod tests {
 
     use bytes::Bytes;
     use muster_bus::{Bus, EmbeddedBus, Limits, Streams};
+    use muster_protocol::alert::Code;
     use tempfile::TempDir;
     use tokio::sync::watch;
 
-    use super::publish;
+    use super::{NATS, publish, spawn};
     use crate::alerts::Alerts;
     use crate::fixture;
     use crate::lead::Standing;
@@ -163,5 +164,35 @@ mod tests {
         let published = publish(bus.as_ref(), &standing, &alerts, &values, vec![STATE.to_owned()]).await;
         assert_eq!(published, Some(Vec::new()));
         assert_eq!(bus.last_value(STATE).await.expect("read"), Some(Bytes::from_static(b"old")));
+    }
+
+    #[tokio::test]
+    async fn what_the_server_does_not_take_is_told_until_it_takes_everything() {
+        let folder = TempDir::new().expect("a folder");
+        let (_share, _, log) = fixture::led().await;
+        let streams = Streams::new("test", STATE, "muster.v1.test.trigger.async").expect("valid");
+        let bus: Arc<dyn Bus> = Arc::new(EmbeddedBus::new(streams, Limits::default()));
+        let alerts = Alerts::open(folder.path().join("alerts"), log.state().fleet);
+        let (_tell, told) = watch::channel(Some((3, Instant::now() + Duration::from_secs(60))));
+        let values = spawn(Arc::clone(&bus), Standing::new(3, told), alerts.clone());
+        let becomes = |open: bool| {
+            let alerts = alerts.clone();
+            async move {
+                let is_open = || alerts.read(|book| book.find(Code::Bus01, &NATS).is_some());
+                let waited = async {
+                    while is_open() != open {
+                        tokio::time::sleep(Duration::from_millis(10)).await;
+                    }
+                };
+                tokio::time::timeout(Duration::from_secs(30), waited).await.expect("in time");
+            }
+        };
+        // No stream of the fleet keeps that subject.
+        let nowhere = "muster.v1.test.elsewhere".to_owned();
+        values.send((nowhere.clone(), Some(Bytes::from_static(b"lost")))).await.expect("taken");
+        becomes(true).await;
+        values.send((STATE.to_owned(), Some(Bytes::from_static(b"kept")))).await.expect("taken");
+        values.send((nowhere, None)).await.expect("taken");
+        becomes(false).await;
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use muster_protocol::alert::{Alert, AlertRef};
 use muster_protocol::ids::{RoundId, ServiceName};
+use muster_protocol::room::Outlook;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -75,6 +76,10 @@ pub struct LeaderView {
     pub online: u64,
     /// Open rounds, oldest first.
     pub rounds: Vec<RoundSummary>,
+    /// Room on the share, as this leader saw it last; none before its first look, and where the share does not tell.
+    #[serde(default)]
+    #[schemars(with = "Option<crate::view::status::RoomView>")]
+    pub room: Option<Outlook>,
     /// Requests that wait for a round to end.
     pub queued: u64,
     /// Messages that were ignored since the start, because they were no valid messages.

@@ -15,8 +15,8 @@ use crate::log::fixture::{
     recovery_key, round, service, signer, verified,
 };
 use crate::log::{
-    Adopt, Audit, Body, Change, Config, Found, GENESIS_HEAD, Head, Hold, Keyset, Outcome, Prune, Pruned,
-    Quarantine, Reached, Role, Roster, Scrub, Sealing, Sweep, parse, seal, seal_statement,
+    Accept, Adopt, Audit, Body, Change, Config, Found, GENESIS_HEAD, Head, Hold, Keyset, Outcome, Prune,
+    Pruned, Quarantine, Reached, Role, Roster, Scrub, Sealing, Sweep, parse, seal, seal_statement,
     seal_with_statement,
 };
 use crate::message::{
@@ -111,6 +111,8 @@ fn records() {
     record(PRUNER, &Sweep { rounds, list });
     record(PRUNER, &Pruned { sweep: 40 });
     record(OPERATOR, &Hold { previous, round: round(1), keep: true, reason: None, at: None });
+    let reason = Some("moved to the new machine".to_owned());
+    record(OPERATOR, &Accept { previous, service: service("dns"), round: round(1), reason, at: Some(AT) });
     record(ROOT, &Adopt { previous, share: Nonce::from_bytes([5; 16]), head: PREVIOUS, at: None });
     record(FIRST, &Sealing { recipient: recovery_key(4).recipient });
     record(FIRST, &Audit { who: key(OPERATOR), what: "started round 3".to_owned(), at: AT });
@@ -199,9 +201,11 @@ fn messages() {
     );
     let outcome = NoticeOutcome::Stored { receipt, receipt_size: 300, totals: totals() };
     envelope(DNS, &Notice { service: dns(), round, epoch, attempt, outcome });
-    let heartbeat =
-        Heartbeat { service: dns(), instance: nonce, sequence: 9, version: version(), round: Some(round) };
-    envelope(DNS, &heartbeat);
+    let (sequence, at) = (9, None);
+    let beat =
+        Heartbeat { service: dns(), instance: nonce, sequence, version: version(), round: Some(round), at };
+    envelope(DNS, &beat);
+    envelope_named("muster.bus.heartbeat.timed", DNS, &Heartbeat { at: Some(AT), ..beat });
     let (stage, done_bytes, expected_bytes, added_bytes) = (Stage::Uploading, 70_000, Some(80_000), 200);
     envelope(
         DNS,

@@ -6,6 +6,7 @@
 
 pub mod age;
 pub mod alert;
+pub mod anomaly;
 pub mod causes;
 pub mod config;
 mod crypto;
@@ -19,6 +20,7 @@ pub mod message;
 pub mod pem;
 pub mod prune;
 pub mod retry;
+pub mod room;
 pub mod round;
 pub mod schedule;
 pub mod scrub;

@@ -66,8 +66,11 @@ const fn kept_for(key: &'static str, what: &'static str) -> Setting {
     setting(key, "0", Shape::Number(0, 100_000), what)
 }
 
+/// The setting that says how many days before it is full a share is told of.
+pub const SHARE_DAYS: &str = "share_days";
+
 /// All of them, sorted by key.
-const SETTINGS: [Setting; 22] = [
+const SETTINGS: [Setting; 23] = [
     setting(DISABLED_REASON, NONE, Shape::Text, "why it is disabled"),
     setting(DISABLED_SINCE, NONE, Shape::Moment, "since when it is disabled"),
     setting(DISABLED_UNTIL, NONE, Shape::Moment, "when it is enabled again by itself"),
@@ -95,6 +98,12 @@ const SETTINGS: [Setting; 22] = [
     setting("schedule.zone", "UTC", Shape::Zone, "the zone of the schedule's calendar"),
     setting("scrub.bandwidth", "64MiB", Shape::Rate, "bytes a second that the scrub reads at most"),
     setting("scrub.within", "30d", Shape::Within, "every stored object is read again in each"),
+    setting(
+        SHARE_DAYS,
+        "14",
+        Shape::Number(0, 3_650),
+        "days until the share is full from which on it is told",
+    ),
 ];
 
 /// Those that only `muster enable` and `muster disable` write.

@@ -3,6 +3,7 @@
 //!
 //! Knows no bus and decides nothing about rounds: the machines of `muster-protocol` do.
 
+pub mod anomaly;
 pub mod chunk;
 pub mod config_file;
 pub mod copy;

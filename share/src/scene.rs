@@ -12,8 +12,8 @@ use muster_protocol::document::{Manifest, ManifestSlice, ObjectRef, Receipt, Sli
 use muster_protocol::envelope::Signer;
 use muster_protocol::ids::{Nonce, ObjectId, RoundId, ServiceName};
 use muster_protocol::log::{
-    Body, Change, Commit, Config, End, EndAccount, Epoch, Found, Genesis, Head, Hold, Keyset, KeysetKey,
-    Member, Open, Outcome, Pin, Quarantine, Role, Roster, Scope, Verified, seal_statement,
+    Accept, Body, Change, Commit, Config, End, EndAccount, Epoch, Found, Genesis, Head, Hold, Keyset,
+    KeysetKey, Member, Open, Outcome, Pin, Quarantine, Role, Roster, Scope, Verified, seal_statement,
 };
 use muster_protocol::time::UnixMillis;
 
@@ -37,6 +37,9 @@ const COORDINATOR: u8 = 2;
 const ADMIN: u8 = 5;
 pub(crate) const PRUNER: u8 = 6;
 
+const TOTALS: SliceTotals =
+    SliceTotals { source_bytes: 1, stored_bytes: 1, added_bytes: 1, entries: 1, gaps: 0 };
+
 /// A service's packs in one round, by name: the name is what tells them apart.
 pub(crate) type Packs<'a> = (&'a str, &'a [&'a str]);
 
@@ -46,6 +49,8 @@ pub(crate) struct Scene {
     pub(crate) log: Log,
     /// Calendar time, as everybody's clock has it.
     pub(crate) now: i64,
+    /// What the slices from here on say of themselves.
+    pub(crate) totals: SliceTotals,
     agents: BTreeMap<ServiceName, Signer>,
     salt: u64,
 }
@@ -63,7 +68,7 @@ impl Scene {
         };
         let log = found(store.clone(), &signer(ROOT), &genesis).await.expect("founded");
         let agents = [("dns", 8), ("web", 9)].map(|(name, key)| (service(name), signer(key))).into();
-        let mut scene = Self { folder, store, log, now: 1_000 * DAY, agents, salt: 0 };
+        let mut scene = Self { folder, store, log, now: 1_000 * DAY, totals: TOTALS, agents, salt: 0 };
         let recipient = || Identity::generate(&mut OsEntropy).recipient();
         let keys = vec![KeysetKey { recipient: recipient(), label: "2026".to_owned() }];
         scene.says(ROOT, &Keyset { previous: None, keys, at: None }).await;
@@ -107,6 +112,20 @@ impl Scene {
         let previous = self.log.state().statements.get(Hold::KIND).copied();
         let round = self.id(number);
         self.says(ADMIN, &Hold { previous, round, keep, reason: None, at: None }).await;
+    }
+
+    /// An operator accepts what a service is like.
+    pub(crate) async fn accept(&mut self, number: u64, name: &str) {
+        let previous = self.log.state().statements.get(Accept::KIND).copied();
+        let round = self.id(number);
+        self.says(ADMIN, &Accept { previous, service: service(name), round, reason: None, at: None }).await;
+    }
+
+    /// The service leaves the roster.
+    pub(crate) async fn revoke(&mut self, name: &str) {
+        let previous = self.log.state().statements.get(Roster::KIND).copied();
+        let changes = vec![Change::Revoke(self.agents[&service(name)].key_id())];
+        self.says(ROOT, &Roster { previous, changes, at: None }).await;
     }
 
     /// The round of a number.
@@ -165,7 +184,7 @@ impl Scene {
         let index = self.part(round, &service, SlicePart::Index, unique("index")).await;
         let chunks = self.part(round, &service, SlicePart::Chunks, unique("chunks")).await;
         let open = &self.log.state().rounds[&round].open;
-        let totals = SliceTotals { source_bytes: 1, stored_bytes: 1, added_bytes: 1, entries: 1, gaps: 0 };
+        let totals = self.totals;
         let receipt = Receipt {
             service: service.clone(),
             round,

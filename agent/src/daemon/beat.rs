@@ -1,13 +1,14 @@
 //! What an agent says unasked: that it is there, and how far its slice is. Both are lossy and hold nothing up.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use muster_bus::{Bus, Headers};
 use muster_protocol::entropy::random;
 use muster_protocol::ids::RoundId;
 use muster_protocol::message::{Heartbeat, Progress, Stage};
 use muster_protocol::subject::Subject;
+use muster_protocol::time::UnixMillis;
 use muster_share::entropy::OsEntropy;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
@@ -45,6 +46,7 @@ pub(crate) async fn heartbeats(
             sequence,
             version: VERSION.to_owned(),
             round,
+            at: Some(unix_now()),
         };
         send(&*bus, &subject, identity.signer.seal(&identity.fleet, &beat)).await;
         let pause = jittered(every);
@@ -54,6 +56,12 @@ pub(crate) async fn heartbeats(
             Ok(()) = leader.changed() => sleep(jittered(every).mul_f64(SOON)).await,
         }
     }
+}
+
+/// The time on this machine's clock.
+fn unix_now() -> UnixMillis {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    UnixMillis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
 /// What is told of a service that is held and not captured yet.

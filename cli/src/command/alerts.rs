@@ -1,6 +1,8 @@
 //! `muster alerts`: what is wrong, since when, and what to do. The leader keeps the book; without one the share tells what
 //! rounds say of their services.
 
+mod accept;
+
 use std::path::Path;
 use std::str::FromStr;
 
@@ -42,6 +44,9 @@ pub(crate) async fn run(args: Alerts) -> Outcome {
         Some(AlertAction::Show { id }) => {
             let known = known(&folder, &operator, true).await?;
             show(&operator, known, id, args.json)
+        }
+        Some(AlertAction::Accept { service, reason }) => {
+            accept::run(operator, service, reason, args.json).await
         }
         Some(AlertAction::Ack { id }) => acknowledge(&operator, id, args.json).await,
     }

@@ -59,7 +59,7 @@ pub(super) fn print(kept: &Kept) -> Vec<u8> {
 }
 
 /// Writes the file, whole or not at all.
-pub(super) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = path.with_extension("tmp");
     let mut file = File::create(&temporary)?;
     file.write_all(bytes)?;

@@ -4,13 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use muster_protocol::alert::{About, Account, Book, Code, Finding, Rounds, judge_schedule};
+use muster_protocol::alert::{
+    About, Account, Book, Code, Finding, Rounds, judge_anomalies, judge_keys, judge_prune, judge_retention,
+    judge_schedule,
+};
 use muster_protocol::causes::causes;
 use muster_protocol::document::Manifest;
 use muster_protocol::envelope::open_as;
 use muster_protocol::log::{RoundPhase, RoundState, State};
+use muster_protocol::prune::Terms;
 use muster_protocol::time::UnixMillis;
 use muster_protocol::units::parse_duration;
+use muster_share::anomaly::Watch;
 use muster_share::layout::ObjectPath;
 use muster_share::store::{Store, StoreError};
 use muster_share::verify::Trouble;
@@ -27,6 +32,7 @@ const AGAIN: Duration = Duration::from_secs(30);
 
 /// Follows the log until its writer is gone.
 pub(crate) async fn follow(alerts: Alerts, store: Arc<dyn Store>, mut log: watch::Receiver<Arc<State>>) {
+    let mut watch = Watch::default();
     loop {
         let state = log.borrow_and_update().clone();
         let untold: Vec<RoundState> = {
@@ -54,10 +60,14 @@ pub(crate) async fn follow(alerts: Alerts, store: Arc<dyn Store>, mut log: watch
                 }
             }
         }
+        match watch.look(store.as_ref(), &state).await {
+            Ok(anomalies) => alerts.change(|kept, now| judge_anomalies(&mut kept.book, &anomalies, now)),
+            Err(error) => tracing::debug!(error = causes(&error), "anomalies are not known now"),
+        }
         let (roster, promised) = terms(&state);
         alerts.change(|kept, now| {
             let mut changed = kept.book.tick(now) | Rounds::sweep(&mut kept.book, &state, now);
-            changed |= judge_schedule(&mut kept.book, settings(&state), now);
+            changed |= judge_log(&mut kept.book, &state, now);
             changed |= kept.rounds.judge_quarantine(&mut kept.book, &state, now);
             kept.rounds.judge(&mut kept.book, &roster, promised, now) || changed
         });
@@ -69,7 +79,7 @@ pub(crate) async fn follow(alerts: Alerts, store: Arc<dyn Store>, mut log: watch
 }
 
 /// Whether the share answers, rounds or not.
-async fn probe(alerts: &Alerts, store: &dyn Store) {
+pub(super) async fn probe(alerts: &Alerts, store: &dyn Store) {
     match store.head(&ObjectPath::Format).await {
         Ok(_) => alerts.share_answers(),
         Err(error) => alerts.share_failed(error.alert().or(Some(Code::Share02)), causes(&error)),
@@ -97,8 +107,20 @@ pub async fn from_share(store: &dyn Store, state: &State) -> Result<Book, StoreE
     let (roster, promised) = terms(state);
     rounds.judge(&mut book, &roster, promised, unix_now());
     rounds.judge_quarantine(&mut book, state, unix_now());
-    judge_schedule(&mut book, settings(state), unix_now());
+    judge_anomalies(&mut book, &Watch::default().look(store, state).await?, unix_now());
+    judge_log(&mut book, state, unix_now());
     Ok(book)
+}
+
+/// What the log alone tells, behind what keeps a prune.
+fn judge_log(book: &mut Book, state: &State, now: UnixMillis) -> bool {
+    let mut changed = judge_schedule(book, settings(state), now) | judge_keys(book, state, now);
+    // A retention that is none keeps the pruner from anything: it says so itself.
+    if let Ok(terms) = Terms::of(settings(state)) {
+        let frozen = book.open().any(|alert| [Code::Round06, Code::Verify01].contains(&alert.code));
+        changed |= judge_prune(book, state, &terms, frozen, now) | judge_retention(book, state, &terms, now);
+    }
+    changed
 }
 
 fn at(round: &RoundState) -> UnixMillis {

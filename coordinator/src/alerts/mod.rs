@@ -21,6 +21,7 @@ use tokio::sync::Notify;
 use crate::scribe::unix_now;
 use file::Kept;
 
+pub(crate) use file::write as write_file;
 pub(crate) use follow::follow;
 pub use follow::from_share;
 
@@ -124,6 +125,11 @@ impl Alerts {
     /// Looks something up in the book.
     pub(crate) fn read<T>(&self, look: impl FnOnce(&Book) -> T) -> T {
         look(&self.kept().book)
+    }
+
+    /// Judges something that the book is to say; what `judge` returns says whether it changed anything.
+    pub(crate) fn judge(&self, judge: impl FnOnce(&mut Book, UnixMillis) -> bool) {
+        self.change(|kept, now| judge(&mut kept.book, now));
     }
 
     /// Changes book and rounds together; what `change` returns says whether there was anything to change.

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use muster_protocol::alert::{About, Code, Finding, Part};
 use muster_protocol::time::UnixMillis;
+use muster_share::store::faults::{Fault, Faulty};
 use tempfile::TempDir;
 use tokio::sync::watch;
 
+use super::follow::probe;
 use super::{ALERTS_FILE, Alerts, SHARE, follow};
 use crate::fixture::led;
 
@@ -38,4 +40,30 @@ async fn an_event_that_has_been_quiet_for_long_enough_is_over_without_anybodys_d
     tokio::time::timeout(LIMIT, closed).await.expect("it closes");
     assert!(open(&alerts).contains(&Code::Share04));
     following.abort();
+}
+
+#[tokio::test]
+async fn what_the_share_does_not_do_is_told_until_it_answers() {
+    let state = TempDir::new().expect("a folder");
+    let (folder, store, log) = led().await;
+    let alerts = Alerts::open(state.path().join(ALERTS_FILE), log.state().fleet);
+    for (fault, code) in [
+        (Fault::Unreachable, Code::Share01),
+        (Fault::Refused, Code::Share03),
+        (Fault::LostReply, Code::Share07),
+    ] {
+        let failing = Faulty::new(Arc::clone(&store), move |_| fault.clone());
+        probe(&alerts, &failing).await;
+        assert_eq!(open(&alerts), [code]);
+        probe(&alerts, store.as_ref()).await;
+        assert_eq!(open(&alerts), []);
+    }
+    // A folder that is not the share's.
+    let (here, away) = (folder.path().join("FORMAT"), folder.path().join("elsewhere"));
+    std::fs::rename(&here, &away).expect("moved");
+    probe(&alerts, store.as_ref()).await;
+    assert_eq!(open(&alerts), [Code::Share02]);
+    std::fs::rename(&away, &here).expect("moved back");
+    probe(&alerts, store.as_ref()).await;
+    assert_eq!(open(&alerts), []);
 }

@@ -115,6 +115,29 @@ pub enum DaemonError {
 }
 
 impl DaemonError {
+    /// Whether it is the log, or the share under it, that must be mended before anybody leads (SHARE-08).
+    #[must_use]
+    pub fn is_of_the_log(&self) -> bool {
+        match self {
+            Self::Log(error) => error.alert() == Some(Code::Share08),
+            Self::Lead { code, .. } => *code == Code::Share08,
+            Self::NotExclusive { .. } | Self::Copy { .. } => true,
+            Self::Key(_)
+            | Self::KeyFormat { .. }
+            | Self::Http(_)
+            | Self::Retry(_)
+            | Self::Share(_)
+            | Self::Bus(_)
+            | Self::Connect(_)
+            | Self::State { .. }
+            | Self::Locked { .. }
+            | Self::Memory(_)
+            | Self::Task(_)
+            | Self::NotCoordinator { .. }
+            | Self::Revoked { .. } => false,
+        }
+    }
+
     /// The exit code of a process that ends with this error (DESIGN section 8): 1 failed, 2 configuration, 4 damaged
     /// log, 5 wrong key, 6 bus unreachable, 7 refused.
     #[must_use]

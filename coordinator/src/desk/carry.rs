@@ -256,8 +256,9 @@ impl Desk {
         let entry = Entry::Open(round.open.clone());
         let (scribe, reports) = (self.setting.scribe.clone(), self.reports.clone());
         let (alerts, store) = (self.setting.alerts.clone(), Arc::clone(&self.setting.store));
+        let room = self.setting.room.clone();
         tokio::spawn(async move {
-            preflight::run(&store, &scribe.state(), &alerts).await;
+            preflight::run(&store, &scribe.state(), &room, &alerts).await;
             appended(&alerts, &scribe, &reports, id, entry, Event::Opened).await;
         });
     }

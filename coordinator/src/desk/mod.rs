@@ -42,6 +42,7 @@ use crate::intake::{Answer, Input};
 use crate::lead::Standing;
 use crate::publisher::Value;
 use crate::roll::Roll;
+use crate::room::Room;
 use crate::scribe::ScribeHandle;
 use crate::scrub::Suspects;
 use crate::sessions::Sessions;
@@ -82,6 +83,7 @@ pub(crate) struct Setting {
     pub(crate) alerts: Alerts,
     /// The way to the scrub.
     pub(crate) suspects: mpsc::Sender<Suspects>,
+    pub(crate) room: Room,
 }
 
 /// What a task brings back.
@@ -335,10 +337,13 @@ impl Desk {
                 if !may(&key, &beat.service) {
                     return stranger(&key, &beat.service);
                 }
-                let (service, round) = (beat.service.clone(), beat.round);
+                let (service, round, at) = (beat.service.clone(), beat.round, beat.at);
                 if !self.roll.heartbeat(beat, now) {
                     let why = format!("a heartbeat of {service} that was heard before");
                     return self.setting.ignored.one(Reason::Replay, About::Service(service), &why);
+                }
+                if let Some(at) = at {
+                    self.clock(&service, at);
                 }
                 if let Some(round) = round {
                     self.event(&round, Event::Seen { service });

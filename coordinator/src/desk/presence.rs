@@ -6,14 +6,20 @@ use std::time::{Duration, Instant};
 use muster_protocol::alert::{About, Code, Finding, Part};
 use muster_protocol::ids::ServiceName;
 use muster_protocol::service_policy::{Expected, ServicePolicies};
+use muster_protocol::time::UnixMillis;
 use muster_protocol::units::format_duration;
 
 use super::Desk;
 use crate::lead::Trust;
+use crate::scribe::unix_now;
 
 /// Longest and shortest time between two looks.
 const MOST: Duration = Duration::from_secs(5);
 const LEAST: Duration = Duration::from_millis(250);
+/// Clocks that differ by more are told. Nothing of what counts depends on them: what is recorded and shown does.
+const SKEW: Duration = Duration::from_secs(5 * 60);
+/// And by less, they are fine again.
+const SKEW_OVER: Duration = Duration::from_secs(4 * 60);
 
 impl Desk {
     /// How often it looks.
@@ -66,6 +72,21 @@ impl Desk {
         }
     }
 
+    /// An agent said what time it is: AGENT-06 while that is far from this coordinator's own, whichever of the two is wrong.
+    /// Between the two limits nothing changes: a clock at the edge does not come and go.
+    pub(super) fn clock(&self, service: &ServiceName, at: UnixMillis) {
+        let about = About::Service(service.clone());
+        let now = unix_now();
+        let skew = Duration::from_millis(now.0.abs_diff(at.0));
+        if skew > SKEW {
+            let side = if at < now { "behind" } else { "ahead of" };
+            let cause = format!("its clock is {} {side} the leader's", format_duration(whole(skew)));
+            self.setting.alerts.raise(Finding::seen(Code::Agent06, about, cause));
+        } else if skew < SKEW_OVER {
+            self.setting.alerts.mended(Code::Agent06, &about);
+        }
+    }
+
     /// Whether the round of this number was over by then. One that is not at the desk ended before this coordinator led.
     fn ended_before(&self, number: u64, then: Instant) -> bool {
         let round = self.rounds.values().find(|round| round.open.number == number);
@@ -81,4 +102,9 @@ impl Desk {
             self.setting.alerts.raise(finding);
         }
     }
+}
+
+/// Without the milliseconds: nobody reads them.
+fn whole(duration: Duration) -> Duration {
+    Duration::from_secs(duration.as_secs())
 }

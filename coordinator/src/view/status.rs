@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use muster_protocol::ids::ServiceName;
-use muster_protocol::log::{Outcome, RoundPhase, RoundState};
+use muster_protocol::alert::Code;
+use muster_protocol::ids::{KeyId, ServiceName};
+use muster_protocol::log::{Outcome, RoundPhase, RoundState, State};
+use muster_protocol::room::{Looks, Outlook};
 use muster_protocol::settings;
 use muster_protocol::units::parse_duration;
+use muster_share::probe::forecast;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -37,6 +40,8 @@ pub struct StatusView {
     pub bus_error: Option<String>,
     /// Who leads, and what is open; null: nobody answers.
     pub leader: Option<LeaderView>,
+    /// All that count now, and who holds the epoch, as the log has it.
+    pub coordinators: Vec<CoordinatorLine>,
     /// The head of the log; null: the share cannot be read.
     pub head: Option<HeadView>,
     /// Every service of the roster is in a verified round that is no older than promised; null: nobody can tell.
@@ -47,6 +52,10 @@ pub struct StatusView {
     pub latest: Option<Latest>,
     /// Free space on the share, where it tells.
     pub free_bytes: Option<u64>,
+    /// Free space and for how long it will do, as the leader saw it last; without one, by what the newest rounds added. Null: the
+    /// share does not tell.
+    #[schemars(with = "Option<RoomView>")]
+    pub room: Option<Outlook>,
     /// When the next round begins by itself, and whether any may; null: the share does not say.
     pub schedule: Option<Timetable>,
     /// Whether stored objects are read again, and what is damaged; null: the share does not say.
@@ -55,6 +64,32 @@ pub struct StatusView {
     pub services: Vec<ServiceLine>,
     /// What is wrong now.
     pub alerts: Vec<AlertView>,
+}
+
+/// One of `coordinators[]`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct CoordinatorLine {
+    /// Its name.
+    pub name: String,
+    /// The epoch that it holds; null: another leads.
+    pub epoch: Option<u64>,
+}
+
+/// The shape of an [`Outlook`].
+#[derive(JsonSchema)]
+#[expect(
+    dead_code,
+    reason = "only its schema is used: the type itself is the protocol's, which knows no schemas"
+)]
+pub(crate) struct RoomView {
+    /// Free bytes now.
+    free_bytes: u64,
+    /// Days until they are gone; null: they do not become fewer, or nothing tells.
+    days_left: Option<u64>,
+    /// `looks` (at the free space, for a day or longer), `rounds` (what the newest added), `nothing`
+    basis: String,
+    /// Bytes that should be free for the coming rounds, as the past ones tell.
+    need_bytes: Option<u64>,
 }
 
 /// `latest`
@@ -108,11 +143,13 @@ impl StatusView {
             share_error: None,
             bus_error: None,
             leader: None,
+            coordinators: Vec::new(),
             head: None,
             recovery_ready: None,
             reasons: Vec::new(),
             latest: None,
             free_bytes: None,
+            room: None,
             schedule: None,
             scrub: None,
             services: Vec::new(),
@@ -130,6 +167,12 @@ pub async fn fill(shown: &Shown<'_>, view: &mut StatusView) -> Result<Option<Dur
     view.fleet = shown.fleet();
     view.head = Some(shown.head());
     view.free_bytes = shown.store().free_bytes().await.ok().flatten();
+    view.coordinators = coordinators(state);
+    view.room = match (view.leader.as_ref().and_then(|leader| leader.room), view.free_bytes) {
+        (Some(outlook), free) => Some(Outlook { free_bytes: free.unwrap_or(outlook.free_bytes), ..outlook }),
+        (None, Some(free)) => Some(room(shown, free).await),
+        (None, None) => None,
+    };
     view.schedule = Some(Timetable::of(state, unix_now()));
     view.scrub = Some(ScrubView::of(state, unix_now()));
     let set = state.config.as_ref().and_then(|config| config.clear.get("interval")).map(String::as_str);
@@ -162,7 +205,7 @@ pub async fn fill(shown: &Shown<'_>, view: &mut StatusView) -> Result<Option<Dur
                     continue;
                 }
                 if line.state == NEVER {
-                    line.state = "ok".to_owned();
+                    line.state = OK.to_owned();
                 }
                 line.number = Some(round.open.number);
                 line.round = Some(round.open.round.to_string());
@@ -190,10 +233,37 @@ fn judge(view: &mut StatusView, promised: Option<Duration>) {
         })
         .collect();
     let short = Shortfall::of(&roster, promised);
+    for line in &mut view.services {
+        if let (Some(most), Some(age)) = (promised, line.verified_age_secs)
+            && line.state == OK
+            && age > most.as_secs()
+        {
+            line.state = format!("{} later than promised", Code::Round04);
+        }
+    }
     view.recovery_ready = Some(short.is_none());
     view.reasons = short.reasons();
 }
 
+/// For how long the free space will do, as far as the share alone tells: the looks of the past days are the leader's.
+async fn room(shown: &Shown<'_>, free: u64) -> Outlook {
+    let rounds = forecast(shown.store(), shown.state()).await.ok().flatten();
+    let added = rounds.map(|rounds| rounds.added_a_day);
+    Outlook::of(free, &Looks::default(), added, rounds.map(|rounds| rounds.need))
+}
+
+/// By name.
+fn coordinators(state: &State) -> Vec<CoordinatorLine> {
+    let counting = state.members.iter().filter(|(key, _)| state.is_coordinator(key));
+    let holds = |key: &KeyId| state.epoch.filter(|epoch| epoch.holder == *key).map(|epoch| epoch.epoch);
+    let mut lines: Vec<_> = counting
+        .map(|(key, known)| CoordinatorLine { name: known.member.name.to_string(), epoch: holds(key) })
+        .collect();
+    lines.sort_by(|a, b| a.name.cmp(&b.name));
+    lines
+}
+
+const OK: &str = "ok";
 const NEVER: &str = "COVER-01 no slice yet";
 
 fn never(service: &ServiceName) -> ServiceLine {

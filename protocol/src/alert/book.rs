@@ -382,7 +382,7 @@ impl Alert {
 }
 
 /// `cause` on one line that is not too long.
-fn shown(cause: &str) -> String {
+pub(super) fn shown(cause: &str) -> String {
     let mut line = String::new();
     for char in cause.chars().filter(|char| !char.is_control()) {
         if line.len() + char.len_utf8() > MAX_CAUSE_LEN - '…'.len_utf8() {

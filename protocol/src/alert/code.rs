@@ -300,9 +300,16 @@ impl Code {
                 "cut broken",
                 &["see which service let go early: muster show", "raise cut.barrier or hooks.max_hold"],
             ),
-            Self::Round06 => {
-                ("ROUND-06", Warning, "size or duration anomaly", &["compare the last rounds: muster rounds"])
-            }
+            Self::Round06 => (
+                "ROUND-06",
+                Warning,
+                "size or duration anomaly",
+                &[
+                    "compare it with earlier rounds: muster rounds, muster show ROUND",
+                    "data is lost or encrypted: stop what does it, then muster restore ROUND --service NAME --kit PATH",
+                    "it is meant: muster alerts accept NAME --reason TEXT",
+                ],
+            ),
             Self::Cover01 => (
                 "COVER-01",
                 Warning,

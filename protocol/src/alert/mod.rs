@@ -5,21 +5,29 @@
 //! share alone. Nothing here asks a clock: calendar time comes in, is kept for people, and ends quiet periods.
 
 mod about;
+mod anomalies;
 mod book;
 mod closing;
 mod code;
+mod keys;
+mod prune;
 mod quarantine;
+mod room;
 mod rounds;
 mod schedule;
 #[cfg(test)]
 mod tests;
 
 pub use about::{About, AlertId, AlertRef, IdError, Part};
+pub use anomalies::judge_anomalies;
 pub use book::{
     Acknowledged, Alert, Basis, Book, Change, ClosedBy, Finding, MAX_CAUSE_LEN, MAX_HISTORY, MAX_KEYS,
     MAX_OPEN, NotOpen,
 };
 pub use closing::Closing;
 pub use code::{Code, Severity, UnknownCode};
+pub use keys::judge_keys;
+pub use prune::{judge_prune, judge_retention};
+pub use room::judge_room;
 pub use rounds::{Account, MAX_TOLD, Rounds};
 pub use schedule::judge_schedule;

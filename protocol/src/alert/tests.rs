@@ -288,6 +288,62 @@ fn a_partial_round_opens_and_a_later_verified_one_closes() {
     assert_eq!(book.history().count(), 2);
 }
 
+/// Whatever a round told of a service, by whichever code.
+#[test]
+fn what_a_round_told_of_a_service_is_over_with_a_later_verified_slice() {
+    for code in [Code::Key01, Code::Agent02, Code::Agent04, Code::Round02, Code::Share07] {
+        let (mut story, mut book, mut rounds) = (Story::new(), Book::default(), Rounds::default());
+        story.round(Outcome::Partial, &["dns"], &[("web", code, None)]);
+        story.verify(1);
+        story.tell(&mut book, &mut rounds);
+        assert!(book.find(code, &About::Service(service("web"))).is_some(), "{code}");
+        story.round(Outcome::Complete, &["dns"], &[]);
+        story.verify(2);
+        story.tell(&mut book, &mut rounds);
+        assert!(book.find(code, &About::Service(service("web"))).is_some(), "{code}: it is not in that one");
+        story.round(Outcome::Complete, &["web"], &[]);
+        story.verify(3);
+        story.tell(&mut book, &mut rounds);
+        assert_eq!(codes(&book), [], "{code}");
+    }
+}
+
+#[test]
+fn a_service_without_a_slice_is_told_until_a_verified_round_holds_one() {
+    let (mut story, mut book, mut rounds) = (Story::new(), Book::default(), Rounds::default());
+    let roster = [service("dns")].into();
+    rounds.judge(&mut book, &roster, None, UnixMillis(0));
+    assert_eq!(codes(&book), [(Code::Cover01, "dns".to_owned())]);
+    story.round(Outcome::Complete, &["dns"], &[]);
+    story.tell(&mut book, &mut rounds);
+    rounds.judge(&mut book, &roster, None, UnixMillis(0));
+    assert!(book.find(Code::Cover01, &dns()).is_some(), "committed is not verified");
+    story.verify(1);
+    story.tell(&mut book, &mut rounds);
+    rounds.judge(&mut book, &roster, None, UnixMillis(0));
+    assert_eq!(codes(&book), []);
+}
+
+#[test]
+fn a_round_that_was_found_damaged_is_told_until_it_is_verified_or_gone() {
+    let (mut story, mut book, mut rounds) = (Story::new(), Book::default(), Rounds::default());
+    for number in 1..=2 {
+        story.round(Outcome::Complete, &["dns"], &[]);
+        book.raise(
+            Finding::seen(Code::Verify01, About::Round(number), "a pack has another hash"),
+            UnixMillis(0),
+        );
+    }
+    story.tell(&mut book, &mut rounds);
+    assert_eq!(book.open().filter(|alert| alert.code == Code::Verify01).count(), 2);
+    story.verify(1);
+    story.tell(&mut book, &mut rounds);
+    assert_eq!(codes(&book), [(Code::Verify01, "round 2".to_owned())]);
+    story.state.rounds.get_mut(&Story::id(2)).expect("a round").swept = true;
+    assert!(Rounds::sweep(&mut book, &story.state, UnixMillis(0)));
+    assert_eq!(codes(&book), []);
+}
+
 #[test]
 fn a_broken_cut_is_over_once_its_services_are_in_rounds_without_a_broken_one() {
     let broken = vec![(Code::Round05, "fleet".to_owned())];

@@ -348,6 +348,26 @@ pub struct Hold {
 }
 body!(Hold, "hold", true);
 
+/// An operator accepts what a service is like from a round on: what was odd about it up to there (ROUND-06) is meant. Not
+/// critical: a reader that does not know it goes on sparing what it would spare anyway.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Accept {
+    /// Hash of the accept statement before this one.
+    pub previous: Option<ObjectId>,
+    /// The service.
+    pub service: ServiceName,
+    /// The newest round that whoever says it has seen.
+    pub round: RoundId,
+    /// Why, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// When, by the clock of whoever says it: for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<UnixMillis>,
+}
+body!(Accept, "accept", true, false);
+
 /// The root accepts a lower head, or a copy as the share.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

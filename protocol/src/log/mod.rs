@@ -20,9 +20,9 @@ mod state;
 mod tests;
 
 pub use body::{
-    Adopt, Audit, Body, Commit, Config, CutTerms, End, EndAccount, Epoch, Found, Genesis, Hold, Keyset,
-    KeysetKey, MAX_QUARANTINE_OBJECTS, OnBreak, Open, Outcome, Prune, Pruned, Quarantine, Reached, Roster,
-    Scope, Scrub, Sealing, Sweep, Verified,
+    Accept, Adopt, Audit, Body, Commit, Config, CutTerms, End, EndAccount, Epoch, Found, Genesis, Hold,
+    Keyset, KeysetKey, MAX_QUARANTINE_OBJECTS, OnBreak, Open, Outcome, Prune, Pruned, Quarantine, Reached,
+    Roster, Scope, Scrub, Sealing, Sweep, Verified,
 };
 pub use member::{Change, Member, Role};
 pub use record::{

@@ -5,7 +5,7 @@ use serde_bytes::ByteBuf;
 
 use crate::envelope::{self, EnvelopeError, Signer};
 use crate::ids::{FleetId, KeyId, ObjectId};
-use crate::log::body::Body;
+use crate::log::body::{Accept, Body};
 use crate::wire::{self, WireError};
 
 /// Longest record in bytes.
@@ -202,7 +202,8 @@ pub fn seal<B: Body>(signer: &Signer, fleet: &FleetId, number: u64, previous: He
     seal_fields(signer, fleet, (number, previous), B::KIND, B::CRITICAL, wire::encode(body))
 }
 
-/// A record for slot `number` that carries a statement made by [`seal_statement`]; all kinds of those are critical.
+/// A record for slot `number` that carries a statement made by [`seal_statement`]; all kinds of those are critical but
+/// `accept`.
 #[must_use]
 pub fn seal_with_statement(
     signer: &Signer,
@@ -212,7 +213,7 @@ pub fn seal_with_statement(
     kind: &str,
     statement: Vec<u8>,
 ) -> Vec<u8> {
-    seal_fields(signer, fleet, (number, previous), kind, true, statement)
+    seal_fields(signer, fleet, (number, previous), kind, kind != Accept::KIND, statement)
 }
 
 /// What root, enroller or operator says, ready to be carried by a record.

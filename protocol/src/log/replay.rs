@@ -10,8 +10,8 @@ use std::sync::Arc;
 use crate::causes::causes;
 use crate::ids::{FleetId, KeyId, ObjectId};
 use crate::log::body::{
-    Adopt, Audit, Body, Commit, Config, End, Epoch, Genesis, Hold, Keyset, MAX_QUARANTINE_OBJECTS, Open,
-    Outcome, Prune, Pruned, Quarantine, Roster, Scrub, Sealing, Sweep, Verified,
+    Accept, Adopt, Audit, Body, Commit, Config, End, Epoch, Genesis, Hold, Keyset, MAX_QUARANTINE_OBJECTS,
+    Open, Outcome, Prune, Pruned, Quarantine, Roster, Scrub, Sealing, Sweep, Verified,
 };
 use crate::log::member::{Change, Role};
 use crate::log::record::{self, GENESIS_HEAD, Head, Record, RecordError, Statement};
@@ -225,6 +225,7 @@ impl State {
             Roster::KIND if known => self.roster(record),
             Config::KIND if known => self.config(record),
             Hold::KIND if known => self.hold(record),
+            Accept::KIND if known => self.accept(record),
             Adopt::KIND if known => self.adopt(record),
             Epoch::KIND if known => self.take_lead(record),
             Open::KIND if known => self.open(record),
@@ -403,6 +404,23 @@ impl State {
             position: record.number,
             reason: statement.body.reason.clone(),
         });
+        self.said(&statement);
+        Ok(())
+    }
+
+    fn accept(&mut self, record: &Record) -> Result<(), String> {
+        let statement = self.statement(record, |b: &Accept| b.previous)?;
+        let may = matches!(self.role(&statement.signer), Some(Role::Operator | Role::Admin));
+        if !may && !self.is_root(&statement.signer) {
+            return Err(format!("key {} may not accept what a service is like", statement.signer.short()));
+        }
+        let round = self.rounds.get(&statement.body.round).ok_or("it accepts a round that does not exist")?;
+        let number = round.open.number;
+        if !round.is_verified() {
+            return Err(format!("round {number} is not verified"));
+        }
+        let accepted = self.accepted.entry(statement.body.service.clone()).or_default();
+        *accepted = number.max(*accepted);
         self.said(&statement);
         Ok(())
     }

@@ -251,6 +251,8 @@ pub struct State {
     pub(super) open: Vec<RoundId>,
     /// The number of the last round.
     pub last_round: u64,
+    /// The number of the round up to which an operator accepted what a service is like.
+    pub accepted: BTreeMap<ServiceName, u64>,
     /// Prunes that no sweep followed yet, by log number.
     pub prunes: BTreeMap<u64, Prune>,
     /// Sweeps by log number, and whether they are done.
@@ -290,6 +292,7 @@ impl State {
             rounds: BTreeMap::new(),
             open: Vec::new(),
             last_round: 0,
+            accepted: BTreeMap::new(),
             prunes: BTreeMap::new(),
             sweeps: BTreeMap::new(),
             quarantine: BTreeMap::new(),

@@ -7,7 +7,7 @@ use crate::log::fixture::{
     service, signer, verified,
 };
 use crate::log::{
-    Adopt, Audit, Body, Change, Config, Effect, Found, GENESIS_HEAD, Head, Hold, Keyset,
+    Accept, Adopt, Audit, Body, Change, Config, Effect, Found, GENESIS_HEAD, Head, Hold, Keyset,
     MAX_QUARANTINE_OBJECTS, MAX_QUARANTINED, Outcome, Pin, Prune, Pruned, Quarantine, Reached, ReplayError,
     Role, Roster, RoundPhase, Scope, Scrub, Sealing, Seen, State, Sweep, parse, seal, seal_statement,
 };
@@ -316,6 +316,34 @@ fn an_agent_takes_over_its_service_and_keeps_its_place() {
     assert_eq!(fleet.state.members[&key(DNS)].revoked, Some(fleet.state.head.number));
 }
 
+/// What was accepted only ever grows, round by round and service by service.
+#[test]
+fn a_service_is_accepted_up_to_a_verified_round() {
+    let mut fleet = Fleet::found();
+    let accept = |fleet: &Fleet, id, name: &str| Accept {
+        previous: fleet.last::<Accept>(),
+        service: service(name),
+        round: round(id),
+        reason: None,
+        at: None,
+    };
+    for id in 1..=2 {
+        fleet.says(FIRST, &open(1, id, u64::from(id), &["dns"]));
+        fleet.says(FIRST, &commit(1, id));
+        fleet.states_in_vain(FIRST, OPERATOR, &accept(&fleet, id, "dns"), "is not verified");
+        fleet.says(FIRST, &verified(1, id));
+    }
+    fleet.states_in_vain(FIRST, OPERATOR, &accept(&fleet, 9, "dns"), "does not exist");
+    fleet.states_in_vain(FIRST, PRUNER, &accept(&fleet, 1, "dns"), "may not accept");
+    assert_eq!(fleet.state.accepted, [].into());
+    fleet.states(FIRST, OPERATOR, &accept(&fleet, 2, "dns"));
+    fleet.states(FIRST, ADMIN, &accept(&fleet, 1, "dns"));
+    fleet.states(FIRST, ROOT, &accept(&fleet, 1, "web"));
+    assert_eq!(fleet.state.accepted, [(service("dns"), 2), (service("web"), 1)].into());
+    let again = Accept { previous: None, ..accept(&fleet, 2, "web") };
+    fleet.states_in_vain(FIRST, OPERATOR, &again, "does not follow the last accept");
+}
+
 #[test]
 fn holds_marks_and_sweeps() {
     let mut fleet = Fleet::found();
@@ -542,6 +570,18 @@ fn each_role_may_say_what_it_may_and_nothing_else() {
                 Hold { previous: fleet.last::<Hold>(), round: round(1), keep: true, reason: None, at: None };
             fleet.take(fleet.carry::<Hold>(FIRST, seal_statement(&signer(who), &fleet_id(), &hold)))
         });
+        tries("accept", &|fleet| {
+            let accept = Accept {
+                previous: fleet.last::<Accept>(),
+                service: service("dns"),
+                round: round(1),
+                reason: None,
+                at: None,
+            };
+            fleet.says(FIRST, &commit(1, 1));
+            fleet.says(FIRST, &verified(1, 1));
+            fleet.take(fleet.carry::<Accept>(FIRST, seal_statement(&signer(who), &fleet_id(), &accept)))
+        });
         tries("adopt", &|fleet| {
             let share = Nonce::from_bytes([9; 16]);
             let adopt = Adopt { previous: fleet.last::<Adopt>(), share, head: fleet.state.head, at: None };
@@ -555,9 +595,9 @@ fn each_role_may_say_what_it_may_and_nothing_else() {
         });
         kinds
     };
-    assert_eq!(may(ROOT), ["keyset", "roster", "config", "hold", "adopt", "append"]);
-    assert_eq!(may(ADMIN), ["config", "hold", "append"]);
-    assert_eq!(may(OPERATOR), ["hold", "append"]);
+    assert_eq!(may(ROOT), ["keyset", "roster", "config", "hold", "accept", "adopt", "append"]);
+    assert_eq!(may(ADMIN), ["config", "hold", "accept", "append"]);
+    assert_eq!(may(OPERATOR), ["hold", "accept", "append"]);
     assert_eq!(may(FIRST), ["epoch", "sealing", "append"]);
     assert_eq!(may(PRUNER), ["append"]);
     assert_eq!(may(ENROLLER), ["append"]);

@@ -6,6 +6,7 @@ use crate::alert::Code;
 use crate::document::SliceTotals;
 use crate::ids::{Nonce, ObjectId, RoundId, ServiceName};
 use crate::message::message;
+use crate::time::UnixMillis;
 
 /// An agent answers a round.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,6 +95,9 @@ pub struct Heartbeat {
     pub version: String,
     /// The round it works for.
     pub round: Option<RoundId>,
+    /// The time on its clock, so that one that is wrong is seen (AGENT-06). Nothing else rests on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<UnixMillis>,
 }
 message!(Heartbeat, "heartbeat");
 

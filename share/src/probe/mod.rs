@@ -25,7 +25,6 @@ use futures::StreamExt;
 use muster_protocol::alert::Code;
 use muster_protocol::causes::causes;
 use muster_protocol::entropy::{Entropy, random};
-use muster_protocol::log::State;
 
 use crate::entropy::OsEntropy;
 use crate::layout::{ObjectPath, Prefix};
@@ -178,17 +177,6 @@ pub async fn probe(store: &Arc<dyn Store>, terms: &Terms) -> Report {
     delete(store, terms, &made, &mut report).await;
     space(store, terms, &mut report).await;
     report
-}
-
-/// Looks only whether there is room for the rounds to come, as the past ones tell.
-///
-/// # Errors
-/// When the share's manifests cannot be read.
-pub async fn room(store: &Arc<dyn Store>, state: &State) -> Result<Report, StoreError> {
-    let terms = Terms { sample: 0, coordinators: 1, forecast: forecast(store.as_ref(), state).await? };
-    let mut report = Report::default();
-    space(store, &terms, &mut report).await;
-    Ok(report)
 }
 
 fn new_path(made: &mut Vec<ObjectPath>) -> ObjectPath {

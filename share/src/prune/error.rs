@@ -18,13 +18,13 @@ pub enum PruneError {
     /// The signed retention cannot be used.
     #[error("the signed retention cannot be used")]
     Terms(#[from] SettingError),
-    /// Something is wrong that an older round may be needed for. Nothing goes until that is over.
-    #[error("prune is frozen: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
-    Frozen(Vec<Frozen>),
     /// Something that stays is damaged or not there. Until it is mended, or its rounds would go as well, nothing is
     /// deleted: what is wrong with one object may be wrong with the whole share.
     #[error("{0}")]
     Damaged(Damage),
+    /// Something is not as it should be, and older rounds may be all that helps.
+    #[error("prune is frozen: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Frozen(Vec<Frozen>),
     /// Two rounds that stay name one object with different lengths.
     #[error("{object} is named with {one} bytes and with {other}")]
     Contradiction {
@@ -77,10 +77,10 @@ impl PruneError {
     #[must_use]
     pub fn code(&self) -> Code {
         match self {
-            Self::Frozen(why) => why.first().map_or(Code::Verify01, Frozen::code),
             Self::Damaged(_)
             | Self::Contradiction { .. }
             | Self::ObjectList(ObjectListError::Content { .. }) => Code::Verify01,
+            Self::Frozen(frozen) => frozen.first().map_or(Code::Share09, Frozen::code),
             Self::ObjectList(ObjectListError::Store(error)) | Self::Store(error) => {
                 error.alert().unwrap_or(Code::Share09)
             }

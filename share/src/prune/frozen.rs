@@ -1,18 +1,20 @@
-//! What keeps a prune from deleting anything, by the log and its manifests: whoever looks at the same share comes to the same.
+//! Why nothing may go now, whatever the retention says. Marking and sweeping ask alike, of the same log and manifests.
 
 use std::collections::BTreeSet;
 use std::fmt;
 
 use muster_protocol::alert::Code;
+use muster_protocol::anomaly::Anomaly;
 use muster_protocol::ids::ServiceName;
 use muster_protocol::log::State;
 
 use super::error::PruneError;
+use crate::anomaly::Watch;
 use crate::store::Store;
 use crate::verify::Trouble;
 use crate::verify::chain::read_manifest;
 
-/// Why nothing may go now.
+/// A reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Frozen {
     /// Objects of a service are in quarantine, and no verified round holds a slice that was made without them: an older round may
@@ -23,49 +25,94 @@ pub enum Frozen {
         /// How many objects.
         objects: usize,
     },
+    /// A service's data is not like it was, and nobody said that this is meant: older rounds may be all that is left of it.
+    Anomaly(Anomaly),
 }
 
 impl Frozen {
-    /// The alert that is open for as long.
+    /// The alert that tells of it.
     #[must_use]
     pub fn code(&self) -> Code {
         match self {
             Self::Quarantine { .. } => Code::Verify01,
+            Self::Anomaly(_) => Code::Round06,
+        }
+    }
+
+    /// What it is about: a service, an object.
+    #[must_use]
+    pub fn subject(&self) -> String {
+        match self {
+            Self::Quarantine { service, .. } => service.to_string(),
+            Self::Anomaly(anomaly) => anomaly.service.to_string(),
+        }
+    }
+
+    /// Why, without the subject.
+    #[must_use]
+    pub fn cause(&self) -> String {
+        match self {
+            Self::Quarantine { objects, .. } => {
+                let are = if *objects == 1 { "stored object is" } else { "stored objects are" };
+                format!("{objects} {are} damaged, and no round that was made since is verified")
+            }
+            Self::Anomaly(anomaly) => anomaly.to_string(),
         }
     }
 
     /// What ends it.
     #[must_use]
-    pub fn next(&self) -> String {
+    pub fn ends(&self) -> String {
         match self {
             Self::Quarantine { service, .. } => {
                 format!(
                     "muster start --services {service} --wait uploads what is lost again from the live service"
                 )
             }
+            Self::Anomaly(anomaly) => anomaly.ends(),
         }
     }
 }
 
+/// One line: code, subject, cause.
 impl fmt::Display for Frozen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Quarantine { service, objects } => {
-                let are = if *objects == 1 { "object is" } else { "objects are" };
-                write!(
-                    f,
-                    "{objects} {are} damaged that rounds of {service} need, and no later round is verified"
-                )
-            }
-        }
+        write!(f, "{} {}: {}", self.code(), self.subject(), self.cause())
     }
 }
 
-/// Everything that freezes a prune of a share whose log says `state`.
+/// Looks for reasons; each further look reads only what is new.
+#[derive(Debug, Default)]
+pub(super) struct Thermometer {
+    watch: Watch,
+}
+
+impl Thermometer {
+    /// All reasons that hold now.
+    ///
+    /// # Errors
+    /// When the share fails: then it is not known, and nothing may go.
+    pub(super) async fn read(&mut self, store: &dyn Store, state: &State) -> Result<Vec<Frozen>, PruneError> {
+        let mut frozen = ill(store, state).await?;
+        frozen.extend(self.watch.look(store, state).await?.into_iter().map(Frozen::Anomaly));
+        Ok(frozen)
+    }
+
+    /// As [`Thermometer::read`].
+    ///
+    /// # Errors
+    /// Also when there is any: [`PruneError::Frozen`].
+    pub(super) async fn none(&mut self, store: &dyn Store, state: &State) -> Result<(), PruneError> {
+        let frozen = self.read(store, state).await?;
+        if frozen.is_empty() { Ok(()) } else { Err(PruneError::Frozen(frozen)) }
+    }
+}
+
+/// Services of which something is in quarantine that no later round has healed yet.
 ///
 /// # Errors
 /// When a manifest that would tell cannot be read.
-pub(super) async fn frozen(store: &dyn Store, state: &State) -> Result<Vec<Frozen>, PruneError> {
+async fn ill(store: &dyn Store, state: &State) -> Result<Vec<Frozen>, PruneError> {
     let mut sick: BTreeSet<&ServiceName> = state
         .quarantine
         .keys()

@@ -10,6 +10,8 @@
 //! Each run reads the log and goes on where it stands, so a pruner may die at any point. Nothing is deleted unless every
 //! object that stays was listed with its length in the same survey; any list or read error ends the run.
 //!
+//! While something is not as it should be, nothing goes at all ([`Frozen`]).
+//!
 //! On a share with locks, what a lock still keeps is never marked: it goes with the first prune after its time. What stays
 //! is locked anew before its lock runs out ([`renew()`]).
 //!

@@ -11,7 +11,7 @@ use muster_protocol::prune::{Next, Terms, Wait, next};
 use muster_protocol::time::UnixMillis;
 
 use super::error::PruneError;
-use super::frozen::frozen;
+use super::frozen::{Frozen, Thermometer};
 use super::lists::read_object_list;
 use super::survey::{Locked, Scope, Survey, Tally, survey};
 use crate::layout::ObjectPath;
@@ -33,6 +33,8 @@ const AT_ONCE: usize = 8;
 pub struct Plan {
     /// What the log asks for.
     pub next: Next,
+    /// Why none of it happens before this is over.
+    pub frozen: Vec<Frozen>,
     /// What would be marked; where a mark or a sweep is under way, what would go with it.
     pub survey: Survey,
 }
@@ -88,13 +90,13 @@ pub async fn plan(log: &Log, now: UnixMillis) -> Result<Plan, PruneError> {
     let (store, state) = (log.store().as_ref(), log.state());
     let terms = terms(state)?;
     let next = next(state, terms.grace, now);
-    thawed(store, state, next).await?;
     let survey = match next {
         Next::Finish { sweep } => unfinished(store, state, terms, now, sweep).await?.1,
         Next::Sweep { mark } => still_due(store, state, terms, now, mark).await?,
         Next::Wait { .. } | Next::Mark => survey(store, state, terms, now, DUE).await?,
     };
-    Ok(Plan { next, survey })
+    let frozen = Thermometer::default().read(store, state).await?;
+    Ok(Plan { next, frozen, survey })
 }
 
 /// Goes on with whatever the log asks for: ends a sweep that was interrupted, sweeps a mark whose time has come, and
@@ -106,9 +108,9 @@ pub async fn plan(log: &Log, now: UnixMillis) -> Result<Plan, PruneError> {
 /// wrong behind a sweep that has ended is [`Report::stopped`].
 pub async fn prune(log: &mut Log, signer: &Signer, now: UnixMillis) -> Result<Report, PruneError> {
     let mut report = Report::default();
-    let mut lost = 0;
+    let (mut lost, mut thermometer) = (0, Thermometer::default());
     let error = loop {
-        match step(log, signer, now, &mut report).await {
+        match step(log, signer, now, &mut thermometer, &mut report).await {
             Ok(true) => return Ok(report),
             Ok(false) => {}
             Err(PruneError::Append(AppendError::Lost)) if lost < TRIES => lost += 1,
@@ -127,6 +129,7 @@ async fn step(
     log: &mut Log,
     signer: &Signer,
     now: UnixMillis,
+    thermometer: &mut Thermometer,
     report: &mut Report,
 ) -> Result<bool, PruneError> {
     let key = signer.key_id();
@@ -134,9 +137,9 @@ async fn step(
         return Err(PruneError::NotPruner { key });
     }
     let terms = terms(log.state())?;
-    let next = next(log.state(), terms.grace, now);
-    thawed(log.store().as_ref(), log.state(), next).await?;
-    match next {
+    // Of the very log that the record follows: what is committed meanwhile makes the slot a lost one.
+    thermometer.none(log.store().as_ref(), log.state()).await?;
+    match next(log.state(), terms.grace, now) {
         Next::Finish { sweep } => report.swept.push(finish(log, signer, terms, now, sweep).await?),
         Next::Sweep { mark } => report.swept.push(sweep(log, signer, terms, now, mark).await?),
         Next::Wait { mark, why } => {
@@ -149,16 +152,6 @@ async fn step(
         }
     }
     Ok(false)
-}
-
-/// Whether what comes next may be done. A sweep that was begun is ended all the same: nothing can rest any more on what it takes.
-async fn thawed(store: &dyn Store, state: &State, next: Next) -> Result<(), PruneError> {
-    match next {
-        Next::Finish { .. } => return Ok(()),
-        Next::Sweep { .. } | Next::Mark | Next::Wait { .. } => {}
-    }
-    let why = frozen(store, state).await?;
-    if why.is_empty() { Ok(()) } else { Err(PruneError::Frozen(why)) }
 }
 
 const DUE: Scope<'static> = Scope::Due { rounds: MAX_MARKED_ROUNDS, objects: MAX_MARKED_OBJECTS };

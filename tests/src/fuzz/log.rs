@@ -6,9 +6,9 @@ use muster_protocol::age::{Identity, Recipient};
 use muster_protocol::envelope::Signer;
 use muster_protocol::ids::{FleetId, KeyId, Nonce, ObjectId, RoundId};
 use muster_protocol::log::{
-    Adopt, Audit, Body, Change, Commit, Config, Effect, End, Epoch, GENESIS_HEAD, Genesis, Head, Hold,
-    Keyset, KeysetKey, MAX_OPEN_ROUNDS, Member, Open, Outcome, Pin, Prune, Pruned, Role, Roster, RoundPhase,
-    Scope, Sealing, State, Sweep, Verified, parse, seal, seal_statement, seal_with_statement,
+    Accept, Adopt, Audit, Body, Change, Commit, Config, Effect, End, Epoch, GENESIS_HEAD, Genesis, Head,
+    Hold, Keyset, KeysetKey, MAX_OPEN_ROUNDS, Member, Open, Outcome, Pin, Prune, Pruned, Role, Roster,
+    RoundPhase, Scope, Sealing, State, Sweep, Verified, parse, seal, seal_statement, seal_with_statement,
 };
 use muster_protocol::time::UnixMillis;
 use muster_protocol::wire;
@@ -21,9 +21,9 @@ const SALT: [u8; 32] = [42; 32];
 const ROOT: u8 = 0;
 const PEOPLE: u8 = 8;
 const AT: UnixMillis = UnixMillis(1_700_000_000_000);
-const KINDS: [&str; 15] = [
+const KINDS: [&str; 16] = [
     "keyset", "roster", "config", "hold", "adopt", "epoch", "open", "commit", "verified", "end", "prune",
-    "sweep", "pruned", "audit", "sealing",
+    "sweep", "pruned", "audit", "sealing", "accept",
 ];
 
 fn signer(who: u8) -> Signer {
@@ -75,6 +75,7 @@ fn bodies(record: &muster_protocol::log::Record) {
     says::<Roster>(record);
     says::<Config>(record);
     says::<Hold>(record);
+    says::<Accept>(record);
     says::<Adopt>(record);
     says::<Epoch>(record);
     says::<Open>(record);
@@ -261,6 +262,10 @@ fn next_record(draw: &mut Draw<'_>, state: &State) -> Vec<u8> {
             who,
             &Hold { previous, round, keep: draw.below(2) == 0, reason: None, at: None },
         )),
+        "accept" => {
+            let service = draw.one(&["dns", "web", "mail"]).parse().expect("a name");
+            stated(statement(who, &Accept { previous, service, round, reason: None, at: None }))
+        }
         "adopt" => stated(statement(
             who,
             &Adopt { previous, share: instance, head: Head { number: epoch, hash: list }, at: None },
@@ -318,6 +323,7 @@ pub(super) fn replay_samples() -> Vec<Vec<u8>> {
         step("commit", 1, 1, &[0]),
         step("verified", 1, 1, &[]),
         step("hold", 3, 1, &[1]),
+        step("accept", 3, 1, &[0]),
         step("prune", 1, 1, &[]),
         step("sweep", 5, 1, &[]),
         step("pruned", 5, 1, &[7]),

@@ -105,6 +105,13 @@ fn an_alert_outlives_its_coordinator_and_its_disk_and_closes_with_a_verified_rou
 
     fleet.start_agent("web");
     let _ = fleet.run(&["start", "--wait"]).with_code(0);
+    let status = fleet.run(&["status", "--json"]).with_code(0).json();
+    assert!(status["room"]["free_bytes"].is_u64() && status["room"]["basis"].is_string(), "{status}");
+    assert!(status["coordinators"][0]["name"].is_string(), "{status}");
+    assert_eq!(status["coordinators"][0]["epoch"], status["leader"]["epoch"], "{status}");
+    let shown = fleet.run(&["status"]).with_code(0).out;
+    assert!(shown.lines().any(|line| line.starts_with("SHARE ") && line.contains(" free")), "{shown}");
+    assert!(shown.contains("verified  "), "{shown}");
     wait_for("nothing is wrong any more", || {
         let all = alerts(&fleet, &[]);
         let open = [("ROUND-01", "fleet"), ("AGENT-01", "web"), ("COVER-01", "web"), ("COVER-01", "config")];

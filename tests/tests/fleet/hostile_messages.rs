@@ -208,6 +208,7 @@ async fn with_one_agents_key_nobody_changes_anything_but_its_own_slice() {
         sequence: 1,
         version: "2".into(),
         round: Some(round),
+        at: None,
     };
     let payload = wire::encode(&beat("web"));
     thief

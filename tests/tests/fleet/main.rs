@@ -3,6 +3,7 @@
 
 mod adoption;
 mod alerts;
+mod anomalies;
 mod bad_input;
 mod bench;
 mod bus_users;

@@ -34,7 +34,7 @@ pub(crate) async fn run(args: Prune) -> Outcome {
         } else {
             words::plan(&fleet, &plan, grace(fleet.state()));
         }
-        return Ok(Exit::Done);
+        return Ok(if plan.frozen.is_empty() { Exit::Done } else { Exit::Refused });
     }
     let signer = key(&args, &folder, &operator, fleet.state())?;
     // Before anything else: whatever ends the prune, nothing that stays becomes free.
@@ -109,12 +109,16 @@ fn failure(error: PruneError, swept: bool) -> Failure {
                 .next("bring the object back from a copy of the share")
                 .next("or start a round: muster start --wait uploads what is lost again from the live source")
         }
-        PruneError::Frozen(why) => {
+        PruneError::Frozen(reasons) => {
             let mut failure = Failure::new(Exit::Refused, format!("{code}: prune is frozen"));
-            for why in why {
-                failure = failure.because(format!("{}: {why}", why.code())).next(why.next());
+            for reason in &reasons {
+                failure = failure.because(format!("{reason}"));
             }
-            failure.because(nothing)
+            failure = failure.because(nothing);
+            for reason in &reasons {
+                failure = failure.next(reason.ends());
+            }
+            failure
         }
         PruneError::Terms(_) => named(Exit::Usage, &error)
             .because(nothing)

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use muster_protocol::ids::{ObjectId, RoundId};
 use muster_protocol::prune::{Kept, Next, Span, Wait};
-use muster_share::prune::{Locked, Marked, Plan, Renewed, Report, Survey, Swept, Tally};
+use muster_share::prune::{Frozen, Locked, Marked, Plan, Renewed, Report, Survey, Swept, Tally};
 use serde::Serialize;
 
 use crate::fleet::Fleet;
@@ -17,10 +17,12 @@ pub(super) struct View {
     fleet: String,
     share: String,
     dry_run: bool,
-    /// Of a dry run: what the next prune does: `finish`, `sweep`, `wait`, `mark` or `nothing`.
+    /// Of a dry run: what the next prune does: `frozen`, `finish`, `sweep`, `wait`, `mark` or `nothing`.
     next: Option<&'static str>,
     /// Of a dry run: what would go, or would be marked.
     would: Option<Would>,
+    /// Of a dry run: why nothing goes now; empty where nothing keeps it.
+    frozen: Vec<FrozenView>,
     /// Sweeps that this run ended.
     swept: Vec<SweptView>,
     /// The mark that this run made.
@@ -32,6 +34,15 @@ pub(super) struct View {
     /// The mark that waits.
     waits: Option<WaitView>,
     head: HeadView,
+}
+
+#[derive(Debug, Serialize)]
+struct FrozenView {
+    code: &'static str,
+    subject: String,
+    cause: String,
+    /// What ends it.
+    ends: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -136,6 +147,9 @@ pub(super) fn because(why: Kept) -> &'static str {
 
 /// The word for what the next prune does.
 fn next_word(plan: &Plan) -> &'static str {
+    if !plan.frozen.is_empty() {
+        return "frozen";
+    }
     match plan.next {
         Next::Finish { .. } => "finish",
         Next::Sweep { .. } => "sweep",
@@ -155,6 +169,7 @@ impl View {
             dry_run,
             next: None,
             would: None,
+            frozen: Vec::new(),
             swept: Vec::new(),
             marked: None,
             locked: None,
@@ -172,6 +187,7 @@ impl View {
         Self {
             next: Some(next_word(plan)),
             would: Some(would(&plan.survey)),
+            frozen: plan.frozen.iter().map(frozen).collect(),
             waits,
             ..Self::new(fleet, true)
         }
@@ -195,6 +211,15 @@ impl View {
             waits: report.waits.map(|(mark, why)| wait(mark, why)),
             ..Self::new(fleet, false)
         }
+    }
+}
+
+fn frozen(frozen: &Frozen) -> FrozenView {
+    FrozenView {
+        code: frozen.code().as_str(),
+        subject: frozen.subject(),
+        cause: frozen.cause(),
+        ends: frozen.ends(),
     }
 }
 

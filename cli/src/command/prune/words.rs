@@ -12,6 +12,10 @@ use crate::screen;
 /// Of a dry run.
 pub(super) fn plan(fleet: &Fleet, plan: &Plan, grace: Duration) {
     screen::line(format!("{} · {} · nothing is changed: this only looks", fleet.name(), fleet.share.url));
+    for reason in &plan.frozen {
+        screen::line(format!("frozen       {reason}"));
+        screen::line(format!("  ends by    {}", reason.ends()));
+    }
     match plan.next {
         Next::Finish { sweep } => {
             screen::line(format!("a prune was interrupted: the sweep of log record {sweep} goes on"));
@@ -32,6 +36,9 @@ pub(super) fn plan(fleet: &Fleet, plan: &Plan, grace: Duration) {
         }
     }
     staying(&plan.survey);
+    if !plan.frozen.is_empty() {
+        return screen::line("→ muster prune     does nothing until that is over");
+    }
     match plan.next {
         Next::Mark if plan.survey.is_worth_a_mark() => screen::line(format!(
             "→ muster prune     marks it; deleted is {} later, by another muster prune",

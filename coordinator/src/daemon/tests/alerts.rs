@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use muster_protocol::alert::{Alert, Code};
+use muster_protocol::alert::{About, Alert, Code, Part};
 use muster_protocol::envelope::{Payload, Signer, open_as};
 use muster_protocol::ids::{FleetId, Nonce, RoundId, ServiceName};
 use muster_protocol::lead::Lease;
@@ -14,11 +14,16 @@ use muster_protocol::message::{
     Progress, Stage, Verdict,
 };
 use muster_protocol::subject::Subject;
+use muster_protocol::time::UnixMillis;
 use muster_protocol::wire;
 use muster_share::store::faults::{Fault, Faulty, Op};
 use tempfile::TempDir;
+use tokio::sync::watch;
 
+use super::super::{DaemonError, Slots, run_on};
 use super::{LIMIT, World};
+use crate::alerts::{ALERTS_FILE, Alerts};
+use crate::config::OverlapPolicy;
 use crate::query::{Answer, Query};
 use crate::scribe::unix_now;
 
@@ -32,7 +37,14 @@ fn only() -> ServiceName {
 
 fn beat(service: &str, sequence: u64) -> Heartbeat {
     let service = service.parse().expect("name");
-    Heartbeat { service, instance: Nonce::from_bytes([1; 16]), sequence, version: "1".into(), round: None }
+    Heartbeat {
+        service,
+        instance: Nonce::from_bytes([1; 16]),
+        sequence,
+        version: "1".into(),
+        round: None,
+        at: None,
+    }
 }
 
 impl World {
@@ -356,6 +368,84 @@ async fn a_leader_in_doubt_says_of_nobody_that_it_is_silent() {
     away.store(false, Ordering::Relaxed);
     let told = world.wait_for_alert(Code::Agent01, true).await;
     assert!(told[0].since > back, "only once it hears again, and hears nothing: {told:?}");
+    stop.send_replace(true);
+    one.await.expect("ends");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_whose_clock_is_wrong_is_told_until_it_is_right() {
+    let world = World::new().await;
+    let a = TempDir::new().expect("folder");
+    let (stop, one) = world.start(11, &a);
+    world.wait_for_leader("one").await;
+    let says = async |sequence: u64, minutes: i64| {
+        let at = Some(UnixMillis(unix_now().0 + minutes * 60_000));
+        let beat = Heartbeat { at, ..beat("only", sequence) };
+        world.say(&Subject::Heartbeat(only()), agent().seal(&world.fleet, &beat)).await;
+    };
+    says(1, 2).await;
+    says(2, -7).await;
+    let told = world.wait_for_alert(Code::Agent06, true).await;
+    assert!(
+        told[0].cause.starts_with("its clock is ") && told[0].cause.ends_with(" behind the leader's"),
+        "{told:?}"
+    );
+    says(3, 2).await;
+    world.wait_for_alert(Code::Agent06, false).await;
+    says(4, 9).await;
+    world.wait_for_alert(Code::Agent06, true).await;
+    stop.send_replace(true);
+    one.await.expect("ends");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_is_skipped_is_told_until_somebody_knows() {
+    let operator = Signer::from_seed(&[30; 32]);
+    let world = World::with(&[(&operator, "ada", Role::Operator)]).await;
+    let a = TempDir::new().expect("folder");
+    let mut config = world.config(11, a.path());
+    config.round.overlap = OverlapPolicy::Skip;
+    let (stop, one) = world.start_as(config);
+    world.wait_for_leader("one").await;
+    world.say(&Subject::Trigger, b"{}".to_vec()).await;
+    world.say(&Subject::Trigger, b"{}".to_vec()).await;
+    let told = world.wait_for_alert(Code::Round03, true).await;
+    let known = world.command(&operator, told[0].reference().to_string()).await.expect("answered");
+    assert_eq!(known.state, CommandState::Done, "{}", known.reason);
+    world.wait_for_alert(Code::Round03, false).await;
+    stop.send_replace(true);
+    one.await.expect("ends");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_coordinator_that_cannot_believe_the_log_keeps_that_until_it_leads_again() {
+    let world = World::new().await;
+    let a = TempDir::new().expect("folder");
+    let (stop, one) = world.start(11, &a);
+    world.wait_for_leader("one").await;
+    stop.send_replace(true);
+    one.await.expect("ends");
+    let head = world.log().await.head().number;
+    let record = world.folder.path().join(format!("log/{head:010}"));
+    let kept = std::fs::read(&record).expect("the newest record");
+    std::fs::remove_file(&record).expect("removed");
+
+    std::fs::remove_file(a.path().join("key")).expect("written anew");
+    let config = world.config(11, a.path());
+    let (_stop, stopped) = watch::channel(false);
+    let ended = run_on(config, world.bus.clone(), world.store.clone(), Slots::Follow, stopped).await;
+    assert!(matches!(ended, Err(DaemonError::Log(_))), "{ended:?}");
+    let told = Alerts::open(a.path().join(ALERTS_FILE), world.fleet);
+    let about = About::Part(Part::Coordinator);
+    assert!(told.read(|book| book.find(Code::Share08, &about).is_some()), "it is in the file");
+
+    std::fs::write(&record, kept).expect("put back");
+    std::fs::remove_file(a.path().join("key")).expect("written anew");
+    let (stop, one) = world.start(11, &a);
+    world.wait_for_leader("one").await;
+    world.wait_for_alert(Code::Share08, false).await;
+    let history = world.alerts(true).await;
+    assert!(history.iter().any(|alert| alert.code == Code::Share08 && alert.closed.is_some()), "{history:?}");
     stop.send_replace(true);
     one.await.expect("ends");
 }

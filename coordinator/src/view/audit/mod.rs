@@ -14,7 +14,8 @@ use super::{HeadView, Shown, rfc3339};
 use words::{Deed, Said};
 
 /// The kinds of records that may be asked for.
-pub const KINDS: [&str; 18] = [
+pub const KINDS: [&str; 19] = [
+    "accept",
     "adopt",
     "audit",
     "commit",

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use muster_protocol::ids::{KeyId, ObjectId, RoundId};
 use muster_protocol::log::{
-    Adopt, Audit, Body, Change, Commit, Config, End, Epoch, Genesis, Hold, Keyset, Open, Prune, Pruned,
-    Quarantine, Record, Roster, Scrub, Sealing, State, Statement, Sweep, Verified,
+    Accept, Adopt, Audit, Body, Change, Commit, Config, End, Epoch, Genesis, Hold, Keyset, Open, Prune,
+    Pruned, Quarantine, Record, Roster, Scrub, Sealing, State, Statement, Sweep, Verified,
 };
 use muster_protocol::time::UnixMillis;
 use muster_protocol::token;
@@ -162,6 +162,10 @@ fn read(record: &Record, state: &State) -> Option<Read> {
         Hold::KIND => said(record, |body: &Hold| {
             let word = if body.keep { "held" } else { "let go of" };
             let what = format!("{word} {}", round(&body.round));
+            (body.at, What::Words { what, reason: body.reason.clone() })
+        }),
+        Accept::KIND => said(record, |body: &Accept| {
+            let what = format!("accepted what {} is like in {}", body.service, round(&body.round));
             (body.at, What::Words { what, reason: body.reason.clone() })
         }),
         Adopt::KIND => said(record, |body: &Adopt| {

@@ -1,6 +1,7 @@
 //! Prunes of a real folder.
 
 mod crashes;
+mod frozen;
 mod locks;
 mod quarantine;
 mod seeded;
