@@ -83,12 +83,7 @@ impl AlertView {
 
     /// How bad it is, as JSON says it.
     pub(crate) fn severity_word(&self) -> String {
-        match self.severity {
-            Severity::Warning => "warning",
-            Severity::Error => "error",
-            Severity::Critical => "critical",
-        }
-        .to_owned()
+        self.severity.as_str().to_owned()
     }
 
     /// One line for people.
@@ -103,7 +98,7 @@ impl From<&Alert> for AlertView {
         match &alert.about {
             About::Service(_) => {}
             // No service to name: the step keeps its placeholder.
-            About::Round(_) | About::Key(_) | About::Part(_) => {
+            About::Round(_) | About::Key(_) | About::Part(_) | About::Channel(_) => {
                 view.steps = alert.code.steps().iter().map(|step| (*step).to_owned()).collect();
             }
         }

@@ -33,6 +33,7 @@ use crate::desk::{self, Left, Setting};
 use crate::ignored::Ignored;
 use crate::intake;
 use crate::lead::{self, Driver, Followed};
+use crate::notify::{self, Notifier, World};
 use crate::publisher;
 use crate::scribe;
 use crate::sessions::Sessions;
@@ -54,6 +55,7 @@ pub const LOCK_FILE: &str = "coordinator.lock";
 pub async fn run(config: Config, mut stop: watch::Receiver<bool>) -> Result<(), DaemonError> {
     // Before anything is waited for, so that what a person must mend is said at once.
     read_key(&config.coordinator.key)?;
+    notify::open(&config.notify)?;
     service_manager::ready(&format!("coordinator {}", config.coordinator.name));
     let subjects = Subjects::new(&config.fleet.name);
     let streams = Streams::new(
@@ -108,6 +110,11 @@ pub async fn run_on(
     stop: watch::Receiver<bool>,
 ) -> Result<(), DaemonError> {
     let signer = Arc::new(read_key(&config.coordinator.key)?);
+    let channels = match slots {
+        Slots::Follow => notify::open(&config.notify)?,
+        // Whoever asked for the one round is watching it.
+        Slots::Leave => Vec::new(),
+    };
     let state_dir = &config.coordinator.state;
     std::fs::create_dir_all(state_dir)
         .map_err(|source| DaemonError::State { path: state_dir.clone(), source })?;
@@ -214,6 +221,17 @@ pub async fn run_on(
             intake::listen(&bus, &subjects, config.fleet.id, to_fresh, ignored.clone(), sessions.clone())
                 .await?;
         helpers.push(tokio::spawn(lead::freshen(unread, to_desk, scribe.clone(), standing.clone())));
+        let world = World {
+            fleet: config.fleet.name.clone(),
+            id: config.fleet.id,
+            state: state_dir,
+            alerts: alerts.clone(),
+            bus: bus.clone(),
+            subjects: subjects.clone(),
+            standing: standing.clone(),
+        };
+        let (notifier, couriers) = Notifier::start(channels.clone(), world, scribe.changes());
+        helpers.extend(couriers);
         let setting = Setting {
             name: config.coordinator.name.to_string(),
             signer: signer.clone(),
@@ -233,6 +251,7 @@ pub async fn run_on(
             ignored,
             sessions,
             alerts: alerts.clone(),
+            notifier,
         };
         let follower = alerts::follow(alerts.clone(), store.clone(), setting.scribe.changes());
         helpers.push(tokio::spawn(follower));

@@ -10,12 +10,17 @@ use muster_share::log::{AppendError, LogError, MemoryError};
 use muster_share::secret_file::SecretFileError;
 use muster_share::store::OpenStoreError;
 
+use crate::notify::NotifyError;
+
 /// Why a coordinator ends.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
     /// Its key cannot be read.
     #[error("the coordinator's key cannot be used")]
     Key(#[from] SecretFileError),
+    /// A channel that tells people of alerts cannot be used.
+    #[error(transparent)]
+    Notify(#[from] NotifyError),
     /// Its key file holds something else.
     #[error("{} holds no Ed25519 key in PEM form", path.display())]
     KeyFormat {
@@ -116,6 +121,7 @@ impl DaemonError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Locked { .. } | Self::NotExclusive { .. } | Self::Copy { .. } => 7,
+            Self::Notify(_) => 2,
             Self::Key(_) | Self::KeyFormat { .. } | Self::Retry(_) | Self::Share(_) | Self::Bus(_) => 2,
             Self::NotCoordinator { .. } | Self::Revoked { .. } => 5,
             Self::Connect(error) if error.is_configuration() => 2,

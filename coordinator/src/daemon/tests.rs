@@ -113,6 +113,7 @@ impl World {
             lead: crate::config::LeadConfig::default(),
             log: muster_protocol::config::LogConfig::default(),
             telemetry: muster_protocol::config::TelemetryConfig::default(),
+            notify: Vec::new(),
         };
         config.lead.lease.0 = Duration::from_millis(900);
         config.round.offline_after.0 = Duration::from_millis(500);

@@ -1,4 +1,4 @@
-//! Commands: what operators demand: a round, an end to one, an alert acknowledged.
+//! Commands: what operators demand: a round, an end to one, an alert acknowledged, a test of the notifications.
 
 use muster_bus::Reply;
 use muster_protocol::alert::{About, AlertRef, Code};
@@ -38,6 +38,13 @@ impl Desk {
             Some(who) => match command.demand {
                 Demand::Cancel { round, reason } => self.cancel(&round, &reason, &who),
                 Demand::Acknowledge { alert } => self.acknowledge_alert(&alert, &who),
+                Demand::TestNotification { request, channel } => {
+                    tracing::info!(by = %who.name, "a test of the notifications is asked for");
+                    match self.setting.notifier.test(&cut_reason(&request), channel.as_ref()) {
+                        Ok(said) => (CommandState::Done, said),
+                        Err(why) => (CommandState::Nothing, why),
+                    }
+                }
                 Demand::Start { services, labels, request, reason, force } => {
                     let trigger = Trigger { services, labels, request: Some(request), reason };
                     return self.start(

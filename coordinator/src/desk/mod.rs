@@ -40,6 +40,7 @@ use crate::daemon::Slots;
 use crate::ignored::{Ignored, Reason};
 use crate::intake::{Answer, Input};
 use crate::lead::Standing;
+use crate::notify::Notifier;
 use crate::publisher::Value;
 use crate::roll::Roll;
 use crate::scribe::ScribeHandle;
@@ -79,6 +80,7 @@ pub(crate) struct Setting {
     pub(crate) ignored: Arc<Ignored>,
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) alerts: Alerts,
+    pub(crate) notifier: Notifier,
 }
 
 /// What a task brings back.

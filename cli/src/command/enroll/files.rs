@@ -264,6 +264,7 @@ fn coordinator(request: &Request, names: &Names, nats: BusConfig) -> Coordinator
         lead: LeadConfig::default(),
         log: LogConfig::default(),
         telemetry: TelemetryConfig::default(),
+        notify: Vec::new(),
     }
 }
 
