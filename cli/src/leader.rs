@@ -213,7 +213,9 @@ impl Leader {
         match self.ask(&Query::Leader).await? {
             Answer::Leader(view) => Ok(view),
             Answer::Error { reason } => Err(Failure::new(Exit::Failed, reason)),
-            Answer::Agents(_) | Answer::Round(_) | Answer::Alerts(_) | Answer::Channels(_) => Err(other_answer()),
+            Answer::Agents(_) | Answer::Round(_) | Answer::Alerts(_) | Answer::Channels(_) => {
+                Err(other_answer())
+            }
         }
     }
 
@@ -225,7 +227,9 @@ impl Leader {
             let page = match self.ask(&Query::Agents { after }).await? {
                 Answer::Agents(page) => page,
                 Answer::Error { reason } => return Err(Failure::new(Exit::Failed, reason)),
-                Answer::Leader(_) | Answer::Round(_) | Answer::Alerts(_) | Answer::Channels(_) => return Err(other_answer()),
+                Answer::Leader(_) | Answer::Round(_) | Answer::Alerts(_) | Answer::Channels(_) => {
+                    return Err(other_answer());
+                }
             };
             agents.extend(page.agents);
             after = page.next;
@@ -244,7 +248,9 @@ impl Leader {
             let page = match self.ask(&Query::Round { round, after }).await? {
                 Answer::Round(page) => page,
                 Answer::Error { .. } => return Ok(None),
-                Answer::Leader(_) | Answer::Agents(_) | Answer::Alerts(_) | Answer::Channels(_) => return Err(other_answer()),
+                Answer::Leader(_) | Answer::Agents(_) | Answer::Alerts(_) | Answer::Channels(_) => {
+                    return Err(other_answer());
+                }
             };
             after = page.next.clone();
             whole = Some(match whole {
@@ -268,7 +274,9 @@ impl Leader {
             let page = match self.ask(&Query::Alerts { closed, after }).await? {
                 Answer::Alerts(page) => page,
                 Answer::Error { reason } => return Err(Failure::new(Exit::Failed, reason)),
-                Answer::Leader(_) | Answer::Agents(_) | Answer::Round(_) | Answer::Channels(_) => return Err(other_answer()),
+                Answer::Leader(_) | Answer::Agents(_) | Answer::Round(_) | Answer::Channels(_) => {
+                    return Err(other_answer());
+                }
             };
             alerts.extend(page.alerts);
             after = page.next;

@@ -11,6 +11,7 @@ pub mod fleet;
 pub mod fuzz;
 pub mod gate;
 pub mod hand;
+pub mod hook;
 pub mod nats;
 pub mod process;
 pub mod proxy;

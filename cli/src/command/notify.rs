@@ -96,7 +96,8 @@ async fn results(
             Some(results) if !results.is_empty() => return Ok(results),
             _ if began.elapsed() < LIMIT => sleep(LOOK).await,
             Some(_) | None => {
-                let late = |channel: ChannelView| result(&channel, request).unwrap_or_else(|| unknown(channel));
+                let late =
+                    |channel: ChannelView| result(&channel, request).unwrap_or_else(|| unknown(channel));
                 return Ok(channels.into_iter().map(late).collect());
             }
         }

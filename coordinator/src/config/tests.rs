@@ -20,9 +20,7 @@ fn defaults_fill_in_and_what_is_written_is_read_back() {
     let config = load(LEAST).expect("valid");
     assert_eq!(config.round.deadline.to_string(), "4h");
     assert_eq!(config.round.attempts, 3);
-    assert!(
-        config.coordinator.key.is_absolute() && config.coordinator.key.ends_with("keys/coordinator.key")
-    );
+    assert!(config.coordinator.key.is_absolute() && config.coordinator.key.ends_with("keys/coordinator.key"));
     assert!(Path::new(&config.share.url).is_absolute());
     let text = config.to_toml_string();
     assert!(
@@ -71,16 +69,26 @@ fn channels_are_read_back_and_their_addresses_are_not_shown() {
 
 #[test]
 fn channels_that_cannot_be_are_named() {
-    let smtp = "kind = \"smtp\"\nhost = \"mail.example.org\"\nfrom = \"a@example.org\"\nto = [\"b@example.org\"]";
+    let smtp =
+        "kind = \"smtp\"\nhost = \"mail.example.org\"\nfrom = \"a@example.org\"\nto = [\"b@example.org\"]";
     for (keys, part) in [
         ("kind = \"pager\"".to_owned(), "[notify] kind: unknown variant `pager`"),
-        ("kind = \"nats\"\nurl = \"https://a.example.org\"".to_owned(), "channel x: a channel of kind nats has no such key"),
+        (
+            "kind = \"nats\"\nurl = \"https://a.example.org\"".to_owned(),
+            "channel x: a channel of kind nats has no such key",
+        ),
         ("kind = \"nats\"\ncolour = 1".to_owned(), "[notify] colour: unknown key `colour`"),
         ("kind = \"webhook\"".to_owned(), "channel x: is missing"),
-        ("kind = \"webhook\"\nurl = \"http://a.example.org/hunter2\"".to_owned(), "channel x: must begin with https://"),
+        (
+            "kind = \"webhook\"\nurl = \"http://a.example.org/hunter2\"".to_owned(),
+            "channel x: must begin with https://",
+        ),
         (format!("{smtp}\ntls = \"none\""), "[notify] tls: channel x: must be \"starttls\" or \"implicit\""),
         (format!("{smtp}\nuser = \"a\""), "must be set together with password_file"),
-        (smtp.replace("a@example.org", "a@example.org\\r\\nBcc: c@example.org"), "[notify] from: channel x: must be an address"),
+        (
+            smtp.replace("a@example.org", "a@example.org\\r\\nBcc: c@example.org"),
+            "[notify] from: channel x: must be an address",
+        ),
         (smtp.replace("\"b@", "\"@"), "[notify] to: channel x: must be addresses"),
         ("kind = \"nats\"\ndigest = \"0s\"".to_owned(), "must be longer than nothing"),
         ("kind = \"nats\"\n[[notify]]\nname = \"x\"\nkind = \"nats\"".to_owned(), "there are two channels x"),
@@ -98,15 +106,9 @@ fn errors_name_file_and_key() {
     for (more, part) in [
         ("[round]\nattempts = 0", "[round] attempts: must be from 1 to 100"),
         ("[round]\noverlap = \"wait\"", "[round] overlap: unknown variant `wait`"),
-        (
-            "[round]\nretry_longest = \"1s\"",
-            "[round] retry_longest: must be at least as long as retry_first",
-        ),
+        ("[round]\nretry_longest = \"1s\"", "[round] retry_longest: must be at least as long as retry_first"),
         ("[streams]\nreplicas = 2", "[streams] replicas: must be 1, 3 or 5"),
-        (
-            "[cut]\nenabled = true\nbarrier = \"4h\"",
-            "[cut] barrier: must be shorter than [round] deadline",
-        ),
+        ("[cut]\nenabled = true\nbarrier = \"4h\"", "[cut] barrier: must be shorter than [round] deadline"),
         ("[cut]\non_break = \"stop\"", "[cut] on_break: unknown variant `stop`"),
         ("[lead]\nlease = \"10ms\"", "[lead] lease: must be at least 1s"),
         ("[lead]\nleash = \"4h\"", "[lead] leash: unknown key `leash`"),

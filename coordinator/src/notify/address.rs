@@ -23,7 +23,8 @@ impl Address {
 
     /// Whether it may be asked: `https`, or `http` to this machine.
     pub(super) fn check(&self, insecure: bool) -> Result<Url, &'static str> {
-        let url = Url::parse(&self.0).map_err(|_| "must be an address such as https://hooks.example.org/muster")?;
+        let url =
+            Url::parse(&self.0).map_err(|_| "must be an address such as https://hooks.example.org/muster")?;
         let host = url.host_str().ok_or("must name a host")?;
         if !url.username().is_empty() || url.password().is_some() {
             return Err("must not have a user or a password in it");
@@ -31,7 +32,9 @@ impl Address {
         match url.scheme() {
             "https" => Ok(url),
             "http" if insecure || is_loopback(host) => Ok(url),
-            "http" => Err("must begin with https://; over http anybody on the way reads along (insecure = true allows it)"),
+            "http" => Err(
+                "must begin with https://; over http anybody on the way reads along (insecure = true allows it)",
+            ),
             _ => Err("must begin with https://"),
         }
     }

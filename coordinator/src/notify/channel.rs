@@ -133,8 +133,8 @@ async fn publish(
 
 /// The secret in a file, without the line break at its end.
 pub(super) fn secret(channel: &ChannelName, file: &Path) -> Result<Zeroizing<String>, NotifyError> {
-    let text = secret_file::read(file)
-        .map_err(|source| NotifyError::Secret { channel: channel.clone(), source })?;
+    let text =
+        secret_file::read(file).map_err(|source| NotifyError::Secret { channel: channel.clone(), source })?;
     let secret = text.trim_end_matches(['\r', '\n']);
     if secret.is_empty() {
         return Err(NotifyError::Empty { channel: channel.clone(), file: file.to_owned() });

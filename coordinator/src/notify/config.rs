@@ -48,10 +48,27 @@ impl ChannelKind {
         match self {
             Self::Nats => &["min_severity", "repeat", "digest"],
             Self::Webhook => &[
-                "min_severity", "repeat", "digest", "url", "url_file", "secret_file", "form", "ca_file", "insecure",
+                "min_severity",
+                "repeat",
+                "digest",
+                "url",
+                "url_file",
+                "secret_file",
+                "form",
+                "ca_file",
+                "insecure",
             ],
             Self::Smtp => &[
-                "min_severity", "repeat", "digest", "host", "port", "tls", "user", "password_file", "from", "to",
+                "min_severity",
+                "repeat",
+                "digest",
+                "host",
+                "port",
+                "tls",
+                "user",
+                "password_file",
+                "from",
+                "to",
                 "ca_file",
             ],
             Self::Ping => &["url", "url_file", "every", "ca_file", "insecure"],
@@ -197,10 +214,15 @@ impl NotifyConfig {
     fn check(&self) -> Result<(), Invalid> {
         let known = self.kind.keys();
         if let Some(key) = self.given().into_iter().find(|key| !known.contains(key)) {
-            let why = format!("a channel of kind {} has no such key; it has {}", self.kind.as_str(), known.join(", "));
+            let why = format!(
+                "a channel of kind {} has no such key; it has {}",
+                self.kind.as_str(),
+                known.join(", ")
+            );
             return Err(self.wrong(key, &why));
         }
-        for (key, set) in [("digest", self.digest), ("every", self.every), ("retry_first", self.retry_first)] {
+        for (key, set) in [("digest", self.digest), ("every", self.every), ("retry_first", self.retry_first)]
+        {
             let positive = set.is_none_or(|set| !set.0.is_zero());
             self.unless(positive, key, "must be longer than nothing")?;
         }
@@ -241,7 +263,10 @@ impl NotifyConfig {
         match (&self.url, &self.url_file) {
             (Some(url), None) => url.check(self.insecure).map(drop).map_err(|why| self.wrong("url", why)),
             (None, Some(_)) => Ok(()),
-            (None, None) => Err(self.wrong("url", "is missing: where do its requests go? (or url_file, where the address is a secret)")),
+            (None, None) => Err(self.wrong(
+                "url",
+                "is missing: where do its requests go? (or url_file, where the address is a secret)",
+            )),
             (Some(_), Some(_)) => Err(self.wrong("url", "must not be set beside url_file")),
         }
     }

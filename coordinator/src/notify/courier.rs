@@ -18,7 +18,7 @@ use super::error::{Then, Undelivered};
 use crate::scribe::unix_now;
 
 /// How often the book is looked at although nothing changed: repeats, digests, and room for more come with time.
-const LOOK: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_secs(2);
 /// What happens within so short a time may come in one message.
 const GATHER: Duration = Duration::from_millis(300);
 /// A channel that failed so often in a row is told to be failing.
@@ -62,18 +62,23 @@ async fn bring(office: &Office, channel: &Channel, notification: &Notification) 
         }
         match attempt_once(office, channel, notification).await {
             Ok(()) => return true,
-            Err(wait) => tokio::time::sleep(wait.pause).await,
-        }
-        if attempt == ATTEMPTS {
-            break;
+            Err(wait) => {
+                tokio::time::sleep(wait.pause).await;
+                if wait.is_final || attempt == ATTEMPTS {
+                    return false;
+                }
+            }
         }
     }
     false
 }
 
-/// How long to wait after a failure.
+/// What follows from a failure.
 pub(super) struct Wait {
+    /// How long to wait before anything is sent again.
     pub(super) pause: Duration,
+    /// Whether the other side does not want this message.
+    is_final: bool,
 }
 
 /// One attempt, with all that follows from how it ended.
@@ -88,7 +93,9 @@ pub(super) async fn attempt_once(
             arrived(office, channel);
             Ok(())
         }
-        Err(error) => Err(Wait { pause: failed(office, channel, &error) }),
+        Err(error) => {
+            Err(Wait { pause: failed(office, channel, &error), is_final: error.then == Then::Never })
+        }
     }
 }
 

@@ -40,7 +40,9 @@ impl Http {
                 let address = Address::new(text.as_str());
                 let why = address.check(config.insecure).err();
                 match why {
-                    Some(why) => return Err(NotifyError::Address { channel: channel(), file: file.clone(), why }),
+                    Some(why) => {
+                        return Err(NotifyError::Address { channel: channel(), file: file.clone(), why });
+                    }
                     None => address,
                 }
             }
@@ -49,8 +51,12 @@ impl Http {
         let url = address.check(config.insecure);
         let secrets = url.iter().flat_map(|url| [url.path(), url.query().unwrap_or_default()]);
         // What is short is no secret, and would tear holes into every text.
-        let secrets = secrets.filter(|part| part.len() > 8).map(|part| Zeroizing::new(part.to_owned())).collect();
-        let client = |source: Box<dyn std::error::Error + Send + Sync>| NotifyError::Client { channel: channel(), source };
+        let secrets =
+            secrets.filter(|part| part.len() > 8).map(|part| Zeroizing::new(part.to_owned())).collect();
+        let client = |source: Box<dyn std::error::Error + Send + Sync>| NotifyError::Client {
+            channel: channel(),
+            source,
+        };
         muster_telemetry::install_ring().map_err(|error| client(error.into()))?;
         let mut builder = Client::builder()
             .redirect(redirect::Policy::none())

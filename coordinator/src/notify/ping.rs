@@ -36,7 +36,8 @@ pub(super) async fn work(office: Arc<Office>, channel: Arc<Channel>, log: watch:
                 }
             }
             Err(why) => {
-                let before = office.health.with(channel.name(), |health| health.withheld.replace(why.to_string()));
+                let before =
+                    office.health.with(channel.name(), |health| health.withheld.replace(why.to_string()));
                 if before.is_none() {
                     tracing::warn!(channel = %channel.name(), %why, "no ping: the fleet is not ready for a recovery");
                 }

@@ -73,8 +73,10 @@ impl Smtp {
                 Ok(format!("{} answered {} {}", self.shown, response.code(), said.join(" ")))
             }
             Err(error) => {
-                let why: String =
-                    format!("{}: {}", self.shown, causes(&error)).chars().filter(|c| !c.is_control()).collect();
+                let why: String = format!("{}: {}", self.shown, causes(&error))
+                    .chars()
+                    .filter(|c| !c.is_control())
+                    .collect();
                 Err(if error.is_permanent() { Undelivered::never(why) } else { Undelivered::again(why) })
             }
         }

@@ -26,10 +26,14 @@ pub(super) struct Webhook {
 
 impl Webhook {
     pub(super) fn open(config: &NotifyConfig, repeat: Duration) -> Result<Self, NotifyError> {
-        let secret =
-            config.secret_file.as_deref().map(|file| super::channel::secret(&config.name, file)).transpose()?;
+        let secret = config
+            .secret_file
+            .as_deref()
+            .map(|file| super::channel::secret(&config.name, file))
+            .transpose()?;
         // One repeat may be late, or not arrive.
-        let lasts = if repeat.is_zero() { Duration::from_secs(365 * 86_400) } else { repeat.saturating_mul(3) };
+        let lasts =
+            if repeat.is_zero() { Duration::from_secs(365 * 86_400) } else { repeat.saturating_mul(3) };
         Ok(Self { http: Http::open(config)?, form: config.form.unwrap_or_default(), secret, lasts })
     }
 

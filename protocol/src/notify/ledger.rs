@@ -86,9 +86,11 @@ impl Ledger {
             return None;
         }
         let Pending { news, again } = self.pending(book, terms, now);
-        let waits = |event: &Event| terms.digest.is_some() && event.alert.code.severity() < Severity::Critical;
+        let waits =
+            |event: &Event| terms.digest.is_some() && event.alert.code.severity() < Severity::Critical;
         let (digest, news): (Vec<_>, Vec<_>) = news.into_iter().partition(waits);
-        let (before, mut news): (Vec<_>, Vec<_>) = news.into_iter().partition(|event| happened(event) < began);
+        let (before, mut news): (Vec<_>, Vec<_>) =
+            news.into_iter().partition(|event| happened(event) < began);
         if !before.is_empty() && elapsed(began, now) >= SETTLE {
             return Some((Kind::Before, sorted(before)));
         }
@@ -128,8 +130,7 @@ impl Ledger {
                 && !news.contains(&alert.id())
         };
         let open = book.open().filter(known).filter(|alert| self.is_open(alert.id()));
-        let open: Vec<Event> =
-            open.map(|alert| Event { what: What::Open, alert: alert.clone() }).collect();
+        let open: Vec<Event> = open.map(|alert| Event { what: What::Open, alert: alert.clone() }).collect();
         events.extend(open);
         if events.is_empty() {
             self.digest_at = Some(now);
@@ -189,7 +190,8 @@ impl Ledger {
         // The newest closing of each alert that was told to be open.
         let closed = book.history().filter(|alert| !open.contains(&alert.id()));
         let closed = closed.filter(|alert| {
-            self.told.get(&alert.id()).is_some_and(|told| told.open && told.since <= alert.since)
+            let told = self.told.get(&alert.id()).filter(|told| told.open);
+            told.is_some_and(|told| alert.closed.is_some_and(|closed| closed >= told.since))
         });
         let newest: BTreeMap<AlertId, &Alert> = closed.map(|alert| (alert.id(), alert)).collect();
         pending

@@ -24,7 +24,9 @@ pub enum Unready {
         service: ServiceName,
     },
     /// A service whose newest verified slice is too old.
-    #[error("the newest verified slice of {service} is that of round {round}, and older than the promised interval")]
+    #[error(
+        "the newest verified slice of {service} is that of round {round}, and older than the promised interval"
+    )]
     TooOld {
         /// The service.
         service: ServiceName,

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::form::{alertmanager, json, mail, slack};
-use super::{CALM, Event, Kind, Ledger, MOST_A_MINUTE, Notification, Pace, Repeat, SETTLE, Terms, Unready, What, ready};
+use super::{
+    CALM, Event, Kind, Ledger, MOST_A_MINUTE, Notification, Pace, Repeat, SETTLE, Terms, Unready, What, ready,
+};
 use crate::alert::{About, Book, Code, Finding, Part, Rounds, Severity};
 use crate::time::{Time, UnixMillis};
 
@@ -143,7 +145,8 @@ fn a_storm_becomes_a_few_messages_and_one_for_the_rest() {
 #[test]
 fn a_channel_hears_nothing_of_itself_nor_of_what_is_not_bad_enough() {
     let (mut book, mut ledger) = (Book::default(), Ledger::default());
-    let failing = |name: &str| Finding::seen(Code::Notify01, About::Channel(name.parse().expect("name")), "dead");
+    let failing =
+        |name: &str| Finding::seen(Code::Notify01, About::Channel(name.parse().expect("name")), "dead");
     book.raise(failing("ops"), at(1));
     book.raise(failing("mail"), at(1));
     assert_eq!(told(&mut ledger, &book, &terms(), 2), one("opened NOTIFY-01 channel mail"));
@@ -159,7 +162,8 @@ fn a_digest_collects_what_is_not_critical() {
     seen(&mut book, Code::Agent01, "dns", 1);
     seen(&mut book, Code::Round04, "web", 1);
     assert_eq!(told(&mut ledger, &book, &terms, 2), one("opened ROUND-04 web"));
-    let digest = |said: &[&str]| vec![(Kind::Digest, said.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>())];
+    let digest =
+        |said: &[&str]| vec![(Kind::Digest, said.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>())];
     assert_eq!(told(&mut ledger, &book, &terms, 3601), digest(&["opened AGENT-01 dns"]));
     seen(&mut book, Code::Agent02, "app", 3700);
     book.mended(Code::Agent01, &service("dns"), at(3800));
@@ -212,7 +216,10 @@ fn alertmanager_gets_labels_that_stay_the_same_and_an_end_that_moves() {
     let open = read(&message);
     let labels = serde_json::json!({ "alertname": "AGENT-03", "severity": "error", "fleet": "prod", "subject": "dns" });
     assert_eq!(open[0]["labels"], labels);
-    assert_eq!((&open[0]["startsAt"], &open[0]["endsAt"]), (&"1970-01-01T00:16:41Z".into(), &"1970-01-01T01:16:42Z".into()));
+    assert_eq!(
+        (&open[0]["startsAt"], &open[0]["endsAt"]),
+        (&"1970-01-01T00:16:41Z".into(), &"1970-01-01T01:16:42Z".into())
+    );
     message.events[0].what = What::Closed;
     message.events[0].alert.closed = Some(at(3));
     let closed = read(&message);

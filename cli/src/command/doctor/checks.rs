@@ -6,6 +6,7 @@ use std::time::Duration;
 use muster_coordinator::query::{AgentView, ChannelView};
 use muster_protocol::alert::{Code, Severity};
 use muster_protocol::config::BusConfig;
+use muster_protocol::time::UnixMillis;
 use muster_protocol::units::{format_duration, format_size};
 use muster_share::probe::{self, Terms, Verdict};
 use muster_share::secret_file;

@@ -102,7 +102,14 @@ mod tests {
         "#;
         let shown = configuration(text).expect("TOML");
         assert!(!shown.contains("hunter2") && !shown.contains("anna"), "{shown}");
-        for stays in ["bus.example.org:4222", "https://hooks.example.org/…", "/usr/bin/app", "pg_dump", "/srv", "kind = \"command\""] {
+        for stays in [
+            "bus.example.org:4222",
+            "https://hooks.example.org/…",
+            "/usr/bin/app",
+            "pg_dump",
+            "/srv",
+            "kind = \"command\"",
+        ] {
             assert!(shown.contains(stays), "{stays}: {shown}");
         }
         assert_eq!(configuration("hunter2 = ["), None);
