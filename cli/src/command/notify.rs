@@ -94,7 +94,7 @@ async fn results(
         let results: Option<Vec<Tested>> = channels.iter().map(|channel| result(channel, request)).collect();
         match results {
             Some(results) if !results.is_empty() => return Ok(results),
-            _ if began.elapsed() < LIMIT => sleep(LOOK).await,
+            Some(_) | None if began.elapsed() < LIMIT => sleep(LOOK).await,
             Some(_) | None => {
                 let late =
                     |channel: ChannelView| result(&channel, request).unwrap_or_else(|| unknown(channel));

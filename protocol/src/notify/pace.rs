@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::time::Time;
 
 /// Most messages that one channel sends within a minute; the last of them takes all that is left.
-pub const MOST_A_MINUTE: usize = 6;
+pub const MOST_A_MINUTE: usize = 10;
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// When a channel sent its last messages.
