@@ -4,6 +4,7 @@
 mod failing;
 mod mails;
 mod pings;
+mod rebuilt;
 mod told;
 
 use std::fs;
