@@ -90,6 +90,10 @@ fn channels_that_cannot_be_are_named() {
             "[notify] from: channel x: must be an address",
         ),
         (smtp.replace("\"b@", "\"@"), "[notify] to: channel x: must be addresses"),
+        (
+            smtp.replace("b@example.org", "b@example.org, c@example.org"),
+            "[notify] to: channel x: must be addresses",
+        ),
         ("kind = \"nats\"\ndigest = \"0s\"".to_owned(), "must be longer than nothing"),
         ("kind = \"nats\"\n[[notify]]\nname = \"x\"\nkind = \"nats\"".to_owned(), "there are two channels x"),
         ("kind = \"nats\"\nmin_severity = \"low\"".to_owned(), "unknown variant `low`"),

@@ -283,11 +283,16 @@ impl NotifyConfig {
         )?;
         let both = self.user.is_some() == self.password_file.is_some();
         self.unless(both, "user", "must be set together with password_file")?;
-        let is_address = |text: &str| text.parse::<Mailbox>().is_ok();
         let from = self.from.as_deref().unwrap_or_default();
         self.unless(is_address(from), "from", "must be an address such as muster@example.org")?;
         self.unless(!self.to.is_empty(), "to", "is missing: whom do its mails go to?")?;
         let all = self.to.iter().all(|to| is_address(to));
         self.unless(all, "to", "must be addresses such as [\"ops@example.org\"]")
     }
+}
+
+/// Whether a text is one mailbox and nothing else: the parser passes over what follows the first.
+fn is_address(text: &str) -> bool {
+    let ends_with = |mailbox: Mailbox| text.trim_end_matches('>').ends_with(&mailbox.email.to_string());
+    !text.chars().any(char::is_control) && text.parse::<Mailbox>().is_ok_and(ends_with)
 }
