@@ -11,7 +11,8 @@ use muster_protocol::ids::ChannelName;
 use muster_protocol::units::HumanDuration;
 use serde::{Deserialize, Serialize};
 
-use super::address::{Address, is_loopback};
+pub use super::address::Address;
+use super::address::is_loopback;
 
 /// Most channels of one coordinator.
 const MOST: usize = 16;
