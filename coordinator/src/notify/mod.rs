@@ -43,7 +43,7 @@ use file::Ledgers;
 use health::{Health, Healths, cut};
 
 pub(crate) use channel::Channel;
-pub use error::NotifyError;
+pub(crate) use error::NotifyError;
 
 /// Tests that are remembered, so that one that is sent again is none anew.
 const REMEMBERED: usize = 256;
