@@ -11,8 +11,8 @@ fn a_rebuilt_fleet_goes_without_channels_and_says_which_there_were() {
     let (fleet, _data) = half();
     let file = secret_file(&fleet, "ping.url", "https://ping.example.org/hunter2hunter2");
     channel(&fleet, "outside", &format!("kind = \"ping\"\nurl_file = \"{}\"", file.display()));
-    // The files are kept with the settings.
-    let _ = fleet.run(&["config", "set", "interval", "12h"]).with_code(0);
+    // Whatever runs the fleet keeps its files on the share.
+    let _ = fleet.run(&["once", &text(&fleet.dir())]).with_code(0);
     fs::remove_dir_all(fleet.dir()).expect("all is lost");
     let (share, kit, root, into) =
         (text(&fleet.share()), text(&fleet.kit()), text(&fleet.root()), text(&fleet.dir()));
