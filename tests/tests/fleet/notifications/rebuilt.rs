@@ -20,5 +20,5 @@ fn a_rebuilt_fleet_goes_without_channels_and_says_which_there_were() {
     let said = fleet.run(&args).with_code(0).out;
     assert!(said.contains("coordinator told people of alerts by channel outside (ping)"), "{said}");
     let written = fs::read_to_string(fleet.dir().join("coordinator.toml")).expect("a configuration");
-    assert!(!written.contains("[[notify]]"), "{written}");
+    assert!(!written.contains("\n[[notify]]"), "{written}");
 }
