@@ -263,9 +263,6 @@ fn commands() {
         force: true,
     };
     envelope(OPERATOR, &Command { nonce, demand });
-    let channel = Some("mail".parse().expect("name"));
-    let demand = Demand::TestNotification { request: "test-1".to_owned(), channel };
-    envelope_named("muster.bus.command.test-notification", OPERATOR, &Command { nonce, demand });
     let started =
         TriggerReply { round: Some(round(1)), number: Some(1), state: TriggerState::Opened, reason: None };
     let reason = String::new();
