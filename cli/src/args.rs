@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use muster_agent::recover::Existing;
-use muster_protocol::ids::{FleetName, ServiceName};
+use muster_protocol::ids::{ChannelName, FleetName, ServiceName};
 use muster_protocol::units::{HumanDuration, HumanSize};
 
 use crate::bus_users::Server;
@@ -82,6 +82,8 @@ pub(crate) enum Command {
     Agents(Contact),
     /// What is wrong, since when, and what to do
     Alerts(Alerts),
+    /// The ways by which people are told of alerts
+    Notify(Notify),
     /// Let a member into the fleet: an agent for a new service, a coordinator, an operator
     Enroll(Enroll),
     /// A member counts no longer
@@ -253,6 +255,27 @@ pub(crate) enum AlertAction {
     Ack {
         /// Its id, or a unique beginning of it
         id: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Notify {
+    #[command(subcommand)]
+    pub(crate) action: NotifyAction,
+    /// The operator's configuration; default MUSTER_CONFIG, or operator.toml here
+    #[arg(long, global = true, value_name = "DIR/operator.toml")]
+    pub(crate) config: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum NotifyAction {
+    /// Send a test over every channel, or one, and say what the other side answered
+    Test {
+        /// The channel's name in coordinator.toml; all of them if none is given
+        channel: Option<ChannelName>,
     },
 }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use muster_bus::{Bus, BusError, Message, NatsBus, NatsConfig, Streams};
-use muster_coordinator::query::{AgentView, Answer, LeaderView, Query, RoundPage};
+use muster_coordinator::query::{AgentView, Answer, ChannelView, LeaderView, Query, RoundPage};
 use muster_protocol::alert::Alert;
 use muster_protocol::entropy::random;
 use muster_protocol::envelope::{Signer, open_as};
@@ -213,7 +213,9 @@ impl Leader {
         match self.ask(&Query::Leader).await? {
             Answer::Leader(view) => Ok(view),
             Answer::Error { reason } => Err(Failure::new(Exit::Failed, reason)),
-            Answer::Agents(_) | Answer::Round(_) | Answer::Alerts(_) => Err(other_answer()),
+            Answer::Agents(_) | Answer::Round(_) | Answer::Alerts(_) | Answer::Channels(_) => {
+                Err(other_answer())
+            }
         }
     }
 
@@ -225,7 +227,9 @@ impl Leader {
             let page = match self.ask(&Query::Agents { after }).await? {
                 Answer::Agents(page) => page,
                 Answer::Error { reason } => return Err(Failure::new(Exit::Failed, reason)),
-                Answer::Leader(_) | Answer::Round(_) | Answer::Alerts(_) => return Err(other_answer()),
+                Answer::Leader(_) | Answer::Round(_) | Answer::Alerts(_) | Answer::Channels(_) => {
+                    return Err(other_answer());
+                }
             };
             agents.extend(page.agents);
             after = page.next;
@@ -244,7 +248,9 @@ impl Leader {
             let page = match self.ask(&Query::Round { round, after }).await? {
                 Answer::Round(page) => page,
                 Answer::Error { .. } => return Ok(None),
-                Answer::Leader(_) | Answer::Agents(_) | Answer::Alerts(_) => return Err(other_answer()),
+                Answer::Leader(_) | Answer::Agents(_) | Answer::Alerts(_) | Answer::Channels(_) => {
+                    return Err(other_answer());
+                }
             };
             after = page.next.clone();
             whole = Some(match whole {
@@ -268,12 +274,34 @@ impl Leader {
             let page = match self.ask(&Query::Alerts { closed, after }).await? {
                 Answer::Alerts(page) => page,
                 Answer::Error { reason } => return Err(Failure::new(Exit::Failed, reason)),
-                Answer::Leader(_) | Answer::Agents(_) | Answer::Round(_) => return Err(other_answer()),
+                Answer::Leader(_) | Answer::Agents(_) | Answer::Round(_) | Answer::Channels(_) => {
+                    return Err(other_answer());
+                }
             };
             alerts.extend(page.alerts);
             after = page.next;
             if after.is_none() {
                 return Ok((alerts, page.passed_over));
+            }
+        }
+        Err(other_answer())
+    }
+
+    /// The channels that tell people of alerts, and how they do.
+    pub(crate) async fn channels(&self) -> Result<Vec<ChannelView>, Failure> {
+        let (mut channels, mut after) = (Vec::new(), None);
+        for _ in 0..PAGES {
+            let page = match self.ask(&Query::Channels { after }).await? {
+                Answer::Channels(page) => page,
+                Answer::Error { reason } => return Err(Failure::new(Exit::Failed, reason)),
+                Answer::Leader(_) | Answer::Agents(_) | Answer::Round(_) | Answer::Alerts(_) => {
+                    return Err(other_answer());
+                }
+            };
+            channels.extend(page.channels);
+            after = page.next;
+            if after.is_none() {
+                return Ok(channels);
             }
         }
         Err(other_answer())

@@ -140,6 +140,7 @@ async fn dispatch(command: Command) -> Outcome {
         Command::Unhold(args) => command::hold::unhold(args).await,
         Command::Agents(args) => command::agents::run(args).await,
         Command::Alerts(args) => command::alerts::run(args).await,
+        Command::Notify(args) => command::notify::run(args).await,
         Command::Enroll(args) => command::enroll::run(args).await,
         Command::Revoke(args) => command::revoke::run(args).await,
         Command::Adopt(args) => command::adopt::run(args).await,

@@ -31,6 +31,7 @@ pub(crate) fn answer(desk: &Desk, payload: &[u8]) -> Vec<u8> {
             Query::Leader => Answer::Leader(leader(desk)),
             Query::Agents { after } => Answer::Agents(agents(desk, after.as_ref(), page)),
             Query::Alerts { closed, after } => Answer::Alerts(alerts(desk, *closed, *after, page)),
+            Query::Channels { after } => Answer::Channels(desk.setting.notifier.page(after.as_ref(), page)),
             Query::Round { round, after } => match desk.rounds.get(round) {
                 Some(at_desk) => Answer::Round(round_page(desk, round, at_desk, after.as_ref(), page)),
                 None => Answer::Error {

@@ -16,6 +16,8 @@ use muster_share::config_file;
 use serde::{Deserialize, Serialize};
 
 pub use crate::http::config::HttpConfig;
+use crate::notify::config as notify;
+pub use crate::notify::config::{Address, ChannelKind, Form, MailTls, NotifyConfig};
 
 /// `coordinator.toml`. Paths are absolute once it is loaded.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -50,6 +52,9 @@ pub struct Config {
     /// Traces.
     #[serde(default)]
     pub telemetry: TelemetryConfig,
+    /// The ways by which people are told of alerts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notify: Vec<NotifyConfig>,
 }
 
 /// `[coordinator]`
@@ -227,7 +232,8 @@ const COMMENTS: &[(&str, &str)] = &[
     ("log", "Lines on standard error. format: \"text\" or \"json\"."),
     (
         "telemetry",
-        "otlp_endpoint: base URL of an OTLP/HTTP collector, empty for none. sample: share of traces, 0 to 1.",
+        "otlp_endpoint: base URL of an OTLP/HTTP collector, empty for none. sample: share of traces, 0 to 1.\n\
+         Below: one [[notify]] for each way by which people are told of alerts; docs/notifications.md has examples.",
     ),
 ];
 
@@ -245,6 +251,7 @@ impl Config {
             .and_then(|()| config.nats.resolve(&places))
             .and_then(|()| config.share.resolve(&places))
             .and_then(|()| config.http.resolve(&places))
+            .and_then(|()| config.notify.iter_mut().try_for_each(|channel| channel.resolve(&places)))
             .map_err(|invalid| ConfigError::invalid(path, invalid))?;
         config.coordinator.state = places.folder.join(&config.coordinator.state);
         config.share.url = config_file::share_url(&config.share.url, &places.folder);
@@ -275,6 +282,7 @@ impl Config {
 
 impl Checked for Config {
     fn check(&self) -> Result<(), Invalid> {
+        notify::check(&self.notify)?;
         let round = &self.round;
         for (key, duration) in [
             ("deadline", round.deadline),
@@ -311,64 +319,4 @@ impl Checked for Config {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::Config;
-    use muster_protocol::config::ConfigError;
-    use std::path::Path;
-
-    const LEAST: &str = "[fleet]\nname = \"prod\"\nid = \"ID\"\nroot = \"ID\"\n\
-        [coordinator]\nname = \"coordinator\"\nkey = \"keys/coordinator.key\"\nstate = \"state/coordinator\"\n\
-        [share]\nurl = \"../share\"\n[nats]\nurl = \"nats://127.0.0.1:4222\"\n";
-
-    fn load(text: &str) -> Result<Config, ConfigError> {
-        let dir = tempfile::tempdir().expect("temporary folder");
-        let path = dir.path().join("coordinator.toml");
-        std::fs::write(&path, text.replace("ID", &"0a".repeat(32))).expect("written");
-        Config::load(&path)
-    }
-
-    #[test]
-    fn defaults_fill_in_and_what_is_written_is_read_back() {
-        let config = load(LEAST).expect("valid");
-        assert_eq!(config.round.deadline.to_string(), "4h");
-        assert_eq!(config.round.attempts, 3);
-        assert!(
-            config.coordinator.key.is_absolute() && config.coordinator.key.ends_with("keys/coordinator.key")
-        );
-        assert!(Path::new(&config.share.url).is_absolute());
-        let text = config.to_toml_string();
-        assert!(
-            text.contains("\n[lead]\nlease = \"20s\"\ntakeover = \"1m\"\n")
-                && text.contains("overlap = \"queue\"\n"),
-            "{text}"
-        );
-        assert_eq!(load(&text).expect("valid"), config);
-    }
-
-    #[test]
-    fn errors_name_file_and_key() {
-        for (more, part) in [
-            ("[round]\nattempts = 0", "[round] attempts: must be from 1 to 100"),
-            ("[round]\noverlap = \"wait\"", "[round] overlap: unknown variant `wait`"),
-            (
-                "[round]\nretry_longest = \"1s\"",
-                "[round] retry_longest: must be at least as long as retry_first",
-            ),
-            ("[streams]\nreplicas = 2", "[streams] replicas: must be 1, 3 or 5"),
-            (
-                "[cut]\nenabled = true\nbarrier = \"4h\"",
-                "[cut] barrier: must be shorter than [round] deadline",
-            ),
-            ("[cut]\non_break = \"stop\"", "[cut] on_break: unknown variant `stop`"),
-            ("[lead]\nlease = \"10ms\"", "[lead] lease: must be at least 1s"),
-            ("[lead]\nleash = \"4h\"", "[lead] leash: unknown key `leash`"),
-            ("[http]\nlisten = \"0.0.0.0:8470\"", "[http] listen: can be reached by other machines"),
-            ("[telemetry]\nsample = 7.0", "[telemetry] sample: must be from 0 to 1"),
-        ] {
-            let error = load(&format!("{LEAST}{more}")).expect_err(more).to_string();
-            assert!(error.contains("coordinator.toml, line 1") && error.contains(part), "{error}");
-        }
-        let error = load(&LEAST.replace("\"prod\"", "\"Prod\"")).expect_err("a bad name").to_string();
-        assert!(error.contains("line 2, [fleet] name: fleet name \"Prod\" must match"), "{error}");
-    }
-}
+mod tests;

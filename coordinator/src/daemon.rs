@@ -34,6 +34,7 @@ use crate::http::Http;
 use crate::ignored::Ignored;
 use crate::intake;
 use crate::lead::{self, Driver, Followed};
+use crate::notify::{self, Notifier, World};
 use crate::publisher;
 use crate::room::{self, ROOM_FILE, Room};
 use crate::scribe;
@@ -60,6 +61,7 @@ pub const LOCK_FILE: &str = "coordinator.lock";
 pub async fn run(config: Config, mut stop: watch::Receiver<bool>) -> Result<(), DaemonError> {
     // Before anything is waited for, so that what a person must mend is said at once.
     read_key(&config.coordinator.key)?;
+    notify::open(&config.notify)?;
     let http = Http::start(&config, stop.clone())?;
     let result = wait_and_run(config, http.as_ref(), &mut stop).await;
     if let Some(http) = http {
@@ -138,13 +140,19 @@ async fn work_on(
     stop: watch::Receiver<bool>,
 ) -> Result<(), DaemonError> {
     let signer = Arc::new(read_key(&config.coordinator.key)?);
+    let channels = match slots {
+        Slots::Follow => notify::open(&config.notify)?,
+        // Whoever asked for the one round is watching it.
+        Slots::Leave => Vec::new(),
+    };
     let state_dir = &config.coordinator.state;
     std::fs::create_dir_all(state_dir)
         .map_err(|source| DaemonError::State { path: state_dir.clone(), source })?;
     let _lock = lock(state_dir.join(LOCK_FILE))?;
     let alerts = Alerts::open(state_dir.join(ALERTS_FILE), config.fleet.id);
     let _keeper = alerts.keeper();
-    let ended = take_part(config, bus, store, slots, http, &alerts, (signer, stop)).await;
+    let means = Means { bus, store, slots, http, channels, alerts: &alerts, signer, stop };
+    let ended = take_part(config, means).await;
     if let Err(error) = &ended
         && error.is_of_the_log()
     {
@@ -154,16 +162,21 @@ async fn work_on(
     ended
 }
 
-/// Follows and leads, until told to stop or something is wrong.
-async fn take_part(
-    config: Config,
+/// What a coordinator works with.
+struct Means<'a> {
     bus: Arc<dyn Bus>,
     store: Arc<dyn Store>,
     slots: Slots,
-    http: Option<&Http>,
-    alerts: &Alerts,
-    (signer, stop): (Arc<Signer>, watch::Receiver<bool>),
-) -> Result<(), DaemonError> {
+    http: Option<&'a Http>,
+    channels: Vec<Arc<notify::Channel>>,
+    alerts: &'a Alerts,
+    signer: Arc<Signer>,
+    stop: watch::Receiver<bool>,
+}
+
+/// Follows and leads, until told to stop or something is wrong.
+async fn take_part(config: Config, means: Means<'_>) -> Result<(), DaemonError> {
+    let Means { bus, store, slots, http, channels, alerts, signer, stop } = means;
     let state_dir = &config.coordinator.state;
     let memory = HeadMemory::at(&state_dir.join("head"));
     let round = &config.round;
@@ -274,6 +287,17 @@ async fn take_part(
                 .await?;
         helpers.push(tokio::spawn(lead::freshen(unread, to_desk, scribe.clone(), standing.clone())));
         let (suspects, suspected) = mpsc::channel(SUSPECTS);
+        let world = World {
+            fleet: config.fleet.name.clone(),
+            id: config.fleet.id,
+            state: state_dir,
+            alerts: alerts.clone(),
+            bus: bus.clone(),
+            subjects: subjects.clone(),
+            standing: standing.clone(),
+        };
+        let (notifier, couriers) = Notifier::start(channels.clone(), world, scribe.changes());
+        helpers.extend(couriers);
         let setting = Setting {
             name: config.coordinator.name.to_string(),
             signer: signer.clone(),
@@ -295,6 +319,7 @@ async fn take_part(
             alerts: alerts.clone(),
             suspects,
             room: room.clone(),
+            notifier,
         };
         let scrubber = Scrubber::new(store.clone(), setting.scribe.clone(), alerts.clone(), suspected);
         helpers.push(tokio::spawn(scrubber.run()));

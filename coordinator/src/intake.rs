@@ -205,7 +205,8 @@ fn of_agent(
         | Subject::Trigger
         | Subject::TriggerAsync
         | Subject::Query
-        | Subject::Command => return Err(unknown("the subject is not an agent's")),
+        | Subject::Command
+        | Subject::Alert => return Err(unknown("the subject is not an agent's")),
     };
     opened.map(|opened| match opened {
         Opened::Of(input) => input,

@@ -4,6 +4,7 @@
 //! bus ──intake──▶ desk (one loop, all machines) ──▶ scribe (the log)      appends, one at a time
 //!                  ▲                            ──▶ publisher (the bus)   state document, retry orders
 //!                  └──────── events ◀───────────── tasks: check, manifest, reread
+//! alerts ──notify──▶ people: NATS, webhooks, mail, a ping outside
 //! ```
 //!
 //! Holds no key that can read a backup. The log on the share decides; everything here can be lost at any moment.
@@ -25,6 +26,7 @@ mod ignored;
 mod intake;
 mod lead;
 mod manifest;
+mod notify;
 mod pace;
 mod preflight;
 mod publisher;

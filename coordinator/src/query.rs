@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 
 use muster_protocol::alert::{Alert, AlertRef};
-use muster_protocol::ids::{RoundId, ServiceName};
+use muster_protocol::ids::{ChannelName, RoundId, ServiceName};
 use muster_protocol::room::Outlook;
+use muster_protocol::time::UnixMillis;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +37,12 @@ pub enum Query {
         #[serde(default)]
         after: Option<AlertRef>,
     },
+    /// The channels that tell people of alerts, after this one.
+    Channels {
+        /// The last channel of the page before.
+        #[serde(default)]
+        after: Option<ChannelName>,
+    },
 }
 
 /// An answer.
@@ -50,6 +57,8 @@ pub enum Answer {
     Round(RoundPage),
     /// To [`Query::Alerts`].
     Alerts(AlertsPage),
+    /// To [`Query::Channels`].
+    Channels(ChannelsPage),
     /// The question could not be answered.
     Error {
         /// Why.
@@ -192,4 +201,45 @@ pub struct AlertsPage {
     pub passed_over: u64,
     /// Cursor of the next page; none: this is the last.
     pub next: Option<AlertRef>,
+}
+
+/// A page of channels.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChannelsPage {
+    /// Sorted by name.
+    pub channels: Vec<ChannelView>,
+    /// Cursor of the next page; none: this is the last.
+    pub next: Option<ChannelName>,
+}
+
+/// How a channel does, since this coordinator leads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChannelView {
+    /// Its name.
+    pub channel: ChannelName,
+    /// `nats`, `webhook`, `smtp` or `ping`.
+    pub kind: String,
+    /// Where its messages go, up to the host.
+    pub place: String,
+    /// `ok`, `failing`, `untried`, or `withheld`: a ping that is not sent, because the fleet is not ready.
+    pub state: String,
+    /// When something was delivered last.
+    pub last_success: Option<UnixMillis>,
+    /// When something was not.
+    pub last_failure: Option<UnixMillis>,
+    /// Why it fails, or is withheld.
+    pub reason: Option<String>,
+    /// The last test.
+    pub test: Option<TestView>,
+}
+
+/// A test of a channel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TestView {
+    /// The id that the command gave it.
+    pub request: String,
+    /// Whether it was delivered; none: it is on its way.
+    pub delivered: Option<bool>,
+    /// What the other side answered, or why it was not delivered.
+    pub said: Option<String>,
 }

@@ -21,7 +21,7 @@ use muster_share::store::Store;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use crate::alerts::{Alerts, write_file};
+use crate::alerts::{Alerts, write_whole};
 use crate::scribe::unix_now;
 
 /// The file in a coordinator's state folder.
@@ -109,7 +109,7 @@ impl Room {
         let file = Arc::clone(&self.file);
         let bytes = serde_json::to_vec(&kept).expect("looks are JSON");
         // A panic in there has printed itself; the next look writes again.
-        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || write_file(&file, &bytes)).await {
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || write_whole(&file, &bytes)).await {
             tracing::warn!(file = %self.file.display(), %error, "AGENT-04: the looks at the share were not kept");
         }
     }

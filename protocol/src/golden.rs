@@ -286,6 +286,14 @@ fn commands() {
     let demand = Demand::Cancel { round: round(1), reason: "a mistake".to_owned() };
     let token = Some("ci".parse().expect("a name"));
     envelope_named("muster.bus.command.token", FIRST, &Command { nonce, demand, token });
+    let demand = Demand::TestNotification {
+        request: "test-1".to_owned(),
+        channel: Some("ops".parse().expect("a name")),
+    };
+    envelope_named("muster.bus.command.test-notification", OPERATOR, &Command { nonce, demand, token: None });
+    let objects = vec![ObjectId::of(b"bad")];
+    let demand = Demand::Suspect { service: service("dns"), objects, found: Found::Content };
+    envelope_named("muster.bus.command.suspect", OPERATOR, &Command { nonce, demand, token: None });
     let started =
         TriggerReply { round: Some(round(1)), number: Some(1), state: TriggerState::Opened, reason: None };
     let reason = String::new();

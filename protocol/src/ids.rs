@@ -318,6 +318,9 @@ name!(
 name!(
     /// The name of a coordinator, operator or enroller, for people only: identity is the [`KeyId`].
     MemberName, "member name");
+name!(
+    /// The name of a way by which people are told of alerts, as `coordinator.toml` gives it.
+    ChannelName, "channel name");
 
 /// Names an object whose content comes in pieces; see [`ObjectId::pieces`].
 #[derive(Debug, Clone)]

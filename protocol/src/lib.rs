@@ -17,6 +17,7 @@ pub mod ids;
 pub mod lead;
 pub mod log;
 pub mod message;
+pub mod notify;
 pub mod pem;
 pub mod prune;
 pub mod retry;

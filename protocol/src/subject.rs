@@ -27,6 +27,8 @@ pub enum Subject {
     Query,
     /// An operator's signed command; request.
     Command,
+    /// What people are told of alerts, for whoever listens.
+    Alert,
 }
 
 /// The subjects of one fleet.
@@ -58,6 +60,7 @@ impl Subjects {
             Subject::TriggerAsync => format!("{prefix}trigger.async"),
             Subject::Query => format!("{prefix}query"),
             Subject::Command => format!("{prefix}command"),
+            Subject::Alert => format!("{prefix}alert"),
         }
     }
 
@@ -71,6 +74,7 @@ impl Subjects {
             "trigger.async" => return Some(Subject::TriggerAsync),
             "query" => return Some(Subject::Query),
             "command" => return Some(Subject::Command),
+            "alert" => return Some(Subject::Alert),
             _ => {}
         }
         let (what, service) = rest.split_once('.')?;
@@ -113,6 +117,7 @@ mod tests {
             Subject::TriggerAsync,
             Subject::Query,
             Subject::Command,
+            Subject::Alert,
         ] {
             assert_eq!(subjects.parse(&subjects.print(&subject)), Some(subject));
         }

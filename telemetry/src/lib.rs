@@ -21,4 +21,4 @@ pub use endpoint::EndpointError;
 pub use guard::{SHUTDOWN_LIMIT, ShutdownError, Telemetry};
 pub use otlp::ExporterError;
 pub use propagation::{inject, set_parent};
-pub use tls::TlsProviderError;
+pub use tls::{TlsProviderError, install_ring};

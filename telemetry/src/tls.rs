@@ -12,7 +12,10 @@ pub struct TlsProviderError;
 
 /// Makes sure that rustls has a default provider. The HTTP client is built without one of its own (so that no
 /// second provider enters the tree) and panics when asked for TLS without a default.
-pub(crate) fn install_ring() -> Result<(), TlsProviderError> {
+///
+/// # Errors
+/// When rustls takes none and has none.
+pub fn install_ring() -> Result<(), TlsProviderError> {
     if CryptoProvider::get_default().is_some() {
         return Ok(());
     }

@@ -12,6 +12,7 @@ pub mod fuzz;
 pub mod gate;
 pub mod hand;
 pub mod history;
+pub mod hook;
 pub mod http;
 pub mod nats;
 pub mod process;

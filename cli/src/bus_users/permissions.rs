@@ -69,12 +69,12 @@ impl Names {
                     print(&Subject::Command),
                     self.subjects.every("restore"),
                 ],
-                subscribe: vec![inbox("operators")],
+                subscribe: vec![inbox("operators"), print(&Subject::Alert)],
                 answers: false,
             },
             UserKind::Viewer => Permissions {
                 publish: vec![print(&Subject::Query)],
-                subscribe: vec![inbox("operators")],
+                subscribe: vec![inbox("operators"), print(&Subject::Alert)],
                 answers: false,
             },
             // Plain clients want their answers there.
@@ -94,6 +94,7 @@ impl Names {
         // One that follows asks the leader, for whoever uses its HTTP API.
         let (query, command) = (print(&Subject::Query), print(&Subject::Command));
         let mut publish = vec![print(&Subject::State), self.subjects.every("state"), query, command];
+        publish.push(print(&Subject::Alert));
         // Answers: to agents and operators through their accounts, to other coordinators.
         publish.extend(["_R_.>", "_INBOX_coordinators.>", "$JS.API.INFO"].map(str::to_owned));
         for stream in [state, queue, lease] {
@@ -146,6 +147,7 @@ impl Names {
         let asked =
             [&Subject::Trigger, &Subject::TriggerAsync, &Subject::Query, &Subject::Command].map(print);
         bridges.extend(asked.map(|subject| bridge("service", subject, FLEET, OPERATORS)));
+        bridges.push(bridge("stream", print(&Subject::Alert), FLEET, OPERATORS));
         bridges.push(bridge("service", self.subjects.every("restore"), AGENTS, OPERATORS));
         bridges
     }

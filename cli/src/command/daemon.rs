@@ -71,7 +71,8 @@ pub(crate) fn coordinator(error: CoordinatorError) -> Failure {
         CoordinatorError::Locked { .. }
         | CoordinatorError::NotExclusive { .. }
         | CoordinatorError::Copy { .. } => Exit::Refused,
-        CoordinatorError::Key(_)
+        CoordinatorError::Notify(_)
+        | CoordinatorError::Key(_)
         | CoordinatorError::KeyFormat { .. }
         | CoordinatorError::Retry(_)
         | CoordinatorError::Share(_)

@@ -18,6 +18,7 @@ pub(crate) mod hold;
 pub(crate) mod init;
 pub(crate) mod key;
 pub(crate) mod ls;
+pub(crate) mod notify;
 pub(crate) mod once;
 pub(crate) mod prune;
 pub(crate) mod rebuild;

@@ -45,12 +45,17 @@ pub(super) fn read(path: &Path, fleet: FleetId) -> Kept {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Kept::new(fleet),
         Err(error) => error.to_string(),
     };
-    let aside = path.with_extension("unreadable");
-    tracing::warn!(file = %path.display(), why, aside = %aside.display(), "the file of alerts cannot be used; beginning anew");
-    if let Err(error) = std::fs::rename(path, &aside) {
-        tracing::debug!(%error, "the file of alerts was not put aside");
-    }
+    put_aside(path, &why);
     Kept::new(fleet)
+}
+
+/// Keeps a file that cannot be used for whoever wants to look.
+pub(crate) fn put_aside(path: &Path, why: &str) {
+    let aside = path.with_extension("unreadable");
+    tracing::warn!(file = %path.display(), why, aside = %aside.display(), "the file cannot be used; beginning anew");
+    if let Err(error) = std::fs::rename(path, &aside) {
+        tracing::debug!(%error, file = %path.display(), "the file was not put aside");
+    }
 }
 
 /// The bytes of the file.
@@ -59,7 +64,7 @@ pub(super) fn print(kept: &Kept) -> Vec<u8> {
 }
 
 /// Writes the file, whole or not at all.
-pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = path.with_extension("tmp");
     let mut file = File::create(&temporary)?;
     file.write_all(bytes)?;
@@ -70,7 +75,7 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Kept, print, read, write};
+    use super::{Kept, print, read, write_whole};
     use muster_protocol::alert::{About, Code, Finding, Part};
     use muster_protocol::ids::{FleetId, KeyId};
     use muster_protocol::time::UnixMillis;
@@ -97,7 +102,7 @@ mod tests {
         let file = folder.path().join("alerts.json");
         let fleet = FleetId::from_bytes([7; 32]);
         assert_eq!(read(&file, fleet), Kept::new(fleet), "no file is no alert");
-        write(&file, &print(&kept())).expect("written");
+        write_whole(&file, &print(&kept())).expect("written");
         assert_eq!(read(&file, fleet), kept());
         // What closed an alert is kept only since.
         let first = String::from_utf8(print(&kept())).expect("text").replace(r#","closed_by":"mended""#, "");

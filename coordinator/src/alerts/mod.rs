@@ -15,13 +15,15 @@ use std::time::Duration;
 
 use muster_protocol::alert::{About, AlertRef, Book, Change, Code, Finding, NotOpen, Part};
 use muster_protocol::ids::{FleetId, MemberName};
+use muster_protocol::log::State;
+use muster_protocol::notify::{self, Unready};
 use muster_protocol::time::UnixMillis;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::scribe::unix_now;
 use file::Kept;
 
-pub(crate) use file::write as write_file;
+pub(crate) use file::{put_aside, write_whole};
 pub(crate) use follow::follow;
 pub use follow::from_share;
 
@@ -38,6 +40,8 @@ pub const ALERTS_FILE: &str = "alerts.json";
 pub(crate) struct Alerts {
     kept: Arc<Mutex<Kept>>,
     changed: Arc<Notify>,
+    /// Counts the changes, for whoever tells others of them.
+    version: watch::Sender<u64>,
     unsaved: Arc<AtomicBool>,
     file: Arc<PathBuf>,
 }
@@ -50,6 +54,7 @@ impl Alerts {
         Self {
             kept: Arc::new(Mutex::new(kept)),
             changed: Arc::default(),
+            version: watch::Sender::new(0),
             unsaved: Arc::default(),
             file: Arc::new(file),
         }
@@ -142,7 +147,20 @@ impl Alerts {
 
     fn touched(&self) {
         self.unsaved.store(true, Ordering::Release);
+        self.version.send_modify(|version| *version = version.wrapping_add(1));
         self.changed.notify_one();
+    }
+
+    /// Changes whenever anything in the book does.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.version.subscribe()
+    }
+
+    /// The newest verified round, if the fleet could be recovered as it promises.
+    pub(crate) fn ready(&self, state: &State) -> Result<u64, Unready> {
+        let (roster, promised) = follow::terms(state);
+        let kept = self.kept();
+        notify::ready(&kept.rounds, &kept.book, &roster, promised, unix_now())
     }
 
     fn note(&self, change: Change) {
@@ -173,7 +191,7 @@ impl Alerts {
             return;
         }
         let bytes = file::print(&self.kept());
-        if let Err(error) = file::write(&self.file, &bytes) {
+        if let Err(error) = write_whole(&self.file, &bytes) {
             self.unsaved.store(true, Ordering::Release);
             tracing::warn!(file = %self.file.display(), %error, "AGENT-04: the alerts were not kept on disk");
         }

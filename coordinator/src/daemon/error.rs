@@ -11,6 +11,7 @@ use muster_share::secret_file::SecretFileError;
 use muster_share::store::OpenStoreError;
 
 use crate::http::TlsError;
+use crate::notify::NotifyError;
 
 /// Why a coordinator ends.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +19,9 @@ pub enum DaemonError {
     /// Its key cannot be read.
     #[error("the coordinator's key cannot be used")]
     Key(#[from] SecretFileError),
+    /// A channel that tells people of alerts cannot be used.
+    #[error(transparent)]
+    Notify(#[from] NotifyError),
     /// Its key file holds something else.
     #[error("{} holds no Ed25519 key in PEM form", path.display())]
     KeyFormat {
@@ -125,6 +129,7 @@ impl DaemonError {
             Self::Key(_)
             | Self::KeyFormat { .. }
             | Self::Http(_)
+            | Self::Notify(_)
             | Self::Retry(_)
             | Self::Share(_)
             | Self::Bus(_)
@@ -149,7 +154,8 @@ impl DaemonError {
             | Self::Retry(_)
             | Self::Share(_)
             | Self::Bus(_)
-            | Self::Http(_) => 2,
+            | Self::Http(_)
+            | Self::Notify(_) => 2,
             Self::NotCoordinator { .. } | Self::Revoked { .. } => 5,
             Self::Connect(error) if error.is_configuration() => 2,
             Self::Connect(_) | Self::Lead { .. } => 6,

@@ -114,6 +114,7 @@ impl World {
             http: crate::config::HttpConfig::nowhere(),
             log: muster_protocol::config::LogConfig::default(),
             telemetry: muster_protocol::config::TelemetryConfig::default(),
+            notify: Vec::new(),
         };
         config.lead.lease.0 = Duration::from_millis(900);
         config.round.offline_after.0 = Duration::from_millis(500);
@@ -138,7 +139,11 @@ impl World {
         let answer = self.bus.request(&subject, Vec::new(), ask.into(), Duration::from_secs(2)).await.ok()?;
         match serde_json::from_slice(&answer.payload).expect("an answer") {
             Answer::Leader(view) => Some(view),
-            Answer::Agents(_) | Answer::Round(_) | Answer::Alerts(_) | Answer::Error { .. } => None,
+            Answer::Agents(_)
+            | Answer::Round(_)
+            | Answer::Alerts(_)
+            | Answer::Channels(_)
+            | Answer::Error { .. } => None,
         }
     }
 

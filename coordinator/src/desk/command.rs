@@ -1,4 +1,5 @@
-//! Commands: what operators demand, and coordinators for the tokens of operators: a round, an end to one, an alert acknowledged.
+//! Commands: what operators demand, and coordinators for the tokens of operators: a round, an end to one, an alert acknowledged, a
+//! test of the notifications.
 
 use muster_bus::Reply;
 use muster_protocol::alert::{About, AlertRef, Code};
@@ -51,6 +52,13 @@ impl Desk {
                 Demand::Cancel { round, reason } => self.cancel(&round, &reason, &who),
                 Demand::Acknowledge { alert } => self.acknowledge_alert(&alert, &who, *key),
                 Demand::Suspect { service, objects, found } => self.suspect(service, objects, found),
+                Demand::TestNotification { request, channel } => {
+                    tracing::info!(by = who.words, "a test of the notifications is asked for");
+                    match self.setting.notifier.test(&cut_reason(&request), channel.as_ref()) {
+                        Ok(said) => (CommandState::Done, said),
+                        Err(why) => (CommandState::Nothing, why),
+                    }
+                }
                 Demand::Start { services, labels, request, reason, force } => {
                     let trigger = Trigger { services, labels, request: Some(request), reason };
                     let origin = Origin::Command { who: who.words, force };
@@ -173,6 +181,9 @@ fn by_token(state: &State, who: &Member, token: MemberName, demand: &Demand) -> 
     match demand {
         Demand::Start { force: true, .. } => {
             return Err("a disabled fleet is forced by an operator's signature, and by no token".to_owned());
+        }
+        Demand::TestNotification { .. } => {
+            return Err("a test of the notifications takes an operator's signature, and no token".to_owned());
         }
         Demand::Suspect { .. } => {
             return Err(

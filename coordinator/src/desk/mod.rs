@@ -40,6 +40,7 @@ use crate::daemon::Slots;
 use crate::ignored::{Ignored, Reason};
 use crate::intake::{Answer, Input};
 use crate::lead::Standing;
+use crate::notify::Notifier;
 use crate::publisher::Value;
 use crate::roll::Roll;
 use crate::room::Room;
@@ -84,6 +85,7 @@ pub(crate) struct Setting {
     /// The way to the scrub.
     pub(crate) suspects: mpsc::Sender<Suspects>,
     pub(crate) room: Room,
+    pub(crate) notifier: Notifier,
 }
 
 /// What a task brings back.

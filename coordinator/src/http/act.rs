@@ -197,6 +197,7 @@ async fn demanded(
         Demand::Cancel { .. } => "cancel",
         Demand::Acknowledge { .. } => "acknowledge",
         Demand::Suspect { .. } => "suspect",
+        Demand::TestNotification { .. } => "test-notification",
     };
     tracing::info!(%token, what, "demanded over HTTP");
     world.leader.demand(state, token, demand).await.map_err(|error| of_leader(&error))

@@ -78,7 +78,7 @@ impl Leader {
         match self.ask(&Query::Leader).await? {
             Answer::Leader(view) => Ok(view),
             Answer::Error { reason } => Err(AskError::NoSense(reason)),
-            Answer::Agents(_) | Answer::Round(_) | Answer::Alerts(_) => Err(other()),
+            Answer::Agents(_) | Answer::Round(_) | Answer::Alerts(_) | Answer::Channels(_) => Err(other()),
         }
     }
 
@@ -89,7 +89,9 @@ impl Leader {
             let page = match self.ask(&Query::Agents { after }).await? {
                 Answer::Agents(page) => page,
                 Answer::Error { reason } => return Err(AskError::NoSense(reason)),
-                Answer::Leader(_) | Answer::Round(_) | Answer::Alerts(_) => return Err(other()),
+                Answer::Leader(_) | Answer::Round(_) | Answer::Alerts(_) | Answer::Channels(_) => {
+                    return Err(other());
+                }
             };
             agents.extend(page.agents);
             after = page.next;
@@ -107,7 +109,9 @@ impl Leader {
             let mut page = match self.ask(&Query::Round { round, after }).await? {
                 Answer::Round(page) => page,
                 Answer::Error { .. } => return Ok(None),
-                Answer::Leader(_) | Answer::Agents(_) | Answer::Alerts(_) => return Err(other()),
+                Answer::Leader(_) | Answer::Agents(_) | Answer::Alerts(_) | Answer::Channels(_) => {
+                    return Err(other());
+                }
             };
             before.append(&mut page.services);
             after = page.next.take();
@@ -125,7 +129,9 @@ impl Leader {
             let page = match self.ask(&Query::Alerts { closed, after }).await? {
                 Answer::Alerts(page) => page,
                 Answer::Error { reason } => return Err(AskError::NoSense(reason)),
-                Answer::Leader(_) | Answer::Agents(_) | Answer::Round(_) => return Err(other()),
+                Answer::Leader(_) | Answer::Agents(_) | Answer::Round(_) | Answer::Channels(_) => {
+                    return Err(other());
+                }
             };
             alerts.extend(page.alerts);
             after = page.next;

@@ -142,7 +142,7 @@ impl From<&Alert> for AlertView {
         match &alert.about {
             About::Service(_) => {}
             // No service to name: the step keeps its placeholder.
-            About::Round(_) | About::Key(_) | About::Part(_) => {
+            About::Round(_) | About::Key(_) | About::Part(_) | About::Channel(_) => {
                 view.steps = alert.code.steps().iter().map(|step| (*step).to_owned()).collect();
             }
         }

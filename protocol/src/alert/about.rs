@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::{Digest, Sha256};
 
 use crate::alert::Code;
-use crate::ids::{KeyId, ServiceName};
+use crate::ids::{ChannelName, KeyId, ServiceName};
 use crate::time::UnixMillis;
 
 /// A part of the system that is no service, round or key. A closed list: no input makes a new one.
@@ -64,6 +64,8 @@ pub enum About {
     Key(KeyId),
     /// A part of the system.
     Part(Part),
+    /// A way by which people are told of alerts.
+    Channel(ChannelName),
 }
 
 impl About {
@@ -72,7 +74,7 @@ impl About {
     pub fn service(&self) -> Option<&ServiceName> {
         match self {
             Self::Service(service) => Some(service),
-            Self::Round(_) | Self::Key(_) | Self::Part(_) => None,
+            Self::Round(_) | Self::Key(_) | Self::Part(_) | Self::Channel(_) => None,
         }
     }
 }
@@ -84,6 +86,7 @@ impl fmt::Display for About {
             Self::Round(number) => write!(f, "round {number}"),
             Self::Key(key) => write!(f, "key {}", key.short()),
             Self::Part(part) => f.pad(part.as_str()),
+            Self::Channel(channel) => write!(f, "channel {channel}"),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// How bad it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Severity {
     /// Protection is weaker than promised.
@@ -17,6 +17,18 @@ pub enum Severity {
     Error,
     /// What is stored, or its integrity, is at risk.
     Critical,
+}
+
+impl Severity {
+    /// The word for screens and JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Warning => "warning",
+            Self::Error => "error",
+            Self::Critical => "critical",
+        }
+    }
 }
 
 /// A stable alert code.
@@ -362,7 +374,15 @@ impl Code {
                 "refused command or destructive change",
                 &["look at the coordinator's log for who sent it"],
             ),
-            Self::Notify01 => ("NOTIFY-01", Warning, "notification delivery failing", &["muster status"]),
+            Self::Notify01 => (
+                "NOTIFY-01",
+                Warning,
+                "notification delivery failing",
+                &[
+                    "see what the other side answers: muster notify test",
+                    "mend the channel in coordinator.toml, and start the coordinator again",
+                ],
+            ),
             Self::Sched01 => (
                 "SCHED-01",
                 Warning,

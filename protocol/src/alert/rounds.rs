@@ -153,6 +153,18 @@ impl Rounds {
         *book != before
     }
 
+    /// The newest verified round that holds a slice of this service, and when it was verified.
+    #[must_use]
+    pub fn newest_verified(&self, service: &ServiceName) -> Option<(u64, UnixMillis)> {
+        self.verified.get(service).map(|newest| (newest.round, newest.at))
+    }
+
+    /// The newest verified round; 0: none.
+    #[must_use]
+    pub fn proven(&self) -> u64 {
+        self.proven
+    }
+
     fn lacks(
         &mut self,
         book: &mut Book,

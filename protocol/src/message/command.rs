@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{MemberName, Nonce, ObjectId, RoundId, ServiceName};
+use crate::ids::{ChannelName, MemberName, Nonce, ObjectId, RoundId, ServiceName};
 use crate::log::Found;
 use crate::message::{TriggerReply, message};
 
@@ -52,6 +52,14 @@ pub enum Demand {
         /// Also while the fleet is disabled.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         force: bool,
+    },
+    /// A test message on the channels that tell people of alerts.
+    TestNotification {
+        /// An id of the sender's choice: the same id is the same test, so that one that is sent again is none anew.
+        request: String,
+        /// Only this channel; none: all of them.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        channel: Option<ChannelName>,
     },
 }
 

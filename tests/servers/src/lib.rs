@@ -1,22 +1,25 @@
-//! Real servers of shares for tests: each on a free port of loopback, in a folder of its own, and gone with its value.
+//! Real servers of shares, and of mail, for tests: each on a free port of loopback, in a folder of its own, and gone with its value.
 //!
 //! ```text
 //! Samba       smb://      smbd of the system
 //! SeaweedFs   s3://       weed, from MUSTER_SERVERS
 //! RcloneS3    s3://       rclone, from MUSTER_SERVERS: overwrites on conditional creates
 //! Azurite     azblob://   azurite-blob, from MUSTER_SERVERS, with node
+//! MailServer  smtp        aiosmtpd, from MUSTER_SERVERS, with python3
 //! ```
 //!
 //! Tests that need one are ignored by default; `./x test --servers` installs the servers and runs them. A server that is
 //! missing then fails its tests: nothing is skipped.
 
 mod azurite;
+mod mail;
 mod process;
 mod rclone;
 mod samba;
 mod seaweed;
 
 pub use azurite::Azurite;
+pub use mail::{MailMode, MailServer};
 pub use rclone::RcloneS3;
 pub use samba::Samba;
 pub use seaweed::SeaweedFs;

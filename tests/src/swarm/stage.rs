@@ -101,6 +101,7 @@ impl Stage {
             http: HttpConfig::nowhere(),
             log: LogConfig { filter: "warn".to_owned(), ..LogConfig::default() },
             telemetry: TelemetryConfig::default(),
+            notify: Vec::new(),
         };
         fs::write(folder.join("coordinator.toml"), config.to_toml_string())?;
         fs::write(folder.join("nats-server.conf"), server_config(port, monitor_port, folder))?;

@@ -29,6 +29,7 @@ mod look;
 mod machines;
 mod managing;
 mod matrix;
+mod notifications;
 mod properties;
 mod prune;
 mod rebuild;

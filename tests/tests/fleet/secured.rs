@@ -127,6 +127,7 @@ async fn rounds_run_and_nobody_says_what_is_not_theirs() {
         "$JS.API.STREAM.MSG.DELETE.MUSTER_test_STATE",
         "$JS.API.CONSUMER.CREATE.MUSTER_test_STATE",
         "$JS.API.CONSUMER.DELETE.MUSTER_test_QUEUE.coordinators",
+        "muster.v1.test.alert",
         "$JS.API.CONSUMER.MSG.NEXT.MUSTER_test_QUEUE.coordinators",
         "$JS.API.DIRECT.GET.MUSTER_test_STATE",
         "$JS.API.DIRECT.GET.MUSTER_test_STATE.muster.v1.test.state",
@@ -157,12 +158,13 @@ async fn rounds_run_and_nobody_says_what_is_not_theirs() {
         trigger_says(subject) || says.iter().any(|start| subject.starts_with(start))
     };
     let viewer_says = |subject: &str| subject == "muster.v1.test.query";
+    let operator_hears = |subject: &str| subject == "muster.v1.test.alert";
     type May<'a> = &'a dyn Fn(&str) -> bool;
     let users: [(&str, &str, May<'_>, May<'_>); 4] = [
         ("agent-orders", &own, &agent_says, &agent_hears),
         ("trigger", "_INBOX", &trigger_says, &trigger_hears),
-        ("operator", "_INBOX_operators.x", &operator_says, &|_| false),
-        ("operator-viewer", "_INBOX_operators.x", &viewer_says, &|_| false),
+        ("operator", "_INBOX_operators.x", &operator_says, &operator_hears),
+        ("operator-viewer", "_INBOX_operators.x", &viewer_says, &operator_hears),
     ];
     for (user, inbox, says, hears) in users {
         let (client, refused) = secured.client(user, inbox).await;

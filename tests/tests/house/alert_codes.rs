@@ -52,7 +52,10 @@ fn shown(code: Code) -> Shown {
             By("protocol/src/anomaly/tests.rs", "a_service_that_stands_out_is_one_alert_until_it_does_not")
         }
         Code::Cover01 => By(ROUNDS, "a_service_without_a_slice_is_told_until_a_verified_round_holds_one"),
-        Code::Verify01 => By(ROUNDS, "a_round_that_was_found_damaged_is_told_until_it_is_verified_or_gone"),
+        Code::Verify01 => By(
+            "tests/tests/fleet/healing.rs",
+            "what_verify_finds_is_healed_by_the_next_round_and_prune_waits_for_it",
+        ),
         Code::Verify02 => By(ROUNDS, "a_swept_round_tells_nothing_and_what_was_about_it_is_over"),
         Code::Drill01 => Later("drills are not there yet"),
         Code::Ret01 => By(PRUNE, "too_few_verified_rounds_are_told_until_there_are_enough"),
@@ -64,7 +67,10 @@ fn shown(code: Code) -> Shown {
             By(BOOK, "an_event_that_has_been_quiet_for_long_enough_is_over_without_anybodys_doing")
         }
         Code::Sec01 => By(LEADER, "only_an_operator_acknowledges_and_the_same_words_again_say_nothing"),
-        Code::Notify01 => Later("nothing is delivered yet"),
+        Code::Notify01 => By(
+            "tests/tests/fleet/notifications/failing.rs",
+            "a_dead_channel_is_told_over_the_others_and_says_everything_once_it_is_back",
+        ),
         Code::Sched01 => By(ROUNDS, "a_fleet_that_is_disabled_or_has_no_schedule_is_told_until_it_is_not"),
     }
 }

@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use muster_coordinator::query::AgentView;
+use muster_coordinator::query::{AgentView, ChannelView};
 use muster_protocol::alert::{Code, Severity};
 use muster_protocol::config::BusConfig;
+use muster_protocol::time::UnixMillis;
 use muster_protocol::units::{format_duration, format_size};
 use muster_share::probe::{self, Terms, Verdict};
 use muster_share::secret_file;
@@ -192,6 +193,36 @@ pub(super) async fn agents(operator: &Operator, findings: &mut Vec<Finding>) -> 
         findings.push(Finding::new("versions", Verdict::Warning, said).with_code(Some(Code::Agent05)));
     }
     agents
+}
+
+/// How people are told of alerts, and whether it arrives.
+pub(super) async fn channels(operator: &Operator, findings: &mut Vec<Finding>) {
+    let asked = async { Leader::connect(operator).await?.channels().await };
+    let channels = match asked.await {
+        Ok(channels) => channels,
+        Err(failure) => return findings.push(failed("notifications", &failure)),
+    };
+    if channels.is_empty() {
+        let said = "nobody is told of alerts: coordinator.toml has no [[notify]]";
+        return findings.push(Finding::good("notifications", said));
+    }
+    findings.extend(channels.iter().map(channel));
+}
+
+fn channel(view: &ChannelView) -> Finding {
+    let ChannelView { channel, kind, place, state, last_success, last_failure, reason, .. } = view;
+    let last = |word: &str, at: &Option<UnixMillis>| {
+        at.map(|at| format!(", {word} {}", screen::time(at))).unwrap_or_default()
+    };
+    let (arrived, not) = (last("last delivery", last_success), last("last failure", last_failure));
+    let why = reason.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+    let said = format!("{channel} ({kind}, {place}) is {state}{arrived}{not}{why}");
+    match state.as_str() {
+        "failing" => Finding::new("notifications", Verdict::Warning, said).with_code(Some(Code::Notify01)),
+        "untried" => Finding::good("notifications", said).with_step("muster notify test"),
+        // What a withheld ping is about is said of the rounds.
+        _ => Finding::good("notifications", said),
+    }
 }
 
 /// The share, used as a round would use it.

@@ -41,6 +41,7 @@ pub(crate) async fn run(args: Doctor) -> Outcome {
             findings.extend(checks::bus(view));
             if view.leader.is_some() {
                 agents = checks::agents(&operator, &mut findings).await;
+                checks::channels(&operator, &mut findings).await;
             }
             match unreadable {
                 None => checks::share(&operator, &mut findings).await,

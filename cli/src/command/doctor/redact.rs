@@ -21,10 +21,27 @@ fn redact(table: &mut Table) {
     for (key, value) in table.iter_mut() {
         if SECRET.iter().any(|part| key.contains(part)) {
             *value = Value::String(LEFT_OUT.to_owned());
+        } else if key == "notify" {
+            channels(value);
         } else if WORDS.contains(&key.as_str()) {
             words(value);
         } else {
             inside(value);
+        }
+    }
+}
+
+/// The path of an address is the secret of many receivers of messages.
+fn channels(value: &mut Value) {
+    let Value::Array(channels) = value else { return inside(value) };
+    for channel in channels {
+        inside(channel);
+        if let Value::Table(channel) = channel
+            && let Some(Value::String(url)) = channel.get_mut("url")
+        {
+            let (scheme, rest) = url.split_once("://").unwrap_or_default();
+            let host = rest.split('/').next().unwrap_or_default();
+            *url = format!("{scheme}://{host}/{LEFT_OUT}");
         }
     }
 }
@@ -77,11 +94,22 @@ mod tests {
             argv = ["pg_dump", "postgres://u:hunter2@db.example.org/x"]
             env = ["PATH", "hunter2"]
             db_password = "hunter2"
+            [[notify]]
+            name = "ops"
+            url = "https://hooks.example.org/services/hunter2"
+            [[source]]
             nested = [{ api_token = "hunter2", path = "/srv" }]
         "#;
         let shown = configuration(text).expect("TOML");
         assert!(!shown.contains("hunter2") && !shown.contains("anna"), "{shown}");
-        for stays in ["bus.example.org:4222", "/usr/bin/app", "pg_dump", "/srv", "kind = \"command\""] {
+        for stays in [
+            "bus.example.org:4222",
+            "https://hooks.example.org/…",
+            "/usr/bin/app",
+            "pg_dump",
+            "/srv",
+            "kind = \"command\"",
+        ] {
             assert!(shown.contains(stays), "{stays}: {shown}");
         }
         assert_eq!(configuration("hunter2 = ["), None);

@@ -266,6 +266,7 @@ fn coordinator(request: &Request, names: &Names, nats: BusConfig) -> Coordinator
         http: HttpConfig::default(),
         log: LogConfig::default(),
         telemetry: TelemetryConfig::default(),
+        notify: Vec::new(),
     }
 }
 

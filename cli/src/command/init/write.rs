@@ -105,6 +105,7 @@ fn coordinators(plan: &Plan, keys: &Keys, bus: &Founded, writer: &mut Writer<'_>
             http: HttpConfig::of_place(place),
             log: LogConfig::default(),
             telemetry: TelemetryConfig::default(),
+            notify: Vec::new(),
         };
         writer.folder(&plan.dir.join(&config.coordinator.state))?;
         writer.coordinator_keys(&plan.dir.join(format!("keys/{name}")), key)?;

@@ -10,6 +10,7 @@ use crate::command::enroll::role_word;
 use crate::reading_back::path_text;
 use crate::round_view::HeadView;
 use crate::screen;
+use crate::sealed_files::coordinator_file;
 
 /// `{"schema":"muster.rebuild/1", …}`
 #[derive(Debug, Serialize)]
@@ -114,6 +115,18 @@ pub(super) fn tell(found: &Found, said: &Said, json: bool) {
         screen::line(
             "  → listen in nats-server.conf on an address that they reach, and name it as [nats] url in their agents/NAME.toml",
         );
+    }
+    for (name, file) in &found.coordinators {
+        for channel in &file.notify {
+            let (channel, kind) = (&channel.name, channel.kind.as_str());
+            screen::line(format!(
+                "warning: {name} told people of alerts by channel {channel} ({kind}): its secrets are not kept"
+            ));
+            screen::line(format!(
+                "  → put its files below keys/ and its [[notify]] into {}; docs/notifications.md has examples",
+                coordinator_file(name)
+            ));
+        }
     }
     screen::line(
         "  → agents of other machines: copy agents/NAME.toml, keys/agent-NAME.* and keys/bus-ca.crt there, and",

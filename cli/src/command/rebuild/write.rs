@@ -68,6 +68,8 @@ pub(super) fn folder(found: &Found, keys: &Keys, undo: &mut Undo) -> Result<(), 
             coordinator,
             share: share.clone(),
             nats: bus.section(UserKind::Coordinator, name.as_str()),
+            // Their secrets are not kept, and a coordinator does not start without them.
+            notify: Vec::new(),
             ..kept.clone()
         };
         writer.public(&dir.join(coordinator_file(name)), &file.to_toml_string())?;
