@@ -14,6 +14,7 @@ use muster_protocol::ids::{ChannelName, FleetName, ServiceName};
 use muster_protocol::units::{HumanDuration, HumanSize};
 
 use crate::bus_users::Server;
+use crate::reason::Reason;
 use crate::round_name::RoundName;
 use crate::share_access::ShareAccess;
 
@@ -249,7 +250,7 @@ pub(crate) enum AlertAction {
         service: ServiceName,
         /// Why, for whoever asks later
         #[arg(long, value_name = "TEXT")]
-        reason: String,
+        reason: Reason,
     },
     /// Say that you know; an event is over with that
     Ack {
@@ -300,7 +301,7 @@ pub(crate) struct Start {
     pub(crate) request: Option<String>,
     /// Why; it goes into the log
     #[arg(long, value_name = "TEXT")]
-    pub(crate) reason: Option<String>,
+    pub(crate) reason: Option<Reason>,
     /// Also while the fleet is disabled
     #[arg(long)]
     pub(crate) force: bool,
@@ -311,8 +312,8 @@ pub(crate) struct Cancel {
     /// latest, a number, or a unique id prefix
     pub(crate) round: RoundName,
     /// Why; it goes into the log
-    #[arg(long, value_name = "TEXT", default_value = "")]
-    pub(crate) reason: String,
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<Reason>,
     #[command(flatten)]
     pub(crate) contact: Contact,
 }

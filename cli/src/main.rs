@@ -25,6 +25,7 @@ mod operator;
 mod preflight;
 mod proof;
 mod reading_back;
+mod reason;
 mod room;
 mod round_name;
 mod round_view;

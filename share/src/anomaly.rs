@@ -1,5 +1,5 @@
-//! Anomalies as the share tells them: the manifests of every verified round that is there, oldest first, and what operators
-//! accepted. Leader and pruner read the same, and come to the same.
+//! Anomalies as the share tells them: the manifests of the newest thousand verified rounds or so that are there, oldest first, and
+//! what operators accepted. Leader and pruner read the same, and come to the same.
 
 use std::collections::BTreeMap;
 
@@ -15,6 +15,16 @@ use crate::verify::chain::read_manifest;
 
 /// Manifests that are read at once.
 const AT_ONCE: usize = 4;
+
+/// Rounds that are looked at: at least so many, if there are, and half as many more. What is older tells nothing any more; the step
+/// keeps what was read from being read again with each new round.
+const LOOKED_AT: usize = 1_000;
+const STEP: usize = LOOKED_AT / 2;
+
+/// How many of so many rounds, the oldest, are not looked at.
+fn too_old(rounds: usize) -> usize {
+    rounds.saturating_sub(LOOKED_AT) / STEP * STEP
+}
 
 /// Looks at the rounds of a log, and only at those that are new when it looks again.
 #[derive(Debug, Default)]
@@ -34,6 +44,7 @@ impl Watch {
     pub async fn look(&mut self, store: &dyn Store, state: &State) -> Result<Vec<Anomaly>, StoreError> {
         let mut rounds: Vec<&RoundState> = state.rounds_by_number();
         rounds.retain(|round| round.is_recoverable() && round.is_verified());
+        rounds.drain(..too_old(rounds.len()));
         let goes_on = rounds
             .iter()
             .map(|round| round.open.number)
@@ -69,4 +80,22 @@ async fn read<'a>(
     round: &'a RoundState,
 ) -> (u64, Result<Manifest, Trouble>) {
     (round.open.number, read_manifest(store, state, round).await)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LOOKED_AT, STEP, too_old};
+
+    #[test]
+    fn what_is_looked_at_is_bounded_and_moves_in_steps() {
+        for rounds in 0..LOOKED_AT + STEP {
+            assert_eq!(too_old(rounds), 0, "{rounds}");
+        }
+        assert_eq!(too_old(LOOKED_AT + STEP), STEP);
+        for rounds in LOOKED_AT..20 * LOOKED_AT {
+            let looked_at = rounds - too_old(rounds);
+            assert!((LOOKED_AT..LOOKED_AT + STEP).contains(&looked_at), "{rounds}: {looked_at}");
+        }
+        assert_eq!(too_old(10_000), too_old(10_499), "a new round seldom moves the rest");
+    }
 }

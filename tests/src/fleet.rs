@@ -24,6 +24,9 @@ const PATIENCE: [(&str, &str); 8] = [
     ("MUSTER_HTTP_LISTEN", ""),
 ];
 
+/// Those of them that the former version does not know.
+const LATER: [&str; 1] = ["MUSTER_HTTP_LISTEN"];
+
 /// Writes a file that its owner alone may read.
 ///
 /// # Panics
@@ -39,6 +42,8 @@ pub struct Fleet {
     folder: TempDir,
     share: PathBuf,
     env: BTreeMap<String, String>,
+    /// Where its programs lie that are not these: those of a former version.
+    former: Option<PathBuf>,
     /// Its server, once started.
     pub nats: Option<NatsServer>,
     coordinator: Option<Running>,
@@ -93,7 +98,35 @@ impl Fleet {
         Self::init_in(folder, share.to_owned(), services, 1, None)
     }
 
+    /// The same by the programs of a former version in this folder, which start everything from then on, until
+    /// [`Fleet::upgrade`].
+    ///
+    /// # Panics
+    /// When it fails.
+    #[must_use]
+    pub fn init_by_former(programs: &Path, services: &[String]) -> Self {
+        let folder = TempDir::with_prefix("muster-").expect("a temporary folder");
+        let share = folder.path().join("share");
+        Self::init_by(Some(programs.to_owned()), folder, share, services, 1, None)
+    }
+
+    /// From here on the programs of this version are started. What runs, runs on.
+    pub fn upgrade(&mut self) {
+        self.former = None;
+    }
+
     fn init_in(
+        folder: TempDir,
+        share: PathBuf,
+        services: &[String],
+        coordinators: u8,
+        credentials: Option<&Path>,
+    ) -> Self {
+        Self::init_by(None, folder, share, services, coordinators, credentials)
+    }
+
+    fn init_by(
+        former: Option<PathBuf>,
         folder: TempDir,
         share: PathBuf,
         services: &[String],
@@ -105,6 +138,7 @@ impl Fleet {
             folder,
             share,
             env,
+            former,
             nats: None,
             coordinator: None,
             standbys: BTreeMap::new(),
@@ -452,14 +486,24 @@ impl Fleet {
     fn command_under(&self, wrapper: &[String], program: &str) -> Command {
         let Some((outer, args)) = wrapper.split_first() else { return self.command(program) };
         let mut command = Command::new(outer);
-        command.args(args).arg(binaries().join(program)).envs(&self.env);
+        command.args(args).arg(self.program(program)).envs(&self.env);
         command
     }
 
     fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(binaries().join(program));
+        let mut command = Command::new(self.program(program));
         command.envs(&self.env);
+        if self.former.is_some() {
+            // Of a key that came later it knows nothing.
+            for key in LATER {
+                command.env_remove(key);
+            }
+        }
         command
+    }
+
+    fn program(&self, name: &str) -> PathBuf {
+        self.former.clone().unwrap_or_else(binaries).join(name)
     }
 }
 

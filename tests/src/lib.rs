@@ -15,6 +15,7 @@ pub mod history;
 pub mod hook;
 pub mod http;
 pub mod nats;
+pub mod netns;
 pub mod process;
 pub mod proxy;
 pub mod secrets;

@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::{Contact, Reading};
+use crate::reason::Reason;
 
 #[derive(Debug, Args)]
 pub(crate) struct Enable {
@@ -17,7 +18,7 @@ pub(crate) struct Enable {
 pub(crate) struct Disable {
     /// Why, for whoever finds it disabled
     #[arg(long, value_name = "TEXT")]
-    pub(crate) reason: Option<String>,
+    pub(crate) reason: Option<Reason>,
     /// When it is enabled again by itself: a moment (2026-12-01, 2026-12-01 08:00, of schedule.zone) or a duration (4h)
     #[arg(long, value_name = "TIME|DURATION")]
     pub(crate) until: Option<String>,

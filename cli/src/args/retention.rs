@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::Contact;
+use crate::reason::Reason;
 use crate::round_name::RoundName;
 
 #[derive(Debug, Args)]
@@ -25,7 +26,7 @@ pub(crate) struct Hold {
     pub(crate) round: RoundName,
     /// Why, for whoever finds it held later
     #[arg(long, value_name = "TEXT")]
-    pub(crate) reason: String,
+    pub(crate) reason: Reason,
     #[command(flatten)]
     pub(crate) contact: Contact,
 }

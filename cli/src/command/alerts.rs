@@ -46,7 +46,7 @@ pub(crate) async fn run(args: Alerts) -> Outcome {
             show(&operator, known, id, args.json)
         }
         Some(AlertAction::Accept { service, reason }) => {
-            accept::run(operator, service, reason, args.json).await
+            accept::run(operator, service, reason.as_str(), args.json).await
         }
         Some(AlertAction::Ack { id }) => acknowledge(&operator, id, args.json).await,
     }

@@ -2,7 +2,7 @@
 
 use muster_coordinator::view::acts::CancelView;
 use muster_protocol::ids::RoundId;
-use muster_protocol::message::{CommandState, Demand, MAX_REASON_LEN};
+use muster_protocol::message::{CommandState, Demand};
 use muster_share::secret_file;
 
 use crate::args::Cancel;
@@ -10,21 +10,20 @@ use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::fleet::{self, Fleet};
 use crate::leader::Leader;
+use crate::reason::Reason;
 use crate::round_name::RoundName;
 use crate::screen;
 
 /// Cancels it.
 pub(crate) async fn run(args: Cancel) -> Outcome {
-    if args.reason.len() > MAX_REASON_LEN {
-        return Err(Failure::usage(format!("--reason must have at most {MAX_REASON_LEN} bytes")));
-    }
     let operator = fleet::operator(args.contact.config.as_deref())?;
     let fleet = Fleet::of(operator.clone()).await?;
     fleet.operator_may(&operator, "cancel rounds")?;
     let signer = secret_file::read_signing_key(&operator.operator.key)?;
     let round = find(&args.round, &fleet)?;
     let leader = Leader::connect(&operator).await?;
-    let reply = leader.demand(&fleet, &signer, Demand::Cancel { round, reason: args.reason }).await?;
+    let reason = args.reason.map(Reason::into_text).unwrap_or_default();
+    let reply = leader.demand(&fleet, &signer, Demand::Cancel { round, reason }).await?;
     if args.contact.json {
         screen::json(&CancelView::of(&reply, round));
     } else {

@@ -4,13 +4,13 @@
 use muster_protocol::schedule::{
     DISABLED_REASON, DISABLED_SINCE, DISABLED_UNTIL, ENABLED, NONE, rfc3339, until,
 };
-use muster_protocol::settings;
 use serde::Serialize;
 
 use crate::args::Disable;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::fleet::{self, Fleet};
+use crate::reason::Reason;
 use crate::round_view::HeadView;
 use crate::timetable::{self, InWords, Timetable};
 use crate::{screen, sealed_files};
@@ -42,11 +42,7 @@ pub(crate) async fn run(args: Disable) -> Outcome {
             rfc3339(at)
         }
     };
-    if let Some(reason) = &args.reason {
-        settings::check(DISABLED_REASON, reason).map_err(|_| {
-            Failure::usage(format!("--reason must be one line of 1 to {} bytes", settings::MAX_TEXT_LEN))
-        })?;
-    }
+    let reason = args.reason.map(Reason::into_text);
     let began = rfc3339(now).unwrap_or_else(|| NONE.to_owned());
     let head = sealed_files::set(&mut fleet.log, &admin, |clear| {
         let disabled = clear.insert(ENABLED.to_owned(), "no".to_owned()).as_deref() == Some("no");
@@ -56,7 +52,7 @@ pub(crate) async fn run(args: Disable) -> Outcome {
         if anew {
             clear.insert(DISABLED_SINCE.to_owned(), began.clone());
         }
-        for (key, said) in [(DISABLED_UNTIL, &end), (DISABLED_REASON, &args.reason)] {
+        for (key, said) in [(DISABLED_UNTIL, &end), (DISABLED_REASON, &reason)] {
             if anew || said.is_some() {
                 clear.insert(key.to_owned(), said.clone().unwrap_or_else(|| NONE.to_owned()));
             }

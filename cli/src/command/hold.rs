@@ -14,9 +14,6 @@ use crate::round_view::HeadView;
 use crate::saying::{previous, say, signing_key};
 use crate::screen;
 
-/// Longest reason in bytes: a record has room for it many times over, a line on a screen has not.
-const LONGEST_REASON: usize = 1_000;
-
 /// `{"schema":"muster.hold/1", …}`
 #[derive(Debug, Serialize)]
 struct View {
@@ -31,11 +28,7 @@ struct View {
 
 /// Holds it.
 pub(crate) async fn hold(args: Hold) -> Outcome {
-    if args.reason.trim().is_empty() || args.reason.len() > LONGEST_REASON {
-        return Err(Failure::usage(format!("--reason needs 1 to {LONGEST_REASON} bytes of text"))
-            .next("say why, for whoever finds the round held later"));
-    }
-    change(&args.round, Some(args.reason), &args.contact).await
+    change(&args.round, Some(args.reason.into_text()), &args.contact).await
 }
 
 /// Lets it go.

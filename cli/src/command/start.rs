@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use muster_coordinator::view::acts::StartView;
 use muster_protocol::entropy::random;
 use muster_protocol::ids::hex;
-use muster_protocol::message::{MAX_REASON_LEN, Trigger, TriggerReply, TriggerState};
+use muster_protocol::message::{Trigger, TriggerReply, TriggerState};
 use muster_protocol::service_policy::is_label;
 use muster_share::entropy::OsEntropy;
 use muster_share::secret_file;
@@ -16,6 +16,7 @@ use crate::failure::{Failure, Outcome};
 use crate::fleet::{self, Fleet};
 use crate::follow::{self, Show};
 use crate::leader::{Leader, Order};
+use crate::reason::Reason;
 use crate::screen;
 
 /// Asks.
@@ -32,9 +33,6 @@ async fn ask(args: Start, followed: &OnceLock<String>) -> Outcome {
     if let Some(bad) = args.labels.iter().flatten().find(|label| !is_label(label)) {
         return Err(Failure::usage(format!("{bad:?} is no label: labels are written as service names are")));
     }
-    if args.reason.as_ref().is_some_and(|reason| reason.len() > MAX_REASON_LEN) {
-        return Err(Failure::usage(format!("--reason must have at most {MAX_REASON_LEN} bytes")));
-    }
     // The share may be away while the bus is there; a round may be asked for all the same.
     let fleet = Fleet::of(operator.clone()).await.ok();
     if let Some(fleet) = &fleet {
@@ -46,7 +44,7 @@ async fn ask(args: Start, followed: &OnceLock<String>) -> Outcome {
         labels: args.labels,
         // One of our own: the same request delivered twice must not become two rounds.
         request: Some(args.request.unwrap_or_else(|| hex(&random::<16>(&mut OsEntropy)))),
-        reason: args.reason,
+        reason: args.reason.map(Reason::into_text),
     };
     let signer = secret_file::read_signing_key(&operator.operator.key)?;
     let state = fleet.as_ref().map(Fleet::state);

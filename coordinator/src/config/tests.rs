@@ -100,7 +100,8 @@ fn channels_that_cannot_be_are_named() {
     ] {
         let text = format!("{LEAST}\n[[notify]]\nname = \"x\"\n{keys}");
         let error = load(&text).expect_err(&keys).to_string();
-        assert!(error.contains("coordinator.toml, line ") && error.contains(part), "{keys}: {error}");
+        // A key that is missing is on no line.
+        assert!(error.contains("coordinator.toml, ") && error.contains(part), "{keys}: {error}");
         assert!(!error.contains("hunter2"), "{error}");
     }
 }

@@ -332,7 +332,7 @@ fn what_cannot_be_is_refused_with_what_could() {
         ("GET", "/api/v1/rounds?limit=1&limit=2", &[], "", 400, "query limit", "a number from 1 to 200"),
         ("GET", "/api/v1/status?verbose=1", &[], "", 400, "query", "nothing: this address takes no query"),
         ("GET", "/api/v1/alerts?closed=yes", &[], "", 400, "query closed", "true or false"),
-        ("GET", "/api/v1/audit?kind=magic", &[], "", 400, "query kind", "one of adopt, audit"),
+        ("GET", "/api/v1/audit?kind=magic", &[], "", 400, "query kind", "one of accept, adopt, audit"),
         ("GET", "/api/v1/audit?since=soon", &[], "", 400, "query since", "a moment such as"),
         ("GET", "/api/v1/rounds/xyz", &[], "", 400, "path round", "latest, a number"),
         ("GET", "/api/v1/rounds/99", &[], "", 404, "path round", ""),

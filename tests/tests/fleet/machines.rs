@@ -7,7 +7,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use muster_tests::fleet::text;
-use muster_tests::process::{Running, binaries, have, muster, skip, wait_for};
+use muster_tests::netns::Network;
+use muster_tests::process::{Running, Said, binaries, have, muster, skip, wait_for};
 use tempfile::TempDir;
 
 const SERVICES: [&str; 3] = ["dns", "secrets", "web"];
@@ -25,13 +26,17 @@ struct Machines {
 
 impl Machines {
     fn init() -> Self {
-        let machines = Self { folder: TempDir::with_prefix("muster-").expect("a folder"), port: free_port() };
+        Self::init_at("localhost", free_port())
+    }
+
+    fn init_at(host: &str, port: u16) -> Self {
+        let machines = Self { folder: TempDir::with_prefix("muster-").expect("a folder"), port };
         let mut args = vec!["init".to_owned(), text(&machines.path("fleet")), "--json".into()];
         args.extend([
             "--fleet".into(),
             "three".into(),
             "--listen".into(),
-            format!("localhost:{}", machines.port),
+            format!("{host}:{}", machines.port),
         ]);
         args.extend([
             "--share".into(),
@@ -104,6 +109,58 @@ fn a_fleet_of_three_machines_backs_up_and_comes_back() {
     for name in SERVICES {
         assert!(kept.contains(&format!("agents/{name}.toml")), "{kept}");
     }
+    up.terminate();
+    assert_eq!(up.wait().code(), Some(0));
+}
+
+/// Three machines with a network between them: a cable that is pulled is noticed by nobody's operating system.
+#[test]
+#[ignore = "needs root, for network namespaces: ./x test --servers"]
+fn servers_three_machines_with_cables_lose_one_and_find_it_again() {
+    let network = Network::of(SERVICES.len());
+    // In a network of its own every port is free.
+    let machines = Machines::init_at(network.hub_address(), 4222);
+    let config = machines.config();
+    let programs = binaries();
+    let muster = |words: &[&str]| -> Said {
+        let mut command = network.in_hub(&programs.join("muster"));
+        command.args(words).args(["--config", &config]).stdin(Stdio::null());
+        command.output().expect("muster runs").into()
+    };
+    let mut up = network.in_hub(&programs.join("muster"));
+    up.arg("up").arg(machines.path("fleet")).env("MUSTER_ROUND_RECRUIT", "5s");
+    up.env("MUSTER_ROUND_OFFLINE_AFTER", "6s")
+        .env("MUSTER_ROUND_ATTEMPTS", "1")
+        .env("MUSTER_HTTP_LISTEN", "");
+    let mut up = Running::start(up, &machines.path("up.log"));
+    let _agents: Vec<Running> = SERVICES
+        .iter()
+        .enumerate()
+        .map(|(number, name)| {
+            let mut command = network.on(number, &programs.join("muster-agent"));
+            command.arg("--config").arg(machines.path(name).join("agent.toml")).current_dir("/");
+            command.env("MUSTER_AGENT_HEARTBEAT", "1s");
+            Running::start(command, &machines.path(&format!("{name}.log")))
+        })
+        .collect();
+    let online = |wanted: usize| {
+        wait_for("the agents that are there", || {
+            let said = muster(&["agents", "--json"]);
+            (said.out.matches("\"online\"").count() == wanted).then_some(())
+        });
+    };
+    online(3);
+    let round = muster(&["start", "--wait", "--json"]).with_code(0);
+    assert!(round.out.contains("\"complete\""), "{}", round.out);
+    network.plug(1, false);
+    online(2);
+    let round = muster(&["start", "--wait", "--json"]);
+    assert_eq!(round.code, 3, "{}{}", round.out, round.err);
+    assert!(round.out.contains("AGENT-01"), "{}", round.out);
+    network.plug(1, true);
+    online(3);
+    let round = muster(&["start", "--wait", "--json"]).with_code(0);
+    assert!(round.out.contains("\"complete\""), "{}", round.out);
     up.terminate();
     assert_eq!(up.wait().code(), Some(0));
 }

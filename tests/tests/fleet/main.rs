@@ -46,3 +46,4 @@ mod swarm;
 mod thefts;
 mod threats;
 mod triggers;
+mod upgrade;

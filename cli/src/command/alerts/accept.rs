@@ -14,9 +14,6 @@ use crate::round_view::HeadView;
 use crate::saying::{previous, say, signing_key};
 use crate::screen;
 
-/// Longest reason in bytes.
-const LONGEST_REASON: usize = 1_000;
-
 /// `{"schema":"muster.alerts.accept/1", …}`
 #[derive(Debug, Serialize)]
 struct View {
@@ -33,10 +30,6 @@ struct View {
 
 /// Accepts what stands out about it now.
 pub(super) async fn run(operator: Operator, service: &ServiceName, reason: &str, json: bool) -> Outcome {
-    if reason.trim().is_empty() || reason.len() > LONGEST_REASON {
-        return Err(Failure::usage(format!("--reason needs 1 to {LONGEST_REASON} bytes of text"))
-            .next("say why it is meant, for whoever asks later"));
-    }
     let mut fleet = Fleet::of(operator.clone()).await?;
     fleet.operator_may(&operator, "accept what a service is like")?;
     let signer = signing_key(&operator.operator.key)?;
