@@ -125,7 +125,7 @@ mod tests {
         while now < 365 * DAY {
             let began = now;
             // What was nearly nothing is nearly everything in the next pass: every object's place changes as much as it can.
-            let large = if pass % 2 == 0 { 0 } else { 39 };
+            let large = if pass.is_multiple_of(2) { 0 } else { 39 };
             let sizes: Vec<u64> = (0..40).map(|n| if n == large { 1_000_000 } else { 1 }).collect();
             let whole: u64 = sizes.iter().sum();
             let mut before = 0;

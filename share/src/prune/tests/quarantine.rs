@@ -4,10 +4,8 @@ use crate::prune::{Frozen, PruneError};
 use crate::scene::{HOUR, Scene, service, set};
 
 fn frozen(error: PruneError) -> Vec<Frozen> {
-    match error {
-        PruneError::Frozen(why) => why,
-        other => panic!("{other}"),
-    }
+    let PruneError::Frozen(why) = error else { panic!("{error}") };
+    why
 }
 
 fn dns(objects: usize) -> Frozen {
