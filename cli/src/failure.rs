@@ -198,6 +198,8 @@ impl From<LogError> for Failure {
             LogError::NotAShare { .. } => {
                 Self::of(Exit::Usage, &error).next("give the path that `muster init` was given")
             }
+            LogError::Strange { .. } => Self::of(Exit::Unreachable, &error)
+                .next("mount the share again, or name it with --share; then the same command"),
             LogError::Format { source: FormatError::Version { .. }, .. } => Self::of(Exit::Failed, &error),
             LogError::Shortened { head, seen } => Self::shortened(head, seen),
             LogError::Format { .. } | LogError::Replay(_) | LogError::Gap { .. } => {

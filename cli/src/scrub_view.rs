@@ -10,11 +10,17 @@ use crate::screen;
 /// The lines of a screen.
 pub(crate) fn lines(view: &ScrubView) -> Vec<String> {
     let mut lines = vec![format!("SCRUB            {}", line(view))];
-    for (service, objects) in &view.quarantine {
-        lines.push(format!(
-            "QUARANTINE       {} of {service}: damaged, and named by nothing that is committed from now on",
-            screen::plural(*objects, "object")
-        ));
+    for (service, of) in &view.quarantine {
+        let objects = screen::plural(of.objects, "object");
+        lines.push(match of.healed_by {
+            Some(number) => format!(
+                "QUARANTINE       {objects} of {service}: round {number} is whole again; muster verify names the older ones that are damaged"
+            ),
+            None => format!(
+                "QUARANTINE       {objects} of {service}: its rounds are damaged; muster start --services {service} --wait uploads again \
+                 what the service still has"
+            ),
+        });
     }
     lines
 }

@@ -95,7 +95,7 @@ async fn say(
 
 /// Whether the share is the one whose log was read. The folder of a share that is not mounted is there, and empty; what such a
 /// one lacks is not lost.
-async fn recognise(store: &dyn Store, state: &State) -> Result<(), QuarantineError> {
+pub(crate) async fn recognise(store: &dyn Store, state: &State) -> Result<(), QuarantineError> {
     let number = state.head.number;
     let strange = QuarantineError::Strange { number };
     match store.get(&ObjectPath::LogRecord(number), MAX_RECORD_LEN as u64).await {

@@ -292,7 +292,7 @@ fn commands() {
     };
     envelope_named("muster.bus.command.test-notification", OPERATOR, &Command { nonce, demand, token: None });
     let objects = vec![ObjectId::of(b"bad")];
-    let demand = Demand::Suspect { service: service("dns"), objects, found: Found::Content };
+    let demand = Demand::Suspect { service: Some(service("dns")), objects, found: Found::Content };
     envelope_named("muster.bus.command.suspect", OPERATOR, &Command { nonce, demand, token: None });
     let started =
         TriggerReply { round: Some(round(1)), number: Some(1), state: TriggerState::Opened, reason: None };

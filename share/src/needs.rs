@@ -68,15 +68,29 @@ pub(crate) async fn named(
     service: &ServiceName,
     slice: &Slice<'_>,
 ) -> Result<Vec<(ObjectPath, u64)>, StoreError> {
+    named_if_whole(store, state, service, slice).await.map(|(objects, _)| objects)
+}
+
+/// The same, and whether all of it could be read.
+///
+/// # Errors
+/// When the share fails.
+pub(crate) async fn named_if_whole(
+    store: &dyn Store,
+    state: &State,
+    service: &ServiceName,
+    slice: &Slice<'_>,
+) -> Result<(Vec<(ObjectPath, u64)>, bool), StoreError> {
     let receipt = match read_named_receipt(store, state, slice.round, &slice.receipt).await {
         Ok(receipt) => receipt,
         Err(Trouble::Damaged(_)) => {
             let own = own(slice);
-            return Ok(vec![(slice_path(service, &own, SlicePart::Receipt), own.size)]);
+            return Ok((vec![(slice_path(service, &own, SlicePart::Receipt), own.size)], false));
         }
         Err(Trouble::Store(error)) => return Err(error),
     };
     let mut objects: Vec<_> = documents(service, slice, &receipt).collect();
+    let mut is_whole = true;
     for list in &receipt.packs {
         match read_pack_list(store, service, list).await {
             Ok(list) => objects.extend(
@@ -84,11 +98,11 @@ pub(crate) async fn named(
                     .iter()
                     .map(|pack| (ObjectPath::Pack { service: service.clone(), id: pack.id }, pack.size)),
             ),
-            Err(Trouble::Damaged(_)) => {}
+            Err(Trouble::Damaged(_)) => is_whole = false,
             Err(Trouble::Store(error)) => return Err(error),
         }
     }
-    Ok(objects)
+    Ok((objects, is_whole))
 }
 
 /// The objects of a slice but its packs.

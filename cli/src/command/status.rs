@@ -92,6 +92,6 @@ pub(crate) async fn gather(args: &Reading) -> Result<Gathered, Failure> {
             (None, Some(failure))
         }
     };
-    view.alerts.extend(told.iter().flatten().map(AlertView::from));
+    view.tell(told.iter().flatten().map(AlertView::from));
     Ok(Gathered { view, promised, unreadable })
 }

@@ -131,26 +131,41 @@ async fn verify_share(args: Verify) -> Outcome {
     if args.reading.json {
         screen::json(&view(&share.url, &ledger, pin, &report, &refused));
     } else {
-        print(&share.url, &ledger, &report, &refused);
+        print(&share.url, &ledger, &report, &refused, healer.is_some());
     }
     if let Some(operator) = healer {
-        heal(&operator, &report, args.reading.json).await?;
+        heal(&operator, &report, args.reading.json).await;
     }
     Ok(if report.is_whole() { Exit::Done } else { Exit::Damaged })
 }
 
-/// Has the leader look at what is damaged.
-async fn heal(operator: &Operator, report: &Report, json: bool) -> Result<(), Failure> {
-    let services = suspicion::tell(operator, report.damaged.iter().map(|found| &found.damage)).await?;
-    if services.is_empty() || json {
-        return Ok(());
+/// Has the leader look at what is damaged. What becomes of that changes nothing of what was found here.
+async fn heal(operator: &Operator, report: &Report, json: bool) {
+    let told = match suspicion::tell(operator, report.damaged.iter().map(|found| &found.damage)).await {
+        Ok(told) => told,
+        Err(failure) => {
+            screen::aside(format!("the leader was not told of it: {failure}"));
+            return;
+        }
+    };
+    if json {
+        return;
     }
-    let names = services.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
-    screen::line(format!(
-        "→ the leader reads it again, and puts what is damaged into quarantine; muster start --services {names} --wait \
-         uploads at once what it held, or the next round does"
-    ));
-    Ok(())
+    let names =
+        |services: &[ServiceName]| services.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+    if !told.lifted.is_empty() {
+        screen::line(format!(
+            "→ {}: what was damaged is whole, and in quarantine no more",
+            names(&told.lifted)
+        ));
+    }
+    if !told.ill.is_empty() {
+        let ill = names(&told.ill);
+        screen::line(format!(
+            "→ {ill}: what is damaged is in quarantine; muster start --services {ill} --wait uploads again what the services still \
+             have of it, or the next round does"
+        ));
+    }
 }
 
 /// The share's address, and what is known of the fleet beforehand.
@@ -218,7 +233,7 @@ fn view(share: &str, ledger: &Ledger, pin: Pin, report: &Report, refused: &[Refu
     }
 }
 
-fn print(share: &str, ledger: &Ledger, report: &Report, refused: &[Refusal]) {
+fn print(share: &str, ledger: &Ledger, report: &Report, refused: &[Refusal], heals: bool) {
     let state = &ledger.state;
     let fleet = state.name.as_ref().map_or("unknown fleet".to_owned(), ToString::to_string);
     screen::line(format!("{fleet} · share {share} · log head {}", state.head.number));
@@ -269,7 +284,7 @@ fn print(share: &str, ledger: &Ledger, report: &Report, refused: &[Refusal]) {
     let newest = report.rounds.iter().map(|round| round.number).max();
     if newest.is_some() && newest == report.newest_whole() {
         screen::line("→ new rounds are whole again; the damaged ones stay damaged, whatever is uploaded");
-    } else if !hurt.is_empty() {
+    } else if !hurt.is_empty() && !heals {
         screen::line(format!(
             "→ muster verify --heal tells the leader; then muster start --services {} --wait uploads again, from the live \
              service, what is lost",

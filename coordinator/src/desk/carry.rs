@@ -54,8 +54,24 @@ async fn appended(
             | ScribeError::Gone),
         ) => {
             let reason = causes(&error);
-            if let ScribeError::Append(AppendError::Store(error)) = &error {
-                alerts.share_failed(error.alert(), reason.clone());
+            match &error {
+                ScribeError::Append(AppendError::Store(error)) => {
+                    alerts.share_failed(error.alert(), reason.clone());
+                }
+                ScribeError::Append(AppendError::Log(error)) => {
+                    alerts.share_failed(error.alert(), reason.clone());
+                }
+                ScribeError::Append(
+                    AppendError::Lost
+                    | AppendError::Refused { .. }
+                    | AppendError::TooLong { .. }
+                    | AppendError::Copy { .. },
+                )
+                | ScribeError::Deposed { .. }
+                | ScribeError::Revoked { .. }
+                | ScribeError::Disowned { .. }
+                | ScribeError::Refused
+                | ScribeError::Gone => {}
             }
             tracing::warn!(reason, "the log took no record; trying again");
             Report::Event(id, Box::new(Event::StageFailed { reason }))

@@ -95,11 +95,17 @@ impl Desk {
     }
 
     /// Hands objects to the scrub, which looks at them.
-    fn suspect(&self, service: ServiceName, objects: Vec<ObjectId>, found: Found) -> (CommandState, String) {
-        let what = match objects.len() {
-            0 => format!("everything that {service} has on the share is"),
-            1 => "the object is".to_owned(),
-            many => format!("{many} objects are"),
+    fn suspect(
+        &self,
+        service: Option<ServiceName>,
+        objects: Vec<ObjectId>,
+        found: Found,
+    ) -> (CommandState, String) {
+        let what = match (&service, objects.len()) {
+            (None, _) => "the fleet's own objects are".to_owned(),
+            (Some(service), 0) => format!("everything that {service} has on the share is"),
+            (Some(_), 1) => "the object is".to_owned(),
+            (Some(_), many) => format!("{many} objects are"),
         };
         match self.setting.suspects.try_send(Suspects { service, objects, found }) {
             Ok(()) => (CommandState::Done, format!("{what} read again")),

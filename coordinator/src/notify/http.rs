@@ -17,6 +17,8 @@ const CONNECT: Duration = Duration::from_secs(10);
 const READ: usize = 512;
 /// What is said of it.
 const SAID: usize = 200;
+/// The shortest part of an address that may be a secret.
+const LEAST_SECRET: usize = 5;
 /// Longest wait that the other side may ask for.
 const LONGEST_ASKED: Duration = Duration::from_secs(15 * 60);
 
@@ -49,10 +51,12 @@ impl Http {
             (None, None) => Address::new(""),
         };
         let url = address.check(config.insecure);
-        let secrets = url.iter().flat_map(|url| [url.path(), url.query().unwrap_or_default()]);
+        // Whole, and each part by itself: a receiver may repeat any of it.
+        let whole = url.iter().flat_map(|url| [url.path(), url.query().unwrap_or_default()]);
+        let parts = whole.clone().flat_map(|text| text.split(['/', '&', '=', '?', ';', '.', '-', '%']));
         // What is short is no secret, and would tear holes into every text.
-        let secrets =
-            secrets.filter(|part| part.len() > 8).map(|part| Zeroizing::new(part.to_owned())).collect();
+        let secrets = whole.chain(parts).filter(|part| part.len() >= LEAST_SECRET);
+        let secrets = secrets.map(|part| Zeroizing::new(part.to_lowercase())).collect();
         let client = |source: Box<dyn std::error::Error + Send + Sync>| NotifyError::Client {
             channel: channel(),
             source,
@@ -113,10 +117,12 @@ impl Http {
 
     /// `text` on one line that is not too long, without what the address holds.
     fn scrubbed(&self, text: &str) -> String {
-        let mut text = text.to_owned();
-        for secret in &self.secrets {
-            text = text.replace(secret.as_str(), "…");
-        }
+        // In whatever case it comes back. What holds any of it is shown as if it were not there.
+        let words = text.split_whitespace().map(|word| {
+            let lower = word.to_lowercase();
+            if self.secrets.iter().any(|secret| lower.contains(secret.as_str())) { "…" } else { word }
+        });
+        let text = words.collect::<Vec<_>>().join(" ");
         text.chars().filter(|c| !c.is_control()).take(SAID).collect::<String>().trim().to_owned()
     }
 }

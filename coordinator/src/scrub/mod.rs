@@ -29,6 +29,8 @@ use crate::quarantine::{self, QuarantineError};
 use crate::scribe::ScribeHandle;
 pub(crate) use suspects::Suspects;
 
+/// How often manifests are looked at, and the sealed configuration: they are few, and every recovery begins with them.
+const FLEET_EVERY: Duration = Duration::from_secs(3_600);
 /// After the share did not answer, and while something of the fleet's own is damaged.
 const AGAIN: Duration = Duration::from_secs(60);
 
@@ -148,6 +150,9 @@ impl Scrubber {
     /// The fleet's own objects: its manifests and sealed configuration. Gives the way of the next pass.
     async fn look_at_the_fleet(&mut self, state: &State) -> Result<muster_protocol::scrub::Course, Stop> {
         let (course, damaged) = fleet(self.store.as_ref(), state).await?;
+        if !damaged.is_empty() {
+            quarantine::recognise(self.store.as_ref(), state).await?;
+        }
         let damaged: BTreeMap<_, _> = damaged.into_iter().collect();
         for (round, damage) in &damaged {
             let (code, about) = told(*round);
@@ -165,7 +170,7 @@ impl Scrubber {
     async fn inventory(&self, service: &ServiceName) -> Result<Inventory, StoreError> {
         let state = self.scribe.state();
         let found = slices(self.store.as_ref(), &state, &BTreeSet::from([service.clone()])).await?;
-        found.inventory(self.store.as_ref(), &state, service).await
+        found.inventory(self.store.as_ref(), &state, service).await.map(|(inventory, _)| inventory)
     }
 
     /// Reads one object again. What is damaged is kept in mind until [`Scrubber::tell`].

@@ -14,7 +14,7 @@ use muster_share::store::{Listed, StoreError};
 use muster_share::verify::Pace;
 use tokio::time::Instant;
 
-use super::{AGAIN, Scrubber, Stop};
+use super::{AGAIN, FLEET_EVERY, Scrubber, Stop};
 use crate::quarantine;
 use crate::scribe::{Entry, unix_now};
 
@@ -112,7 +112,7 @@ impl Scrubber {
         let course = self.look_at_the_fleet(&state).await?;
         let elsewhere: Vec<_> = state.quarantine.keys().filter(|service| !course.holds(service)).collect();
         for service in elsewhere {
-            self.lift_gone(service, &Inventory::new()).await?;
+            self.lift_gone(service, &Inventory::new(), true).await?;
         }
         if course.is_empty() {
             self.idle(None, None).await?;
@@ -126,8 +126,9 @@ impl Scrubber {
             let state = self.scribe.state();
             let of = slices(self.store.as_ref(), &state, &some.iter().cloned().collect()).await?;
             for service in some {
-                let inventory = of.inventory(self.store.as_ref(), &self.scribe.state(), service).await?;
-                self.lift_gone(service, &inventory).await?;
+                let (inventory, is_all) =
+                    of.inventory(self.store.as_ref(), &self.scribe.state(), service).await?;
+                self.lift_gone(service, &inventory, is_all).await?;
                 if !self.service(&mut pass, service, &inventory).await? {
                     return Ok(());
                 }
@@ -185,7 +186,7 @@ impl Scrubber {
         let until = Instant::now() + time;
         loop {
             let left = until.saturating_duration_since(Instant::now());
-            let some = if self.sick.is_empty() { left } else { left.min(AGAIN) };
+            let some = left.min(if self.sick.is_empty() { FLEET_EVERY } else { AGAIN });
             if !self.idle(Some(some), Some(terms)).await? {
                 return Ok(false);
             }
@@ -207,9 +208,18 @@ impl Scrubber {
     }
 
     /// Lifts the quarantine of what no round needs any more, once it is gone: as long as it is there, an agent might rely on it.
-    async fn lift_gone(&self, service: &ServiceName, inventory: &Inventory) -> Result<(), Stop> {
+    /// Where not everything that rounds name could be read, nothing is known to be needed by none.
+    async fn lift_gone(
+        &self,
+        service: &ServiceName,
+        inventory: &Inventory,
+        is_all: bool,
+    ) -> Result<(), Stop> {
         let state = self.scribe.state();
-        let Some(of) = state.quarantine.get(service) else { return Ok(()) };
+        let Some(of) = state.quarantine.get(service).filter(|_| is_all && self.sick.is_empty()) else {
+            return Ok(());
+        };
+        quarantine::recognise(self.store.as_ref(), &state).await?;
         let unneeded: BTreeSet<ObjectId> =
             of.objects.keys().filter(|id| !inventory.contains_key(id)).copied().collect();
         if unneeded.is_empty() {

@@ -10,7 +10,8 @@ use crate::quarantine;
 /// Objects of one service that are to be looked at.
 #[derive(Debug, Clone)]
 pub(crate) struct Suspects {
-    pub(crate) service: ServiceName,
+    /// Whose; none: those of the fleet itself.
+    pub(crate) service: Option<ServiceName>,
     /// Which; none: all that the service has.
     pub(crate) objects: Vec<ObjectId>,
     /// How it showed. What only a key sees is believed; whatever everybody sees is seen for oneself.
@@ -21,6 +22,10 @@ impl Scrubber {
     /// Looks at what is suspected, and puts what is damaged into quarantine. What no round needs is passed over.
     pub(super) async fn look_into(&mut self, suspects: Suspects) -> Result<(), Stop> {
         let Suspects { service, objects, found } = suspects;
+        // Manifests are few, and without them nothing is known to be needed.
+        let state = self.scribe.state();
+        self.look_at_the_fleet(&state).await?;
+        let Some(service) = service else { return Ok(()) };
         let inventory = self.inventory(&service).await?;
         let named = inventory.iter().filter(|(id, _)| objects.is_empty() || objects.contains(id));
         let named: Vec<_> = named.map(|(id, (path, size))| (*id, path.clone(), *size)).collect();

@@ -113,7 +113,7 @@ impl Running {
     }
 
     async fn suspect(&self, objects: Vec<ObjectId>, found: Found) {
-        self.suspects.send(Suspects { service: dns(), objects, found }).await.expect("it runs");
+        self.suspects.send(Suspects { service: Some(dns()), objects, found }).await.expect("it runs");
     }
 }
 

@@ -22,8 +22,20 @@ pub struct ScrubView {
     pub current: Option<PassView>,
     /// No pass came to its end in the promised time.
     pub overdue: bool,
-    /// How many objects are damaged, by service.
-    pub quarantine: BTreeMap<String, usize>,
+    /// What is damaged, by service.
+    pub quarantine: BTreeMap<String, QuarantineView>,
+}
+
+/// Damaged objects of one service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct QuarantineView {
+    /// How many.
+    pub objects: usize,
+    /// When the newest of them was found.
+    pub found: String,
+    /// The newest verified round that holds a slice which was made without them; null: there is none, and the service is not
+    /// recovery-ready.
+    pub healed_by: Option<u64>,
 }
 
 /// A pass over all stored objects.
@@ -59,7 +71,10 @@ impl ScrubView {
         let since = last.map(|last| last.at).or_else(|| current.map(|pass| pass.began));
         let age =
             |at: UnixMillis| Duration::from_millis(u64::try_from(now.0.saturating_sub(at.0)).unwrap_or(0));
-        let quarantine = state.quarantine.iter().map(|(service, of)| (service.to_string(), of.objects.len()));
+        let quarantine = state.quarantine.iter().map(|(service, of)| {
+            let view = QuarantineView { objects: of.objects.len(), found: rfc3339(of.at), healed_by: None };
+            (service.to_string(), view)
+        });
         Self {
             within_secs: within.map(|within| within.as_secs()),
             last: last.map(PassView::of),

@@ -17,6 +17,8 @@ pub struct Standing {
     pub stored: bool,
     /// Age of the newest verified round that holds it.
     pub verified: Option<Duration>,
+    /// Its newest verified slice rests on objects that are damaged.
+    pub damaged: bool,
 }
 
 /// Why the fleet cannot be recovered as promised.
@@ -26,6 +28,8 @@ pub struct Shortfall {
     pub never: Vec<String>,
     /// Services whose rounds were all found not whole, or not looked at yet.
     pub unverified: Vec<String>,
+    /// Services whose newest verified slice rests on damaged objects.
+    pub damaged: Vec<String>,
     /// Services whose newest verified round is older than promised.
     pub late: Vec<(String, Duration)>,
     /// Nobody is in the roster.
@@ -39,6 +43,10 @@ impl Shortfall {
         let mut shortfall = Self { nobody: roster.is_empty(), ..Self::default() };
         for standing in roster {
             let service = standing.service.clone();
+            if standing.damaged {
+                shortfall.damaged.push(service);
+                continue;
+            }
             match standing.verified {
                 Some(age) if promised.is_some_and(|most| age > most) => shortfall.late.push((service, age)),
                 Some(_) => {}
@@ -68,6 +76,9 @@ impl Shortfall {
         if !self.unverified.is_empty() {
             reasons.push(format!("{} (in no verified round)", names(&self.unverified)));
         }
+        if !self.damaged.is_empty() {
+            reasons.push(format!("{} (VERIFY-01 rests on damaged objects)", names(&self.damaged)));
+        }
         for (service, age) in self.late.iter().take(NAMED) {
             reasons.push(format!("{service} (last verified {} ago)", format_duration(*age)));
         }
@@ -96,7 +107,7 @@ mod tests {
 
     fn standing(service: &str, stored: bool, verified_hours: Option<u64>) -> Standing {
         let verified = verified_hours.map(|hours| Duration::from_secs(3600 * hours));
-        Standing { service: service.to_owned(), stored, verified }
+        Standing { service: service.to_owned(), stored, verified, damaged: false }
     }
 
     #[test]
@@ -108,6 +119,8 @@ mod tests {
         assert!(!ready(&[standing("a", true, Some(0)), standing("b", true, Some(25))]));
         assert!(!ready(&[standing("a", true, Some(0)), standing("b", true, None)]));
         assert!(!ready(&[]));
+        let ill = Standing { damaged: true, ..standing("b", true, Some(1)) };
+        assert!(!ready(&[standing("a", true, Some(1)), ill]));
         assert!(Shortfall::of(&[standing("a", true, Some(9999))], None).is_none());
     }
 
@@ -118,6 +131,7 @@ mod tests {
             standing("secrets", false, None),
             standing("web", true, None),
             standing("dns", true, Some(2)),
+            Standing { damaged: true, ..standing("mail", true, Some(2)) },
         ];
         let reasons = Shortfall::of(&roster, Some(DAY)).reasons();
         assert_eq!(
@@ -125,6 +139,7 @@ mod tests {
             [
                 "secrets (COVER-01 no slice yet)",
                 "web (in no verified round)",
+                "mail (VERIFY-01 rests on damaged objects)",
                 &format!("orders (last verified {} ago)", format_duration(2 * DAY))
             ]
         );

@@ -133,6 +133,15 @@ pub struct ServiceLine {
 }
 
 impl StatusView {
+    /// Adds alerts, those left out that are there already.
+    pub fn tell(&mut self, alerts: impl IntoIterator<Item = AlertView>) {
+        for alert in alerts {
+            if self.alerts.iter().all(|known| known.id != alert.id) {
+                self.alerts.push(alert);
+            }
+        }
+    }
+
     /// Nothing known yet of this fleet at this share.
     #[must_use]
     pub fn unknown(fleet: String, share: String) -> Self {
@@ -188,7 +197,16 @@ pub async fn fill(shown: &Shown<'_>, view: &mut StatusView) -> Result<Option<Dur
         if services.values().all(|line| line.verified_number.is_some()) {
             break;
         }
-        if let Some(manifest) = shown.manifest(round).await? {
+        let manifest = match shown.manifest(round).await {
+            // What is damaged hides nothing else on the day when all of it is looked at.
+            Err(error @ ManifestError::Damaged { .. }) => {
+                let subject = format!("round {}", round.open.number);
+                view.alerts.push(AlertView::new(Code::Verify02, subject, error.to_string()));
+                continue;
+            }
+            read => read?,
+        };
+        if let Some(manifest) = manifest {
             for absentee in &manifest.absent {
                 if let Some(line) = services.get_mut(&absentee.service).filter(|line| line.state == NEVER) {
                     line.state = format!("{} {}", absentee.code, absentee.reason);
@@ -217,8 +235,31 @@ pub async fn fill(shown: &Shown<'_>, view: &mut StatusView) -> Result<Option<Dur
         }
     }
     view.services = services.into_values().collect();
+    heal(state, view);
     judge(view, promised);
     Ok(promised)
+}
+
+/// Which services' newest verified slices rest on what is in quarantine.
+fn heal(state: &State, view: &mut StatusView) {
+    let commits: BTreeMap<u64, u64> = state
+        .rounds
+        .values()
+        .filter_map(|round| Some((round.open.number, round.commit_position()?)))
+        .collect();
+    for line in &mut view.services {
+        let of = state.quarantine.iter().find(|(service, _)| service.as_str() == line.service);
+        let Some((_, of)) = of else { continue };
+        let position = line.verified_number.and_then(|number| commits.get(&number));
+        let healed = position.is_some_and(|position| *position > of.position);
+        if !healed && line.state == OK {
+            line.state = format!("{} rests on damaged objects", Code::Verify01);
+        }
+        let told = view.scrub.as_mut().and_then(|scrub| scrub.quarantine.get_mut(&line.service));
+        if let Some(told) = told.filter(|_| healed) {
+            told.healed_by = line.verified_number;
+        }
+    }
 }
 
 /// Whether the roster could be recovered as promised.
@@ -230,6 +271,7 @@ fn judge(view: &mut StatusView, promised: Option<Duration>) {
             service: line.service.clone(),
             stored: line.number.is_some(),
             verified: line.verified_age_secs.map(Duration::from_secs),
+            damaged: line.state.starts_with(Code::Verify01.as_str()),
         })
         .collect();
     let short = Shortfall::of(&roster, promised);

@@ -314,8 +314,8 @@ impl Code {
             ),
             Self::Round06 => (
                 "ROUND-06",
-                Warning,
-                "size or duration anomaly",
+                Error,
+                "a service is not like it was: lost, new or slow data",
                 &[
                     "compare it with earlier rounds: muster rounds, muster show ROUND",
                     "data is lost or encrypted: stop what does it, then muster restore ROUND --service NAME --kit PATH",

@@ -34,5 +34,9 @@ impl Rounds {
 
 fn cause(objects: usize) -> String {
     let (are, they) = if objects == 1 { ("object is", "it") } else { ("objects are", "they") };
-    format!("{objects} stored {are} not what {they} should be; the next round uploads again what {they} held")
+    format!(
+        "{objects} stored {are} not what {they} should be: the rounds that need {they2} are damaged, and stay so; the next round uploads \
+         again what of {they2} the service still has",
+        they2 = if objects == 1 { "it" } else { "them" }
+    )
 }

@@ -13,6 +13,8 @@ use crate::time::UnixMillis;
 
 /// Rounds that are looked back at, the newest. What is older tells no alerts.
 pub const MAX_TOLD: usize = 100;
+/// Milliseconds that the clocks of two coordinators may differ.
+const CLOCKS_DIFFER: i64 = 10 * 60_000;
 /// Services that a cause names.
 const NAMED: usize = 5;
 
@@ -143,7 +145,14 @@ impl Rounds {
                 continue;
             };
             let age = u128::try_from(now.0.saturating_sub(newest.at.0)).unwrap_or(0);
-            if promised.is_some_and(|most| age > most.as_millis()) {
+            // A clock was wrong then, or is now. An age that nobody knows is no age that was promised.
+            if newest.at.0.saturating_sub(now.0) > CLOCKS_DIFFER {
+                let cause = format!(
+                    "its newest verified slice, of round {}, was made in the future: a clock is or was wrong",
+                    newest.round
+                );
+                book.raise(Finding::seen(Code::Round04, about, cause), now);
+            } else if promised.is_some_and(|most| age > most.as_millis()) {
                 let cause = format!("its newest verified slice is that of round {}", newest.round);
                 book.raise(Finding::seen(Code::Round04, about, cause), now);
             } else {

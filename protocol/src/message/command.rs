@@ -29,8 +29,9 @@ pub enum Demand {
     },
     /// Objects that an operator found damaged are looked at by the leader now; what is damaged goes into quarantine.
     Suspect {
-        /// Whose objects.
-        service: ServiceName,
+        /// Whose objects; none: those of the fleet itself, its manifests and its sealed configuration.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        service: Option<ServiceName>,
         /// Which, at most [`MAX_SUSPECTS`]; none: all that the service has.
         objects: Vec<ObjectId>,
         /// How it showed.

@@ -98,6 +98,24 @@ impl Log {
         if is_copy { Err(AppendError::Copy { share: self.store.describe() }) } else { Ok(()) }
     }
 
+    /// Whether the share is still the one whose log was read. A record that were written into the empty folder of a mount would be
+    /// remembered by everybody who reads it, and missed on the share itself for ever.
+    ///
+    /// # Errors
+    /// [`LogError::Strange`], and those of the share.
+    pub async fn recognise(&self) -> Result<(), LogError> {
+        let strange = || LogError::Strange { share: self.store.describe() };
+        let bytes = match self.store.get(&ObjectPath::Format, Format::MAX_LEN).await {
+            Ok(bytes) => bytes,
+            Err(StoreError::NotFound { .. } | StoreError::TooLong { .. }) => return Err(strange()),
+            Err(error) => return Err(LogError::Store(error)),
+        };
+        match Format::parse(&bytes) {
+            Ok(format) if format.fleet == self.state.fleet => Ok(()),
+            Ok(_) | Err(_) => Err(strange()),
+        }
+    }
+
     async fn create(&mut self, kind: &str, bytes: Vec<u8>) -> Result<Head, AppendError> {
         if bytes.len() > MAX_RECORD_LEN {
             return Err(AppendError::TooLong { len: bytes.len() });
@@ -110,6 +128,7 @@ impl Log {
             Effect::Applied => {}
             Effect::WithoutEffect(why) | Effect::Void(why) => return Err(AppendError::Refused { why }),
         }
+        self.recognise().await?;
         let path = ObjectPath::LogRecord(self.state.next);
         match self.store.put_new(&path, Bytes::from(bytes)).await {
             Ok(()) => {

@@ -65,6 +65,12 @@ pub enum LogError {
         /// A record above it.
         newest: u64,
     },
+    /// What lies at the share's address is another share, or none: the folder of a mount that is gone is there, and empty.
+    #[error("{share} is not the fleet's share now: is it mounted? Nothing is written until it is back")]
+    Strange {
+        /// The share.
+        share: String,
+    },
     /// The log ends before a head that was seen.
     #[error("the log ends at record {head}, but record {seen} was seen before: newer records are gone")]
     Shortened {
@@ -81,6 +87,7 @@ impl LogError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Store(error) => error.is_transient(),
+            Self::Strange { .. } => true,
             Self::NotAShare { .. }
             | Self::Format { .. }
             | Self::Replay(_)
@@ -94,7 +101,7 @@ impl LogError {
     pub fn alert(&self) -> Option<Code> {
         match self {
             Self::Store(error) => error.alert(),
-            Self::NotAShare { .. } => Some(Code::Share02),
+            Self::NotAShare { .. } | Self::Strange { .. } => Some(Code::Share02),
             Self::Format { .. } | Self::Replay(_) | Self::Gap { .. } | Self::Shortened { .. } => {
                 Some(Code::Share08)
             }

@@ -7,7 +7,7 @@ use muster_protocol::log::{RoundState, State};
 use muster_protocol::scrub::Course;
 
 use crate::layout::ObjectPath;
-use crate::needs::{Slice, named};
+use crate::needs::{Slice, named_if_whole};
 use crate::sealed_config::MAX_SEALED_LEN;
 use crate::store::{Store, StoreError};
 use crate::verify::chain::{ReceiptName, read_manifest};
@@ -59,8 +59,10 @@ async fn configuration(store: &dyn Store, state: &State) -> Result<Option<Damage
 
 /// The slices of some services, in every round that can be recovered. Manifests that cannot be used are passed over: they are told
 /// of by [`fleet`].
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Slices {
+    /// Whether every manifest could be used.
+    is_all: bool,
     of: BTreeMap<ServiceName, Vec<(RoundId, ReceiptName)>>,
 }
 
@@ -73,11 +75,14 @@ pub async fn slices(
     state: &State,
     services: &BTreeSet<ServiceName>,
 ) -> Result<Slices, StoreError> {
-    let mut found = Slices::default();
+    let mut found = Slices { is_all: true, of: BTreeMap::new() };
     for round in recoverable(state) {
         let manifest = match read_manifest(store, state, round).await {
             Ok(manifest) => manifest,
-            Err(Trouble::Damaged(_)) => continue,
+            Err(Trouble::Damaged(_)) => {
+                found.is_all = false;
+                continue;
+            }
             Err(Trouble::Store(error)) => return Err(error),
         };
         for slice in manifest.slices.iter().filter(|slice| services.contains(&slice.service)) {
@@ -90,7 +95,7 @@ pub async fn slices(
 
 impl Slices {
     /// Every object that the slices of `service` name, as far as that can be read: a list that is damaged names itself, and what
-    /// it listed is found again by the lists of later rounds.
+    /// it listed is found again by the lists of later rounds. True: all of it could be read, and nothing else is needed.
     ///
     /// # Errors
     /// When the share does not answer.
@@ -99,19 +104,21 @@ impl Slices {
         store: &dyn Store,
         state: &State,
         service: &ServiceName,
-    ) -> Result<Inventory, StoreError> {
-        let mut objects = Inventory::new();
+    ) -> Result<(Inventory, bool), StoreError> {
+        let (mut objects, mut is_all) = (Inventory::new(), self.is_all);
         for (id, receipt) in self.of.get(service).into_iter().flatten() {
             // What was swept since needs nothing any more.
             let Some(round) = state.rounds.get(id).filter(|round| round.is_recoverable()) else { continue };
             let slice = Slice { round, receipt: receipt.clone() };
-            for (path, size) in named(store, state, service, &slice).await? {
+            let (named, is_whole) = named_if_whole(store, state, service, &slice).await?;
+            is_all &= is_whole;
+            for (path, size) in named {
                 if let Some(id) = path.id() {
                     objects.entry(*id).or_insert((path, size));
                 }
             }
         }
-        Ok(objects)
+        Ok((objects, is_all))
     }
 }
 

@@ -12,7 +12,7 @@ use crate::verify::Fault;
 async fn inventory(scene: &Scene, name: &str) -> Inventory {
     let (store, state) = (scene.store.as_ref(), scene.log.state());
     let of = slices(store, state, &BTreeSet::from([service(name)])).await.expect("read");
-    of.inventory(store, state, &service(name)).await.expect("read")
+    of.inventory(store, state, &service(name)).await.expect("read").0
 }
 
 fn spoil(scene: &Scene, path: &ObjectPath) {

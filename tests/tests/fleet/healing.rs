@@ -89,11 +89,12 @@ fn what_verify_finds_is_healed_by_the_next_round_and_prune_waits_for_it() {
         said.out,
         said.err
     );
-    wait_for("the quarantine", || (scene.status()["scrub"]["quarantine"]["a"] == 1).then_some(()));
+    wait_for("the quarantine", || (scene.status()["scrub"]["quarantine"]["a"]["objects"] == 1).then_some(()));
     let alert = wait_for("VERIFY-01", || scene.verify_01());
     assert_eq!((alert["subject"].as_str(), alert["severity"].as_str()), (Some("a"), Some("critical")));
     let screen = scene.fleet.run(&["status"]).out;
-    assert!(screen.contains("QUARANTINE       1 object of a"), "{screen}");
+    assert!(screen.contains("QUARANTINE       1 object of a: its rounds are damaged"), "{screen}");
+    assert!(screen.contains("RECOVERY-READY   no: a (VERIFY-01 rests on damaged objects)"), "{screen}");
     // Nothing goes that may be the last to hold what is damaged; another service's round changes nothing of that.
     scene.start("b");
     let frozen = scene.fleet.run(&["prune"]);
@@ -109,6 +110,8 @@ fn what_verify_finds_is_healed_by_the_next_round_and_prune_waits_for_it() {
     assert!(added > 250_000, "what the bent pack held is uploaded again: {round}");
     assert_eq!(round["state"], "verified");
     wait_for("the alert's end", || scene.verify_01().is_none().then_some(()));
+    let screen = scene.fleet.run(&["status"]).out;
+    assert!(screen.contains("RECOVERY-READY   yes") && screen.contains("is whole again"), "{screen}");
     assert!(bent.exists(), "it is kept as it is");
     let _ = scene.fleet.run(&["prune"]).with_code(0);
     scene.start("a,b");
@@ -124,7 +127,7 @@ fn the_scrub_finds_by_itself_what_is_lost() {
     let said = scene.fleet.run(&["config", "set", "scrub.within", "5s"]);
     assert!(said.code == 2 && said.err.contains("scrub.within must be off, or a duration"), "{}", said.err);
     let _ = scene.fleet.run(&["config", "set", "scrub.within", "1m"]).with_code(0);
-    wait_for("the quarantine", || (scene.status()["scrub"]["quarantine"]["b"] == 1).then_some(()));
+    wait_for("the quarantine", || (scene.status()["scrub"]["quarantine"]["b"]["objects"] == 1).then_some(()));
     scene.start("b");
     wait_for("the alert's end", || scene.verify_01().is_none().then_some(()));
     scene.start("a,b");

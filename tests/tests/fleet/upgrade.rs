@@ -61,7 +61,7 @@ fn former_a_fleet_is_upgraded_while_it_runs() {
     assert_eq!(fleet.run(&["verify", "--heal"]).code, 4);
     let quarantined = |fleet: &Fleet| {
         let status = fleet.run(&["status", "--json"]).with_code(0).json();
-        (status["scrub"]["quarantine"]["a"] == 1).then_some(())
+        (status["scrub"]["quarantine"]["a"]["objects"] == 1).then_some(())
     };
     wait_for("the quarantine", || quarantined(&fleet));
     fs::write(data.path().join("b/new"), "of today").expect("written");
