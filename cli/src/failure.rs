@@ -104,6 +104,12 @@ impl Failure {
         .next(ADOPT)
     }
 
+    /// The same with its alert code in front.
+    fn coded(mut self, code: Code) -> Self {
+        self.what = format!("{code}: {}", self.what);
+        self
+    }
+
     fn of(exit: Exit, error: &(dyn Error + 'static)) -> Self {
         Self::new(exit, error.to_string()).caused_by(error)
     }
@@ -195,11 +201,12 @@ impl From<LogError> for Failure {
         let went_back = matches!(error, LogError::Replay(ReplayError::WentBack { .. }));
         match error {
             LogError::Store(error) => error.into(),
-            LogError::NotAShare { .. } => {
-                Self::of(Exit::Usage, &error).next("give the path that `muster init` was given")
-            }
+            LogError::NotAShare { .. } => Self::of(Exit::Usage, &error)
+                .coded(Code::Share02)
+                .next("mount the share, or give the path that `muster init` was given"),
             LogError::Strange { .. } => Self::of(Exit::Unreachable, &error)
-                .next("mount the share again, or name it with --share; then the same command"),
+                .coded(Code::Share02)
+                .next("mount the share again; then the same command"),
             LogError::Format { source: FormatError::Version { .. }, .. } => Self::of(Exit::Failed, &error),
             LogError::Shortened { head, seen } => Self::shortened(head, seen),
             LogError::Format { .. } | LogError::Replay(_) | LogError::Gap { .. } => {

@@ -81,8 +81,11 @@ pub(crate) async fn gather(args: &Reading) -> Result<Gathered, Failure> {
             }
             (fill(&fleet.shown(), &mut view).await?, None)
         }
-        // A share that says something wrong is worse than one that says nothing.
-        Err(failure) if failure.exit() != Exit::Unreachable => return Err(failure),
+        // A share that says something wrong is worse than one that says nothing. Where there is none, as in the folder of a mount
+        // that is gone, the leader still tells what is.
+        Err(failure) if failure.exit() != Exit::Unreachable && failure.alert() != Some(Code::Share02) => {
+            return Err(failure);
+        }
         Err(failure) => {
             view.alerts.extend(alerts::judged(own, None).await?);
             let code = failure.alert().unwrap_or(Code::Share01);

@@ -18,6 +18,7 @@ use tempfile::TempDir;
 use super::segment::SLOTS;
 use super::{AppendError, HeadMemory, Log, LogError, found, parse_head, refusals};
 use crate::entropy::OsEntropy;
+use crate::layout::ObjectPath;
 use crate::store::{self, Store};
 
 fn root() -> Signer {
@@ -29,11 +30,15 @@ fn note(what: &str) -> Audit {
 }
 
 async fn founded() -> (TempDir, Arc<dyn Store>, Log) {
+    founded_as("test", [2; 32]).await
+}
+
+async fn founded_as(name: &str, salt: [u8; 32]) -> (TempDir, Arc<dyn Store>, Log) {
     let folder = TempDir::new().expect("folder");
     let store = store::open(&ShareConfig::at(folder.path().to_string_lossy())).await.expect("share");
     let genesis = Genesis {
-        name: "test".parse().expect("name"),
-        salt: [2; 32],
+        name: name.parse().expect("name"),
+        salt,
         share: Nonce::from_bytes([3; 16]),
         created: UnixMillis(0),
     };
@@ -66,6 +71,27 @@ async fn what_is_appended_is_read_by_others_and_a_second_fleet_is_refused() {
     assert!(matches!(found(store.clone(), &root(), &genesis).await, Err(AppendError::Store(_))));
     let wrong = Pin { root: Some(Signer::from_seed(&[9; 32]).key_id()), ..Pin::default() };
     assert!(matches!(Log::open(store, wrong).await, Err(LogError::Replay(ReplayError::Genesis { .. }))));
+}
+
+#[tokio::test]
+async fn nothing_is_written_to_a_folder_that_is_not_the_share() {
+    let (folder, _store, mut log) = founded().await;
+    let format = folder.path().join("FORMAT");
+    // As when a mount is gone: the folder is there, and empty.
+    let (away, kept) = (folder.path().join("log-away"), folder.path().join("format-away"));
+    std::fs::rename(folder.path().join("log"), &away).expect("moved");
+    std::fs::rename(&format, &kept).expect("moved");
+    let strange = |said: &Result<_, AppendError>| matches!(said, Err(AppendError::Log(error @ LogError::Strange { .. })) if error.is_transient());
+    let said = log.append(&root(), &note("lost")).await;
+    assert!(strange(&said) && !folder.path().join("log").exists(), "{said:?}");
+    // Or when another fleet's share is in its place.
+    let (_other, store, _) = founded_as("other", [7; 32]).await;
+    let bytes = store.get(&ObjectPath::Format, 1_000).await.expect("read");
+    std::fs::write(&format, bytes).expect("written");
+    assert!(strange(&log.append(&root(), &note("lost")).await));
+    std::fs::rename(&kept, &format).expect("moved back");
+    std::fs::rename(&away, folder.path().join("log")).expect("moved back");
+    log.append(&root(), &note("kept")).await.expect("it is the share again");
 }
 
 #[tokio::test]

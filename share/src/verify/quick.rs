@@ -13,7 +13,7 @@ use super::damage::Trouble;
 use crate::layout::{ObjectPath, Prefix, SlicePart};
 use crate::store::{Listed, Store, StoreError};
 
-/// Number of the newest round before `number` that holds all of `wanted` and has all that it needs, with the lengths named,
+/// Number of the newest round but `number` that holds all of `wanted` and has all that it needs, with the lengths named,
 /// and nothing of `damaged`. Where no such round holds all, the newest of those that hold most; never one that holds none.
 /// Contents are not read again: hashing them is `verify`'s business.
 ///
@@ -29,7 +29,7 @@ pub async fn newest_intact(
     let mut listings = HashMap::new();
     let (mut best, mut most) = (None, 0);
     for round in state.rounds_by_number().into_iter().rev() {
-        if round.open.number >= number || !round.is_recoverable() {
+        if round.open.number == number || !round.is_recoverable() {
             continue;
         }
         let Some(manifest) = usable(read_manifest(store, state, round).await)? else { continue };

@@ -90,7 +90,7 @@ fn encrypted_data_freezes_prune_until_an_operator_accepts_it() {
     encrypt(&scene.source);
     scene.round(8);
     let alert = scene.alert().expect("told");
-    assert_eq!((&alert["subject"], &alert["severity"]), (&"orders".into(), &"warning".into()));
+    assert_eq!((&alert["subject"], &alert["severity"]), (&"orders".into(), &"error".into()));
     let cause = alert["cause"].as_str().expect("a cause");
     assert!(cause.starts_with("round 8: ") && cause.contains(" of its data is new, usually "), "{cause}");
     assert!(cause.contains("so does encrypted data") && cause.ends_with("; prune is frozen"), "{cause}");

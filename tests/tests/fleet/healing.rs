@@ -140,3 +140,30 @@ fn the_scrub_finds_by_itself_what_is_lost() {
     });
     assert_eq!((last["within_secs"].as_u64(), last["overdue"].as_bool()), (Some(60), Some(false)));
 }
+
+#[test]
+fn nothing_is_written_to_an_empty_folder_in_the_shares_place() {
+    let scene = Scene::up();
+    scene.start("a,b");
+    let (share, away) = (scene.fleet.share(), scene.data.path().join("away"));
+    fs::rename(&share, &away).expect("unmounted");
+    fs::create_dir(&share).expect("the folder of the mount");
+    let said = scene.fleet.run(&["start", "--services", "a", "--json"]);
+    assert!(!said.out.contains("\"opened\""), "{}", said.out);
+    wait_for("SHARE-02", || {
+        let said = scene.fleet.run(&["status", "--json"]);
+        said.out.contains("SHARE-02").then_some(())
+    });
+    for name in ["log", "agents", "manifests"] {
+        let there = fs::read_dir(share.join(name)).into_iter().flatten().flatten();
+        let there: Vec<_> = there.map(|file| file.file_name()).collect();
+        assert!(there.is_empty(), "{name} was written where no share is: {there:?}");
+    }
+    fs::remove_dir_all(&share).expect("removed");
+    fs::rename(&away, &share).expect("mounted again");
+    wait_for("the leader's answer", || (scene.fleet.run(&["status"]).code == 0).then_some(()));
+    scene.start("a,b");
+    assert!(scene.verify_01().is_none(), "nothing was concluded from what was not there");
+    let _ = scene.fleet.run(&["verify"]).with_code(0);
+    scene.compare();
+}

@@ -91,7 +91,7 @@ fn each_read_says_what_the_command_says() {
     let rounds = api.get("/api/v1/rounds?limit=1").json();
     assert_eq!((&rounds["rounds"][0]["number"], &rounds["next"]), (&2.into(), &2.into()));
     let id = rounds["rounds"][0]["round"].as_str().expect("an id").to_owned();
-    assert_eq!(api.get(&format!("/api/v1/rounds/{}", &id[..8])).json()["number"], 2);
+    assert_eq!(api.get(&format!("/api/v1/rounds/id:{}", &id[..8])).json()["number"], 2);
     let schedule = api.get("/api/v1/schedule").with_status(200).json();
     assert_eq!(schedule["schedule"], api.get("/api/v1/status").json()["schedule"]);
     let version = api.get("/api/v1/version").with_status(200).json();
