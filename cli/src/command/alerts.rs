@@ -48,7 +48,7 @@ pub(crate) async fn run(args: Alerts) -> Outcome {
         Some(AlertAction::Accept { service, reason }) => {
             accept::run(operator, service, reason.as_str(), args.json).await
         }
-        Some(AlertAction::Ack { id }) => acknowledge(&operator, id, args.json).await,
+        Some(AlertAction::Ack { id }) => acknowledge(&folder, &operator, id, args.json).await,
     }
 }
 
@@ -195,10 +195,16 @@ fn history(alert: &Alert) -> Vec<String> {
     lines
 }
 
-async fn acknowledge(operator: &Operator, id: &str, json: bool) -> Outcome {
+async fn acknowledge(folder: &Path, operator: &Operator, id: &str, json: bool) -> Outcome {
     let fleet = Fleet::of(operator.clone()).await?;
     fleet.operator_may(operator, "acknowledge alerts")?;
     let signer = secret_file::read_signing_key(&operator.operator.key)?;
+    let judged = alerts::judged(Some((folder, operator)), Some(&fleet)).await?;
+    if let Some(alert) = judged.iter().find(|alert| !id.is_empty() && alert.id.starts_with(id)) {
+        let what = format!("{} of {} is in no book: it is judged anew each time", alert.code, alert.subject);
+        let failure = Failure::new(Exit::Refused, what).because("It is gone as soon as its cause is.");
+        return Err(alert.steps.iter().fold(failure, |failure, step| failure.next(step.clone())));
+    }
     let leader = Leader::connect(operator).await?;
     let (alerts, _) = leader.alerts(false).await?;
     let id = find(alerts.iter().map(|alert| alert.id().to_string()), id)?;

@@ -9,7 +9,7 @@ use muster_protocol::ids::ServiceName;
 use muster_protocol::log::{Outcome as RoundOutcome, Pin};
 use muster_protocol::units::format_size;
 use muster_share::log::{HeadMemory, Refusal, refusals};
-use muster_share::verify::{Ledger, LedgerError, Progress, Report, VerifyError, read_ledger, verify};
+use muster_share::verify::{Damage, Ledger, LedgerError, Progress, Report, VerifyError, read_ledger, verify};
 use serde::Serialize;
 
 use crate::args::Verify;
@@ -277,7 +277,16 @@ fn print(share: &str, ledger: &Ledger, report: &Report, refused: &[Refusal], hea
     };
     let codes: BTreeSet<_> = report.damaged.iter().map(|found| alert(&found.damage)).collect();
     let codes = codes.iter().map(|code| code.as_str()).collect::<Vec<_>>().join(", ");
-    screen::line(format!("{of}, {newest}. {read}. {codes}: prune nothing until this is mended."));
+    let is_known = |damage: &Damage| {
+        let of = damage.service().zip(damage.object.id());
+        of.is_some_and(|(service, id)| state.is_quarantined(service, id))
+    };
+    let then = if report.damaged.iter().all(|found| is_known(&found.damage)) {
+        "all of it is in quarantine, and no new round needs it."
+    } else {
+        "prune nothing until this is mended."
+    };
+    screen::line(format!("{of}, {newest}. {read}. {codes}: {then}"));
     say_missing(rounds, &missing);
     let hurt: Vec<_> =
         report.services.iter().filter(|service| !service.whole).map(|s| s.service.as_str()).collect();

@@ -28,7 +28,7 @@ async fn watch(args: Watch, followed: &OnceLock<String>) -> Outcome {
     };
     let mut fleet = Fleet::of(operator).await?;
     let round = match &args.round {
-        Some(name) => Some(name.find(fleet.state())?.open.round),
+        Some(name) => Some(name.find_to_follow(fleet.state())?.open.round),
         None => fleet.state().open_rounds().last().map(|round| round.open.round),
     };
     let show = if args.contact.json { Show::Json } else { Show::People };

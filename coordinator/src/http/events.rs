@@ -41,7 +41,7 @@ pub(super) fn follow(api: Arc<Api>, world: Arc<World>, asked: Asked) -> Answer {
     Box::pin(async move {
         let name = round_name(&asked)?;
         let seen = newest(&world).await?;
-        let round = name.find(seen.log.state()).map_err(|error| of_name(&error))?.open.round;
+        let round = name.find_to_follow(seen.log.state()).map_err(|error| of_name(&error))?.open.round;
         let Ok(place) = Arc::clone(&api.followers).try_acquire_owned() else {
             return Err(Problem::new(Kind::Crowded, "too many follow rounds already")
                 .next("GET /api/v1/rounds/{round} tells how far it is")

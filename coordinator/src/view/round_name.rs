@@ -120,6 +120,20 @@ impl RoundName {
     }
 }
 
+impl RoundName {
+    /// As [`RoundName::find`], of a round that is to be followed: `latest` is the newest open one, where any is.
+    ///
+    /// # Errors
+    /// As [`RoundName::find`].
+    pub fn find_to_follow<'a>(&self, state: &'a State) -> Result<&'a RoundState, FindError> {
+        let open = match self {
+            Self::Latest => state.open_rounds().last().copied(),
+            Self::Number(_) | Self::Prefix(_) => None,
+        };
+        open.map_or_else(|| self.find(state), Ok)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::{FindError, RoundName};

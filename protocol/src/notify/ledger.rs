@@ -217,7 +217,8 @@ fn wanted(alert: &Alert, terms: &Terms) -> bool {
 }
 
 fn is_calm(code: Code, told: &Told, now: UnixMillis) -> bool {
-    code.severity() < Severity::Critical && elapsed(told.at, now) < CALM
+    // Another anomaly of the same service is no wavering of the one that was accepted: each is a new fact.
+    code.severity() < Severity::Critical && code != Code::Round06 && elapsed(told.at, now) < CALM
 }
 
 fn happened(event: &Event) -> UnixMillis {

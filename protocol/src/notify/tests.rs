@@ -97,11 +97,11 @@ fn one_that_comes_and_goes_is_told_once_a_while_unless_it_is_critical() {
     let later = 7 + i64::try_from(CALM.as_secs()).expect("small");
     assert_eq!(told(&mut ledger, &book, &terms(), later - 1), []);
     assert_eq!(told(&mut ledger, &book, &terms(), later), one("opened AGENT-01 dns"));
-    for secs in [1, 11] {
-        seen(&mut book, Code::Round04, "dns", later + secs);
-        assert_eq!(told(&mut ledger, &book, &terms(), later + secs), one("opened ROUND-04 dns"));
-        book.mended(Code::Round04, &service("dns"), at(later + secs + 1));
-        assert_eq!(told(&mut ledger, &book, &terms(), later + secs + 2), one("closed ROUND-04 dns"));
+    for (secs, code) in [(1, Code::Round04), (11, Code::Round04), (21, Code::Round06), (31, Code::Round06)] {
+        seen(&mut book, code, "dns", later + secs);
+        assert_eq!(told(&mut ledger, &book, &terms(), later + secs), one(&format!("opened {code} dns")));
+        book.mended(code, &service("dns"), at(later + secs + 1));
+        assert_eq!(told(&mut ledger, &book, &terms(), later + secs + 2), one(&format!("closed {code} dns")));
     }
 }
 

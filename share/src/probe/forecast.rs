@@ -35,11 +35,10 @@ impl Forecast {
         let last = rounds.iter().map(|(at, _)| at.0).max()?;
         // What the first of them added came before the span that is looked at.
         let later = total(rounds.iter().filter(|(at, _)| at.0 > first).map(|(_, added)| *added));
-        let span = i128::from(last) - i128::from(first);
-        let added_a_day = match i128::from(later) * i128::from(DAY_MILLIS) / span.max(1) {
-            _ if span <= 0 => 0,
-            added => u64::try_from(added).unwrap_or(u64::MAX),
-        };
+        // What a first evening adds in minutes, it does not add in every minute from then on.
+        let span = (i128::from(last) - i128::from(first)).max(i128::from(DAY_MILLIS));
+        let added = i128::from(later) * i128::from(DAY_MILLIS) / span;
+        let added_a_day = u64::try_from(added).unwrap_or(u64::MAX);
         Some(Self { need: largest.saturating_mul(retained).saturating_mul(2), added_a_day })
     }
 }
@@ -82,6 +81,9 @@ mod tests {
         assert_eq!(forecast.full_in_days(150), Some(10));
         let one = Forecast::of(1, &[(at(1), 1000)]).expect("a round");
         assert_eq!((one.need, one.full_in_days(10)), (2000, None));
+        let minutes: Vec<_> = (0..5).map(|n| (UnixMillis(60_000 * n), 10)).collect();
+        let evening = Forecast::of(5, &minutes).expect("rounds");
+        assert_eq!(evening.added_a_day, 40, "less than a day counts as one");
         assert_eq!(Forecast::of(0, &[]), None);
         let lies = Forecast::of(1, &[(at(3), u64::MAX), (at(2), u64::MAX), (at(1), 1)]).expect("rounds");
         assert_eq!((lies.need, lies.added_a_day), (u64::MAX, u64::MAX / 2));

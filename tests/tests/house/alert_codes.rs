@@ -94,7 +94,7 @@ fn the_table_marks_the_codes_that_nothing_raises() {
     assert_none(&wrong_marks(&page));
     let others = page.replace("| DRILL-01 | warning | – |", "| DRILL-01 | warning | whenever |");
     assert_eq!(wrong_marks(&others).len(), 1, "what is not raised must be marked");
-    let others = page.replacen("| ROUND-06 | warning |", "| ROUND-06 | warning | – |", 1);
+    let others = page.replacen("| ROUND-06 | error |", "| ROUND-06 | error | – |", 1);
     assert_eq!(wrong_marks(&others).len(), 1, "and what is raised must not");
 }
 
