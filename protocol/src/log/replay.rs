@@ -4,21 +4,18 @@
 //! over. A record that links but breaks a rule is *without effect*: it stays a link of the chain. Only three things
 //! stop a reader: a fork, a remembered head that is void or another record, and a critical kind that it does not know.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+mod members;
+mod stored;
 
 use crate::causes::causes;
 use crate::ids::{FleetId, KeyId, ObjectId};
 use crate::log::body::{
-    Accept, Adopt, Audit, Body, Commit, Config, End, Epoch, Genesis, Hold, Keyset, MAX_QUARANTINE_OBJECTS,
-    Open, Outcome, Prune, Pruned, Quarantine, Roster, Scrub, Sealing, Sweep, Verified,
+    Accept, Adopt, Audit, Body, Commit, Config, End, Epoch, Genesis, Hold, Keyset, Open, Outcome, Prune,
+    Pruned, Quarantine, Roster, Scrub, Sealing, Sweep, Verified,
 };
-use crate::log::member::{Change, Role};
+use crate::log::member::Role;
 use crate::log::record::{self, GENESIS_HEAD, Head, Record, RecordError, Statement};
-use crate::log::state::{
-    EpochState, HoldState, MAX_OPEN_ROUNDS, MAX_QUARANTINED, MemberState, Resumed, RoundPhase, RoundState,
-    ScrubPass, ScrubState, State,
-};
+use crate::log::state::{EpochState, HoldState, MAX_OPEN_ROUNDS, Resumed, RoundPhase, RoundState, State};
 use crate::schedule;
 
 /// What a slot did.
@@ -269,111 +266,6 @@ impl State {
         self.statements.insert(B::KIND.to_owned(), statement.hash);
     }
 
-    fn keyset_record(&mut self, record: &Record) -> Result<(), String> {
-        let statement = self.statement(record, |b: &Keyset| b.previous)?;
-        self.need_root(&statement.signer)?;
-        if statement.body.keys.is_empty() {
-            return Err("a keyset needs at least one recovery key".into());
-        }
-        self.said(&statement);
-        self.keysets.insert(record.number, statement.body);
-        Ok(())
-    }
-
-    fn roster(&mut self, record: &Record) -> Result<(), String> {
-        let statement = self.statement(record, |b: &Roster| b.previous)?;
-        if !self.is_root(&statement.signer) {
-            self.enroller_may(&statement.signer, record.number, &statement.body.changes)?;
-        }
-        self.changes_agree(&statement.body.changes)?;
-        self.said(&statement);
-        for change in statement.body.changes {
-            match change {
-                Change::Admit(member) => {
-                    if let Role::Agent { service, .. } = &member.role {
-                        let former = self.agent(service).map(|former| former.key);
-                        if let Some(former) = former.filter(|former| *former != member.key) {
-                            self.revoke(&former, record.number);
-                        }
-                    }
-                    let since = self.members.get(&member.key).map_or(record.number, |known| known.since);
-                    if let Role::Agent { service, .. } = &member.role {
-                        Arc::make_mut(&mut self.agents).insert(service.clone(), member.key);
-                    }
-                    let known = MemberState { since, revoked: None, member };
-                    Arc::make_mut(&mut self.members).insert(known.member.key, known);
-                }
-                Change::Revoke(key) => self.revoke(&key, record.number),
-            }
-        }
-        Ok(())
-    }
-
-    fn revoke(&mut self, key: &KeyId, number: u64) {
-        let Some(member) = Arc::make_mut(&mut self.members).get_mut(key) else { return };
-        member.revoked.get_or_insert(number);
-        if let Some(service) = member.member.role.service()
-            && self.agents.get(service) == Some(key)
-        {
-            Arc::make_mut(&mut self.agents).remove(service);
-        }
-    }
-
-    /// What a receipt says must be judged the same for ever: a revocation is final, a key stays with its service, and
-    /// one statement says nothing twice.
-    fn changes_agree(&self, changes: &[Change]) -> Result<(), String> {
-        let (mut keys, mut services) = (BTreeSet::new(), BTreeSet::new());
-        for change in changes {
-            let key = match change {
-                Change::Admit(member) => &member.key,
-                Change::Revoke(key) => key,
-            };
-            if !keys.insert(key) {
-                return Err(format!("it names key {} twice", key.short()));
-            }
-            let Change::Admit(member) = change else { continue };
-            let service = member.role.service();
-            if service.is_some_and(|service| !services.insert(service)) {
-                return Err("it admits two agents for one service".into());
-            }
-            match self.members.get(key) {
-                Some(known) if known.revoked.is_some() => {
-                    return Err(format!("key {} was revoked and stays so", key.short()));
-                }
-                Some(known) if known.member.role.service() != service => {
-                    return Err(format!("key {} cannot move to or from a service", key.short()));
-                }
-                Some(_) | None => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// An enroller lets new agents in under its prefix and does nothing else.
-    fn enroller_may(&self, signer: &KeyId, number: u64, changes: &[Change]) -> Result<(), String> {
-        let Some(Role::Enroller { prefix, until }) = self.role(signer) else {
-            return Err(format!("key {} may not change the roster", signer.short()));
-        };
-        if until.is_some_and(|until| number > until) {
-            return Err("the enroller's time is over".into());
-        }
-        for change in changes {
-            let Change::Admit(member) = change else {
-                return Err("an enroller only admits".into());
-            };
-            let Role::Agent { service, .. } = &member.role else {
-                return Err("an enroller admits agents only".into());
-            };
-            if !service.as_str().starts_with(prefix.as_str()) {
-                return Err(format!("the enroller may not admit {service}"));
-            }
-            if self.agent(service).is_some() || self.members.contains_key(&member.key) {
-                return Err(format!("{service} has an agent already"));
-            }
-        }
-        Ok(())
-    }
-
     fn config(&mut self, record: &Record) -> Result<(), String> {
         let statement = self.statement(record, |b: &Config| b.previous)?;
         if !self.is_root(&statement.signer) && !matches!(self.role(&statement.signer), Some(Role::Admin)) {
@@ -557,117 +449,6 @@ impl State {
             return Err(format!("key {} is no coordinator's", record.signer.short()));
         }
         self.sealing.insert(record.signer, body.recipient);
-        Ok(())
-    }
-
-    fn prune(&mut self, record: &Record) -> Result<(), String> {
-        let prune: Prune = record.body().map_err(|e| causes(&e))?;
-        if matches!(self.role(&record.signer), Some(Role::Pruner)) {
-            let current = self.epoch.map_or(0, |e| e.epoch);
-            if prune.epoch != current {
-                return Err(format!("epoch {} is not the current one", prune.epoch));
-            }
-        } else {
-            self.need_lead(record, prune.epoch)?;
-        }
-        if prune
-            .rounds
-            .iter()
-            .any(|id| self.rounds.get(id).is_none_or(|r| r.hold.is_some() || r.phase == RoundPhase::Open))
-        {
-            return Err("it marks a round that is open, held or unknown".into());
-        }
-        self.prunes.insert(record.number, prune);
-        Ok(())
-    }
-
-    fn sweep(&mut self, record: &Record) -> Result<(), String> {
-        let sweep: Sweep = record.body().map_err(|e| causes(&e))?;
-        if !matches!(self.role(&record.signer), Some(Role::Pruner)) {
-            return Err(format!("key {} is no pruner's", record.signer.short()));
-        }
-        if sweep
-            .rounds
-            .iter()
-            .any(|id| self.rounds.get(id).is_none_or(|r| r.hold.is_some() || r.phase == RoundPhase::Open))
-        {
-            return Err("it sweeps a round that is open, held or unknown".into());
-        }
-        let oldest_open = self.open_rounds().iter().map(|round| round.position).min().unwrap_or(u64::MAX);
-        let marked = |(position, prune): (&u64, &Prune)| {
-            *position < oldest_open && sweep.rounds.iter().all(|id| prune.rounds.contains(id))
-        };
-        if !self.prunes.iter().any(marked) {
-            return Err(
-                "no pending mark has all of its rounds, or a round that was open at the mark still is".into(),
-            );
-        }
-        for id in &sweep.rounds {
-            if let Some(round) = self.rounds.get_mut(id) {
-                round.swept = true;
-            }
-        }
-        self.prunes.clear();
-        self.sweeps.insert(record.number, (sweep, false));
-        Ok(())
-    }
-
-    fn pruned(&mut self, record: &Record) -> Result<(), String> {
-        let pruned: Pruned = record.body().map_err(|e| causes(&e))?;
-        if !matches!(self.role(&record.signer), Some(Role::Pruner)) {
-            return Err(format!("key {} is no pruner's", record.signer.short()));
-        }
-        let (_, done) = self.sweeps.get_mut(&pruned.sweep).ok_or("it ends a sweep that never began")?;
-        if std::mem::replace(done, true) {
-            return Err("the sweep has ended already".into());
-        }
-        Ok(())
-    }
-
-    fn quarantine(&mut self, record: &Record) -> Result<(), String> {
-        let Quarantine { epoch, service, add, found, lift, at } = record.body().map_err(|e| causes(&e))?;
-        self.need_lead(record, epoch)?;
-        if add.len() > MAX_QUARANTINE_OBJECTS || lift.len() > MAX_QUARANTINE_OBJECTS {
-            return Err(format!("it names more than {MAX_QUARANTINE_OBJECTS} objects"));
-        }
-        let mut of = self.quarantine.get(&service).cloned().unwrap_or_default();
-        for object in &lift {
-            if of.objects.remove(object).is_none() {
-                return Err("it lifts what is in no quarantine".into());
-            }
-        }
-        let before = of.objects.len();
-        of.objects.extend(add.into_iter().map(|object| (object, found)));
-        if of.objects.len() > MAX_QUARANTINED {
-            return Err(format!("more than {MAX_QUARANTINED} objects of {service} would be in quarantine"));
-        }
-        if of.objects.len() > before {
-            (of.position, of.at) = (record.number, at);
-        }
-        if of.objects.is_empty() {
-            self.quarantine.remove(&service);
-        } else {
-            self.quarantine.insert(service, of);
-        }
-        Ok(())
-    }
-
-    fn scrub(&mut self, record: &Record) -> Result<(), String> {
-        let Scrub { epoch, pass, reached, objects, bytes, began, at } =
-            record.body().map_err(|e| causes(&e))?;
-        self.need_lead(record, epoch)?;
-        let due = match &self.scrub {
-            ScrubState { current: Some((current, _)), .. } => current.pass,
-            ScrubState { current: None, last } => last.as_ref().map_or(1, |last| last.pass.saturating_add(1)),
-        };
-        if pass != due {
-            return Err(format!("it tells of pass {pass} of the scrub, and {due} is the one under way"));
-        }
-        let told = ScrubPass { pass, began, at, objects, bytes };
-        match reached {
-            Some(reached) => self.scrub.current = Some((told, reached)),
-            None => self.scrub = ScrubState { current: None, last: Some(told) },
-        }
         Ok(())
     }
 }
