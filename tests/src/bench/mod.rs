@@ -29,6 +29,22 @@ pub use tools::{Tool, installed};
 
 use tools::Place;
 
+/// The `muster` that is measured: the one that was given, else the one beside this program.
+///
+/// # Errors
+/// When it is not there.
+pub fn program(given: Option<&Path>) -> io::Result<PathBuf> {
+    let muster = match given {
+        Some(muster) => muster.canonicalize()?,
+        None => std::env::current_exe()?.with_file_name("muster"),
+    };
+    if muster.is_file() {
+        Ok(muster)
+    } else {
+        Err(io::Error::other(format!("{} is not there: build it first", muster.display())))
+    }
+}
+
 /// What is measured, and where.
 #[derive(Debug, Clone)]
 pub struct Bench {

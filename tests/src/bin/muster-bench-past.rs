@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use muster_tests::bench::{PastBench, past_table};
+use muster_tests::bench::{PastBench, past_table, program};
 
 /// Commands on a share with a long past.
 #[derive(Debug, Parser)]
@@ -43,13 +43,7 @@ fn run(arguments: &Arguments) -> io::Result<()> {
     if arguments.reps == 0 || !arguments.rounds.is_sorted() {
         return Err(io::Error::other("--reps is at least 1, and --rounds grow"));
     }
-    let muster = match &arguments.muster {
-        Some(muster) => muster.canonicalize()?,
-        None => std::env::current_exe()?.with_file_name("muster"),
-    };
-    if !muster.is_file() {
-        return Err(io::Error::other(format!("{} is not there: build it first", muster.display())));
-    }
+    let muster = program(arguments.muster.as_deref())?;
     let work = arguments.work.clone().unwrap_or_else(std::env::temp_dir);
     let folder = tempfile::TempDir::with_prefix_in("muster-past-", work)?;
     let bench = PastBench {

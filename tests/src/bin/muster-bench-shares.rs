@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use muster_tests::bench::SharesBench;
+use muster_tests::bench::{SharesBench, program};
 
 /// Each kind of share beside its stock client: an agent's slice, and `share copy`.
 #[derive(Debug, Parser)]
@@ -43,13 +43,7 @@ fn run(arguments: &Arguments) -> io::Result<()> {
     if arguments.reps == 0 || arguments.mib < 12 {
         return Err(io::Error::other("--reps is at least 1, --mib at least 12"));
     }
-    let muster = match &arguments.muster {
-        Some(muster) => muster.canonicalize()?,
-        None => std::env::current_exe()?.with_file_name("muster"),
-    };
-    if !muster.is_file() {
-        return Err(io::Error::other(format!("{} is not there: build it first", muster.display())));
-    }
+    let muster = program(arguments.muster.as_deref())?;
     let work = arguments.work.canonicalize()?;
     let (files, repetitions) = (arguments.mib / 12, arguments.reps);
     let record = SharesBench { files, repetitions, work, muster }.run(&mut |line| eprintln!("{line}"))?;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
-use muster_tests::bench::{Bench, Data, Record, installed, is_tmpfs, picture, tables};
+use muster_tests::bench::{Bench, Data, Record, installed, is_tmpfs, picture, program, tables};
 
 /// Muster against the backup tools that are installed: first backup, nothing changed, 1 % changed, restore.
 #[derive(Debug, Parser)]
@@ -53,13 +53,7 @@ fn run(arguments: &Arguments) -> io::Result<()> {
     if !(arguments.scale > 0.0 && arguments.scale <= 100.0) || arguments.reps == 0 {
         return Err(io::Error::other("--scale is above 0 and at most 100, --reps at least 1"));
     }
-    let muster = match &arguments.muster {
-        Some(muster) => muster.canonicalize()?,
-        None => std::env::current_exe()?.with_file_name("muster"),
-    };
-    if !muster.is_file() {
-        return Err(io::Error::other(format!("{} is not there: build it first", muster.display())));
-    }
+    let muster = program(arguments.muster.as_deref())?;
     let (tools, missing) = installed(&muster, &arguments.peers, &arguments.prefix);
     for peer in missing {
         eprintln!("not installed, left out: {peer}");
