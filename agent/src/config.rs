@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use muster_protocol::config::{
-    self, BusConfig, Checked, ConfigError, FleetConfig, Invalid, LogConfig, LogFormat, Places, ShareConfig,
+    self, BusConfig, Checked, ConfigError, FleetConfig, Invalid, LogConfig, Places, ShareConfig,
     TelemetryConfig,
 };
 use muster_protocol::ids::ServiceName;
@@ -181,10 +181,14 @@ const COMMENTS: &[(&str, &str)] = &[
          more than once, and runs within max_hold even if the agent dies. timeout: for one run of either.",
     ),
     ("restore", "offer: how long an operator may take between the agent's offer and the order to restore."),
-    ("log", "Lines on standard error. format: \"text\" or \"json\"."),
+    (
+        "log",
+        "Lines on standard error. format: \"text\", \"json\", or \"auto\": for people on a terminal, else JSON.",
+    ),
     (
         "telemetry",
-        "otlp_endpoint: base URL of an OTLP/HTTP collector, empty for none. sample: share of traces, 0 to 1.",
+        "otlp_endpoint: base URL of an OTLP/HTTP collector for traces, metrics and logs, empty for none. sample: share of traces,\n\
+         0 to 1. interval: how often metrics go there. metrics: ADDRESS:PORT where /metrics answers, \"\" for nowhere.",
     ),
     ("source", "What is backed up. What no source names is not backed up."),
 ];
@@ -226,16 +230,8 @@ impl Config {
     /// What the process tells about itself.
     #[must_use]
     pub fn telemetry(&self) -> muster_telemetry::Config {
-        muster_telemetry::Config {
-            filter: self.log.filter.clone(),
-            format: match self.log.format {
-                LogFormat::Text => muster_telemetry::Format::Text,
-                LogFormat::Json => muster_telemetry::Format::Json,
-            },
-            otlp_endpoint: self.telemetry.endpoint().map(str::to_owned),
-            sample: self.telemetry.sample,
-            ..muster_telemetry::Config::new("muster-agent", self.agent.service.as_str())
-        }
+        let (name, fleet) = (self.agent.service.as_str(), self.fleet.name.as_str());
+        muster_telemetry::Config::of(&self.log, &self.telemetry, "muster-agent", name, fleet)
     }
 
     fn place_keys(&mut self, places: &Places) -> Result<(), Invalid> {

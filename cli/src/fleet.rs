@@ -14,7 +14,9 @@ use muster_protocol::log::{Pin, ReplayError, Role, Seen, State};
 use muster_protocol::retry::{Attempts, Retry};
 use muster_share::log::{HeadMemory, Log, LogError};
 use muster_share::secret_file;
+use muster_share::store::metered::{Call, Meter};
 use muster_share::store::{self, Store};
+use muster_telemetry::metrics;
 
 use crate::args::{ExpectHead, Reading};
 use crate::command::enroll::role_word;
@@ -75,7 +77,7 @@ fn find_config(config: Option<&Path>) -> Option<PathBuf> {
 /// When the address is none, or the share is not there.
 pub(crate) async fn open_store(share: &ShareConfig) -> Result<Arc<dyn Store>, Failure> {
     let share = share_access::fill(share);
-    Ok(store::guarded(store::open(&share).await?, &share, patience()))
+    Ok(store::guarded(store::open(&share).await?, &share, patience(), meter()))
 }
 
 /// As [`open_store`], for a share beside the fleet's: options and variables that tell of the fleet's share are none of its.
@@ -84,7 +86,15 @@ pub(crate) async fn open_store(share: &ShareConfig) -> Result<Arc<dyn Store>, Fa
 /// # Errors
 /// As [`open_store`].
 pub(crate) async fn create_store(share: &ShareConfig) -> Result<Arc<dyn Store>, Failure> {
-    Ok(store::guarded(store::create(share).await?, share, patience()))
+    Ok(store::guarded(store::create(share).await?, share, patience(), meter()))
+}
+
+/// Calls to the share become metrics.
+fn meter() -> Meter {
+    Arc::new(|call| {
+        let Call { operation, came, took, read, written } = call;
+        metrics::share_call(operation.as_str(), came.as_str(), took, read, written);
+    })
 }
 
 /// Somebody waits in front of it.

@@ -36,6 +36,7 @@ mod sealed_files;
 mod share_access;
 mod spilled;
 mod suspicion;
+mod telemetry;
 mod timetable;
 
 use std::process::ExitCode;
@@ -136,7 +137,9 @@ async fn dispatch(command: Command) -> Outcome {
         Command::Doctor(args) => command::doctor::run(args).await,
         Command::Rounds(args) => command::rounds::run(args).await,
         Command::Show(args) => command::show::run(args).await,
-        Command::Prune(args) => command::prune::run(args).await,
+        Command::Prune(args) => {
+            telemetry::told(|| tracing::info_span!("prune"), command::prune::run(args)).await
+        }
         Command::Hold(args) => command::hold::hold(args).await,
         Command::Unhold(args) => command::hold::unhold(args).await,
         Command::Agents(args) => command::agents::run(args).await,
@@ -157,7 +160,9 @@ async fn dispatch(command: Command) -> Outcome {
         Command::Once(args) => command::once::run(args).await,
         Command::Demo(args) => command::demo::run(args).await,
         Command::Verify(args) => command::verify::run(args).await,
-        Command::Recover(args) => command::recover::run(args).await,
+        Command::Recover(args) => {
+            telemetry::told(|| tracing::info_span!("recover"), command::recover::run(args)).await
+        }
         Command::Restore(args) => command::restore::run(args).await,
         Command::Ls(args) => command::ls::run(args).await,
         Command::Find(args) => command::find::run(args).await,

@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use muster_protocol::config::{
-    self, BusConfig, Checked, ConfigError, FleetConfig, Invalid, LogConfig, LogFormat, ShareConfig,
-    TelemetryConfig,
+    self, BusConfig, Checked, ConfigError, FleetConfig, Invalid, LogConfig, ShareConfig, TelemetryConfig,
 };
 use muster_protocol::ids::MemberName;
 use muster_protocol::log::OnBreak;
@@ -229,10 +228,14 @@ const COMMENTS: &[(&str, &str)] = &[
          for TLS, which other machines need. insecure: true where something else encrypts. hosts: names besides the address\n\
          that it is called by on loopback, such as a proxy's.",
     ),
-    ("log", "Lines on standard error. format: \"text\" or \"json\"."),
+    (
+        "log",
+        "Lines on standard error. format: \"text\", \"json\", or \"auto\": for people on a terminal, else JSON.",
+    ),
     (
         "telemetry",
-        "otlp_endpoint: base URL of an OTLP/HTTP collector, empty for none. sample: share of traces, 0 to 1.\n\
+        "otlp_endpoint: base URL of an OTLP/HTTP collector for traces, metrics and logs, empty for none. sample: share of traces,\n\
+         0 to 1. interval: how often metrics go there. metrics: ADDRESS:PORT where /metrics answers, \"\" for nowhere.\n\
          Below: one [[notify]] for each way by which people are told of alerts; docs/notifications.md has examples.",
     ),
 ];
@@ -267,16 +270,8 @@ impl Config {
     /// What the process tells about itself.
     #[must_use]
     pub fn telemetry(&self) -> muster_telemetry::Config {
-        muster_telemetry::Config {
-            filter: self.log.filter.clone(),
-            format: match self.log.format {
-                LogFormat::Text => muster_telemetry::Format::Text,
-                LogFormat::Json => muster_telemetry::Format::Json,
-            },
-            otlp_endpoint: self.telemetry.endpoint().map(str::to_owned),
-            sample: self.telemetry.sample,
-            ..muster_telemetry::Config::new("muster-coordinator", self.coordinator.name.as_str())
-        }
+        let (name, fleet) = (self.coordinator.name.as_str(), self.fleet.name.as_str());
+        muster_telemetry::Config::of(&self.log, &self.telemetry, "muster-coordinator", name, fleet)
     }
 }
 

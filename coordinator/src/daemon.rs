@@ -15,14 +15,19 @@ use muster_protocol::alert::{About, Code, Finding, Part};
 use muster_protocol::causes::causes;
 use muster_protocol::envelope::Signer;
 use muster_protocol::lead as lead_machine;
-use muster_protocol::log::{CutTerms, Pin, Role};
+use muster_protocol::log::{CutTerms, Outcome, Pin, Role};
 use muster_protocol::pem;
 use muster_protocol::retry::{Attempts, Retry};
 use muster_protocol::round::{Overlap, Policy};
 use muster_protocol::subject::{Subject, Subjects};
 use muster_share::log::{AppendError, HeadMemory, Log, LogError};
 use muster_share::secret_file;
+use muster_share::store::metered::{Call, Meter};
 use muster_share::store::{self, OpenStoreError, Store};
+use muster_telemetry::metrics::{
+    self, CHANNEL, EPOCH, LEADER, LEADER_CHANGES, MESSAGES_IGNORED, NOTIFICATIONS, OUTCOME, RETRIES, ROUNDS,
+    SCRUB_IO, SCRUB_OBJECTS, SLICES, Value,
+};
 use muster_telemetry::service_manager;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -30,8 +35,9 @@ use crate::alerts::{self, ALERTS_FILE, Alerts};
 use crate::confided;
 use crate::config::{Config, LeadConfig, OverlapPolicy};
 use crate::desk::{self, Left, Setting};
+use crate::gauges;
 use crate::http::Http;
-use crate::ignored::Ignored;
+use crate::ignored::{self, Ignored};
 use crate::intake;
 use crate::lead::{self, Driver, Followed};
 use crate::notify::{self, Notifier, World};
@@ -151,6 +157,15 @@ async fn work_on(
     let _lock = lock(state_dir.join(LOCK_FILE))?;
     let alerts = Alerts::open(state_dir.join(ALERTS_FILE), config.fleet.id);
     let _keeper = alerts.keeper();
+    begin_metrics(&channels);
+    metrics::feed_nats({
+        let bus = Arc::downgrade(&bus);
+        move || {
+            let bus = bus.upgrade()?;
+            let link = *bus.link().borrow();
+            Some((link.connected, link.connects, bus.dropped_messages()))
+        }
+    });
     let means = Means { bus, store, slots, http, channels, alerts: &alerts, signer, stop };
     let ended = take_part(config, means).await;
     if let Err(error) = &ended
@@ -193,7 +208,7 @@ async fn take_part(config: Config, means: Means<'_>) -> Result<(), DaemonError> 
         barrier_millis: u64::try_from(config.cut.barrier.0.as_millis()).unwrap_or(u64::MAX),
         on_break: config.cut.on_break,
     });
-    let store = store::guarded(store, &config.share, patience());
+    let store = store::guarded(store, &config.share, patience(), meter());
     let pin = Pin { root: Some(config.fleet.root), fleet: Some(config.fleet.id), head: memory.recall()? };
     let subjects = Subjects::new(&config.fleet.name);
     let waiting = Waiting { what: "log", code: "SHARE-01", stop: stop.clone() };
@@ -259,6 +274,7 @@ async fn take_part(config: Config, means: Means<'_>) -> Result<(), DaemonError> 
         }
         alerts.mended(Code::Share08, &COORDINATOR);
         tracing::info!(epoch, services = log.state().services().len(), "leading");
+        tell_lead(Some(epoch));
         if let Err(error) = bus.ensure().await {
             tracing::warn!(%error, "BUS-01: the streams could not be made yet");
         }
@@ -327,10 +343,13 @@ async fn take_part(config: Config, means: Means<'_>) -> Result<(), DaemonError> 
         helpers.push(tokio::spawn(follower));
         let changes = setting.scribe.changes();
         helpers.push(tokio::spawn(room::watch(room.clone(), store.clone(), changes, alerts.clone())));
+        let changes = setting.scribe.changes();
+        helpers.push(tokio::spawn(gauges::watch(store.clone(), changes, alerts.clone(), room.clone())));
         let left = tokio::select! {
             left = desk::work(setting, inbox, left_at) => Some(left),
             _ = stopped.wait_for(|stop| *stop) => None,
         };
+        tell_lead(None);
         if let Some(http) = http {
             http.leads(None);
         }
@@ -356,6 +375,42 @@ async fn take_part(config: Config, means: Means<'_>) -> Result<(), DaemonError> 
         }
         log = ended.log;
     }
+}
+
+/// What may be counted is told from the beginning: the first time would be no increase.
+fn begin_metrics(channels: &[Arc<notify::Channel>]) {
+    ROUNDS.begin(Outcome::ALL.map(Outcome::as_str));
+    SLICES.begin(["stored", "gaps", "absent"]);
+    RETRIES.begin(Code::ALL.iter().map(|code| code.as_str()));
+    MESSAGES_IGNORED.begin(ignored::words());
+    for channel in channels {
+        for outcome in ["sent", "failed"] {
+            NOTIFICATIONS
+                .add(0.0, vec![(CHANNEL, channel.name().to_string()), (OUTCOME, outcome.to_owned())]);
+        }
+    }
+    for metric in [&LEADER_CHANGES, &SCRUB_OBJECTS, &SCRUB_IO] {
+        metric.add(0.0, Vec::new());
+    }
+    LEADER.set(Value::Is(0.0), Vec::new());
+}
+
+/// Whether this coordinator leads, as a metric.
+#[expect(clippy::cast_precision_loss, reason = "epochs are few")]
+fn tell_lead(epoch: Option<u64>) {
+    LEADER.set(Value::Is(u8::from(epoch.is_some()).into()), Vec::new());
+    LEADER_CHANGES.one(Vec::new());
+    if let Some(epoch) = epoch {
+        EPOCH.set(Value::Is(epoch as f64), Vec::new());
+    }
+}
+
+/// Calls to the share become metrics.
+fn meter() -> Meter {
+    Arc::new(|call| {
+        let Call { operation, came, took, read, written } = call;
+        metrics::share_call(operation.as_str(), came.as_str(), took, read, written);
+    })
 }
 
 /// What the configuration says about the lead.

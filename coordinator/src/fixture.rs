@@ -93,6 +93,7 @@ pub(crate) struct Wrote {
     pub(crate) chunks: Vec<ObjectRef>,
     /// Packs, pack list, chunk index and index.
     pub(crate) objects: Vec<ObjectPath>,
+    pub(crate) receipt: ObjectPath,
 }
 
 pub(crate) fn dns() -> ServiceName {
@@ -152,7 +153,7 @@ pub(crate) async fn wrote(
         cut: None,
     };
     let bytes = signer(AGENT).seal(&state.fleet, &receipt);
-    let (receipt, _) = part(store, round, SlicePart::Receipt, &bytes).await;
+    let (receipt, receipt_path) = part(store, round, SlicePart::Receipt, &bytes).await;
     let slice = ManifestSlice {
         service: dns(),
         agent: signer(AGENT).key_id(),
@@ -166,5 +167,5 @@ pub(crate) async fn wrote(
         tries: Vec::new(),
     };
     let objects = vec![pack_path, list_path, chunks_path, index_path];
-    (Wrote { packs, chunks: all_chunks, objects }, slice)
+    (Wrote { packs, chunks: all_chunks, objects, receipt: receipt_path }, slice)
 }

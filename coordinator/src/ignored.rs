@@ -10,6 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use muster_protocol::alert::{About, Code, Finding, Part};
 use muster_protocol::envelope::EnvelopeError;
 use muster_protocol::session::SessionError;
+use muster_telemetry::metrics::{MESSAGES_IGNORED, REASON};
 
 /// Most subjects that are told singly between two looks.
 const MAX_SUBJECTS: usize = 64;
@@ -117,6 +118,11 @@ impl Reason {
     }
 }
 
+/// The words of all reasons.
+pub(crate) fn words() -> [&'static str; 12] {
+    Reason::ALL.map(Reason::as_str)
+}
+
 #[derive(Debug)]
 struct Pile {
     times: u64,
@@ -144,6 +150,7 @@ impl Ignored {
     /// Counts one.
     pub(crate) fn one(&self, reason: Reason, about: About, why: &dyn Display) {
         tracing::debug!(reason = reason.as_str(), %about, %why, "message ignored");
+        MESSAGES_IGNORED.one(vec![(REASON, reason.as_str().to_owned())]);
         let mut counts = self.counts();
         let count = counts.total.entry(reason).or_default();
         *count = count.saturating_add(1);

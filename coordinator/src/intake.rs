@@ -4,9 +4,9 @@
 //! desk's loop; whether the key may say it, the desk looks up.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use muster_bus::{Bus, BusError, Job, Message, Reply};
+use muster_bus::{Bus, BusError, Headers, Job, Message, Reply};
 use muster_protocol::alert::{About, Part};
 use muster_protocol::causes::causes;
 use muster_protocol::envelope::{Payload, open, open_as};
@@ -14,6 +14,7 @@ use muster_protocol::ids::{FleetId, KeyId, RoundId, ServiceName};
 use muster_protocol::message::{Command, Format, Heartbeat, Hello, Notice, Progress, Trigger, TriggerError};
 use muster_protocol::session::Sealed;
 use muster_protocol::subject::{Subject, Subjects};
+use muster_telemetry::span::{self, Finished, Place, Side};
 use tokio::sync::mpsc;
 
 use crate::ignored::{Ignored, Reason};
@@ -26,6 +27,38 @@ const GROUP: &str = "coordinators";
 pub(crate) struct Answer {
     pub(crate) reply: Reply,
     pub(crate) session: Option<Arc<Held>>,
+    asked: Asked,
+}
+
+/// When a question came, and within which trace.
+struct Asked {
+    at: SystemTime,
+    within: Option<Place>,
+    subject: String,
+}
+
+impl Answer {
+    fn to(message: &Message, reply: Reply, session: Option<Arc<Held>>) -> Self {
+        let asked = Asked {
+            at: SystemTime::now(),
+            within: within(&message.headers),
+            subject: message.subject.clone(),
+        };
+        Self { reply, session, asked }
+    }
+
+    /// The notice is being answered: the span of taking it is over.
+    pub(crate) fn told(&self) {
+        let Some(sent) = self.asked.within else { return };
+        Finished::new("process notice", sent.below("process"), Some(sent), self.asked.at)
+            .message(Side::Consumer, "notice", &self.asked.subject, "muster.v1.{fleet}.notice.{service}")
+            .tell();
+    }
+}
+
+/// The trace that a message belongs to. Nothing is made of it but spans; it is looked at only where they are told.
+fn within(headers: &Headers) -> Option<Place> {
+    if span::is_told() { Place::of_headers(headers) } else { None }
 }
 
 /// Something from the bus.
@@ -53,16 +86,19 @@ pub(crate) enum Input {
         trigger: Result<Trigger, TriggerError>,
         format: Format,
         reply: Option<Reply>,
+        trace: Option<Place>,
     },
     Job {
         request: Option<String>,
         trigger: Result<Trigger, TriggerError>,
         job: Job,
+        trace: Option<Place>,
     },
     Command {
         key: KeyId,
         command: Command,
         reply: Reply,
+        trace: Option<Place>,
     },
     Query {
         payload: bytes::Bytes,
@@ -117,7 +153,9 @@ pub(crate) async fn listen(
             let (request, format, trigger) =
                 trigger(message.header(muster_bus::MSG_ID), message.header("Content-Type"), &message.payload);
             count_noise(&counter, &trigger);
-            if sender.send(Input::Trigger { request, trigger, format, reply: message.reply }).await.is_err() {
+            let trace = within(&message.headers);
+            let input = Input::Trigger { request, trigger, format, reply: message.reply, trace };
+            if sender.send(input).await.is_err() {
                 return;
             }
         }
@@ -142,7 +180,8 @@ pub(crate) async fn listen(
         while let Some(message) = commands.next().await {
             match (open_as::<Command>(&message.payload, &fleet), message.reply) {
                 (Ok((key, command)), Some(reply)) => {
-                    if sender.send(Input::Command { key, command, reply }).await.is_err() {
+                    let trace = within(&message.headers);
+                    if sender.send(Input::Command { key, command, reply, trace }).await.is_err() {
                         return;
                     }
                 }
@@ -180,14 +219,14 @@ fn of_agent(
             unsealed::<Notice>(&message, sessions, &on).map(|opened| {
                 opened.map(|(held, notice)| {
                     let key = held.key;
-                    let answer = message.reply.map(|reply| Answer { reply, session: Some(held) });
+                    let answer = message.reply.clone().map(|reply| Answer::to(&message, reply, Some(held)));
                     Input::Notice { key, notice, answer }
                 })
             })
         }
         Subject::Notice(on) => opened::<Notice>(&message, fleet, &on).map(|opened| {
             opened.map(|(key, notice)| {
-                let answer = message.reply.map(|reply| Answer { reply, session: None });
+                let answer = message.reply.clone().map(|reply| Answer::to(&message, reply, None));
                 Input::Notice { key, notice, answer }
             })
         }),
@@ -360,7 +399,8 @@ async fn take_jobs(bus: Arc<dyn Bus>, subject: String, desk: mpsc::Sender<Input>
                 let id = job.header(muster_bus::MSG_ID).unwrap_or(&job.id);
                 let (request, _, trigger) = trigger(Some(id), job.header("Content-Type"), &job.payload);
                 count_noise(&ignored, &trigger);
-                if desk.send(Input::Job { request, trigger, job }).await.is_err() {
+                let trace = within(&job.headers);
+                if desk.send(Input::Job { request, trigger, job, trace }).await.is_err() {
                     return;
                 }
                 queue = Some(open);

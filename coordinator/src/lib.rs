@@ -22,6 +22,7 @@ mod confided;
 mod desk;
 #[cfg(test)]
 mod fixture;
+mod gauges;
 mod ignored;
 mod intake;
 mod lead;

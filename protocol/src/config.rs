@@ -12,12 +12,14 @@ mod places;
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use crate::ids::{FleetId, FleetName, KeyId};
+use crate::units::HumanDuration;
 
 pub use lock::{Lock, LockError, LockFor, LockMode};
 pub use places::{CREDENTIALS_DIRECTORY, Places, is_loose};
@@ -130,8 +132,10 @@ impl BusConfig {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// For people.
+    /// For people on a terminal, JSON elsewhere.
     #[default]
+    Auto,
+    /// For people.
     Text,
     /// One JSON object a line.
     Json,
@@ -143,13 +147,13 @@ pub enum LogFormat {
 pub struct LogConfig {
     /// Directives such as `info` or `info,muster_share=debug`.
     pub filter: String,
-    /// `text` or `json`.
+    /// `auto`, `text` or `json`.
     pub format: LogFormat,
 }
 
 impl Default for LogConfig {
     fn default() -> Self {
-        Self { filter: "info,async_nats=warn".to_owned(), format: LogFormat::Text }
+        Self { filter: "info,async_nats=warn".to_owned(), format: LogFormat::Auto }
     }
 }
 
@@ -161,11 +165,16 @@ pub struct TelemetryConfig {
     pub otlp_endpoint: String,
     /// Share of new traces that is exported, from 0 to 1.
     pub sample: f64,
+    /// How often figures go to the collector.
+    pub interval: HumanDuration,
+    /// `HOST:PORT` where `/metrics` answers; empty: nowhere.
+    pub metrics: String,
 }
 
 impl Default for TelemetryConfig {
     fn default() -> Self {
-        Self { otlp_endpoint: String::new(), sample: 1.0 }
+        let interval = HumanDuration(Duration::from_secs(15));
+        Self { otlp_endpoint: String::new(), sample: 1.0, interval, metrics: String::new() }
     }
 }
 
@@ -176,12 +185,20 @@ impl TelemetryConfig {
         Some(self.otlp_endpoint.as_str()).filter(|endpoint| !endpoint.is_empty())
     }
 
-    /// Checks the ratio.
+    /// Where `/metrics` answers, if it does.
+    #[must_use]
+    pub fn listen(&self) -> Option<&str> {
+        Some(self.metrics.as_str()).filter(|address| !address.is_empty())
+    }
+
+    /// Checks ratio and interval.
     ///
     /// # Errors
-    /// When it is not from 0 to 1.
+    /// When the ratio is not from 0 to 1, or the interval shorter than a second or longer than an hour.
     pub fn check(&self) -> Result<(), Invalid> {
-        Invalid::unless((0.0..=1.0).contains(&self.sample), "telemetry", "sample", "must be from 0 to 1")
+        Invalid::unless((0.0..=1.0).contains(&self.sample), "telemetry", "sample", "must be from 0 to 1")?;
+        let interval = self.interval.0.as_secs();
+        Invalid::unless((1..=3_600).contains(&interval), "telemetry", "interval", "must be from 1s to 1h")
     }
 }
 
@@ -511,7 +528,7 @@ mod tests {
         assert_eq!(
             text,
             "# A sample.\n\n# How rounds go.\n# And end.\n[round]\ndeadline = \"90m\"\nattempts = 0\n\n\
-             [telemetry]\notlp_endpoint = \"\"\nsample = 1.0\n"
+             [telemetry]\notlp_endpoint = \"\"\nsample = 1.0\ninterval = \"15s\"\nmetrics = \"\"\n"
         );
         assert_eq!(read(&text, &[]).expect("valid"), config);
     }

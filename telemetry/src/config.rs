@@ -2,29 +2,24 @@
 //!
 //! Must never be called twice in a process: the subscriber is process-wide, the second call is an error.
 
-use std::io::IsTerminal;
+use std::time::Duration;
 
+use muster_protocol::config::{LogConfig, LogFormat, TelemetryConfig};
+use opentelemetry::trace::TracerProvider;
 use thiserror::Error;
 use tracing::Subscriber;
 use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
+use tracing_subscriber::{EnvFilter, Registry};
 
 use crate::endpoint::{Endpoint, EndpointError};
+use crate::export::{self, ExporterError};
 use crate::guard::Telemetry;
-use crate::otlp::{self, ExporterError};
+use crate::lines::{self, Fold, Format};
+use crate::listen::{ListenError, Listening};
+use crate::span::{self, Telling};
 use crate::tls::{self, TlsProviderError};
-
-/// How lines on standard error look.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Format {
-    /// One line for people, coloured only on a terminal.
-    #[default]
-    Text,
-    /// One JSON object per line, for log collectors.
-    Json,
-}
 
 /// The telemetry of one process.
 #[derive(Clone, Debug)]
@@ -34,15 +29,21 @@ pub struct Config {
     pub filter: String,
     /// How lines on standard error look.
     pub format: Format,
-    /// Base URL of an OTLP/HTTP collector, e.g. `http://127.0.0.1:4318`; the path of the traces signal is added.
-    /// `None`: nothing leaves the process.
+    /// Base URL of an OTLP/HTTP collector, e.g. `http://127.0.0.1:4318`; the path of each signal is added.
+    /// `None`: nothing leaves the process by itself.
     pub otlp_endpoint: Option<String>,
+    /// How often figures are pushed there.
+    pub interval: Duration,
+    /// `HOST:PORT` where `/metrics` answers; `None`: nowhere.
+    pub metrics: Option<String>,
     /// Share of new traces that is exported, from 0 to 1. A trace that came with a parent follows its parent.
     pub sample: f64,
     /// The `service.name` of the exported spans, e.g. `muster-agent`.
     pub service_name: String,
     /// The `service.instance.id`: which of the processes of that name this is.
     pub instance: String,
+    /// The fleet's name, `muster.fleet`.
+    pub fleet: Option<String>,
 }
 
 /// Why telemetry did not start.
@@ -73,21 +74,54 @@ pub enum TelemetryError {
     /// The exporter could not be built.
     #[error("the telemetry exporter did not start")]
     Exporter(#[from] ExporterError),
+    /// Figures cannot be kept for whoever asks.
+    #[error("the figures for /metrics cannot be kept")]
+    Figures(#[source] opentelemetry_sdk::error::OTelSdkError),
+    /// `/metrics` does not answer.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     /// Something installed a subscriber before.
     #[error("tracing is already set up in this process: build telemetry once, in main")]
     AlreadyInstalled,
 }
 
 impl Config {
-    /// The defaults of every binary: `info` as text, no collector, every trace sampled.
+    /// The defaults of every binary: `info`, no collector, no `/metrics`, every trace sampled.
     pub fn new(service_name: impl Into<String>, instance: impl Into<String>) -> Self {
         Self {
             filter: "info".to_owned(),
             format: Format::default(),
             otlp_endpoint: None,
+            interval: Duration::from_secs(15),
+            metrics: None,
             sample: 1.0,
             service_name: service_name.into(),
             instance: instance.into(),
+            fleet: None,
+        }
+    }
+
+    /// As the configuration file of a daemon has it.
+    pub fn of(
+        log: &LogConfig,
+        telemetry: &TelemetryConfig,
+        service_name: &str,
+        instance: &str,
+        fleet: &str,
+    ) -> Self {
+        Self {
+            filter: log.filter.clone(),
+            format: match log.format {
+                LogFormat::Auto => Format::Auto,
+                LogFormat::Text => Format::Text,
+                LogFormat::Json => Format::Json,
+            },
+            otlp_endpoint: telemetry.endpoint().map(str::to_owned),
+            interval: telemetry.interval.0,
+            metrics: telemetry.listen().map(str::to_owned),
+            sample: telemetry.sample,
+            fleet: Some(fleet.to_owned()).filter(|fleet| !fleet.is_empty()),
+            ..Self::new(service_name, instance)
         }
     }
 
@@ -115,28 +149,41 @@ impl Config {
             return Err(TelemetryError::Sample { sample: self.sample });
         }
         let endpoint = self.otlp_endpoint.as_deref().map(Endpoint::parse).transpose()?;
+        let resource = export::resource(&self.service_name, &self.instance, self.fleet.as_deref());
 
-        let provider = match &endpoint {
-            None => None,
-            Some(endpoint) => {
-                tls::install_ring()?;
-                Some(otlp::provider(endpoint, self.sample, &self.service_name, &self.instance)?)
-            }
-        };
-        let spans = provider.as_ref().map(otlp::layer);
-        let lines = lines(self.format).with_filter(filter);
-        Ok((Registry::default().with(spans).with(lines), Telemetry::new(provider)))
+        let mut telemetry = Telemetry::default();
+        if let Some(endpoint) = &endpoint {
+            tls::install_ring()?;
+            telemetry.traces = Some(export::traces(endpoint, self.sample, resource.clone())?);
+            telemetry.logs = Some(export::logs(endpoint, resource.clone())?);
+        }
+        if endpoint.is_some() || self.metrics.is_some() {
+            let (provider, figures) =
+                export::metrics(endpoint.as_ref(), self.interval, self.metrics.is_some(), resource)?;
+            telemetry.metrics = Some(provider);
+            telemetry.listening = match (&self.metrics, figures) {
+                (Some(address), Some(figures)) => Some(Listening::start(address, figures)?),
+                (Some(_), None) | (None, Some(_) | None) => None,
+            };
+        }
+        if let Some(provider) = &telemetry.traces {
+            span::install(Telling { tracer: provider.tracer("muster"), sample: self.sample });
+        }
+        let spans = telemetry.traces.as_ref().map(export::span_layer);
+        let records = telemetry.logs.as_ref().map(export::log_layer);
+        let lines = lines::layer(self.format, filter);
+        // Spans first: what is said within one is told with its ids.
+        let subscriber = Registry::default().with(spans).with(records).with(lines).with(Fold::default());
+        Ok((subscriber, telemetry))
     }
 }
 
-fn lines<S>(format: Format) -> Box<dyn Layer<S> + Send + Sync>
-where
-    S: Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>,
-{
-    let layer = fmt::layer().with_writer(std::io::stderr);
-    match format {
-        Format::Text => layer.with_ansi(std::io::stderr().is_terminal()).boxed(),
-        Format::Json => layer.json().boxed(),
+impl From<export::StartError> for TelemetryError {
+    fn from(error: export::StartError) -> Self {
+        match error {
+            export::StartError::Exporter(error) => Self::Exporter(error),
+            export::StartError::Figures(error) => Self::Figures(error),
+        }
     }
 }
 

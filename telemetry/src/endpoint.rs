@@ -1,12 +1,30 @@
-//! Where spans go: the base URL of a collector, parsed once.
+//! Where spans, figures and log records go: the base URL of a collector, parsed once.
 //!
 //! Must never hold credentials: a URL is logged and shown, headers with secrets come from elsewhere.
 
 use reqwest::Url;
 use thiserror::Error;
 
-/// Path of the traces signal below the base URL (OTLP specification, "OTLP/HTTP Request").
-const TRACES_PATH: &str = "/v1/traces";
+/// What leaves a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Signal {
+    Traces,
+    Metrics,
+    Logs,
+}
+
+impl Signal {
+    const ALL: [Self; 3] = [Self::Traces, Self::Metrics, Self::Logs];
+
+    /// Its path below the base URL (OTLP specification, "OTLP/HTTP Request").
+    fn path(self) -> &'static str {
+        match self {
+            Self::Traces => "/v1/traces",
+            Self::Metrics => "/v1/metrics",
+            Self::Logs => "/v1/logs",
+        }
+    }
+}
 
 /// Why an address of a collector is not accepted.
 #[derive(Debug, Error)]
@@ -35,7 +53,7 @@ pub enum EndpointError {
     },
 }
 
-/// The full URL to which traces are posted.
+/// The base URL, without a `/` at its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Endpoint(String);
 
@@ -54,11 +72,14 @@ impl Endpoint {
             return Err(EndpointError::Surplus { host: host.to_owned() });
         }
         let base = url.as_str().trim_end_matches('/');
-        Ok(Self(if base.ends_with(TRACES_PATH) { base.to_owned() } else { format!("{base}{TRACES_PATH}") }))
+        // The URL of one signal is what other programs are given: the others are beside it.
+        let base = Signal::ALL.iter().find_map(|signal| base.strip_suffix(signal.path())).unwrap_or(base);
+        Ok(Self(base.to_owned()))
     }
 
-    pub(crate) fn as_str(&self) -> &str {
-        &self.0
+    /// The full URL to which a signal is posted.
+    pub(crate) fn url(&self, signal: Signal) -> String {
+        format!("{}{}", self.0, signal.path())
     }
 }
 
@@ -74,8 +95,11 @@ mod tests {
             ("https://otel.example.org/team/", "https://otel.example.org/team/v1/traces"),
             ("https://otel.example.org/v1/traces", "https://otel.example.org/v1/traces"),
         ] {
-            assert_eq!(Endpoint::parse(given).expect("a good address").as_str(), posted);
+            assert_eq!(Endpoint::parse(given).expect("a good address").url(Signal::Traces), posted);
         }
+        let others = Endpoint::parse("https://otel.example.org/v1/traces").expect("a good address");
+        assert_eq!(others.url(Signal::Logs), "https://otel.example.org/v1/logs");
+        assert_eq!(others.url(Signal::Metrics), "https://otel.example.org/v1/metrics");
     }
 
     #[test]

@@ -8,6 +8,8 @@ use opentelemetry::trace::TraceContextExt;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use tracing_opentelemetry::{OpenTelemetrySpanExt, SetParentError};
 
+use crate::span::Place;
+
 /// Adds the context of the current span to the headers of a message; headers of that name are replaced.
 /// Without a current span, or with telemetry that exports nothing, the headers stay as they are.
 ///
@@ -32,6 +34,12 @@ pub fn set_parent(span: &tracing::Span, headers: &[(String, String)]) {
             tracing::debug!("a span had started before its parent was set, the trace is split here");
         }
     }
+}
+
+/// Where a span of `tracing` is; none: nobody listens to it.
+#[must_use]
+pub fn place(span: &tracing::Span) -> Option<Place> {
+    Place::of_context(span.context().span().span_context())
 }
 
 struct Outgoing<'a>(&'a mut Vec<(String, String)>);
@@ -64,14 +72,14 @@ mod tests {
     use tracing_subscriber::layer::SubscriberExt;
 
     use super::*;
-    use crate::otlp;
+    use crate::export;
 
     const TRACE_ID: &str = "0af7651916cd43dd8448eb211c80319c";
 
     /// Runs `work` with spans that are sampled as in a daemon, but go nowhere.
     fn recorded<T>(sample: f64, work: impl FnOnce() -> T) -> T {
-        let provider = SdkTracerProvider::builder().with_sampler(otlp::sampler(sample)).build();
-        let subscriber = tracing_subscriber::registry().with(otlp::layer(&provider));
+        let provider = SdkTracerProvider::builder().with_sampler(export::sampler(sample)).build();
+        let subscriber = tracing_subscriber::registry().with(export::span_layer(&provider));
         tracing::subscriber::with_default(subscriber, work)
     }
 

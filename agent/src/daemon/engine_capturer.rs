@@ -74,6 +74,7 @@ impl EngineCapturer {
             Arc::new(state),
             spool,
         ));
+        engine.tell_memory(&identity.service);
         Ok(Self {
             engine,
             share: store,
@@ -181,8 +182,13 @@ impl Capturer for EngineCapturer {
     }
 
     async fn keep(&self, receipt: ObjectId) -> Result<(), Failure> {
-        let engine = Arc::clone(&self.engine);
-        match tokio::task::spawn_blocking(move || engine.keep(receipt)).await {
+        let (engine, service) = (Arc::clone(&self.engine), self.identity.service.clone());
+        let keeping = move || {
+            let kept = engine.keep(receipt);
+            engine.tell_memory(&service);
+            kept
+        };
+        match tokio::task::spawn_blocking(keeping).await {
             Ok(kept) => kept.map_err(|error| failure(&error)),
             Err(_) => {
                 let reason = "the agent's memory has crashed".to_owned();

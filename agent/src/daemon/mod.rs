@@ -44,8 +44,9 @@ use muster_share::log::HeadMemory;
 use muster_share::reachable;
 use muster_share::secret_file::{self, SecretFileError};
 use muster_share::store::address::Address;
+use muster_share::store::metered::{Call, Meter};
 use muster_share::store::{self, Store};
-use muster_telemetry::service_manager;
+use muster_telemetry::{metrics, service_manager};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::Instrument;
@@ -87,6 +88,14 @@ pub async fn run(config: Config, mut stop: watch::Receiver<bool>) -> Result<(), 
         return Ok(());
     };
     tracing::info!(service = service.as_str(), share = store.describe(), "the agent is up");
+    metrics::feed_nats({
+        let bus = Arc::downgrade(&bus);
+        move || {
+            let bus = bus.upgrade()?;
+            let link = *bus.link().borrow();
+            Some((link.connected, link.connects, bus.dropped_messages()))
+        }
+    });
     let ended = prepared.run(&config, Arc::clone(&bus), store, stop).await;
     if let Err(error) = bus.close().await {
         tracing::debug!(error = error.to_string(), "the connection to the bus was not closed in order");
@@ -153,7 +162,7 @@ impl Prepared {
         stop: watch::Receiver<bool>,
     ) -> Result<(), DaemonError> {
         let Self { lock: _lock, identity, memory, pin } = self;
-        let store = store::guarded(store, &config.share, patience());
+        let store = store::guarded(store, &config.share, patience(), meter());
         let capturer = EngineCapturer::open(config, Arc::clone(&identity), Arc::clone(&store))?;
         let gate = Gate::default();
         let desk = desk(config, (&identity, &bus, &store), pin, gate.clone())?;
@@ -172,7 +181,7 @@ impl Prepared {
                 &config.agent.state,
             )),
         };
-        let span = tracing::info_span!("agent", service = config.agent.service.as_str());
+        let span = tracing::info_span!(target: muster_telemetry::LINES_ONLY, "agent", service = config.agent.service.as_str());
         // Ends with the daemon: a set aborts its tasks when it is dropped.
         let mut beside = JoinSet::new();
         beside.spawn(desk.serve().instrument(span.clone()));
@@ -210,6 +219,14 @@ fn desk(
 fn waiting() -> Retry {
     Retry::new(Duration::from_secs(1), Duration::from_secs(30), Attempts::Unlimited)
         .expect("these delays are in order")
+}
+
+/// Calls to the share become metrics.
+fn meter() -> Meter {
+    Arc::new(|call| {
+        let Call { operation, came, took, read, written } = call;
+        metrics::share_call(operation.as_str(), came.as_str(), took, read, written);
+    })
 }
 
 /// With one call to the share: for what passes within seconds. Rounds have retries of their own.

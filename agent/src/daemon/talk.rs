@@ -4,7 +4,7 @@
 //! order, and it repeats what was asked. What does not count is as if nobody had answered.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use muster_bus::{Bus, BusError, Headers, Message};
 use muster_protocol::entropy::random;
@@ -19,6 +19,8 @@ use muster_protocol::subject::Subject;
 use muster_protocol::wire::{self, WireError};
 use muster_share::credentials::Credentials;
 use muster_share::entropy::OsEntropy;
+use muster_telemetry::span::{self, Finished, Place};
+use tracing::Span;
 
 use super::belief::Order;
 use super::identity::{Identity, VERSION};
@@ -143,7 +145,7 @@ impl Talker {
             sealed: true,
         };
         let payload = me.signer.seal(&me.fleet, &hello);
-        let answer = self.ask(me.subject(Subject::Hello), payload, limit).await?;
+        let answer = self.ask("hello", me.subject(Subject::Hello), payload, limit).await?;
         let session = || {
             let transcript = Transcript {
                 fleet: me.fleet,
@@ -251,7 +253,7 @@ impl Talker {
         limit: Duration,
     ) -> Result<Acknowledgement, TalkError> {
         let me = &self.identity;
-        let answer = self.ask(me.subject(Subject::Notice), payload, limit).await?.payload;
+        let answer = self.ask("notice", me.subject(Subject::Notice), payload, limit).await?.payload;
         if Frame::is_one(&answer) {
             let frame = Frame::read(&answer, Acknowledgement::MAX_LEN)?;
             return Ok(self.session.hear(&frame)?);
@@ -259,10 +261,31 @@ impl Talker {
         signed(me.fleet, order, &answer)
     }
 
-    async fn ask(&self, subject: String, payload: Vec<u8>, limit: Duration) -> Result<Message, TalkError> {
-        let mut headers = Headers::new();
-        muster_telemetry::inject(&mut headers);
-        Ok(self.bus.request(&subject, headers, payload.into(), limit).await?)
+    /// Asks, as a span of whatever it is asked within.
+    async fn ask(
+        &self,
+        what: &'static str,
+        subject: String,
+        payload: Vec<u8>,
+        limit: Duration,
+    ) -> Result<Message, TalkError> {
+        let within = muster_telemetry::place(&Span::current()).filter(Place::is_sampled);
+        let began = SystemTime::now();
+        let nanos = began.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos();
+        let sent = within.map(|within| within.below(&format!("send {what} {nanos}")));
+        let headers: Headers = sent.iter().map(Place::header).collect();
+        let answer = self.bus.request(&subject, headers, payload.into(), limit).await;
+        if let Some(sent) = sent {
+            let mut span = Finished::new(format!("send {what}"), sent, within, began).message(
+                span::Side::Producer,
+                what,
+                &subject,
+                &format!("muster.v1.{{fleet}}.{what}.{{service}}"),
+            );
+            span.error = answer.as_ref().err().map(ToString::to_string);
+            span.tell();
+        }
+        Ok(answer?)
     }
 }
 

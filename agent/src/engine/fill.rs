@@ -1,10 +1,11 @@
 //! Filling parts: bytes are read right behind those of the chunks before them, and cut where they are.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use muster_share::chunk::{ChunkSize, Cutter};
 use muster_share::entry::{Entry, Gap};
 
+use super::activity::Activity;
 use super::part::{JOB_ITEMS, PART_BYTES, Part, READ_BYTES, Step, Turn};
 use super::progress::Progress;
 use super::shared::Halt;
@@ -35,6 +36,8 @@ pub(super) struct Filler<'a, S> {
     cut: usize,
     /// End of what was read.
     filled: usize,
+    /// When the source was given room to read into.
+    reading: Option<Instant>,
     open: Option<(Box<Entry>, u64)>,
     halt: &'a Halt,
     progress: &'a Progress,
@@ -53,7 +56,18 @@ impl<'a, S: Ship> Filler<'a, S> {
         ship: S,
     ) -> Self {
         let part = Part { bytes: buffer, ..Part::default() };
-        Self { part, cutter: Cutter::new(size), cut: 0, filled: 0, open: None, halt, progress, settle, ship }
+        Self {
+            part,
+            cutter: Cutter::new(size),
+            cut: 0,
+            filled: 0,
+            reading: None,
+            open: None,
+            halt,
+            progress,
+            settle,
+            ship,
+        }
     }
 
     /// Begins the parts of a job.
@@ -135,16 +149,22 @@ impl<S: Ship> Content for Filler<'_, S> {
             self.send()?;
         }
         let end = self.part.bytes.len().min(self.filled + READ_BYTES);
+        self.reading = Some(Instant::now());
         Ok(&mut self.part.bytes[self.filled..end])
     }
 
     fn filled(&mut self, count: usize) -> Result<(), Stopped> {
+        if let Some(since) = self.reading.take() {
+            self.progress.activities.did(Activity::Read, count as u64, since);
+        }
+        let since = Instant::now();
         let end = self.filled + count;
         while let Some(length) = self.cutter.scan(&self.part.bytes[self.filled..end]) {
             self.filled += length;
             self.chunk(self.filled);
         }
         self.filled = end;
+        self.progress.activities.did(Activity::Chunk, count as u64, since);
         if let Some((_, size)) = &mut self.open {
             *size += count as u64;
         }

@@ -12,6 +12,7 @@
 //!
 //! It never overwrites, never deletes, and never names an object that it has not seen on the share or put there.
 
+mod activity;
 mod assemble;
 mod config;
 mod error;
@@ -30,6 +31,7 @@ mod rewrite;
 mod seen;
 mod shared;
 mod slice;
+mod telling;
 #[cfg(test)]
 mod tests;
 mod upload;
@@ -45,7 +47,7 @@ use muster_protocol::age::Recipient;
 use muster_protocol::document::{ObjectRef, Receipt, SliceStatus, SliceTotals};
 use muster_protocol::entropy::random;
 use muster_protocol::envelope::Signer;
-use muster_protocol::ids::{Nonce, ObjectId, RoundId};
+use muster_protocol::ids::{Nonce, ObjectId, RoundId, ServiceName};
 use muster_protocol::log::Head;
 use muster_share::entropy::OsEntropy;
 use muster_share::layout::{ObjectPath, Prefix, SlicePart};
@@ -60,6 +62,7 @@ use pack::Sealing;
 use pipeline::Run;
 use seen::SeenWriter;
 use shared::{Halt, StopOnDrop};
+use telling::Telling;
 use upload::{Uploader, blocking, unless_cancelled};
 
 pub use config::EngineConfig;
@@ -108,7 +111,9 @@ impl Engine {
         cancel: CancelFlag,
     ) -> Result<Captured, EngineError> {
         let _busy = self.busy.try_lock().map_err(|_| EngineError::Busy)?;
-        let done = self.capture_once(&request, progress, cancel).await;
+        let telling = Telling::begin(&request.service, &progress);
+        let done = telling.beside(self.capture_once(&request, Arc::clone(&progress), cancel)).await;
+        telling.end(&done);
         if let Err(
             EngineError::State(StateError::Database { .. } | StateError::Row { .. }) | EngineError::Crashed,
         ) = &done
@@ -186,6 +191,12 @@ impl Engine {
         };
         blocking(move || Ok(state.add_slice(&slice)?)).await?;
         Ok((object.id, object.size, captured.totals))
+    }
+
+    /// Tells how large the memory of chunks of this service is, and what may be counted of it. Blocks on the local disk.
+    pub fn tell_memory(&self, service: &ServiceName) {
+        telling::begin_metrics(service);
+        telling::tell_memory(service, &self.state);
     }
 
     /// The slice of this receipt counts: the next one builds upon its lists. Blocks on the local disk.

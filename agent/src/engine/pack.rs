@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use muster_protocol::age::Recipient;
 use muster_protocol::ids::ChunkId;
@@ -12,6 +13,7 @@ use muster_share::pack::{Compressor, Frame, PackBuilder, PackContext, SealedPack
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
+use super::activity::{Activities, Activity};
 use super::error::EngineError;
 use super::known::{Claim, Known, PlacesError, Sight};
 use super::shared::Halt;
@@ -47,6 +49,7 @@ pub(super) struct Sealing {
 pub(super) struct Outlet<'a> {
     pub(super) sealing: &'a Sealing,
     pub(super) halt: &'a Halt,
+    pub(super) activities: &'a Activities,
     pub(super) uploads: mpsc::Sender<Upload>,
     pub(super) runtime: Handle,
 }
@@ -54,9 +57,13 @@ pub(super) struct Outlet<'a> {
 impl Outlet<'_> {
     fn seal(&self, open: Open) -> Result<(), Stopped> {
         let Open { number, builder, permit } = open;
+        let since = Instant::now();
         let pack = self.halt.keep(builder.seal().map_err(EngineError::Pack))?;
+        self.activities.did(Activity::Seal, 0, since);
         if self.sealing.self_check {
+            let since = Instant::now();
             let checked = pack.self_check(&self.sealing.key);
+            self.activities.did(Activity::SelfCheck, pack.plain_len, since);
             self.halt.keep(checked.map_err(|source| EngineError::SelfCheck { id: pack.id, source }))?;
         }
         let upload = Upload { number, pack, permit };
@@ -100,7 +107,9 @@ impl<'a> Lane<'a> {
             Some(pack) => pack,
             none => none.insert(self.begin()?),
         };
+        let since = Instant::now();
         let mut offset = self.outlet.halt.keep(pack.builder.push(frame).map_err(EngineError::Pack))?;
+        self.outlet.activities.did(Activity::Seal, plain_len(frame), since);
         let number = pack.number;
         self.known.packed(frame.chunks.iter().map(|(id, length)| {
             let at = u32::try_from(offset).expect("MAX_PACK_PLAIN and one frame are less than 4 GiB");
@@ -169,10 +178,12 @@ impl<'a> Packer<'a> {
         if lengths.is_empty() {
             return Ok(());
         }
+        let since = Instant::now();
         self.name(bytes, lengths);
         let Lane { outlet, known, .. } = self.lane;
         let halt = outlet.halt;
         let claimed = known.claim(&mut self.sight, &self.chunks, &mut self.claims);
+        outlet.activities.did(Activity::Chunk, 0, since);
         halt.keep(claimed.map_err(EngineError::State))?;
         self.own.clear();
         self.own_starts.clear();
@@ -236,7 +247,9 @@ impl<'a> Packer<'a> {
                 joined.as_slice()
             };
             let halt = lane.outlet.halt;
+            let since = Instant::now();
             halt.keep(compressor.compress_into(plain, &own[at..end], frame).map_err(EngineError::Pack))?;
+            lane.outlet.activities.did(Activity::Compress, len as u64, since);
             #[cfg(test)]
             if let Some(tamper) = lane.outlet.sealing.tamper {
                 tamper(frame);
@@ -246,4 +259,9 @@ impl<'a> Packer<'a> {
         }
         Ok(())
     }
+}
+
+/// Bytes of the chunks in a frame.
+fn plain_len(frame: &Frame) -> u64 {
+    frame.chunks.iter().map(|(_, length)| u64::from(*length)).sum()
 }

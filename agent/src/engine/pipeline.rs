@@ -4,13 +4,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use muster_share::chunk::ChunkSize;
 use muster_share::lists::IndexedSource;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
+use super::activity::Activity;
 use super::assemble::{Assembled, Assembler, Seeing};
 use super::error::EngineError;
 use super::feed::Feeder;
@@ -71,7 +72,8 @@ pub(super) struct Captured {
 /// Reads, packs and assembles. Blocks; `None` when the capture has been halted. All packs have been handed to `uploads`
 /// when it returns.
 pub(super) fn run(run: &Run, uploads: mpsc::Sender<Upload>, runtime: Handle) -> Option<Captured> {
-    let outlet = Outlet { sealing: &run.sealing, halt: &run.halt, uploads, runtime };
+    let activities = &run.progress.activities;
+    let outlet = Outlet { sealing: &run.sealing, halt: &run.halt, activities, uploads, runtime };
     let (data, entries) = (Lane::new(&outlet, &run.known), Lane::new(&outlet, &run.known));
     let queue = Queue::new(run.workers, fill::buffer_len(run.chunk));
     let (results, packed) = channel();
@@ -93,7 +95,9 @@ pub(super) fn run(run: &Run, uploads: mpsc::Sender<Upload>, runtime: Handle) -> 
                 Ok(assembled)
             })
         });
+        let since = Instant::now();
         let reports = guarded(run, || walk(run, Feeder::new(run, queue, results)));
+        activities.did(Activity::Walk, 0, since);
         if queue.end() {
             run.sources_read();
         }

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use tokio::sync::watch;
 
+use super::activity::Activities;
+
 /// What the engine is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
@@ -35,6 +37,7 @@ pub struct Progress {
     expected_bytes: AtomicU64,
     stage: AtomicU8,
     read: watch::Sender<bool>,
+    pub(super) activities: Activities,
 }
 
 impl Progress {

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -12,6 +13,7 @@ use muster_share::layout::{ObjectPath, SlicePart};
 use muster_share::store::{Store, StoreError, settle};
 use tokio::sync::mpsc;
 
+use super::activity::Activity;
 use super::error::EngineError;
 use super::pack::Upload;
 use super::pipeline::Run;
@@ -86,7 +88,7 @@ impl Uploader {
 
     /// Writes a new object. One with the same bytes that is there already is as good.
     async fn put(&self, path: &ObjectPath, bytes: Bytes, doing: &'static str) -> Result<(), EngineError> {
-        let length = bytes.len() as u64;
+        let (length, since) = (bytes.len() as u64, Instant::now());
         let done = match self.store.put_new(path, bytes.clone()).await {
             Err(failure @ StoreError::AlreadyExists { .. }) => {
                 settle(&*self.store, path, &bytes, failure).await
@@ -94,6 +96,7 @@ impl Uploader {
             done => done,
         };
         done.map_err(|source| EngineError::Store { doing, source })?;
+        self.progress.activities.did(Activity::Upload, length, since);
         self.progress.added(length);
         Ok(())
     }

@@ -40,6 +40,7 @@ use muster_protocol::document::ManifestSlice;
 use muster_protocol::ids::ServiceName;
 use muster_share::verify::{Damage, Trouble};
 use tokio::sync::Semaphore;
+use tracing::Instrument;
 
 pub use error::RecoverError;
 pub use existing::Existing;
@@ -69,7 +70,7 @@ pub async fn recover(request: &Request, watch: &Watch) -> Result<Outcome, Recove
     let stop = Stop::default();
     // Threads that write must not outlive whoever asked.
     let _stop = StopOnDrop(stop.clone());
-    let round = Round::open(request.from.clone()).await?;
+    let round = Round::open(request.from.clone()).instrument(tracing::info_span!("open")).await?;
     let (manifest, number) = (round.manifest(), round.state.open.number);
     let held = |service: &ServiceName| {
         manifest.slices.iter().any(|slice| slice.service == *service)
@@ -85,7 +86,8 @@ pub async fn recover(request: &Request, watch: &Watch) -> Result<Outcome, Recove
     let mut ready = Vec::new();
     for slice in manifest.slices.iter().filter(|slice| asked(&slice.service)) {
         let mut outcome = ServiceOutcome::default();
-        match begin(request, &round, slice, &stop).await? {
+        let span = tracing::info_span!("survey", service = slice.service.as_str());
+        match begin(request, &round, slice, &stop).instrument(span).await? {
             Ok((prepared, survey)) => {
                 outcome.damaged = !prepared.damaged.is_empty();
                 damaged.extend(prepared.damaged.iter().cloned());
@@ -126,7 +128,9 @@ pub async fn recover(request: &Request, watch: &Watch) -> Result<Outcome, Recove
         let target = Arc::new(target::open(request, unfinished, &begun, &names)?);
         for (at, prepared, survey) in ready {
             let (service, outcome) = &mut services[at];
-            let found = write_slice(request, watch, &target, &stop, prepared, survey, outcome).await?;
+            let span = tracing::info_span!("write", service = service.as_str());
+            let writing = write_slice(request, watch, &target, &stop, prepared, survey, outcome);
+            let found = writing.instrument(span).await?;
             outcome.damaged |= !found.is_empty();
             tracing::info!(%service, files = outcome.files, lost = outcome.lost, "service recovered");
             damaged.extend(found);

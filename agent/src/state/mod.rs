@@ -6,6 +6,7 @@
 //! aside and begun anew. Holds no key. Chunk names are keyed, so they tell nothing without the chunk key.
 
 mod error;
+mod figures;
 mod row;
 #[cfg(test)]
 mod tests;

@@ -134,7 +134,7 @@ fn settings(state: &State) -> &BTreeMap<String, String> {
 }
 
 /// The services of the roster, and the interval that the fleet promises.
-pub(super) fn terms(state: &State) -> (BTreeSet<muster_protocol::ids::ServiceName>, Option<Duration>) {
+pub(crate) fn terms(state: &State) -> (BTreeSet<muster_protocol::ids::ServiceName>, Option<Duration>) {
     let set = state.config.as_ref().and_then(|config| config.clear.get("interval")).map(String::as_str);
     let interval = set.or_else(|| muster_protocol::settings::default_of("interval"));
     (state.services().into_iter().collect(), interval.and_then(|text| parse_duration(text).ok()))

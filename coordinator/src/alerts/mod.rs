@@ -24,8 +24,8 @@ use crate::scribe::unix_now;
 use file::Kept;
 
 pub(crate) use file::{put_aside, write_whole};
-pub(crate) use follow::follow;
 pub use follow::from_share;
+pub(crate) use follow::{follow, terms};
 
 /// Longest time that a change waits for the disk, and the shortest between two writes.
 const SETTLE: Duration = Duration::from_millis(200);

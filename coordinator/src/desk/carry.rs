@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use muster_protocol::alert::{About, Code, Finding};
 use muster_protocol::causes::causes;
-use muster_protocol::document::{Absentee, CutAccount, Manifest, ManifestSlice, Receipt};
+use muster_protocol::document::{Absentee, CutAccount, Manifest, ManifestSlice, Receipt, SliceStatus};
 use muster_protocol::envelope::{Payload, open_as};
 use muster_protocol::ids::{RoundId, ServiceName};
 use muster_protocol::log::{Commit, End, EndAccount, Found, Outcome, Verified};
@@ -15,6 +15,7 @@ use muster_share::entropy::OsEntropy;
 use muster_share::layout::{ObjectPath, Prefix, SlicePart};
 use muster_share::log::AppendError;
 use muster_share::store::Listed;
+use muster_telemetry::span;
 use tokio::sync::mpsc;
 
 use crate::alerts::Alerts;
@@ -23,6 +24,7 @@ use crate::scribe::{Entry, ScribeError, ScribeHandle, unix_now};
 use crate::{manifest, preflight, quarantine, reread};
 
 use super::requests::refused;
+use super::trace::Slices;
 use super::{Desk, Report, Round, disown};
 
 /// Has a record written, and reports what came of it.
@@ -102,6 +104,10 @@ impl Desk {
     }
 
     pub(super) fn carry_one(&mut self, id: RoundId, effect: Effect) {
+        let _within = self.rounds.get_mut(&id).map(|round| {
+            round.trace.see(&effect);
+            span::enter(round.trace.place())
+        });
         match effect {
             Effect::Publish => {}
             Effect::AppendOpen => self.append_open(id),
@@ -180,6 +186,7 @@ impl Desk {
     /// Runs a task whose outcome is an event of the round.
     pub(super) fn task(&self, id: RoundId, work: impl Future<Output = Event> + Send + 'static) {
         let reports = self.reports.clone();
+        let work = span::within(self.rounds.get(&id).and_then(|round| round.trace.place()), work);
         tokio::spawn(async move {
             // The desk may be gone: then nobody waits for the event.
             let _ = reports.send(Report::Event(id, Box::new(work.await))).await;
@@ -386,13 +393,18 @@ impl Desk {
         let machine =
             Machine::verify(manifest.outcome, manifest.slices, self.setting.policy, seed, self.now());
         self.seat(machine, round.open.clone(), round.position);
+        if let Some(round) = self.rounds.get_mut(&manifest.round) {
+            round.trace.only_verifies();
+        }
     }
 
     pub(super) fn finished(&mut self, id: RoundId) {
         let Some(round) = self.rounds.get_mut(&id) else { return };
         round.finished = true;
         self.setting.sessions.end(&id);
-        round.took = Some(round.began.elapsed());
+        let took = round.began.elapsed();
+        round.took = Some(took);
+        round.trace.over(&round.open, round.machine.phase(), took, slices(&round.machine));
         let retries = std::mem::take(&mut round.retries);
         let number = round.open.number;
         match round.machine.phase() {
@@ -418,4 +430,17 @@ impl Desk {
             self.send_value(&Subject::ServiceState(service), None);
         }
     }
+}
+
+/// What became of the services of a round that is over.
+fn slices(machine: &Machine) -> Slices {
+    let mut slices = Slices::default();
+    for member in machine.members() {
+        match member.phase.slice().map(|slice| slice.status) {
+            Some(SliceStatus::Whole) => slices.stored += 1,
+            Some(SliceStatus::Gaps) => slices.gaps += 1,
+            None => slices.absent += 1,
+        }
+    }
+    slices
 }

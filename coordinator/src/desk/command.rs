@@ -11,6 +11,7 @@ use muster_protocol::message::{
 };
 use muster_protocol::round::Event;
 use muster_protocol::token::{self, Token, TokenRole};
+use muster_telemetry::span::Place;
 
 use crate::ignored::Reason;
 use crate::scribe::{Entry, unix_now};
@@ -31,7 +32,7 @@ struct Demander {
 
 impl Desk {
     /// Carries a command out, if its key may demand it, and answers.
-    pub(super) fn command(&mut self, key: &KeyId, command: Command, reply: Reply) {
+    pub(super) fn command(&mut self, key: &KeyId, command: Command, reply: Reply, trace: Option<Place>) {
         let state = self.state();
         let who = state.members.get(key).filter(|member| member.revoked.is_none()).map(|m| m.member.clone());
         let Some(who) = who else {
@@ -62,7 +63,7 @@ impl Desk {
                 Demand::Start { services, labels, request, reason, force } => {
                     let trigger = Trigger { services, labels, request: Some(request), reason };
                     let origin = Origin::Command { who: who.words, force };
-                    return self.start(trigger, origin, command.nonce, reply);
+                    return self.start(trigger, origin, trace, command.nonce, reply);
                 }
             },
         };
@@ -70,8 +71,8 @@ impl Desk {
         self.answer(reply, CommandReply { nonce: command.nonce, state, reason, started: None });
     }
 
-    fn start(&mut self, trigger: Trigger, origin: Origin, nonce: Nonce, reply: Reply) {
-        let (answer, opening) = self.trigger(None, trigger.checked(), &origin);
+    fn start(&mut self, trigger: Trigger, origin: Origin, trace: Option<Place>, nonce: Nonce, reply: Reply) {
+        let (answer, opening) = self.trigger(None, trigger.checked(), &origin, trace);
         match opening.and_then(|id| self.rounds.get_mut(&id)) {
             Some(round) => round.opened_reply.push(Waiter::Command(reply, nonce)),
             None => self.answer(reply, command_reply(nonce, answer)),

@@ -10,6 +10,7 @@ mod presence;
 mod requests;
 mod schedule;
 mod talk;
+mod trace;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -31,6 +32,7 @@ use muster_protocol::subject::Subjects;
 use muster_protocol::time::Time;
 use muster_share::entropy::OsEntropy;
 use muster_share::store::Store;
+use muster_telemetry::span;
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::alerts::Alerts;
@@ -49,6 +51,7 @@ use crate::scrub::Suspects;
 use crate::sessions::Sessions;
 use requests::{Origin, Request, Waiter, send_trigger_reply};
 use schedule::Timetable;
+use trace::RoundTrace;
 
 /// Ended rounds that are still told on the query subject.
 const REMEMBERED: usize = 16;
@@ -117,6 +120,7 @@ pub(crate) struct Round {
     /// The agent that each service had when it was last looked.
     agents: BTreeMap<ServiceName, KeyId>,
     retries: Vec<ServiceName>,
+    trace: RoundTrace,
     finished: bool,
 }
 
@@ -202,6 +206,7 @@ pub(crate) async fn work(
                 let now = desk.now();
                 for round in desk.rounds.values_mut() {
                     round.machine.handle_timeout(now);
+                    round.trace.at(round.machine.phase());
                 }
             }
             _ = minute.tick() => {
@@ -284,6 +289,7 @@ impl Desk {
         let id = open.round;
         self.seat(machine, open, position);
         if let Some(round) = self.rounds.get_mut(&id) {
+            round.trace.awaits(agents.keys().cloned());
             round.agents = agents;
         }
         self.disown();
@@ -292,6 +298,8 @@ impl Desk {
     fn seat(&mut self, machine: Machine, open: Open, position: u64) {
         let id = open.round;
         self.ended.retain(|ended| *ended != id);
+        let mut trace = RoundTrace::of(&open);
+        trace.at(machine.phase());
         let round = Round {
             machine,
             open,
@@ -306,6 +314,7 @@ impl Desk {
             checked_at: None,
             agents: BTreeMap::new(),
             retries: Vec::new(),
+            trace,
             finished: false,
         };
         self.rounds.insert(id, round);
@@ -359,8 +368,8 @@ impl Desk {
                 self.roll.progress(progress, now);
                 self.event(&round, Event::AtWork { service, stage });
             }
-            Input::Trigger { request, trigger, format, reply } => {
-                let (answer, opening) = self.trigger(request, trigger, &Origin::Message);
+            Input::Trigger { request, trigger, format, reply, trace } => {
+                let (answer, opening) = self.trigger(request, trigger, &Origin::Message, trace);
                 match (opening, reply) {
                     (Some(id), Some(reply)) => {
                         if let Some(round) = self.rounds.get_mut(&id) {
@@ -371,8 +380,8 @@ impl Desk {
                     (_, None) => {}
                 }
             }
-            Input::Job { request, trigger, job } => self.job(request, trigger, job),
-            Input::Command { key, command, reply } => self.command(&key, command, reply),
+            Input::Job { request, trigger, job, trace } => self.job(request, trigger, job, trace),
+            Input::Command { key, command, reply, trace } => self.command(&key, command, reply, trace),
             Input::OtherVersion { key, service, what } => {
                 if !may(&key, &service) {
                     return stranger(&key, &service);
@@ -390,7 +399,10 @@ impl Desk {
     fn event(&mut self, id: &RoundId, event: Event) {
         let now = self.now();
         if let Some(round) = self.rounds.get_mut(id) {
+            let _within = span::enter(round.trace.place());
+            round.trace.hear(&event);
             round.machine.handle(event, now);
+            round.trace.at(round.machine.phase());
         }
     }
 

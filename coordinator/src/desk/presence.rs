@@ -8,6 +8,7 @@ use muster_protocol::ids::ServiceName;
 use muster_protocol::service_policy::{Expected, ServicePolicies};
 use muster_protocol::time::UnixMillis;
 use muster_protocol::units::format_duration;
+use muster_telemetry::metrics::{AGENTS_PRESENT, ROUNDS_OPEN, Value};
 
 use super::Desk;
 use crate::lead::Trust;
@@ -39,6 +40,7 @@ impl Desk {
         }
         let limit = self.setting.policy.offline_after;
         let settled = self.listening.elapsed() > limit;
+        self.tell_figures(&roster, limit);
         let policies =
             state.config.as_ref().map(|config| ServicePolicies::of(&config.clear)).unwrap_or_default();
         let alerts = &self.setting.alerts;
@@ -70,6 +72,17 @@ impl Desk {
                 alerts.heard(&about, number);
             }
         }
+    }
+
+    /// Who is there, and what is open, as metrics.
+    #[expect(clippy::cast_precision_loss, reason = "counts of a fleet are exact")]
+    fn tell_figures(&self, roster: &BTreeSet<ServiceName>, limit: Duration) {
+        let is_there = |service: &&ServiceName| {
+            self.roll.agent(service).is_some_and(|entry| entry.seen.elapsed() <= limit)
+        };
+        AGENTS_PRESENT.set(Value::Is(roster.iter().filter(is_there).count() as f64), Vec::new());
+        let open = self.rounds.values().filter(|round| !round.finished).count();
+        ROUNDS_OPEN.set(Value::Is(open as f64), Vec::new());
     }
 
     /// An agent said what time it is: AGENT-06 while that is far from this coordinator's own, whichever of the two is wrong.

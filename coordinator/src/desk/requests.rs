@@ -15,6 +15,7 @@ use muster_protocol::round::{Admission, Overlap, Phase, Start, admit};
 use muster_protocol::schedule::{Due, Standing, rfc3339};
 use muster_protocol::service_policy::ServicePolicies;
 use muster_share::entropy::OsEntropy;
+use muster_telemetry::span::Place as Trace;
 
 use crate::scribe::unix_now;
 
@@ -103,6 +104,8 @@ pub(super) struct Request {
     trigger: String,
     place: Option<Place>,
     forced: bool,
+    /// What whoever asks does it within.
+    trace: Option<Trace>,
 }
 
 /// Who waits until a round's record is in the log.
@@ -120,6 +123,7 @@ impl Desk {
         request: Option<String>,
         trigger: Result<Trigger, TriggerError>,
         origin: &Origin,
+        trace: Option<Trace>,
     ) -> (TriggerReply, Option<RoundId>) {
         let trigger = match trigger {
             Ok(trigger) => trigger,
@@ -143,16 +147,18 @@ impl Desk {
             let reason = "the same request id asked for other services before; another id is another round";
             return (refused(reason.to_owned()), None);
         }
-        self.ask(id, scope, &trigger.reason.unwrap_or_default(), origin)
+        self.ask(id, scope, &trigger.reason.unwrap_or_default(), origin, trace)
     }
 
-    /// Decides on a round that is asked for. The second part names it if its opening must succeed before the answer is true.
+    /// Decides on a round that is asked for, perhaps within a trace. The second part names it if its opening must succeed before the answer
+    /// is true.
     pub(super) fn ask(
         &mut self,
         id: RoundId,
         scope: Scope,
         reason: &str,
         origin: &Origin,
+        trace: Option<Trace>,
     ) -> (TriggerReply, Option<RoundId>) {
         let state = self.state();
         if let Some(round) = self.rounds.get(&id).filter(|r| !r.finished) {
@@ -195,6 +201,7 @@ impl Desk {
             trigger: origin.trigger(reason),
             place: origin.place(),
             forced: origin.is_forced(),
+            trace,
         };
         let reply = |state, number, reason| TriggerReply { round: Some(id), number, state, reason };
         match admission {
@@ -252,7 +259,7 @@ impl Desk {
     }
 
     pub(super) fn open(&mut self, request: Request) {
-        let Request { id, scope, trigger, .. } = request;
+        let Request { id, scope, trigger, trace, .. } = request;
         let open = Open {
             epoch: self.setting.scribe.epoch(),
             round: id,
@@ -265,10 +272,19 @@ impl Desk {
             cut: self.setting.cut,
         };
         self.begin(open, 0, Start::Fresh);
+        if let Some(round) = self.rounds.get_mut(&id) {
+            round.trace.belongs_to(trace, &round.open);
+        }
     }
 
-    pub(super) fn job(&mut self, request: Option<String>, trigger: Result<Trigger, TriggerError>, job: Job) {
-        let (answer, opening) = self.trigger(request, trigger, &Origin::Queue);
+    pub(super) fn job(
+        &mut self,
+        request: Option<String>,
+        trigger: Result<Trigger, TriggerError>,
+        job: Job,
+        trace: Option<Trace>,
+    ) {
+        let (answer, opening) = self.trigger(request, trigger, &Origin::Queue, trace);
         if let Some(reason) = &answer.reason {
             tracing::info!(reason, state = ?answer.state, "trigger from the queue");
         }

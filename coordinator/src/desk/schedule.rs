@@ -98,7 +98,7 @@ impl Desk {
             return;
         }
         let id = RoundId::of_slot(&state.fleet, due.slot);
-        let (answer, _) = self.ask(id, Scope::All, "", &Origin::Schedule(due));
+        let (answer, _) = self.ask(id, Scope::All, "", &Origin::Schedule(due), None);
         let reason = answer.reason.unwrap_or_default();
         match answer.state {
             TriggerState::Opened => {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use muster_bus::Reply;
+use muster_bus::{Headers, Reply};
 use muster_protocol::alert::About;
 use muster_protocol::envelope::Payload;
 use muster_protocol::ids::ObjectId;
@@ -181,6 +181,7 @@ impl Desk {
             max_hold_millis: policy.max_hold.map(|hold| u64::try_from(hold.as_millis()).unwrap_or(u64::MAX)),
             bandwidth: policy.bandwidth,
         };
+        let headers = round.trace.order(service, attempt, &self.setting.subjects);
         let (service, sessions) = (service.clone(), Arc::clone(&self.setting.sessions));
         let (ephemeral, ignored) = (Arc::clone(&round.ephemeral), Arc::clone(&self.setting.ignored));
         let seal = self.sealer();
@@ -194,12 +195,12 @@ impl Desk {
             if hello.sealed {
                 let held = Arc::new(Held::new(key, id, nonce, session));
                 sessions.begin(service, Arc::clone(&held));
-                return send(reply, held.say(&Ordered { attempt, order })).await;
+                return send(reply, headers, held.say(&Ordered { attempt, order })).await;
             }
             let plain = Zeroizing::new(wire::encode(&order));
             let sealed = ByteBuf::from(session.seal(&plain));
             let welcome = Welcome { round: id, epoch, attempt: Some(attempt), nonce, sealed };
-            send(reply, seal(&welcome)).await;
+            send(reply, headers, seal(&welcome)).await;
         });
     }
 
@@ -223,9 +224,10 @@ impl Desk {
             Verdict::Accepted | Verdict::Over => verdict,
         };
         let acknowledgement = Acknowledgement { round, epoch, attempt, receipt, verdict };
+        answer.told();
         match answer.session {
             Some(held) => {
-                tokio::spawn(send(answer.reply, held.say(&acknowledgement)));
+                tokio::spawn(send(answer.reply, Headers::new(), held.say(&acknowledgement)));
             }
             None => self.answer(answer.reply, acknowledgement),
         }
@@ -234,7 +236,7 @@ impl Desk {
     /// Signs an answer and sends it, beside the loop.
     pub(super) fn answer<P: Payload + Send + 'static>(&self, reply: Reply, payload: P) {
         let seal = self.sealer();
-        tokio::spawn(async move { send(reply, seal(&payload)).await });
+        tokio::spawn(async move { send(reply, Headers::new(), seal(&payload)).await });
     }
 
     /// Signs what it is given as this coordinator, wherever it is called.
@@ -244,8 +246,8 @@ impl Desk {
     }
 }
 
-async fn send(reply: Reply, payload: Vec<u8>) {
-    if let Err(error) = reply.send(Vec::new(), payload.into()).await {
+async fn send(reply: Reply, headers: Headers, payload: Vec<u8>) {
+    if let Err(error) = reply.send(headers, payload.into()).await {
         tracing::debug!(%error, "an answer was not sent; it will be asked for again");
     }
 }

@@ -156,7 +156,12 @@ impl Leader {
         if sealed.len() > MAX_MESSAGE_LEN {
             return Err(AskError::TooLong { len: sealed.len() });
         }
-        let here = |reply| Input::Command { key: self.signer.key_id(), command: command.clone(), reply };
+        let here = |reply| Input::Command {
+            key: self.signer.key_id(),
+            command: command.clone(),
+            reply,
+            trace: None,
+        };
         let (answer, again) = self.insist(&Subject::Command, &sealed, here, DEMAND).await?;
         match open_as::<CommandReply>(&answer, &self.fleet) {
             Ok((key, reply)) if reply.nonce == nonce && state.is_coordinator(&key) => {

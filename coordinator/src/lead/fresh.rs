@@ -89,7 +89,8 @@ mod tests {
         let member = Member { key: signer(40).key_id(), name: "mail".parse().expect("a name"), role };
         fixture::change(&mut other, vec![Change::Admit(member)]).await;
         let trigger = Trigger::parse(Format::Json, b"{}");
-        let request = Input::Trigger { request: None, trigger, format: Format::Json, reply: None };
+        let request =
+            Input::Trigger { request: None, trigger, format: Format::Json, reply: None, trace: None };
         assert!(inputs.send(request).await.is_ok(), "taken");
         let passed = timeout(SOON, inbox.recv()).await.expect("in time");
         assert!(matches!(passed, Some(Input::Trigger { .. })));

@@ -78,7 +78,7 @@ impl Channel {
         Ok(Self { kind: config.kind, terms, every, retry, way })
     }
 
-    pub(super) fn name(&self) -> &ChannelName {
+    pub(crate) fn name(&self) -> &ChannelName {
         &self.terms.channel
     }
 

@@ -11,6 +11,7 @@ use muster_protocol::entropy::random;
 use muster_protocol::notify::{Notification, Pace};
 use muster_protocol::time::Time;
 use muster_share::entropy::OsEntropy;
+use muster_telemetry::metrics::{CHANNEL, NOTIFICATIONS, OUTCOME};
 
 use super::Office;
 use super::channel::Channel;
@@ -101,12 +102,14 @@ pub(super) async fn attempt_once(
 
 /// Something arrived: the channel is well.
 pub(super) fn arrived(office: &Office, channel: &Channel) {
+    count(channel, "sent");
     office.health.with(channel.name(), |health| health.succeeded(unix_now()));
     office.alerts.mended(Code::Notify01, &About::Channel(channel.name().clone()));
 }
 
 /// Something did not: how long to wait now.
 pub(super) fn failed(office: &Office, channel: &Channel, error: &Undelivered) -> Duration {
+    count(channel, "failed");
     let failures = office.health.with(channel.name(), |health| {
         health.failed(&error.why, unix_now());
         health.failures
@@ -124,4 +127,8 @@ pub(super) fn failed(office: &Office, channel: &Channel, error: &Undelivered) ->
         // Somebody must mend something first, and nobody tells when that is done.
         Then::Never => channel.retry.longest(),
     }
+}
+
+fn count(channel: &Channel, outcome: &str) {
+    NOTIFICATIONS.one(vec![(CHANNEL, channel.name().to_string()), (OUTCOME, outcome.to_owned())]);
 }

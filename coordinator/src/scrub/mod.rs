@@ -22,6 +22,7 @@ use muster_share::layout::ObjectPath;
 use muster_share::scrub::{Inventory, fleet, slices};
 use muster_share::store::{Store, StoreError};
 use muster_share::verify::{Again, Damage, Pace, Trouble, read_again};
+use muster_telemetry::metrics::{SCRUB_IO, SCRUB_OBJECTS};
 use tokio::sync::{mpsc, watch};
 
 use crate::alerts::Alerts;
@@ -182,8 +183,11 @@ impl Scrubber {
         size: u64,
         pace: &mut Pace,
     ) -> Result<(), Stop> {
-        let read = read_again(self.store.as_ref(), path, &id, size, pace);
-        match read.await {
+        let read = read_again(self.store.as_ref(), path, &id, size, pace).await;
+        if !matches!(read, Err(Trouble::Store(_))) {
+            count(size);
+        }
+        match read {
             Ok(again) => {
                 if let Again::Flickers(damage) = again {
                     tracing::warn!(
@@ -227,4 +231,11 @@ fn told(round: Option<u64>) -> (Code, About) {
         Some(number) => (Code::Verify02, About::Round(number)),
         None => (Code::Verify01, About::Part(Part::Share)),
     }
+}
+
+/// One more object was read, as metrics.
+#[expect(clippy::cast_precision_loss, reason = "bytes of an object are exact")]
+fn count(bytes: u64) {
+    SCRUB_OBJECTS.one(Vec::new());
+    SCRUB_IO.add(bytes as f64, Vec::new());
 }

@@ -1,7 +1,7 @@
 //! One pass, from where the log says that it is.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures::StreamExt;
 use muster_protocol::ids::{ObjectId, ServiceName};
@@ -12,6 +12,7 @@ use muster_share::layout::Prefix;
 use muster_share::scrub::{Inventory, slices};
 use muster_share::store::{Listed, StoreError};
 use muster_share::verify::Pace;
+use muster_telemetry::span::{Finished, Place};
 use tokio::time::Instant;
 
 use super::{AGAIN, FLEET_EVERY, Scrubber, Stop};
@@ -93,6 +94,30 @@ impl Pass {
         wait(before, self.course.whole(), self.progress.elapsed(), self.within)
     }
 
+    /// The trace of the pass: the same whoever goes on with it.
+    fn place(&self) -> Place {
+        Place::called(&format!("scrub {} {}", self.progress.pass, self.progress.began.0))
+    }
+
+    /// The pass is over: its span.
+    fn tell(&self) {
+        let began = Duration::from_millis(u64::try_from(self.progress.began.0).unwrap_or(0));
+        Finished::new("scrub", self.place(), None, SystemTime::UNIX_EPOCH + began)
+            .with("muster.scrub.pass", self.progress.pass)
+            .with("muster.scrub.objects", self.progress.objects)
+            .with("muster.scrub.io", self.progress.bytes)
+            .tell();
+    }
+
+    /// A service was read: its span.
+    fn tell_service(&self, service: &ServiceName, began: SystemTime, objects: u64) {
+        let root = self.place();
+        Finished::new("read again", root.below(service.as_str()), Some(root), began)
+            .with("muster.service", service.as_str())
+            .with("muster.scrub.objects", objects)
+            .tell();
+    }
+
     /// How long the pass still lasts when everything is read.
     fn rest(&self) -> Duration {
         let whole = self.course.whole();
@@ -129,15 +154,18 @@ impl Scrubber {
                 let (inventory, is_all) =
                     of.inventory(self.store.as_ref(), &self.scribe.state(), service).await?;
                 self.lift_gone(service, &inventory, is_all).await?;
+                let (began, before) = (SystemTime::now(), pass.progress.objects);
                 if !self.service(&mut pass, service, &inventory).await? {
                     return Ok(());
                 }
+                pass.tell_service(service, began, pass.progress.objects - before);
                 self.tell().await?;
                 self.alarmed.remove(service);
             }
         }
         if self.wait(pass.rest(), terms).await? {
             self.scribe.write(pass.progress.record(None)).await?;
+            pass.tell();
             let Progress { pass, objects, bytes, .. } = pass.progress;
             tracing::info!(pass, objects, bytes, "every stored object was read again");
         }

@@ -144,7 +144,9 @@ async fn every_object_is_read_within_the_time_and_the_log_says_so() {
 
 #[tokio::test(start_paused = true)]
 async fn a_pass_goes_on_where_the_log_says_that_it_is() {
-    let running = Scene::new(&[("scrub.within", "1h")]).await.scrub();
+    let scene = Scene::new(&[("scrub.within", "1h")]).await;
+    let (first, second) = (scene.first.clone(), scene.second.clone());
+    let running = scene.scrub();
     let state = running.until("a note", |state| state.scrub.current.is_some()).await;
     let (pass, reached) = state.scrub.current.clone().expect("a note");
     assert!((1..ALL).contains(&pass.objects), "{pass:?}");
@@ -156,15 +158,10 @@ async fn a_pass_goes_on_where_the_log_says_that_it_is() {
     drop(scribe);
     let log = Log::open(Arc::clone(&store), Pin::default()).await.expect("opens");
     assert_eq!(log.state().scrub.current, Some((pass.clone(), reached)));
-    let (first, second) = (empty(), empty());
     let running = Scene { folder, store, log, first, second }.scrub();
     let state = running.until("a pass", |state| state.scrub.last.is_some()).await;
     let last = state.scrub.last.clone().expect("a pass");
     assert_eq!((last.pass, last.began, last.objects), (1, pass.began, ALL), "none twice, and none left out");
-}
-
-fn empty() -> Wrote {
-    Wrote { packs: Vec::new(), chunks: Vec::new(), objects: Vec::new() }
 }
 
 #[tokio::test(start_paused = true)]
@@ -172,8 +169,9 @@ async fn what_is_damaged_goes_into_quarantine_and_the_rest_of_the_service_is_rea
     let scene = Scene::new(&[("scrub.within", "30d")]).await;
     let objects: BTreeMap<ObjectId, ObjectPath> = [&scene.first, &scene.second]
         .into_iter()
-        .flat_map(|wrote| wrote.objects.iter().map(|path| (id(path), path.clone())))
+        .flat_map(|wrote| wrote.objects.iter().chain([&wrote.receipt]).map(|path| (id(path), path.clone())))
         .collect();
+    assert_eq!(objects.len() as u64, ALL);
     // The one that is read first, and the one that would be read days later.
     let (first, last) = (objects.values().next().expect("one"), objects.values().last().expect("one"));
     scene.rot(first);

@@ -213,6 +213,9 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Each of them.
+    pub const ALL: [Self; 5] = [Self::Complete, Self::Partial, Self::Failed, Self::Cancelled, Self::Skipped];
+
     /// The word for screens and JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -9,6 +9,7 @@ use muster_protocol::ids::{ObjectId, RoundId};
 use muster_protocol::log::{Prune, Pruned, Role, State, Sweep};
 use muster_protocol::prune::{Next, Terms, Wait, next};
 use muster_protocol::time::UnixMillis;
+use tracing::Instrument;
 
 use super::error::PruneError;
 use super::frozen::{Frozen, Thermometer};
@@ -138,16 +139,24 @@ async fn step(
     }
     let terms = terms(log.state())?;
     // Of the very log that the record follows: what is committed meanwhile makes the slot a lost one.
-    thermometer.none(log.store().as_ref(), log.state()).await?;
+    let look = tracing::info_span!("look for damage");
+    thermometer.none(log.store().as_ref(), log.state()).instrument(look).await?;
     match next(log.state(), terms.grace, now) {
-        Next::Finish { sweep } => report.swept.push(finish(log, signer, terms, now, sweep).await?),
-        Next::Sweep { mark } => report.swept.push(sweep(log, signer, terms, now, mark).await?),
+        Next::Finish { sweep } => {
+            let span = tracing::info_span!("finish", sweep);
+            report.swept.push(finish(log, signer, terms, now, sweep).instrument(span).await?);
+        }
+        Next::Sweep { mark } => {
+            let span = tracing::info_span!("sweep", mark);
+            report.swept.push(sweep(log, signer, terms, now, mark).instrument(span).await?);
+        }
         Next::Wait { mark, why } => {
             report.waits = Some((mark, why));
             return Ok(true);
         }
         Next::Mark => {
-            (report.marked, report.locked) = mark(log, signer, terms, now).await?;
+            let marking = mark(log, signer, terms, now).instrument(tracing::info_span!("mark"));
+            (report.marked, report.locked) = marking.await?;
             return Ok(true);
         }
     }
@@ -192,7 +201,8 @@ async fn sweep(
     let list = write_list(log.store().as_ref(), &survey).await?;
     let rounds: Vec<RoundId> = survey.going.iter().map(|going| going.round).collect();
     let head = log.append(signer, &Sweep { rounds, list }).await?;
-    let (deleted, locked) = delete(log, signer, head.number, &survey).await?;
+    let deleting = delete(log, signer, head.number, &survey).instrument(tracing::info_span!("delete"));
+    let (deleted, locked) = deleting.await?;
     let rounds = survey.going.iter().map(|going| going.number).collect();
     let Survey { kept_back, .. } = survey;
     Ok(Swept { number: head.number, rounds, deleted, locked, kept_back, resumed: false })

@@ -1,5 +1,5 @@
 //! Stores: how bytes get to a share and back. A small trait, one backend per kind of share, and decorators over it
-//! ([`retry`], [`timeout`], [`limited`], [`faults`]).
+//! ([`retry`], [`timeout`], [`limited`], [`metered`], [`faults`]).
 //!
 //! A store knows paths and bytes, never what they mean. It never overwrites: there is no call that could.
 
@@ -8,6 +8,7 @@ mod error;
 pub mod faults;
 mod file;
 pub mod limited;
+pub mod metered;
 mod object;
 pub mod retry;
 pub mod secret;
@@ -32,6 +33,7 @@ use crate::layout::{ObjectPath, Prefix};
 use crate::secret_file::{self, SecretFileError};
 use address::{Address, AddressError};
 use limited::Limited;
+use metered::{Meter, Metered};
 use object::{BucketStore, Service};
 use retry::Retrying;
 use secret::SecretError;
@@ -230,11 +232,12 @@ pub async fn create(share: &ShareConfig) -> Result<Arc<dyn Store>, OpenStoreErro
     }
 }
 
-/// The share as everyone uses it: every call ends, what passes is tried again, and no more calls are under way than the
-/// configuration allows.
+/// The share as everyone uses it: every call ends and is told to the meter, what passes is tried again, and no more calls are under way
+/// than the configuration allows.
 #[must_use]
-pub fn guarded(store: Arc<dyn Store>, share: &ShareConfig, retry: Retry) -> Arc<dyn Store> {
-    let store = Limited::calls(Arc::new(TimeLimited::new(store, Limit::default())), share.at_once.get());
+pub fn guarded(store: Arc<dyn Store>, share: &ShareConfig, retry: Retry, meter: Meter) -> Arc<dyn Store> {
+    let store = Metered::new(Arc::new(TimeLimited::new(store, Limit::default())), meter);
+    let store = Limited::calls(Arc::new(store), share.at_once.get());
     Arc::new(Retrying::new(Arc::new(store), retry))
 }
 

@@ -1,10 +1,13 @@
 //! Effects: what the slice machine wants done becomes a task.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use muster_bus::Headers;
 use muster_protocol::ids::{Nonce, RoundId};
 use muster_protocol::slice::{Effect, Event, Reported, Standing};
+use muster_protocol::subject::Subject;
+use muster_telemetry::span::{Finished, Place, Side};
 use tokio::sync::oneshot;
 use tracing::{Instrument, Span};
 
@@ -18,6 +21,8 @@ use super::{Capture, Daemon, Report};
 impl<C: Capturer> Daemon<C> {
     pub(super) fn carry_out(&mut self) {
         while let Some(effect) = self.machine.poll_effect() {
+            let span = self.current_span();
+            let _within = span.enter();
             match effect {
                 Effect::Hello { round, attempt, .. } => self.hello(round, attempt),
                 Effect::Capture { round } => self.begin_capture(round),
@@ -81,7 +86,7 @@ impl<C: Capturer> Daemon<C> {
         let (order, ticket, talker, limit) =
             (self.order(round), self.ticket(), self.talker.clone(), self.pace.hello);
         let service = self.identity.service.as_str();
-        let span = tracing::info_span!("hello", service, round = round.to_string(), attempt);
+        let span = tracing::info_span!(target: muster_telemetry::LINES_ONLY, "hello", service, round = round.to_string(), attempt);
         let talk = async move {
             let answer = talker.hello(&order, attempt, limit).await;
             Report::Hello { ticket, round, answer }
@@ -193,20 +198,33 @@ impl<C: Capturer> Daemon<C> {
         }
     }
 
+    /// The span of the slice that is being made; none of its own while there is none.
+    pub(super) fn current_span(&self) -> Span {
+        self.span.as_ref().map_or_else(Span::none, |(_, _, span)| span.clone())
+    }
+
     /// The span that everything of one slice is in.
     pub(super) fn slice_span(&mut self, round: RoundId) -> Span {
         match &self.span {
-            Some((current, span)) if *current == round => span.clone(),
-            Some(_) | None => self.begin_span(round, &Headers::new()),
+            Some((current, _, span)) if *current == round => span.clone(),
+            Some(_) | None => self.begin_span(round, 1, &Headers::new()),
         }
     }
 
-    pub(super) fn begin_span(&mut self, round: RoundId, headers: &Headers) -> Span {
+    /// Begins the span of an attempt, within the trace that the order came with.
+    pub(super) fn begin_span(&mut self, round: RoundId, attempt: u32, headers: &Headers) -> Span {
         let service = self.identity.service.as_str();
-        let attempt = self.machine.work().map_or(1, |(_, attempt)| attempt);
         let span = tracing::info_span!(parent: None, "slice", service, round = round.to_string(), attempt);
-        muster_telemetry::set_parent(&span, headers);
-        self.span = Some((round, span.clone()));
+        if let Some(sent) = Place::of_headers(headers) {
+            let taken = sent.below("process");
+            muster_telemetry::set_parent(&span, &[taken.header()]);
+            let subject = self.identity.subject(Subject::Hello);
+            Finished::new("process order", taken, Some(sent), SystemTime::now())
+                .message(Side::Consumer, "order", &subject, "muster.v1.{fleet}.hello.{service}")
+                .with("muster.service", service)
+                .tell();
+        }
+        self.span = Some((round, attempt, span.clone()));
         span
     }
 }

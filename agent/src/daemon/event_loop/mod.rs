@@ -174,7 +174,7 @@ pub(crate) struct Daemon<C: Capturer> {
     lists: Lists,
     talk: Option<(u64, AbortHandle)>,
     tickets: u64,
-    span: Option<(RoundId, Span)>,
+    span: Option<(RoundId, u32, Span)>,
     doing: watch::Sender<Doing>,
     /// The epoch of the leader that this agent says it is there to.
     greeted: watch::Sender<Option<u64>>,

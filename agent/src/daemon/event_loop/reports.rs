@@ -16,6 +16,8 @@ use super::{Daemon, Report};
 
 impl<C: Capturer> Daemon<C> {
     pub(super) fn report(&mut self, report: Report<C>) {
+        let span = self.current_span();
+        let _within = span.enter();
         match report {
             Report::Read { reader, read } => self.read_on(reader, read),
             Report::Values { fleet, service } => {
@@ -82,8 +84,9 @@ impl<C: Capturer> Daemon<C> {
                 if let Some(credentials) = credentials {
                     self.capturer.accept(&credentials);
                 }
-                if attempt.is_some() && self.span.as_ref().is_none_or(|(current, _)| *current != round) {
-                    self.begin_span(round, &headers);
+                let begun = self.span.as_ref().map(|(round, attempt, _)| (*round, *attempt));
+                if let Some(attempt) = attempt.filter(|attempt| begun != Some((round, *attempt))) {
+                    self.begin_span(round, attempt, &headers);
                 }
                 self.handle(Event::Welcomed { round, attempt });
             }
