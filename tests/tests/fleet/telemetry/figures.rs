@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
-use muster_telemetry::metrics::{By, Kind, TABLE, prometheus_name};
+use muster_telemetry::metrics::{By, Kind, Metric, TABLE, prometheus_name};
 use muster_test_servers::Rotel;
 use muster_tests::dashboards::answers;
 use muster_tests::hook::{Answer, Hook};
 use muster_tests::picture::Window;
-use muster_tests::process::wait_for;
 use muster_tests::telemetry::{Prom, Sink, Variables, boards, deploy};
 
 use super::scene::Scene;
@@ -33,6 +34,20 @@ fn eventful(scene: &mut Scene, people: &Hook) {
     let _ = scene.fleet().run(&["enable"]).with_code(0);
 }
 
+/// Waits until nothing is lacking; a whole pass of the scrub takes a minute.
+fn until_empty(what: &str, mut lacking: impl FnMut() -> BTreeSet<String>) {
+    const LONGEST: Duration = Duration::from_secs(150);
+    let began = Instant::now();
+    loop {
+        let lacks = lacking();
+        if lacks.is_empty() {
+            return;
+        }
+        assert!(began.elapsed() < LONGEST, "{what} {lacks:?}");
+        sleep(Duration::from_millis(100));
+    }
+}
+
 fn has(prom: &Prom, name: &str) -> bool {
     prom.now(name).is_ok_and(|series| !series.is_empty())
 }
@@ -49,34 +64,26 @@ fn servers_telemetry_every_metric_of_the_table_arrives_by_both_ways() {
     eventful(&mut scene, &people);
     scene.fleet().start_standby("coordinator-2");
 
-    let here = |name: &str| !NOT_HERE.iter().any(|(not, _)| *not == name);
-    let mut lacking = BTreeSet::new();
-    wait_for("Prometheus has every metric", || {
-        lacking.clear();
-        for metric in TABLE.iter().filter(|metric| here(metric.name)) {
-            let name = prometheus_name(metric);
-            let name = match metric.kind {
-                Kind::Counter | Kind::Gauge => name,
-                Kind::Histogram(_) => name + "_bucket",
-            };
-            if !has(&prom, &name) {
-                lacking.insert(name);
-            }
-        }
-        lacking.is_empty().then_some(())
+    let wanted = || TABLE.iter().filter(|metric| !NOT_HERE.iter().any(|(not, _)| *not == metric.name));
+    until_empty("Prometheus lacks", || {
+        let lacks = wanted().map(|metric| match metric.kind {
+            Kind::Counter | Kind::Gauge => prometheus_name(metric),
+            Kind::Histogram(_) => prometheus_name(metric) + "_bucket",
+        });
+        lacks.filter(|name| !has(&prom, name)).collect()
     });
-    wait_for("every metric has come by OTLP", || {
+    until_empty("behind the collector there is no", || {
         let arrived = sink.metrics();
-        let is_there = |name: &str, unit: &str, kind: &Kind| {
-            let kind = match kind {
-                Kind::Counter => "counter",
-                Kind::Gauge => "gauge",
-                Kind::Histogram(_) => "histogram",
-            };
-            arrived.iter().any(|point| point.name == name && point.unit == unit && point.kind == kind)
+        let kind = |kind: &Kind| match kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram(_) => "histogram",
         };
-        let mut wanted = TABLE.iter().filter(|metric| here(metric.name));
-        wanted.all(|metric| is_there(metric.name, metric.unit, &metric.kind)).then_some(())
+        let is_there = |metric: &Metric| {
+            let mut points = arrived.iter().filter(|point| point.name == metric.name);
+            points.any(|point| point.unit == metric.unit && point.kind == kind(&metric.kind))
+        };
+        wanted().filter(|metric| !is_there(metric)).map(|metric| metric.name.to_owned()).collect()
     });
     let known: BTreeSet<&str> = TABLE.iter().map(|metric| metric.name).collect();
     for point in sink.metrics() {

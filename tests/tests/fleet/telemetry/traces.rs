@@ -11,12 +11,13 @@ use super::scene::{SERVICES, Scene};
 /// What every capture does.
 const STAGES: [&str; 7] = ["walk", "read", "chunk", "compress", "seal", "self-check", "upload"];
 
-/// The trace with this id, once its first span and every agent's capture are there.
+/// The trace with this id, once nothing in it lacks what it is part of.
 fn whole(sink: &Sink, id: &str) -> Trace {
     wait_for(&format!("the whole trace {id}"), || {
         let trace = Trace::all(&sink.spans()).remove(id)?;
-        let captured = trace.named("send notice").len() >= SERVICES.len();
-        (captured && trace.named("round").len() == 1).then_some(trace)
+        // A span that ends later may arrive later: what is below it waits for it.
+        let joined = trace.roots().len() == 1 && trace.named("round").len() == 1;
+        (joined && trace.named("check").len() >= SERVICES.len()).then_some(trace)
     })
 }
 
@@ -58,7 +59,9 @@ fn servers_telemetry_a_round_is_one_trace_over_all_agents() {
         assert!(below, "no {phase} below the round:\n{drawn}");
     }
 
-    let slices = trace.named("slice");
+    // Agents have theirs below the order.
+    let slices: Vec<_> =
+        trace.named("slice").into_iter().filter(|span| from(span).0 == "muster-coordinator").collect();
     let mut attempts: Vec<(&str, &str)> =
         slices.iter().map(|slice| (says(slice, "muster.service"), says(slice, "muster.attempt"))).collect();
     attempts.sort_unstable();
@@ -78,34 +81,27 @@ fn servers_telemetry_a_round_is_one_trace_over_all_agents() {
     assert_eq!(failed[0].attributes["muster.code"], "AGENT-03");
     assert!(failed[0].attributes["muster.reason"].contains("the disk is on fire"), "{first:?}");
 
+    const AGENT: [&str; 5] = ["round", "slice", "send order", "process order", "slice"];
     for service in SERVICES {
-        let notices: Vec<_> =
-            trace.named("send notice").into_iter().filter(|span| from(span).1 == service).collect();
-        let path = notices.first().map(|notice| trace.path(notice)).unwrap_or_default();
-        assert_eq!(
-            path,
-            ["round", "slice", "send order", "process order", "send notice"],
-            "{service}:\n{drawn}"
-        );
-        for name in ["process order", "capture", "receipt"] {
-            let theirs: Vec<_> = trace
-                .named(name)
-                .into_iter()
-                .filter(|span| from(span) == ("muster-agent", service))
-                .collect();
-            assert!(!theirs.is_empty(), "{service} has no {name}:\n{drawn}");
+        let theirs = |name: &str| {
+            let all = trace.named(name).into_iter();
+            all.filter(|span| from(span) == ("muster-agent", service))
+                .map(|span| trace.path(span))
+                .collect::<Vec<_>>()
+        };
+        for name in ["capture", "send notice"] {
+            let path = [&AGENT[..], &[name]].concat();
+            assert!(
+                theirs(name).contains(&path.iter().map(ToString::to_string).collect()),
+                "{service} {name}:\n{drawn}"
+            );
         }
         for stage in STAGES {
-            let theirs =
-                trace.named(stage).into_iter().filter(|span| from(span) == ("muster-agent", service));
-            let mut paths: Vec<_> = theirs.map(|span| trace.path(span)).collect();
-            let path = paths.pop().unwrap_or_default();
-            let last: Vec<&str> = path.iter().rev().take(3).map(String::as_str).collect();
-            // A command is not walked through.
-            let none = service == "flaky" && stage == "walk" && path.is_empty();
+            let path = [&AGENT[..], &["capture", stage]].concat();
+            let paths = theirs(stage);
             assert!(
-                none || last == [stage, "capture", "process order"],
-                "{service} {stage} {path:?}:\n{drawn}"
+                paths.contains(&path.iter().map(ToString::to_string).collect()),
+                "{service} {stage} {paths:?}:\n{drawn}"
             );
         }
     }
