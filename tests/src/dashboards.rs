@@ -139,9 +139,10 @@ impl Scene {
             self.wired.fleet.kill_coordinator();
             let fleet = &self.wired.fleet;
             wait_for("the other one leads", || {
-                let status = fleet.run(&["status", "--json"]);
-                let status: serde_json::Value = serde_json::from_str(&status.out).ok()?;
-                (status["bus"] == true).then_some(())
+                let said = fleet.run(&["alerts", "--json"]);
+                let said: serde_json::Value = serde_json::from_str(&said.out).ok()?;
+                // Only a leader answers that.
+                (said["bus"] == true).then_some(())
             });
         }
         for file in 0..8 {
