@@ -158,14 +158,7 @@ async fn work_on(
     let alerts = Alerts::open(state_dir.join(ALERTS_FILE), config.fleet.id);
     let _keeper = alerts.keeper();
     begin_metrics(&channels);
-    metrics::feed_nats({
-        let bus = Arc::downgrade(&bus);
-        move || {
-            let bus = bus.upgrade()?;
-            let link = *bus.link().borrow();
-            Some((link.connected, link.connects, bus.dropped_messages()))
-        }
-    });
+    metrics::feed_nats(muster_bus::figures(&bus));
     let means = Means { bus, store, slots, http, channels, alerts: &alerts, signer, stop };
     let ended = take_part(config, means).await;
     if let Err(error) = &ended
@@ -407,10 +400,7 @@ fn tell_lead(epoch: Option<u64>) {
 
 /// Calls to the share become metrics.
 fn meter() -> Meter {
-    Arc::new(|call| {
-        let Call { operation, came, took, read, written } = call;
-        metrics::share_call(operation.as_str(), came.as_str(), took, read, written);
-    })
+    Arc::new(|call: Call| call.tell(metrics::share_call))
 }
 
 /// What the configuration says about the lead.
