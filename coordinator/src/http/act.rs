@@ -200,7 +200,7 @@ async fn demanded(
         Demand::TestNotification { .. } => "test-notification",
     };
     tracing::info!(%token, what, "demanded over HTTP");
-    world.leader.demand(state, token, demand).await.map_err(|error| of_leader(&error))
+    world.leader.demand(state, token, demand, asked.trace()).await.map_err(|error| of_leader(&error))
 }
 
 /// The round that is meant: `latest` is the newest open one, and a request that waits for its services is in no log yet, so that
