@@ -97,6 +97,7 @@ async fn refusals_of_services_that_are_not_at_hand_have_their_codes() {
         (1, 403, "AuthenticationFailed", Code::Share03),
         (1, 403, "AuthorizationPermissionMismatch", Code::Share04),
         (1, 404, "ContainerNotFound", Code::Share02),
+        (1, 409, "BlobImmutableDueToPolicy", Code::Share04),
         (1, 503, "ServerBusy", Code::Share07),
     ] {
         let body = format!("<Error><Code>{word}</Code><Message>said so</Message></Error>");
@@ -108,6 +109,22 @@ async fn refusals_of_services_that_are_not_at_hand_have_their_codes() {
         assert!(said.contains(word), "{said}");
         assert!(!said.contains("SKADMIN") && !said.contains("http://"), "{said}");
     }
+}
+
+/// The service says it with the status of a name that is taken.
+#[tokio::test]
+async fn what_a_policy_of_azure_keeps_is_not_deleted_and_told_as_refused() {
+    let body = "<Error><Code>BlobImmutableDueToPolicy</Code><Message>said so</Message></Error>";
+    let at = serve(move |line| match line.starts_with("DELETE") {
+        true => (409, body.to_owned()),
+        false => (200, String::new()),
+    })
+    .await;
+    let store = opened(url(1, &at), AZURE).await;
+    let path = ObjectPath::List(ObjectId::of(b"x"));
+    let error = store.delete(&path).await.expect_err("refused");
+    assert!(matches!(error, StoreError::WriteRefused { .. }), "{error:?}");
+    assert!(format!("{error:?}").contains("BlobImmutableDueToPolicy"), "{error:?}");
 }
 
 /// The page that a request line asks for, as this kind of service would give it.
