@@ -111,22 +111,6 @@ async fn refusals_of_services_that_are_not_at_hand_have_their_codes() {
     }
 }
 
-/// The service says it with the status of a name that is taken.
-#[tokio::test]
-async fn what_a_policy_of_azure_keeps_is_not_deleted_and_told_as_refused() {
-    let body = "<Error><Code>BlobImmutableDueToPolicy</Code><Message>said so</Message></Error>";
-    let at = serve(move |line| match line.starts_with("DELETE") {
-        true => (409, body.to_owned()),
-        false => (200, String::new()),
-    })
-    .await;
-    let store = opened(url(1, &at), AZURE).await;
-    let path = ObjectPath::List(ObjectId::of(b"x"));
-    let error = store.delete(&path).await.expect_err("refused");
-    assert!(matches!(error, StoreError::WriteRefused { .. }), "{error:?}");
-    assert!(format!("{error:?}").contains("BlobImmutableDueToPolicy"), "{error:?}");
-}
-
 /// The page that a request line asks for, as this kind of service would give it.
 fn page(kind: usize, line: &str) -> String {
     let token = ["continuation-token=", "marker="][kind];
