@@ -32,6 +32,7 @@ mod matrix;
 mod notifications;
 mod properties;
 mod prune;
+mod quota;
 mod rebuild;
 mod restore;
 mod resume;
