@@ -178,7 +178,12 @@ impl Prepared {
         // Ends with the daemon: a set aborts its tasks when it is dropped.
         let mut beside = JoinSet::new();
         beside.spawn(desk.serve().instrument(span.clone()));
-        Daemon::build(parts).run(stop).instrument(span).await
+        let (identity, bus) = (Arc::clone(&parts.identity), Arc::clone(&parts.bus));
+        let ended = Daemon::build(parts).run(stop).instrument(span).await;
+        if ended.is_ok() {
+            beat::farewell(&identity, bus.as_ref()).await;
+        }
+        ended
     }
 }
 

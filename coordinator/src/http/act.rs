@@ -236,5 +236,10 @@ fn done(reply: &CommandReply) -> Result<(), Problem> {
 /// What the fleet refuses as it stands. Reasons begin with their code, where they have one.
 fn refused(reason: &str) -> Problem {
     let code = reason.split([':', ' ']).next().and_then(|word| word.parse::<Code>().ok());
-    Problem::new(Kind::Refused, reason).code(code)
+    let problem = Problem::new(Kind::Refused, reason).code(code);
+    let steps = code.map(Code::steps).unwrap_or_default().iter().filter(|step| !step.contains("NAME"));
+    match steps.copied().next() {
+        Some(step) => problem.next(step),
+        None => problem.next("GET /api/v1/status tells how the fleet stands, GET /api/v1/rounds what runs"),
+    }
 }

@@ -24,6 +24,7 @@ mod hostile;
 mod hostile_messages;
 mod http;
 mod http_schema;
+mod http_tls;
 mod leaders;
 mod look;
 mod machines;
