@@ -23,6 +23,8 @@ pub enum Answer {
     After(u16, u64),
     /// 307 to this path.
     Redirect(&'static str),
+    /// 200, and nothing behind it: what OTLP takes for a whole success.
+    Empty,
     /// Nothing, for a minute.
     Nothing,
 }
@@ -151,13 +153,20 @@ impl Hook {
                 state.got.push(Got { answer: answer.clone(), ..got });
                 answer
             };
+            let mut body = "said";
             let head = match answer {
                 Answer::Status(status) => format!("HTTP/1.1 {status} S\r\n"),
                 Answer::After(status, secs) => format!("HTTP/1.1 {status} S\r\nRetry-After: {secs}\r\n"),
                 Answer::Redirect(path) => format!("HTTP/1.1 307 S\r\nLocation: {}\r\n", self.url(path)),
+                Answer::Empty => {
+                    body = "";
+                    "HTTP/1.1 200 S\r\n".to_owned()
+                }
                 Answer::Nothing => return std::thread::sleep(HUNG),
             };
-            if answers.write_all(format!("{head}Content-Length: 4\r\n\r\nsaid").as_bytes()).is_err() {
+            let length = body.len();
+            if answers.write_all(format!("{head}Content-Length: {length}\r\n\r\n{body}").as_bytes()).is_err()
+            {
                 return;
             }
         }

@@ -7,6 +7,7 @@
 pub mod audit;
 pub mod bench;
 pub mod cluster;
+pub mod dashboards;
 pub mod fleet;
 pub mod fuzz;
 pub mod gate;
@@ -16,8 +17,10 @@ pub mod hook;
 pub mod http;
 pub mod nats;
 pub mod netns;
+pub mod picture;
 pub mod process;
 pub mod proxy;
 pub mod secrets;
 pub mod swarm;
+pub mod telemetry;
 pub mod tree;

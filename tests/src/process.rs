@@ -106,16 +106,17 @@ pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// The folder of the binaries that this build made: `x` builds them before the tests run.
+/// The folder of the binaries that this build made: `x` builds them before it runs tests or tools.
 ///
 /// # Panics
 /// When there are none.
 #[must_use]
 pub fn binaries() -> PathBuf {
-    let own = std::env::current_exe().expect("a test has a path");
-    let folder = own.parent().and_then(Path::parent).expect("target/PROFILE/deps").to_owned();
-    assert!(folder.join("muster").exists(), "{} has no muster: run `./x build` first", folder.display());
-    folder
+    let own = std::env::current_exe().expect("a program has a path");
+    // Beside it, or above it where it is a test: target/PROFILE/deps.
+    let mut folders = own.ancestors().skip(1).take(2);
+    let found = folders.find(|folder| folder.join("muster").exists());
+    found.unwrap_or_else(|| panic!("no muster near {}: run `./x build` first", own.display())).to_owned()
 }
 
 /// What a finished command said.

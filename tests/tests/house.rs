@@ -6,6 +6,8 @@
 
 #[path = "house/alert_codes.rs"]
 mod alert_codes;
+#[path = "house/watching.rs"]
+mod watching;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -45,6 +45,7 @@ mod secured;
 mod shares;
 mod stock_tools;
 mod swarm;
+mod telemetry;
 mod thefts;
 mod threats;
 mod triggers;
