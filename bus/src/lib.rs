@@ -27,7 +27,7 @@ pub use embedded::EmbeddedBus;
 pub use error::{BusError, ConnectError};
 pub use lease::{LeaseSwap, LeaseValue};
 pub use limits::Limits;
-pub use link::{Link, ServerInfo};
+pub use link::{Link, ServerInfo, figures};
 pub use message::{Headers, MSG_ID, Message, Reply, Responder, Subscription, Watch};
 pub use nats::{Credentials, NatsBus, NatsConfig, OLDEST_SERVER, UserKey, inbox_prefix, is_user_nkey};
 pub use queue::{Delivery, Enqueued, Job, Settlement, WorkQueue};

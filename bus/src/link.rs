@@ -1,5 +1,9 @@
 //! What is known about the connection and the server behind it.
 
+use std::sync::Arc;
+
+use crate::Bus;
+
 /// The state of the connection. Readers of the watch channel may miss short states, never a reconnect: compare
 /// [`Link::connects`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,4 +23,15 @@ pub struct ServerInfo {
     pub version: String,
     /// Largest payload that it takes.
     pub payload_limit_bytes: usize,
+}
+
+/// What metrics tell of a connection: whether it is up, how often it was made, messages that it dropped; nothing once nobody else has the
+/// bus any more.
+pub fn figures(bus: &Arc<dyn Bus>) -> impl Fn() -> Option<(bool, u64, u64)> + Send + Sync + Clone + use<> {
+    let bus = Arc::downgrade(bus);
+    move || {
+        let bus = bus.upgrade()?;
+        let link = *bus.link().borrow();
+        Some((link.connected, link.connects, bus.dropped_messages()))
+    }
 }

@@ -12,7 +12,7 @@ pub(crate) enum Exit {
     Failed = 1,
     /// Wrong usage or configuration.
     Usage = 2,
-    /// A partial round.
+    /// A partial round; a share of which only older rounds are damaged.
     Partial = 3,
     /// Damaged or forged data.
     Damaged = 4,

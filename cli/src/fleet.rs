@@ -1,6 +1,7 @@
 //! What commands read from the share: the log, trusted as far as the operator has pinned it, and manifests.
 //!
-//! Works without NATS. Writes nothing on the share; on this machine only the memory of the highest head seen.
+//! Works without NATS. Writes nothing on the share; on this machine only the memory of the highest head seen and of what was
+//! verified.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use muster_protocol::config::ShareConfig;
 use muster_protocol::ids::FleetName;
 use muster_protocol::log::{Pin, ReplayError, Role, Seen, State};
 use muster_protocol::retry::{Attempts, Retry};
-use muster_share::log::{HeadMemory, Log, LogError};
+use muster_share::log::{HeadMemory, Log, LogError, VerifiedSegments};
 use muster_share::secret_file;
 use muster_share::store::metered::{Call, Meter};
 use muster_share::store::{self, Store};
@@ -52,17 +53,25 @@ pub(crate) fn operator_at(config: Option<&Path>) -> Result<(PathBuf, Operator), 
     match find_config(config) {
         Some(path) => {
             let operator = Operator::load(&path)?;
-            let folder = if path.is_dir() { Some(path.as_path()) } else { path.parent() };
-            let folder = folder.filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            let folder = std::path::absolute(folder).map_err(|error| {
-                Failure::usage(format!("{} is no usable path", path.display())).because(error.to_string())
-            })?;
-            Ok((folder, operator))
+            Ok((folder_of(&path)?, operator))
         }
         None => Err(Failure::usage("no fleet is named")
             .next("name it with --config DIR/operator.toml or MUSTER_CONFIG")
             .next("there is none yet? make one: muster init DIR")),
     }
+}
+
+/// The folder of the operator's configuration that is there, whether it can be used or not.
+pub(crate) fn folder_at(config: Option<&Path>) -> Option<PathBuf> {
+    find_config(config).filter(|path| path.exists()).and_then(|path| folder_of(&path).ok())
+}
+
+fn folder_of(path: &Path) -> Result<PathBuf, Failure> {
+    let folder = if path.is_dir() { Some(path) } else { path.parent() };
+    let folder = folder.filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::path::absolute(folder).map_err(|error| {
+        Failure::usage(format!("{} is no usable path", path.display())).because(error.to_string())
+    })
 }
 
 fn find_config(config: Option<&Path>) -> Option<PathBuf> {
@@ -91,10 +100,7 @@ pub(crate) async fn create_store(share: &ShareConfig) -> Result<Arc<dyn Store>, 
 
 /// Calls to the share become metrics.
 fn meter() -> Meter {
-    Arc::new(|call| {
-        let Call { operation, came, took, read, written } = call;
-        metrics::share_call(operation.as_str(), came.as_str(), took, read, written);
-    })
+    Arc::new(|call: Call| call.tell(metrics::share_call))
 }
 
 /// Somebody waits in front of it.
@@ -164,7 +170,14 @@ impl Fleet {
         let memory = HeadMemory::at(&operator.head_file());
         let pin =
             Pin { root: Some(operator.fleet.root), fleet: Some(operator.fleet.id), head: memory.recall()? };
-        let log = Log::open(open_store(&operator.share).await?, pin).await?;
+        let store = open_store(&operator.share).await?;
+        let log = match notes(&operator) {
+            Some(folder) => {
+                let verified = VerifiedSegments::recall(&folder, &operator.fleet.id, &operator.fleet.root);
+                Log::open_knowing(store, pin, verified).await?
+            }
+            None => Log::open(store, pin).await?,
+        };
         let memory = operator.operator.state.is_dir().then_some(memory);
         let fleet = Self { log, share: operator.share, memory };
         fleet.remember()?;
@@ -218,6 +231,17 @@ impl Fleet {
     pub(crate) fn shown(&self) -> Shown<'_> {
         Shown { log: &self.log, share: &self.share.url }
     }
+}
+
+/// Where this reader notes what it has verified: its state folder, or, where there is none, the user's cache.
+fn notes(operator: &Operator) -> Option<PathBuf> {
+    let state = &operator.operator.state;
+    if state.is_dir() {
+        return Some(state.clone());
+    }
+    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let cache = absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")))?;
+    Some(cache.join("muster").join(operator.fleet.id.to_string()))
 }
 
 impl From<ManifestError> for Failure {

@@ -35,6 +35,7 @@ mod scrub_view;
 mod sealed_files;
 mod share_access;
 mod spilled;
+mod steady;
 mod suspicion;
 mod telemetry;
 mod timetable;

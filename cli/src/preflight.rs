@@ -13,7 +13,7 @@ use muster_protocol::prune::Terms as Retention;
 use muster_protocol::schedule::Plan;
 use muster_protocol::service_policy::{Expected, ServicePolicies};
 use muster_protocol::settings;
-use muster_protocol::units::{format_duration, parse_duration};
+use muster_protocol::units::{counted, format_duration, parse_duration};
 use muster_share::probe::{self, Terms, Verdict};
 
 use crate::exit::Exit;
@@ -96,7 +96,9 @@ fn of_settings(clear: &BTreeMap<String, String>) -> Found {
             Found::good(
                 "settings",
                 format!(
-                    "schedule {schedule} ({zone}), promised {promised}; kept {days} days and {least} rounds at least"
+                    "schedule {schedule} ({zone}), promised {promised}; kept {} and {} at least",
+                    counted(days.parse().unwrap_or(0), "day"),
+                    counted(least.parse().unwrap_or(0), "round")
                 ),
             )
         }

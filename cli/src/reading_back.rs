@@ -10,7 +10,7 @@ use muster_protocol::age::Identity;
 use muster_protocol::alert::Code;
 use muster_protocol::units::{format_duration, format_size};
 use muster_share::layout::ObjectPath;
-use muster_share::verify::{Damage, Fault, LedgerError, Progress, RoundSelector, SelectError};
+use muster_share::verify::{Damage, LedgerError, Progress, RoundSelector, SelectError};
 use serde::Serialize;
 
 use crate::exit::Exit;
@@ -56,19 +56,16 @@ impl DamageView {
 
 /// The alert that a damaged object calls for.
 pub(crate) fn alert(damage: &Damage) -> Code {
-    match (&damage.object, &damage.fault) {
-        (ObjectPath::Format | ObjectPath::LogRecord(_) | ObjectPath::LogSegment(_), _) => Code::Share08,
-        (ObjectPath::Manifest(_), Fault::Missing | Fault::Forged { .. }) => Code::Verify02,
-        (
-            ObjectPath::Manifest(_)
-            | ObjectPath::Pack { .. }
-            | ObjectPath::Slice { .. }
-            | ObjectPath::List(_)
-            | ObjectPath::Grant(_)
-            | ObjectPath::Probe(_)
-            | ObjectPath::Copy(_),
-            _,
-        ) => Code::Verify01,
+    match &damage.object {
+        ObjectPath::Format | ObjectPath::LogRecord(_) | ObjectPath::LogSegment(_) => Code::Share08,
+        // However it is damaged, nobody can use it: the alert of its round says so, too.
+        ObjectPath::Manifest(_) => Code::Verify02,
+        ObjectPath::Pack { .. }
+        | ObjectPath::Slice { .. }
+        | ObjectPath::List(_)
+        | ObjectPath::Grant(_)
+        | ObjectPath::Probe(_)
+        | ObjectPath::Copy(_) => Code::Verify01,
     }
 }
 

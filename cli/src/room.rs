@@ -1,7 +1,7 @@
 //! Room on the share, for people: how much is free, and for how long that will do.
 
 use muster_protocol::room::{Basis, Outlook};
-use muster_protocol::units::format_size;
+use muster_protocol::units::{counted, format_size};
 
 /// In one line; none: a share that answers and tells no free space, as object storage does.
 pub(crate) fn words(outlook: Option<&Outlook>) -> String {
@@ -10,9 +10,12 @@ pub(crate) fn words(outlook: Option<&Outlook>) -> String {
     };
     let mut said = format!("{} free", format_size(outlook.free_bytes));
     match (outlook.days_left, outlook.basis) {
-        (Some(days), Basis::Looks) => said.push_str(&format!(", full in about {days} days")),
+        (Some(days), Basis::Looks) => said.push_str(&format!(", full in about {}", counted(days, "day"))),
         (Some(days), Basis::Rounds | Basis::Nothing) => {
-            said.push_str(&format!(", full in about {days} days by what the newest rounds added"));
+            said.push_str(&format!(
+                ", full in about {} by what the newest rounds added",
+                counted(days, "day")
+            ));
         }
         (None, Basis::Looks) => said.push_str(", not filling"),
         (None, Basis::Rounds | Basis::Nothing) => {}
@@ -34,6 +37,7 @@ mod tests {
             words(Some(&Outlook { free_bytes: 3 << 30, days_left, basis, need_bytes }))
         };
         assert_eq!(outlook(Some(210), Basis::Looks, None), "3.0 GiB free, full in about 210 days");
+        assert_eq!(outlook(Some(1), Basis::Looks, None), "3.0 GiB free, full in about 1 day");
         assert_eq!(outlook(None, Basis::Looks, Some(1)), "3.0 GiB free, not filling");
         assert_eq!(outlook(None, Basis::Nothing, None), "3.0 GiB free");
         assert_eq!(

@@ -141,10 +141,12 @@ pub(crate) fn time(at: UnixMillis) -> String {
             let zone = TimeZone::system();
             let then = time.to_zoned(zone.clone());
             let today = jiff::Timestamp::now().to_zoned(zone);
+            // Whoever has no zone set reads times that are not those of the clock on the wall.
+            let utc = if then.strftime("%Z").to_string() == "UTC" { " UTC" } else { "" };
             if then.date() == today.date() {
-                then.strftime("%H:%M:%S today").to_string()
+                format!("{}{utc} today", then.strftime("%H:%M:%S"))
             } else {
-                then.strftime("%Y-%m-%d %H:%M:%S").to_string()
+                format!("{}{utc}", then.strftime("%Y-%m-%d %H:%M:%S"))
             }
         }
         Err(_) => "at an impossible time".to_owned(),

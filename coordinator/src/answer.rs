@@ -130,7 +130,7 @@ fn agents(desk: &Desk, after: Option<&ServiceName>, page: usize) -> AgentsPage {
         let known = desk.roll.agent(service);
         let word = match known {
             None => "never-seen",
-            Some(entry) if entry.seen.elapsed() <= limit => "online",
+            Some(entry) if entry.is_there(limit) => "online",
             Some(_) => "offline",
         };
         AgentView {

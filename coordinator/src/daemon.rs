@@ -20,7 +20,7 @@ use muster_protocol::pem;
 use muster_protocol::retry::{Attempts, Retry};
 use muster_protocol::round::{Overlap, Policy};
 use muster_protocol::subject::{Subject, Subjects};
-use muster_share::log::{AppendError, HeadMemory, Log, LogError};
+use muster_share::log::{AppendError, HeadMemory, Log, LogError, VerifiedSegments};
 use muster_share::secret_file;
 use muster_share::store::metered::{Call, Meter};
 use muster_share::store::{self, OpenStoreError, Store};
@@ -39,7 +39,7 @@ use crate::gauges;
 use crate::http::Http;
 use crate::ignored::{self, Ignored};
 use crate::intake;
-use crate::lead::{self, Driver, Followed};
+use crate::lead::{self, Driver, Followed, Standing};
 use crate::notify::{self, Notifier, World};
 use crate::publisher;
 use crate::room::{self, ROOM_FILE, Room};
@@ -158,21 +158,24 @@ async fn work_on(
     let alerts = Alerts::open(state_dir.join(ALERTS_FILE), config.fleet.id);
     let _keeper = alerts.keeper();
     begin_metrics(&channels);
-    metrics::feed_nats({
-        let bus = Arc::downgrade(&bus);
-        move || {
-            let bus = bus.upgrade()?;
-            let link = *bus.link().borrow();
-            Some((link.connected, link.connects, bus.dropped_messages()))
-        }
-    });
-    let means = Means { bus, store, slots, http, channels, alerts: &alerts, signer, stop };
-    let ended = take_part(config, means).await;
+    metrics::feed_nats(muster_bus::figures(&bus));
+    let world = World {
+        fleet: config.fleet.name.clone(),
+        id: config.fleet.id,
+        state: state_dir,
+        alerts: alerts.clone(),
+        bus: bus.clone(),
+        subjects: Subjects::new(&config.fleet.name),
+        standing: Standing::over(),
+    };
+    let means = Means { bus, store, slots, http, channels: channels.clone(), alerts: &alerts, signer, stop };
+    let ended = take_part(&config, means).await;
     if let Err(error) = &ended
         && error.is_of_the_log()
     {
-        // Nobody leads to tell of it: it stands in the file until a coordinator of this folder leads again.
+        // It stands in the file until a coordinator of this folder leads again.
         alerts.raise(Finding::seen(Code::Share08, COORDINATOR, causes(error)));
+        notify::farewell(channels, world, Code::Share08, &COORDINATOR).await;
     }
     ended
 }
@@ -190,7 +193,7 @@ struct Means<'a> {
 }
 
 /// Follows and leads, until told to stop or something is wrong.
-async fn take_part(config: Config, means: Means<'_>) -> Result<(), DaemonError> {
+async fn take_part(config: &Config, means: Means<'_>) -> Result<(), DaemonError> {
     let Means { bus, store, slots, http, channels, alerts, signer, stop } = means;
     let state_dir = &config.coordinator.state;
     let memory = HeadMemory::at(&state_dir.join("head"));
@@ -214,7 +217,11 @@ async fn take_part(config: Config, means: Means<'_>) -> Result<(), DaemonError> 
     let waiting = Waiting { what: "log", code: "SHARE-01", stop: stop.clone() };
     // The folder of a share that is not mounted is there, and empty.
     let absent = |error: &LogError| error.is_transient() || matches!(error, LogError::NotAShare { .. });
-    let log = waiting.wait_for(|| Log::open(store.clone(), pin), absent).await?;
+    let opened = || {
+        let verified = VerifiedSegments::recall(state_dir, &config.fleet.id, &config.fleet.root);
+        Log::open_knowing(store.clone(), pin, verified)
+    };
+    let log = waiting.wait_for(opened, absent).await?;
     let Some(mut log) = log else { return Ok(()) };
     if !matches!(log.state().role(&signer.key_id()), Some(Role::Coordinator)) {
         let key = signer.key_id();
@@ -236,7 +243,7 @@ async fn take_part(config: Config, means: Means<'_>) -> Result<(), DaemonError> 
     }
     let room = Room::open(state_dir.join(ROOM_FILE), config.fleet.id);
     if let Some(http) = http {
-        http.open(&config, log.clone(), bus.clone(), signer.clone(), alerts.clone());
+        http.open(config, log.clone(), bus.clone(), signer.clone(), alerts.clone());
     }
     let lead = lead_policy(&config.lead);
     let mut driver = Driver::start(signer.key_id(), lead, bus.clone());
@@ -407,10 +414,7 @@ fn tell_lead(epoch: Option<u64>) {
 
 /// Calls to the share become metrics.
 fn meter() -> Meter {
-    Arc::new(|call| {
-        let Call { operation, came, took, read, written } = call;
-        metrics::share_call(operation.as_str(), came.as_str(), took, read, written);
-    })
+    Arc::new(|call: Call| call.tell(metrics::share_call))
 }
 
 /// What the configuration says about the lead.

@@ -297,7 +297,7 @@ pub fn parse<T: Checked>(
     environment: impl Fn(&str) -> Option<String>,
 ) -> Result<T, ConfigError> {
     let mut config: T = toml::from_str(text).map_err(|error| located(file, text, &error))?;
-    let mut overridden = Vec::new();
+    let (mut overridden, mut values) = (Vec::new(), Vec::new());
     let mut table = Table::try_from(&config).expect("a configuration that was parsed can be written");
     for (section, keys) in &mut table {
         let Value::Table(keys) = keys else { continue };
@@ -308,6 +308,7 @@ pub fn parse<T: Checked>(
                 |why: String| ConfigError::Environment { variable: name.clone(), file: file.to_owned(), why };
             *value = like(value, &given).map_err(wrong)?;
             overridden.push((section.clone(), key.clone(), name));
+            values.push(given);
         }
     }
     if let Some((_, _, variable)) = overridden.last() {
@@ -318,7 +319,7 @@ pub fn parse<T: Checked>(
         config = table.try_into().map_err(|error: toml::de::Error| ConfigError::Environment {
             variable,
             file: file.to_owned(),
-            why: in_our_words(error.message()),
+            why: without(&values, &in_our_words(error.message())),
         })?;
     }
     match config.check() {
@@ -326,7 +327,9 @@ pub fn parse<T: Checked>(
         Err(Invalid { section, key, why }) => {
             let by = overridden.into_iter().find(|(over, name, _)| over == section && name == key);
             Err(match by {
-                Some((_, _, variable)) => ConfigError::Environment { variable, file: file.to_owned(), why },
+                Some((_, _, variable)) => {
+                    ConfigError::Environment { variable, file: file.to_owned(), why: without(&values, &why) }
+                }
                 None => ConfigError::Value { file: file.to_owned(), place: place(text, section, key), why },
             })
         }
@@ -433,6 +436,28 @@ fn in_our_words(message: &str) -> String {
     }
 }
 
+/// `why` without what variables hold: it may be a secret that stands in the wrong one. What is short is only left out where
+/// it is quoted, or else the words around it would go as well.
+fn without(values: &[String], why: &str) -> String {
+    const HIDDEN: &str = "(not shown)";
+    let mut why = why.to_owned();
+    // Messages cut what is long to 64 characters.
+    let cut = values.iter().map(|value| value.chars().take(64).collect::<String>());
+    let forms: Vec<String> = values.iter().cloned().chain(cut).filter(|value| !value.is_empty()).collect();
+    for value in &forms {
+        for quoted in [format!("{value:?}"), format!("`{value}`"), format!("'{value}'")] {
+            why = why.replace(&quoted, HIDDEN);
+        }
+        if value.len() >= LONG {
+            why = why.replace(value, HIDDEN);
+        }
+    }
+    why
+}
+
+/// From so many bytes on a value is hardly a word of ours.
+const LONG: usize = 8;
+
 #[cfg(test)]
 mod tests {
     use super::{Checked, ConfigError, Invalid, TelemetryConfig, parse, print};
@@ -518,7 +543,17 @@ mod tests {
         ] {
             let error = read(text, &[(name, value)]).expect_err(value).to_string();
             assert!(error.contains(name) && error.contains("dir/a.toml"), "{error}");
+            assert!(!error.contains(&format!("{value:?}")), "{error}");
         }
+        let secret = "hunter2-and-more";
+        let error = read(text, &[("MUSTER_ROUND_DEADLINE", secret)]).expect_err("none").to_string();
+        assert!(error.contains("such as") && !error.contains("hunter2"), "{error}");
+        let long = secret.repeat(9);
+        let error = read(text, &[("MUSTER_ROUND_DEADLINE", &long)]).expect_err("none").to_string();
+        assert!(error.contains("such as") && !error.contains("hunter2"), "{error}");
+        let why = "https://hunter2-and-more must be below 3, not '3' or \"3\"";
+        let shown = super::without(&[format!("https://{secret}"), "3".to_owned()], why);
+        assert_eq!(shown, "(not shown) must be below 3, not (not shown) or (not shown)");
     }
 
     #[test]

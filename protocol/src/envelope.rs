@@ -162,6 +162,23 @@ pub struct Opened<'a> {
 /// # Errors
 /// When it is longer than `max_len`, broken, or its signature does not verify.
 pub fn open(bytes: &[u8], max_len: usize) -> Result<Opened<'_>, EnvelopeError> {
+    let (opened, signed, signature) = framed(bytes, max_len)?;
+    if !verifies(opened.key.as_bytes(), signed, signature) {
+        return Err(EnvelopeError::Signature { key: opened.key });
+    }
+    Ok(opened)
+}
+
+/// The envelope in `bytes`, whose signature this reader has verified before, over these very bytes.
+///
+/// # Errors
+/// When it is longer than `max_len` or broken.
+pub(crate) fn open_known(bytes: &[u8], max_len: usize) -> Result<Opened<'_>, EnvelopeError> {
+    framed(bytes, max_len).map(|(opened, _, _)| opened)
+}
+
+/// What an envelope holds, nothing of it verified; the bytes that are signed, and the signature.
+fn framed(bytes: &[u8], max_len: usize) -> Result<(Opened<'_>, &[u8], &[u8]), EnvelopeError> {
     if bytes.len() > max_len {
         return Err(EnvelopeError::TooLong { len: bytes.len(), max: max_len });
     }
@@ -177,10 +194,7 @@ pub fn open(bytes: &[u8], max_len: usize) -> Result<Opened<'_>, EnvelopeError> {
     if !rest.is_empty() {
         return Err(EnvelopeError::Framing);
     }
-    if !verifies(key.as_bytes(), signed, signature) {
-        return Err(EnvelopeError::Signature { key });
-    }
-    Ok(Opened { domain, name, version, fleet, key, payload })
+    Ok((Opened { domain, name, version, fleet, key, payload }, signed, signature))
 }
 
 /// Verifies the envelope in `bytes` and parses its payload as `P`; returns it with the key that signed it.

@@ -202,10 +202,19 @@ fn messages() {
     let outcome = NoticeOutcome::Stored { receipt, receipt_size: 300, totals: totals() };
     envelope(DNS, &Notice { service: dns(), round, epoch, attempt, outcome });
     let (sequence, at) = (9, None);
-    let beat =
-        Heartbeat { service: dns(), instance: nonce, sequence, version: version(), round: Some(round), at };
+    let (round_, version_, leaving) = (Some(round), version(), false);
+    let beat = Heartbeat {
+        service: dns(),
+        instance: nonce,
+        sequence,
+        version: version_,
+        round: round_,
+        at,
+        leaving,
+    };
     envelope(DNS, &beat);
-    envelope_named("muster.bus.heartbeat.timed", DNS, &Heartbeat { at: Some(AT), ..beat });
+    envelope_named("muster.bus.heartbeat.timed", DNS, &Heartbeat { at: Some(AT), ..beat.clone() });
+    envelope_named("muster.bus.heartbeat.leaving", DNS, &Heartbeat { leaving: true, ..beat });
     let (stage, done_bytes, expected_bytes, added_bytes) = (Stage::Uploading, 70_000, Some(80_000), 200);
     envelope(
         DNS,

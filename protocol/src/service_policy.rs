@@ -74,6 +74,14 @@ pub enum RuleError {
         /// What was given, cut to 64 characters.
         pattern: String,
     },
+    /// Two words say different things of the same.
+    #[error("{first:?} and {second:?} contradict each other: write one of them")]
+    Contradiction {
+        /// The first, cut to 64 characters.
+        first: String,
+        /// The other, cut to 64 characters.
+        second: String,
+    },
     /// A word means nothing.
     #[error(
         "{word:?} is none of required, optional, always, while-present, tier=1…9, label=NAME, hold=30s, bandwidth=16MiB, attempts=3, deadline=1h; {NO_RULE:?} alone is no rule"
@@ -153,7 +161,32 @@ impl ServicePolicies {
 /// When pattern or value cannot be used.
 pub fn check(key: &str, value: &str) -> Result<(), RuleError> {
     pattern(key.strip_prefix(RULE_PREFIX).unwrap_or(key))?;
-    rule(value).map(drop)
+    rule(value)?;
+    contradiction(value).map_or(Ok(()), Err)
+}
+
+/// The first two words that say different things of the same. Only whoever sets a rule is told: one that was signed before goes on
+/// meaning what its last word says.
+fn contradiction(text: &str) -> Option<RuleError> {
+    let mut said = BTreeMap::new();
+    for word in words(text) {
+        let point = match word.split_once('=').map_or(word, |(name, _)| name) {
+            // Labels add up.
+            "label" => continue,
+            "required" | "optional" => "required",
+            "always" | "while-present" => "expected",
+            name => name,
+        };
+        let first = *said.entry(point).or_insert(word);
+        if first != word {
+            return Some(RuleError::Contradiction { first: shown(first), second: shown(word) });
+        }
+    }
+    None
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split([',', ' ']).map(str::trim).filter(|word| !word.is_empty())
 }
 
 fn shown(text: &str) -> String {
@@ -178,7 +211,7 @@ fn rule(text: &str) -> Result<Rule, RuleError> {
     if text.trim() == NO_RULE {
         return Ok(rule);
     }
-    for word in text.split([',', ' ']).map(str::trim).filter(|word| !word.is_empty()) {
+    for word in words(text) {
         let bad = || RuleError::Word { word: shown(word) };
         let (name, value) = word.split_once('=').unwrap_or((word, ""));
         let duration = |least| {
@@ -249,6 +282,25 @@ mod tests {
         assert_eq!(dns.max_hold, Some(Duration::from_secs(10)));
         assert!(dns.labels.iter().eq(["all", "edge"]));
         assert_eq!(of(&self::policies(&[("service.dns-2", "default")]), "dns-2"), ServicePolicy::default());
+    }
+
+    #[test]
+    fn words_that_contradict_each_other_are_refused_and_still_read_where_they_were_signed() {
+        for (value, pair) in [
+            ("required, label=a, optional", r#""required" and "optional""#),
+            ("always while-present", r#""always" and "while-present""#),
+            ("tier=1 optional tier=2", r#""tier=1" and "tier=2""#),
+            ("hold=10s, hold=20s", r#""hold=10s" and "hold=20s""#),
+        ] {
+            let error = check("service.dns", value).expect_err(value).to_string();
+            assert!(error.starts_with(pair), "{error}");
+        }
+        for value in ["optional, optional", "label=a label=b", "tier=1, always"] {
+            check("service.dns", value).expect(value);
+        }
+        let signed = [("service.dns".to_owned(), "required tier=1 optional".to_owned())].into();
+        let policy = of(&ServicePolicies::of(&signed), "dns");
+        assert!(!policy.required && policy.tier == 1);
     }
 
     #[test]

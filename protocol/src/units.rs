@@ -72,13 +72,25 @@ fn parse(text: &str, units: &[(&str, u64)], error: impl Fn(String) -> UnitError)
         .ok_or_else(|| UnitError::TooLarge { text: shown() })
 }
 
-/// A duration for screens, in at most two units: `38 ms`, `1.9 s`, `30 s`, `2 min 10 s`, `7 h 38 min`, `5 days`.
+/// `1 day`, `2 days`: a number with what it counts.
+#[must_use]
+pub fn counted(number: u64, word: &str) -> String {
+    if number == 1 { format!("1 {word}") } else { format!("{number} {word}s") }
+}
+
+/// A duration for screens, in at most two units: `0 s`, `38 ms`, `1.9 s`, `30 s`, `2 min 10 s`, `7 h 38 min`, `5 days`.
 #[must_use]
 pub fn format_duration(duration: Duration) -> String {
     let millis = duration.as_millis();
     let pair = |large: u128, name: &str, small: u128, small_name: &str| {
         if small == 0 { format!("{large} {name}") } else { format!("{large} {name} {small} {small_name}") }
     };
+    if duration.is_zero() {
+        return "0 s".to_owned();
+    }
+    if millis == 0 {
+        return "under 1 ms".to_owned();
+    }
     if millis < 1_000 {
         return format!("{millis} ms");
     }
@@ -213,7 +225,8 @@ impl fmt::Display for HumanSize {
 #[cfg(test)]
 mod tests {
     use super::{
-        HumanDuration, HumanSize, UnitError, format_duration, format_size, parse_duration, parse_size,
+        HumanDuration, HumanSize, UnitError, counted, format_duration, format_size, parse_duration,
+        parse_size,
     };
     use std::time::Duration;
 
@@ -257,7 +270,7 @@ mod tests {
     #[test]
     fn screens_show_two_units_at_most() {
         for (millis, text) in [
-            (0, "0 ms"),
+            (0, "0 s"),
             (38, "38 ms"),
             (1_900, "1.9 s"),
             (9_999, "10 s"),
@@ -271,6 +284,8 @@ mod tests {
         ] {
             assert_eq!(format_duration(Duration::from_millis(millis)), text, "{millis}");
         }
+        assert_eq!(format_duration(Duration::from_micros(20)), "under 1 ms");
+        assert_eq!([0, 1, 2].map(|days| counted(days, "day")), ["0 days", "1 day", "2 days"]);
         for (bytes, text) in [
             (0, "0 B"),
             (1023, "1023 B"),

@@ -1,6 +1,7 @@
 //! Where objects lie on the share (DESIGN section 6): every path is printed and parsed here and nowhere else.
 //!
-//! A path that exists as an [`ObjectPath`] is a valid one: no `..`, no empty part, no upper case, exactly one spelling.
+//! A path that exists as an [`ObjectPath`] is a valid one: no `..`, no empty part, no upper case but that of `FORMAT`, exactly
+//! one spelling. Where the share itself does not tell upper from lower case, [`respelled`] finds it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -184,6 +185,23 @@ fn log_number(digits: &str) -> Option<u64> {
         .flatten()
 }
 
+/// The folders of the layout, directly below the share.
+const FOLDERS: [&str; 7] = ["agents", "copy", "grants", "lists", "log", "manifests", "probe"];
+
+/// The layout's spelling of a file's or folder's name, relative to the share, that differs from it in upper and lower case
+/// alone; `None` for whatever is spelled right, or lies in no folder of the layout. Whether both spellings are one file, the
+/// share has to tell.
+#[must_use]
+pub fn respelled(name: &str) -> Option<String> {
+    let format = ObjectPath::Format.to_string();
+    if name.eq_ignore_ascii_case(&format) {
+        return (name != format).then_some(format);
+    }
+    let own = name.to_ascii_lowercase();
+    let is_ours = own.split('/').next().is_some_and(|folder| FOLDERS.contains(&folder));
+    (is_ours && own != name).then_some(own)
+}
+
 /// A folder of the share that can be listed.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Prefix {
@@ -231,7 +249,7 @@ impl fmt::Display for Prefix {
 
 #[cfg(test)]
 mod tests {
-    use super::{MAX_LOG_NUMBER, ObjectPath, Prefix, SlicePart};
+    use super::{MAX_LOG_NUMBER, ObjectPath, Prefix, SlicePart, respelled};
     use muster_protocol::ids::{Nonce, ObjectId, RoundId};
 
     fn samples() -> Vec<ObjectPath> {
@@ -291,6 +309,24 @@ mod tests {
         }
         for text in bad {
             assert!(text.parse::<ObjectPath>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn other_case_is_found_and_nothing_else() {
+        for path in samples() {
+            let path = path.to_string();
+            assert_eq!(respelled(&path), None, "{path}");
+            let folder = path.split('/').next().expect("a part");
+            for name in [path.to_uppercase(), path.to_lowercase(), path.replacen(['g', 's', 'c'], "X", 1)] {
+                let same = name.eq_ignore_ascii_case(&path) && name != path;
+                assert_eq!(respelled(&name).as_ref(), same.then_some(&path), "{name}");
+            }
+            let upper = folder.to_uppercase();
+            assert_eq!(respelled(&upper).as_deref(), (upper != folder).then_some(folder), "{upper}");
+        }
+        for foreign in ["Lost+Found", "formats", "FORMAT/Log", "Logs/0000000001", "", "logo", "Agent/dns"] {
+            assert_eq!(respelled(foreign), None, "{foreign}");
         }
     }
 

@@ -8,10 +8,11 @@ use muster_protocol::config::{LogConfig, LogFormat, TelemetryConfig};
 use opentelemetry::trace::TracerProvider;
 use thiserror::Error;
 use tracing::Subscriber;
+use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Registry};
+use tracing_subscriber::{EnvFilter, Layer, Registry};
 
 use crate::endpoint::{Endpoint, EndpointError};
 use crate::export::{self, ExporterError};
@@ -172,8 +173,10 @@ impl Config {
         let spans = telemetry.traces.as_ref().map(export::span_layer);
         let records = telemetry.logs.as_ref().map(export::log_layer);
         let lines = lines::layer(self.format, filter);
+        // Its filter keeps what is below it from being made at all, where nobody wants it.
+        let fold = Fold::default().with_filter(LevelFilter::WARN);
         // Spans first: what is said within one is told with its ids.
-        let subscriber = Registry::default().with(spans).with(records).with(lines).with(Fold::default());
+        let subscriber = Registry::default().with(spans).with(records).with(lines).with(fold);
         Ok((subscriber, telemetry))
     }
 }

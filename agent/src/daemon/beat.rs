@@ -40,14 +40,7 @@ pub(crate) async fn heartbeats(
         sequence += 1;
         leader.mark_unchanged();
         let round = doing.borrow().map(|(round, _)| round);
-        let beat = Heartbeat {
-            service: identity.service.clone(),
-            instance: identity.instance,
-            sequence,
-            version: VERSION.to_owned(),
-            round,
-            at: Some(unix_now()),
-        };
+        let beat = Heartbeat { round, ..beat(&identity, sequence) };
         send(&*bus, &subject, identity.signer.seal(&identity.fleet, &beat)).await;
         let pause = jittered(every);
         tokio::select! {
@@ -55,6 +48,25 @@ pub(crate) async fn heartbeats(
             // Soon, but not all agents of a fleet at once.
             Ok(()) = leader.changed() => sleep(jittered(every).mul_f64(SOON)).await,
         }
+    }
+}
+
+/// Says that the agent stops, so that nobody counts on it until it has been silent for long.
+pub(crate) async fn farewell(identity: &Identity, bus: &dyn Bus) {
+    // Nothing of this process comes behind it.
+    let beat = Heartbeat { leaving: true, ..beat(identity, u64::MAX) };
+    send(bus, &identity.subject(Subject::Heartbeat), identity.signer.seal(&identity.fleet, &beat)).await;
+}
+
+fn beat(identity: &Identity, sequence: u64) -> Heartbeat {
+    Heartbeat {
+        service: identity.service.clone(),
+        instance: identity.instance,
+        sequence,
+        version: VERSION.to_owned(),
+        round: None,
+        at: Some(unix_now()),
+        leaving: false,
     }
 }
 

@@ -88,14 +88,7 @@ pub async fn run(config: Config, mut stop: watch::Receiver<bool>) -> Result<(), 
         return Ok(());
     };
     tracing::info!(service = service.as_str(), share = store.describe(), "the agent is up");
-    metrics::feed_nats({
-        let bus = Arc::downgrade(&bus);
-        move || {
-            let bus = bus.upgrade()?;
-            let link = *bus.link().borrow();
-            Some((link.connected, link.connects, bus.dropped_messages()))
-        }
-    });
+    metrics::feed_nats(muster_bus::figures(&bus));
     let ended = prepared.run(&config, Arc::clone(&bus), store, stop).await;
     if let Err(error) = bus.close().await {
         tracing::debug!(error = error.to_string(), "the connection to the bus was not closed in order");
@@ -185,7 +178,12 @@ impl Prepared {
         // Ends with the daemon: a set aborts its tasks when it is dropped.
         let mut beside = JoinSet::new();
         beside.spawn(desk.serve().instrument(span.clone()));
-        Daemon::build(parts).run(stop).instrument(span).await
+        let (identity, bus) = (Arc::clone(&parts.identity), Arc::clone(&parts.bus));
+        let ended = Daemon::build(parts).run(stop).instrument(span).await;
+        if ended.is_ok() {
+            beat::farewell(&identity, bus.as_ref()).await;
+        }
+        ended
     }
 }
 
@@ -223,10 +221,7 @@ fn waiting() -> Retry {
 
 /// Calls to the share become metrics.
 fn meter() -> Meter {
-    Arc::new(|call| {
-        let Call { operation, came, took, read, written } = call;
-        metrics::share_call(operation.as_str(), came.as_str(), took, read, written);
-    })
+    Arc::new(|call: Call| call.tell(metrics::share_call))
 }
 
 /// With one call to the share: for what passes within seconds. Rounds have retries of their own.

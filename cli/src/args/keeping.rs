@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use muster_protocol::units::HumanSize;
 
 use super::{Contact, ExpectHead, Reading};
+use crate::bus_users::Server;
 
 #[derive(Debug, Args)]
 pub(crate) struct Rebuild {
@@ -22,6 +23,10 @@ pub(crate) struct Rebuild {
     /// The new folder: absent or empty
     #[arg(long, value_name = "DIR")]
     pub(crate) into: PathBuf,
+    /// For a fleet of several machines: where this one's NATS server listens, as the others reach it. Each agent gets a folder
+    /// DIR/machines/NAME, to be copied to its machine
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) listen: Option<Server>,
     #[command(flatten)]
     pub(crate) expect: ExpectHead,
     /// Print the result as JSON

@@ -182,7 +182,9 @@ fn history(alert: &Alert) -> Vec<String> {
         lines.push("state   open".to_owned());
         return lines;
     };
+    let accepted = alert.accepted_by.as_ref().map(|by| format!(": accepted by {by}"));
     let by = match alert.closed_by {
+        Some(ClosedBy::Mended) if accepted.is_some() => accepted.unwrap_or_default(),
         Some(ClosedBy::Mended) => ": it was seen to be mended".to_owned(),
         Some(ClosedBy::Round(number)) => format!(": by round {number}"),
         Some(ClosedBy::Acknowledgement) => ": by the acknowledgement".to_owned(),

@@ -42,7 +42,7 @@ pub(crate) async fn run(args: Enable) -> Outcome {
         false => Some(sealed_files::admin(fleet.state(), &operator)?),
     };
     let mut wanted = timetable::clear(fleet.state());
-    enabled(&mut wanted);
+    let schedule = enabled(&mut wanted);
     let json = args.contact.json;
     if !json {
         screen::line(format!("preflight of {}", fleet.name()));
@@ -56,7 +56,7 @@ pub(crate) async fn run(args: Enable) -> Outcome {
     let head = match (&admin, &failed) {
         (Some(admin), None) => {
             sealed_files::set(&mut fleet.log, admin, |clear| {
-                enabled(clear);
+                let _said_below = enabled(clear);
                 Ok(())
             })
             .await?
@@ -94,40 +94,75 @@ pub(crate) async fn run(args: Enable) -> Outcome {
         )),
         None => screen::line("it is enabled already"),
     }
+    match schedule {
+        Schedule::AsSet => {}
+        Schedule::Usual => screen::line(format!(
+            "the schedule was off: rounds begin {DEFAULT}; muster config set schedule PATTERN sets another"
+        )),
+        Schedule::Off => screen::line(format!(
+            "the schedule stays off, as it was set: muster config set schedule {DEFAULT:?} lets rounds begin by themselves"
+        )),
+    }
     if !args.check {
         screen::line(format!("next round: {}", times.next_round()));
     }
     Ok(Exit::Done)
 }
 
-/// The settings of a fleet that is enabled: by its own schedule, or the usual one.
-fn enabled(clear: &mut BTreeMap<String, String>) {
+/// What becomes of the schedule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Schedule {
+    /// It is what somebody set.
+    AsSet,
+    /// It was off, perhaps since `init`, and is the usual one now.
+    Usual,
+    /// Somebody set it to be off in the fleet that is enabled.
+    Off,
+}
+
+/// The settings of a fleet that is enabled: by its own schedule, or the usual one where nobody said anything of either yet.
+fn enabled(clear: &mut BTreeMap<String, String>) -> Schedule {
+    // A fleet that is enabled has a schedule unless somebody took it away; one that was disabled may have none since `init`.
+    let was_enabled = clear.get(ENABLED).is_some_and(|said| said == "yes");
     clear.insert(ENABLED.to_owned(), "yes".to_owned());
     for key in [DISABLED_REASON, DISABLED_SINCE, DISABLED_UNTIL] {
         clear.remove(key);
     }
-    let schedule = clear.entry("schedule".to_owned()).or_insert_with(|| OFF.to_owned());
-    if schedule == OFF {
-        DEFAULT.clone_into(schedule);
+    match clear.get("schedule").map(String::as_str) {
+        Some(OFF) if was_enabled => Schedule::Off,
+        Some(OFF) | None => {
+            clear.insert("schedule".to_owned(), DEFAULT.to_owned());
+            Schedule::Usual
+        }
+        Some(_) => Schedule::AsSet,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::enabled;
+    use std::collections::BTreeMap;
+
+    use super::{Schedule, enabled};
 
     #[test]
     fn the_schedule_that_was_set_stays_and_the_pause_is_over() {
         let of = |pairs: &[(&str, &str)]| {
-            let mut clear =
+            let mut clear: BTreeMap<String, String> =
                 pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-            enabled(&mut clear);
-            clear
+            let schedule = enabled(&mut clear);
+            (clear, schedule)
         };
-        assert_eq!(of(&[])["schedule"], "every 12h");
-        assert_eq!(of(&[("schedule", "off")])["schedule"], "every 12h");
-        let paused = of(&[("schedule", "0 3 * * *"), ("enabled", "no"), ("disabled.reason", "move")]);
+        let usual = |(clear, schedule): (BTreeMap<String, String>, Schedule)| {
+            (clear["schedule"].clone(), schedule) == ("every 12h".to_owned(), Schedule::Usual)
+        };
+        assert!(usual(of(&[])) && usual(of(&[("schedule", "off")])) && usual(of(&[("enabled", "yes")])));
+        assert!(usual(of(&[("schedule", "off"), ("enabled", "no")])));
+        let (clear, schedule) = of(&[("schedule", "off"), ("enabled", "yes")]);
+        assert_eq!((clear["schedule"].as_str(), schedule), ("off", Schedule::Off));
+        let (paused, schedule) =
+            of(&[("schedule", "0 3 * * *"), ("enabled", "no"), ("disabled.reason", "move")]);
         assert_eq!((paused["schedule"].as_str(), paused["enabled"].as_str()), ("0 3 * * *", "yes"));
+        assert_eq!(schedule, Schedule::AsSet);
         assert!(!paused.contains_key("disabled.reason"));
     }
 }

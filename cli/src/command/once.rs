@@ -42,9 +42,14 @@ const START: Duration = Duration::from_secs(60);
 pub(crate) async fn run(args: Once) -> Outcome {
     let folder = FleetFolder::open(&args.dir)?;
     let show = if args.json { Show::Nothing } else { Show::People };
+    // One process for all: it tells what the coordinator would, and listens nowhere.
+    let (_, coordinator) = &folder.coordinators[0];
     let _telemetry = muster_telemetry::Config {
         filter: std::env::var("MUSTER_LOG_FILTER").unwrap_or_else(|_| "warn".to_owned()),
-        ..muster_telemetry::Config::new("muster", "once")
+        metrics: None,
+        service_name: "muster".to_owned(),
+        instance: "once".to_owned(),
+        ..coordinator.telemetry()
     }
     .build()
     .map_err(|error| Failure::usage(error.to_string()).caused_by(&error))?;

@@ -1,6 +1,6 @@
 //! `muster rounds`: the rounds in the log, newest first. Needs only the share.
 
-use muster_coordinator::view::rounds::{RoundsView, page};
+use muster_coordinator::view::rounds::{RoundLine, RoundsView, page};
 use muster_protocol::log::{Outcome as RoundOutcome, RoundPhase};
 
 use crate::args::Rounds;
@@ -14,8 +14,9 @@ pub(crate) async fn run(args: Rounds) -> Outcome {
     let fleet = Fleet::open(&args.reading).await?;
     let limit = Some(args.last).filter(|last| *last > 0);
     let (rounds, next) = page(&fleet.shown(), limit, args.before);
+    let view = RoundsView::read(&fleet.shown(), &rounds, next).await?;
     if args.reading.json {
-        screen::json(&RoundsView::of(&fleet.shown(), &rounds, next));
+        screen::json(&view);
         return Ok(Exit::Done);
     }
     if rounds.is_empty() {
@@ -25,13 +26,17 @@ pub(crate) async fn run(args: Rounds) -> Outcome {
     }
     let rows = rounds
         .iter()
-        .map(|round| {
+        .zip(&view.rounds)
+        .map(|(round, line)| {
             let end = match &round.phase {
                 RoundPhase::Open => "-".to_owned(),
                 RoundPhase::Committed { commit, .. } => screen::time(commit.at),
                 RoundPhase::Ended(end) => screen::time(end.at),
             };
             let mut state = round.word().to_owned();
+            if line.is_damaged() {
+                state.push_str(", damaged");
+            }
             if round.swept {
                 state.push_str(", pruned");
             }
@@ -43,15 +48,36 @@ pub(crate) async fn run(args: Rounds) -> Outcome {
                 round.open.round.short(),
                 round.outcome().map_or("-", RoundOutcome::as_str).to_owned(),
                 state,
+                services(line),
                 screen::time(round.open.at),
                 end,
                 round.open.trigger.clone(),
             ]
         })
         .collect();
-    screen::lines(screen::table(&["round", "id", "outcome", "state", "opened", "ended", "trigger"], rows));
+    screen::lines(screen::table(
+        &["round", "id", "outcome", "state", "services", "opened", "ended", "trigger"],
+        rows,
+    ));
+    for (line, why) in view.rounds.iter().filter_map(|line| Some((line, line.fault.as_ref()?))) {
+        screen::line(format!("  round {}: {why}", line.number));
+    }
+    if let Some(line) = view.rounds.iter().find(|line| line.is_damaged()) {
+        screen::line(format!(
+            "→ muster show {}   tells which services; muster verify, what is damaged",
+            line.number
+        ));
+    }
     if let Some(next) = next {
         screen::line(format!("→ --before {next}   goes on from here; --last 0 shows all"));
     }
     Ok(Exit::Done)
+}
+
+/// `3 of 4`
+fn services(line: &RoundLine) -> String {
+    match (line.stored, line.expected) {
+        (Some(stored), Some(expected)) => format!("{stored} of {expected}"),
+        (_, _) => "-".to_owned(),
+    }
 }

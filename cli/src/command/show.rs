@@ -84,7 +84,11 @@ fn print(fleet: &Fleet, round: &RoundState, view: &RoundView) {
         .map(|service| {
             vec![
                 service.service.clone(),
-                service.state.to_owned(),
+                if service.damaged_objects > 0 {
+                    format!("{}, damaged", service.state)
+                } else {
+                    service.state.to_owned()
+                },
                 if open { "-".to_owned() } else { service.attempts.to_string() },
                 service.timing.as_ref().map_or_else(String::new, |timing| since(timing.checked_millis)),
                 service.entries.to_string(),

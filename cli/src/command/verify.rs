@@ -136,7 +136,38 @@ async fn verify_share(args: Verify) -> Outcome {
     if let Some(operator) = healer {
         heal(&operator, &report, args.reading.json).await;
     }
-    Ok(if report.is_whole() { Exit::Done } else { Exit::Damaged })
+    Ok(match state_of(&ledger, &report) {
+        Found::Whole => Exit::Done,
+        Found::Outlived => Exit::Partial,
+        Found::Damaged => Exit::Damaged,
+    })
+}
+
+/// What all of it comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    /// Nothing is damaged.
+    Whole,
+    /// Older rounds are, the newest slice of every service is whole, and no new round will need what is damaged.
+    Outlived,
+    /// Something that is needed is damaged.
+    Damaged,
+}
+
+fn state_of(ledger: &Ledger, report: &Report) -> Found {
+    if report.is_whole() {
+        Found::Whole
+    } else if report.is_outlived() && report.damaged.iter().all(|found| is_known(ledger, &found.damage)) {
+        Found::Outlived
+    } else {
+        Found::Damaged
+    }
+}
+
+/// Whether nothing new is built on it: it is in quarantine.
+fn is_known(ledger: &Ledger, damage: &Damage) -> bool {
+    let of = damage.service().zip(damage.object.id());
+    of.is_some_and(|(service, id)| ledger.state.is_quarantined(service, id))
 }
 
 /// Has the leader look at what is damaged. What becomes of that changes nothing of what was found here.
@@ -277,17 +308,29 @@ fn print(share: &str, ledger: &Ledger, report: &Report, refused: &[Refusal], hea
     };
     let codes: BTreeSet<_> = report.damaged.iter().map(|found| alert(&found.damage)).collect();
     let codes = codes.iter().map(|code| code.as_str()).collect::<Vec<_>>().join(", ");
-    let is_known = |damage: &Damage| {
-        let of = damage.service().zip(damage.object.id());
-        of.is_some_and(|(service, id)| state.is_quarantined(service, id))
-    };
-    let then = if report.damaged.iter().all(|found| is_known(&found.damage)) {
-        "all of it is in quarantine, and no new round needs it."
-    } else {
-        "prune nothing until this is mended."
+    let found = state_of(ledger, report);
+    let then = match found {
+        Found::Outlived => "no new round needs it.",
+        Found::Whole | Found::Damaged if report.damaged.iter().all(|one| is_known(ledger, &one.damage)) => {
+            "all of it is in quarantine, and no new round needs it."
+        }
+        Found::Whole | Found::Damaged => "prune nothing until this is mended.",
     };
     screen::line(format!("{of}, {newest}. {read}. {codes}: {then}"));
     say_missing(rounds, &missing);
+    if found == Found::Outlived {
+        let old: BTreeSet<u64> = report.damaged.iter().flat_map(|found| found.rounds.clone()).collect();
+        let stay = if old.len() == 1 { "stays" } else { "stay" };
+        screen::line(format!(
+            "{} {stay} damaged; the newest slice of every service is whole",
+            round_ranges(&old)
+        ));
+        screen::line(
+            "→ nothing need be done: retention lets damaged rounds go like all others. To have them whole again, bring the \
+             objects back from a copy of the share",
+        );
+        return;
+    }
     let hurt: Vec<_> =
         report.services.iter().filter(|service| !service.whole).map(|s| s.service.as_str()).collect();
     let newest = report.rounds.iter().map(|round| round.number).max();

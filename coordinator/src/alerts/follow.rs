@@ -61,7 +61,9 @@ pub(crate) async fn follow(alerts: Alerts, store: Arc<dyn Store>, mut log: watch
             }
         }
         match watch.look(store.as_ref(), &state).await {
-            Ok(anomalies) => alerts.change(|kept, now| judge_anomalies(&mut kept.book, &anomalies, now)),
+            Ok(anomalies) => {
+                alerts.change(|kept, now| judge_anomalies(&mut kept.book, &state, &anomalies, now))
+            }
             Err(error) => tracing::debug!(error = causes(&error), "anomalies are not known now"),
         }
         let (roster, promised) = terms(&state);
@@ -107,7 +109,7 @@ pub async fn from_share(store: &dyn Store, state: &State) -> Result<Book, StoreE
     let (roster, promised) = terms(state);
     rounds.judge(&mut book, &roster, promised, unix_now());
     rounds.judge_quarantine(&mut book, state, unix_now());
-    judge_anomalies(&mut book, &Watch::default().look(store, state).await?, unix_now());
+    judge_anomalies(&mut book, state, &Watch::default().look(store, state).await?, unix_now());
     judge_log(&mut book, state, unix_now());
     Ok(book)
 }

@@ -348,7 +348,8 @@ impl Desk {
                 if !may(&key, &beat.service) {
                     return stranger(&key, &beat.service);
                 }
-                let (service, round, at) = (beat.service.clone(), beat.round, beat.at);
+                let (service, round, at) =
+                    (beat.service.clone(), beat.round.filter(|_| !beat.leaving), beat.at);
                 if !self.roll.heartbeat(beat, now) {
                     let why = format!("a heartbeat of {service} that was heard before");
                     return self.setting.ignored.one(Reason::Replay, About::Service(service), &why);

@@ -45,7 +45,8 @@ impl Desk {
             state.config.as_ref().map(|config| ServicePolicies::of(&config.clear)).unwrap_or_default();
         let alerts = &self.setting.alerts;
         for service in roster {
-            let heard = self.roll.agent(&service).map(|entry| entry.seen);
+            let known = self.roll.agent(&service);
+            let heard = known.map(|entry| entry.seen);
             let silent = settled && heard.is_none_or(|seen| seen.elapsed() > limit);
             let about = About::Service(service.clone());
             if self.roll.speaks(&service, limit) {
@@ -55,6 +56,9 @@ impl Desk {
             if silent && !may_be_away {
                 let limit = format_duration(limit);
                 let cause = match heard {
+                    Some(_) if known.is_some_and(|entry| entry.left) => {
+                        format!("it was stopped, and has not begun again for {limit}")
+                    }
                     Some(_) => format!("nothing was heard of it for {limit}"),
                     None => format!("nothing was heard of it for {limit} since this coordinator leads"),
                 };

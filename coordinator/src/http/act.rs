@@ -200,7 +200,7 @@ async fn demanded(
         Demand::TestNotification { .. } => "test-notification",
     };
     tracing::info!(%token, what, "demanded over HTTP");
-    world.leader.demand(state, token, demand).await.map_err(|error| of_leader(&error))
+    world.leader.demand(state, token, demand, asked.trace()).await.map_err(|error| of_leader(&error))
 }
 
 /// The round that is meant: `latest` is the newest open one, and a request that waits for its services is in no log yet, so that
@@ -236,5 +236,10 @@ fn done(reply: &CommandReply) -> Result<(), Problem> {
 /// What the fleet refuses as it stands. Reasons begin with their code, where they have one.
 fn refused(reason: &str) -> Problem {
     let code = reason.split([':', ' ']).next().and_then(|word| word.parse::<Code>().ok());
-    Problem::new(Kind::Refused, reason).code(code)
+    let problem = Problem::new(Kind::Refused, reason).code(code);
+    let steps = code.map(Code::steps).unwrap_or_default().iter().filter(|step| !step.contains("NAME"));
+    match steps.copied().next() {
+        Some(step) => problem.next(step),
+        None => problem.next("GET /api/v1/status tells how the fleet stands, GET /api/v1/rounds what runs"),
+    }
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use axum::http::HeaderMap;
 use bytes::Bytes;
 use muster_protocol::ids::MemberName;
+use muster_telemetry::span::{self, Place};
 use serde::de::DeserializeOwned;
 
 use super::access::Bearer;
@@ -78,6 +79,12 @@ pub(super) struct Asked {
 }
 
 impl Asked {
+    /// The trace that whoever asks does it within. Nothing is made of it but spans.
+    pub(super) fn trace(&self) -> Option<Place> {
+        let value = self.headers.get("traceparent")?.to_str().ok()?;
+        Place::of_headers(&[("traceparent".to_owned(), value.to_owned())]).filter(|_| span::is_told())
+    }
+
     /// A value of the path.
     pub(super) fn path(&self, name: &str) -> &str {
         self.path.get(name).map(String::as_str).unwrap_or_default()

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::extract::{FromRequestParts, RawPathParams, Request};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn};
@@ -14,7 +14,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter};
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use muster_protocol::alert::{About, Code, Finding, Part};
+use muster_protocol::alert::Code;
 use muster_protocol::token::TokenRole;
 use tokio::time::timeout;
 
@@ -180,7 +180,7 @@ async fn admitted(
         (Access::Operator, TokenRole::Viewer) => {
             let why =
                 format!("the token {} may only look, and asked over HTTP for {}", bearer.name, route.id);
-            world.alerts.raise(Finding::seen(Code::Sec01, About::Part(Part::Commands), why));
+            world.tell_refusal(seen.log.state().clone(), &bearer.name, why);
             Err(Problem::new(
                 Kind::Role,
                 format!("the token {} has the role viewer, which may only look", bearer.name),
@@ -199,6 +199,10 @@ async fn whole(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
             .at("body")
             .accepted(format!("at most {MAX_BODY_LEN} bytes"))
     };
+    // What says itself that it is too long need not come first.
+    if body.size_hint().lower() > MAX_BODY_LEN as u64 {
+        return Err(too_long());
+    }
     let read = timeout(BODY, Limited::new(body, MAX_BODY_LEN).collect()).await;
     let body = match read {
         Err(_) => {

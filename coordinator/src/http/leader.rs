@@ -14,6 +14,7 @@ use muster_protocol::log::State;
 use muster_protocol::message::{Command, CommandReply, Demand, MAX_MESSAGE_LEN, TriggerState};
 use muster_protocol::subject::{Subject, Subjects};
 use muster_share::entropy::OsEntropy;
+use muster_telemetry::span::Place;
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 
@@ -142,13 +143,14 @@ impl Leader {
         Err(other())
     }
 
-    /// Demands something in the name of a token. An answer counts when a coordinator of the roster has signed it for this very
+    /// Demands something in the name of a token, perhaps within a trace. An answer counts when a coordinator of the roster has signed it for this very
     /// command.
     pub(super) async fn demand(
         &self,
         state: &State,
         token: &MemberName,
         demand: Demand,
+        trace: Option<Place>,
     ) -> Result<CommandReply, AskError> {
         let nonce = Nonce::from_bytes(random(&mut OsEntropy));
         let command = Command { nonce, demand, token: Some(token.clone()) };
@@ -156,13 +158,10 @@ impl Leader {
         if sealed.len() > MAX_MESSAGE_LEN {
             return Err(AskError::TooLong { len: sealed.len() });
         }
-        let here = |reply| Input::Command {
-            key: self.signer.key_id(),
-            command: command.clone(),
-            reply,
-            trace: None,
-        };
-        let (answer, again) = self.insist(&Subject::Command, &sealed, here, DEMAND).await?;
+        let here =
+            |reply| Input::Command { key: self.signer.key_id(), command: command.clone(), reply, trace };
+        let headers = trace.iter().map(Place::header).collect();
+        let (answer, again) = self.insist(&Subject::Command, &headers, &sealed, here, DEMAND).await?;
         match open_as::<CommandReply>(&answer, &self.fleet) {
             Ok((key, reply)) if reply.nonce == nonce && state.is_coordinator(&key) => {
                 Ok(as_first(reply, again))
@@ -174,7 +173,7 @@ impl Leader {
     async fn ask(&self, query: &Query) -> Result<Answer, AskError> {
         let payload = Bytes::from(serde_json::to_vec(query).expect("a query is JSON"));
         let here = |reply| Input::Query { payload: payload.clone(), reply };
-        let (answer, _) = self.insist(&Subject::Query, &payload, here, QUESTION).await?;
+        let (answer, _) = self.insist(&Subject::Query, &Headers::new(), &payload, here, QUESTION).await?;
         serde_json::from_slice(&answer).map_err(|error| AskError::NoSense(error.to_string()))
     }
 
@@ -183,6 +182,7 @@ impl Leader {
     async fn insist(
         &self,
         subject: &Subject,
+        headers: &Headers,
         payload: &Bytes,
         here: impl Fn(Reply) -> Input,
         limit: Duration,
@@ -199,7 +199,7 @@ impl Leader {
                 Some(desk) => timeout(again, ask_here(&desk, &here)).await.ok().flatten(),
                 None => {
                     let subject = self.subjects.print(subject);
-                    match self.bus.request(&subject, Vec::new(), payload.clone(), again).await {
+                    match self.bus.request(&subject, headers.clone(), payload.clone(), again).await {
                         Ok(message) => Some(message.payload),
                         Err(BusError::Timeout { .. }) => None,
                         Err(BusError::NoResponders { .. }) if began.elapsed() < NOBODY => {

@@ -33,7 +33,12 @@ mod tls;
 use std::sync::Arc;
 
 use muster_bus::Bus;
+use muster_protocol::alert::{About, Code, Finding, Part};
+use muster_protocol::causes::causes;
 use muster_protocol::envelope::Signer;
+use muster_protocol::ids::MemberName;
+use muster_protocol::log::State;
+use muster_protocol::message::Demand;
 use muster_protocol::subject::Subjects;
 use muster_share::log::Log;
 use tokio::sync::{Semaphore, watch};
@@ -46,6 +51,7 @@ use config::HttpConfig;
 use leader::Leader;
 pub(crate) use leader::Leading;
 use reader::Reader;
+use tls::Tls;
 pub use tls::TlsError;
 
 /// Followers of rounds at a time.
@@ -58,8 +64,30 @@ struct World {
     fleet: String,
     share: String,
     reader: Reader,
-    leader: Leader,
+    leader: Arc<Leader>,
     alerts: Alerts,
+    /// Whoever tells the leader what was refused here.
+    telling: Arc<Semaphore>,
+}
+
+impl World {
+    /// A token asked for what it may not: SEC-01, in the book of the leader, which alone is read and told of. Where another
+    /// coordinator leads, it hears what the token asked as a demand that changes nothing, and refuses that by the log. One at a
+    /// time: whoever asks again and again adds nothing.
+    fn tell_refusal(&self, state: State, token: &MemberName, why: String) {
+        if self.leader.is_here() {
+            return self.alerts.raise(Finding::seen(Code::Sec01, About::Part(Part::Commands), why));
+        }
+        let Ok(place) = Arc::clone(&self.telling).try_acquire_owned() else { return };
+        let (leader, token) = (Arc::clone(&self.leader), token.clone());
+        tokio::spawn(async move {
+            let nothing = Demand::Acknowledge { alert: String::new() };
+            if let Err(error) = leader.demand(&state, &token, nothing).await {
+                tracing::warn!(%token, why, error = causes(&error), "SEC-01: the leader was not told");
+            }
+            drop(place);
+        });
+    }
 }
 
 /// The API as its handlers have it.
@@ -89,7 +117,7 @@ impl Http {
     /// When certificate or key cannot be used.
     pub(crate) fn start(config: &Config, stop: watch::Receiver<bool>) -> Result<Option<Self>, TlsError> {
         let Some(address) = config.http.address() else { return Ok(None) };
-        let tls = tls::acceptor(&config.http)?;
+        let tls = Tls::open(&config.http)?.map(Arc::new);
         let (world, known) = watch::channel(None);
         let api = Api {
             coordinator: config.coordinator.name.to_string(),
@@ -124,8 +152,9 @@ impl Http {
             fleet: config.fleet.name.to_string(),
             share: config.share.url.clone(),
             reader: Reader::of(log),
-            leader,
+            leader: Arc::new(leader),
             alerts,
+            telling: Arc::new(Semaphore::new(1)),
         };
         self.world.send_replace(Some(Arc::new(world)));
     }

@@ -218,7 +218,8 @@ pub(super) fn rounds(_api: Arc<Api>, world: Arc<World>, asked: Asked) -> Answer 
         let shown = shown(&world, &seen);
         let limit = usize::try_from(asked.number("limit").unwrap_or(ROUNDS)).ok();
         let (rounds, next) = page(&shown, limit, asked.number("before"));
-        fine(&RoundsView::of(&shown, &rounds, next))
+        let view = RoundsView::read(&shown, &rounds, next).await;
+        fine(&view.map_err(|error| of_manifest(&error))?)
     })
 }
 

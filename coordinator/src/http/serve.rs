@@ -17,12 +17,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
-use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
 use super::crowd::{Crowd, Seat};
 use super::door::Peer;
 use super::patience::Patient;
+use super::tls::Tls;
 
 /// Connections at a time.
 const MOST_CONNECTIONS: usize = 256;
@@ -43,7 +43,7 @@ const NO_ACCEPT: Duration = Duration::from_millis(200);
 /// Serves until told to stop.
 pub(super) async fn serve(
     address: SocketAddr,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Arc<Tls>>,
     router: Router,
     mut stop: watch::Receiver<bool>,
 ) {
@@ -107,7 +107,7 @@ async fn listen(address: SocketAddr) -> TcpListener {
 async fn converse(
     stream: TcpStream,
     peer: SocketAddr,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Arc<Tls>>,
     router: Router,
     seat: Arc<Seat>,
     stop: watch::Receiver<bool>,
@@ -117,7 +117,7 @@ async fn converse(
     }
     match tls {
         None => speak(stream, peer, router, seat, stop).await,
-        Some(tls) => match timeout(HANDSHAKE, tls.accept(stream)).await {
+        Some(tls) => match timeout(HANDSHAKE, tls.acceptor().accept(stream)).await {
             Ok(Ok(stream)) => speak(stream, peer, router, seat, stop).await,
             Ok(Err(error)) => tracing::debug!(%peer, %error, "no TLS came about"),
             Err(_) => tracing::debug!(%peer, "the TLS handshake took too long"),

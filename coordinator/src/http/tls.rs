@@ -1,8 +1,11 @@
-//! The certificate of the HTTP API. Read once, at the start: a new one takes a restart.
+//! The certificate of the HTTP API. Read at the start, and again whenever its files change: whoever renews it restarts nothing. New
+//! files that cannot be used are told, and the former ones stay in use.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use muster_protocol::causes::causes;
 use muster_share::secret_file::{self, SecretFileError};
 use rustls::ServerConfig;
 use rustls::crypto::ring;
@@ -47,14 +50,65 @@ pub enum TlsError {
     Pair(#[from] rustls::Error),
 }
 
-/// What speaks TLS for this configuration; none where it is not to.
-///
-/// # Errors
-/// The file that cannot be used, and why.
-pub(super) fn acceptor(config: &HttpConfig) -> Result<Option<TlsAcceptor>, TlsError> {
-    if !config.is_encrypted() {
-        return Ok(None);
+/// What of a file tells that it is another one.
+type Print = Option<(u64, u64, i64, i64)>;
+
+/// What speaks TLS with the certificate that is in its file now.
+pub(super) struct Tls {
+    config: HttpConfig,
+    in_use: Mutex<InUse>,
+}
+
+struct InUse {
+    acceptor: TlsAcceptor,
+    /// The files as they were last read, whether they could be used or not.
+    read: [Print; 2],
+}
+
+impl Tls {
+    /// That of this configuration; none where it is not to speak any.
+    ///
+    /// # Errors
+    /// The file that cannot be used, and why.
+    pub(super) fn open(config: &HttpConfig) -> Result<Option<Self>, TlsError> {
+        if !config.is_encrypted() {
+            return Ok(None);
+        }
+        // Looked at before they are read: a change in between is another one then.
+        let read = prints(config);
+        let in_use = Mutex::new(InUse { acceptor: acceptor(config)?, read });
+        Ok(Some(Self { config: config.clone(), in_use }))
     }
+
+    /// For the next connection.
+    pub(super) fn acceptor(&self) -> TlsAcceptor {
+        let mut in_use = self.in_use.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = prints(&self.config);
+        if now != in_use.read {
+            in_use.read = now;
+            match acceptor(&self.config) {
+                Ok(acceptor) => {
+                    tracing::info!("the HTTP API has a new certificate");
+                    in_use.acceptor = acceptor;
+                }
+                Err(error) => tracing::warn!(
+                    error = causes(&error),
+                    "the HTTP API's new certificate cannot be used; the former one stays in use"
+                ),
+            }
+        }
+        in_use.acceptor.clone()
+    }
+}
+
+fn prints(config: &HttpConfig) -> [Print; 2] {
+    [&config.certificate, &config.key].map(|path| {
+        let meta = std::fs::metadata(path).ok()?;
+        Some((meta.ino(), meta.len(), meta.mtime(), meta.mtime_nsec()))
+    })
+}
+
+fn acceptor(config: &HttpConfig) -> Result<TlsAcceptor, TlsError> {
     let path = config.certificate.clone();
     let read = CertificateDer::pem_file_iter(&path).and_then(|chain| chain.collect::<Result<Vec<_>, _>>());
     let chain = match read {
@@ -70,5 +124,5 @@ pub(super) fn acceptor(config: &HttpConfig) -> Result<Option<TlsAcceptor>, TlsEr
         .with_no_client_auth()
         .with_single_cert(chain, key)?;
     server.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Some(TlsAcceptor::from(Arc::new(server))))
+    Ok(TlsAcceptor::from(Arc::new(server)))
 }

@@ -67,7 +67,15 @@ mod tests {
 
     fn heartbeat() -> Input {
         let (service, instance) = ("dns".parse().expect("a name"), Nonce::from_bytes([1; 16]));
-        let beat = Heartbeat { service, instance, sequence: 1, version: "1".into(), round: None, at: None };
+        let beat = Heartbeat {
+            service,
+            instance,
+            sequence: 1,
+            version: "1".into(),
+            round: None,
+            at: None,
+            leaving: false,
+        };
         Input::Heartbeat { key: signer(fixture::AGENT).key_id(), beat }
     }
 

@@ -36,6 +36,11 @@ impl Standing {
         Self { epoch, told }
     }
 
+    /// That of a process that leads no more, or never has.
+    pub(crate) fn over() -> Self {
+        Self::new(0, watch::channel(None).1)
+    }
+
     /// One that has led this epoch, and has been asleep since.
     #[cfg(test)]
     pub(crate) fn doubtful(epoch: u64) -> Self {

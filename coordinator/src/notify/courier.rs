@@ -42,7 +42,9 @@ pub(super) async fn work(office: Arc<Office>, channel: Arc<Channel>) {
             () = tokio::time::sleep(LOOK) => {}
         }
         while let Some(notification) = office.next(&channel, pace.room(time())) {
+            office.begins(&channel, &notification).await;
             if !bring(&office, &channel, &notification).await {
+                office.gave_up(&channel, &notification);
                 break;
             }
             pace.sent(time());

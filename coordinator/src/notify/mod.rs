@@ -23,16 +23,18 @@ mod webhook;
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use muster_bus::Bus;
-use muster_protocol::alert::{About, Code};
+use muster_protocol::alert::{About, Alert, Code};
 use muster_protocol::ids::{ChannelName, FleetId, FleetName};
 use muster_protocol::log::State;
-use muster_protocol::notify::Notification;
+use muster_protocol::notify::{Kind, Notification};
 use muster_protocol::subject::Subjects;
 use muster_protocol::time::UnixMillis;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{sleep, timeout};
 
 use crate::alerts::Alerts;
 use crate::lead::Standing;
@@ -84,6 +86,22 @@ pub(crate) struct World<'a> {
 }
 
 impl Office {
+    fn of(channels: Vec<Arc<Channel>>, world: World<'_>) -> Self {
+        let World { fleet, id, state, alerts, bus, subjects, standing } = world;
+        Self {
+            fleet,
+            channels,
+            alerts,
+            bus,
+            subjects,
+            standing,
+            ledgers: Ledgers::open(state, id),
+            health: Healths::default(),
+            began: unix_now(),
+            tests: Mutex::default(),
+        }
+    }
+
     fn next(&self, channel: &Channel, room: usize) -> Option<Notification> {
         let now = unix_now();
         let (kind, events, before) = self.alerts.read(|book| {
@@ -96,12 +114,71 @@ impl Office {
         Some(Notification::new(self.fleet.clone(), channel.name().clone(), kind, events, before, now))
     }
 
+    /// Notes that the message is on its way, before it is: what was told must be known to have been, whenever this process ends.
+    async fn begins(self: &Arc<Self>, channel: &Channel, notification: &Notification) {
+        if self.ledgers.with(channel.name(), |ledger| ledger.begin(&notification.events)) {
+            self.save().await;
+        }
+    }
+
+    fn gave_up(&self, channel: &Channel, notification: &Notification) {
+        self.ledgers.with(channel.name(), |ledger| ledger.give_up(&notification.events));
+    }
+
     async fn told(self: &Arc<Self>, channel: &Channel, notification: &Notification) {
         let Notification { kind, events, .. } = notification;
         self.ledgers.with(channel.name(), |ledger| ledger.take(*kind, events, unix_now()));
+        self.save().await;
+    }
+
+    async fn save(self: &Arc<Self>) {
         let office = Arc::clone(self);
         // A panic in there has printed itself; the next message writes again.
         let _ = tokio::task::spawn_blocking(move || office.ledgers.save()).await;
+    }
+}
+
+/// How long a coordinator that cannot go on tries to tell of it.
+const FAREWELL: Duration = Duration::from_secs(5);
+/// Longest pause between two tries of that.
+const SOON: Duration = Duration::from_millis(500);
+
+/// Tells of the one alert that ends this coordinator: nobody leads to tell of it, and the couriers are gone. What is not told by
+/// then stands in the book, until somebody leads from this folder again.
+pub(crate) async fn farewell(channels: Vec<Arc<Channel>>, world: World<'_>, code: Code, about: &About) {
+    let Some(alert) = world.alerts.read(|book| book.find(code, about).cloned()) else { return };
+    let office = Arc::new(Office::of(channels, world));
+    let mut tasks: JoinSet<()> = office.channels.iter().map(|c| last_word(&office, c, &alert)).collect();
+    if timeout(FAREWELL, async { while tasks.join_next().await.is_some() {} }).await.is_err() {
+        tracing::warn!(%code, "not every channel has taken the last message");
+    }
+}
+
+/// The last message over one channel, tried until it arrives.
+fn last_word(
+    office: &Arc<Office>,
+    channel: &Arc<Channel>,
+    alert: &Alert,
+) -> impl Future<Output = ()> + Send + use<> {
+    let (office, channel, alert) = (Arc::clone(office), Arc::clone(channel), alert.clone());
+    async move {
+        let event = match channel.kind {
+            // A ping says that all is well: its silence is the message.
+            ChannelKind::Ping => None,
+            ChannelKind::Nats | ChannelKind::Webhook | ChannelKind::Smtp => {
+                office.ledgers.with(channel.name(), |ledger| ledger.opening(&alert, &channel.terms))
+            }
+        };
+        let Some(event) = event else { return };
+        let events = vec![event];
+        let before = office.ledgers.with(channel.name(), |ledger| ledger.last_told(&events));
+        let (fleet, name) = (office.fleet.clone(), channel.name().clone());
+        let message = Notification::new(fleet, name, Kind::Alert, events, before, unix_now());
+        office.begins(&channel, &message).await;
+        while let Err(wait) = courier::attempt_once(&office, &channel, &message).await {
+            sleep(wait.pause.min(SOON)).await;
+        }
+        office.told(&channel, &message).await;
     }
 }
 
@@ -119,20 +196,7 @@ impl Notifier {
         world: World<'_>,
         log: watch::Receiver<Arc<State>>,
     ) -> (Self, Vec<JoinHandle<()>>) {
-        let World { fleet, id, state, alerts, bus, subjects, standing } = world;
-        let ledgers = Ledgers::open(state, id);
-        let office = Office {
-            fleet,
-            channels,
-            alerts,
-            bus,
-            subjects,
-            standing,
-            ledgers,
-            health: Healths::default(),
-            began: unix_now(),
-            tests: Mutex::default(),
-        };
+        let office = Office::of(channels, world);
         office.close_gone();
         let office = Arc::new(office);
         let begin = |channel: &Arc<Channel>| {

@@ -82,6 +82,8 @@ pub struct AlertView {
     /// What closed it: `"mended"`, `{"round": number}`, `"acknowledgement"`, `"quiet"`, `"gone"`.
     #[schemars(with = "Option<serde_json::Value>")]
     pub closed_by: Option<ClosedBy>,
+    /// The operator who said that it is meant to be so, and closed it with that.
+    pub accepted_by: Option<String>,
 }
 
 impl AlertView {
@@ -109,6 +111,7 @@ impl AlertView {
             acknowledged_by: None,
             acknowledged: None,
             closed_by: None,
+            accepted_by: None,
         }
     }
 
@@ -153,6 +156,7 @@ impl From<&Alert> for AlertView {
         view.count = alert.count;
         view.acknowledged = alert.acknowledged.as_ref().map(|seen| rfc3339(seen.at));
         view.closed_by = alert.closed_by;
+        view.accepted_by = alert.accepted_by.clone();
         view.acknowledged_by = alert.acknowledged.as_ref().map(|seen| seen.by.to_string());
         view
     }

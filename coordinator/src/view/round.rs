@@ -1,10 +1,13 @@
 //! A round as screens and JSON show it: the one shape that `show`, `start --wait`, `once` and `watch` end with.
 
+use std::collections::BTreeMap;
+
 use muster_protocol::alert::Code;
 use muster_protocol::document::{CutAccount, CutOutsider, Excuse, Manifest, SliceStatus, Timing, Try};
-use muster_protocol::ids::RoundId;
+use muster_protocol::ids::{RoundId, ServiceName};
 use muster_protocol::log::{Outcome, Resumed, RoundPhase, RoundState, Scope};
 use muster_protocol::units::{format_size, total};
+use muster_share::verify::hurt;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -164,7 +167,12 @@ pub struct SliceView {
     pub timing: Option<TimingView>,
     /// Attempts that failed, oldest first.
     pub tries: Vec<TryView>,
+    /// Objects that its slice names and that are in quarantine, because they were found damaged.
+    pub damaged_objects: u64,
 }
+
+/// Damaged objects by service.
+type Hurt = BTreeMap<ServiceName, u64>;
 
 impl RoundView {
     /// The round, with what its manifest says.
@@ -172,15 +180,21 @@ impl RoundView {
     /// # Errors
     /// When the manifest of a committed round cannot be read or used.
     pub async fn read(shown: &Shown<'_>, round: &RoundState) -> Result<Self, ManifestError> {
+        let number = round.open.number;
         let manifest = match &round.phase {
             RoundPhase::Ended(end) => shown.account(round, end).await,
             RoundPhase::Committed { .. } if round.swept => None,
             RoundPhase::Open | RoundPhase::Committed { .. } => shown.manifest(round).await?,
         };
-        Ok(Self::of(shown, round, manifest.as_ref()))
+        let hurt = match &manifest {
+            Some(manifest) => hurt(shown.store(), shown.state(), round, manifest).await,
+            None => Ok(Hurt::new()),
+        };
+        let hurt = hurt.map_err(|source| ManifestError::Store { number, source })?;
+        Ok(Self::of(shown, round, manifest.as_ref(), &hurt))
     }
 
-    fn of(shown: &Shown<'_>, round: &RoundState, manifest: Option<&Manifest>) -> Self {
+    fn of(shown: &Shown<'_>, round: &RoundState, manifest: Option<&Manifest>, hurt: &Hurt) -> Self {
         let (commit, verified) = match &round.phase {
             RoundPhase::Committed { commit, position, verified } => {
                 (Some((commit, *position)), verified.as_ref())
@@ -217,7 +231,8 @@ impl RoundView {
             }),
             head: shown.head(),
             cut: manifest.and_then(|manifest| manifest.cut.as_ref()).map(cut),
-            services: manifest.map_or_else(|| without_manifest(shown, round), services),
+            services: manifest
+                .map_or_else(|| without_manifest(shown, round), |manifest| services(manifest, hurt)),
         }
     }
 
@@ -232,6 +247,9 @@ impl RoundView {
             words.push_str(", verified");
         } else if self.manifest.is_some() {
             words.push_str(", not verified");
+        }
+        if self.services.iter().any(|service| service.damaged_objects > 0) {
+            words.push_str(", damaged");
         }
         if self.held {
             words.push_str(", held");
@@ -266,6 +284,12 @@ impl RoundView {
                     lines.push(format!("{}: {excuse}; {reason}", service.service));
                 }
                 _ => {}
+            }
+            if service.damaged_objects > 0 {
+                let (name, code) = (&service.service, Code::Verify01);
+                let objects = usize::try_from(service.damaged_objects).unwrap_or(usize::MAX);
+                lines.push(format!("{name}: {code} it rests on {}", plural(objects, "damaged object")));
+                lines.push("→ muster verify names them; rounds that were made since may be whole".to_owned());
             }
             if service.gaps > 0 {
                 lines.push(format!(
@@ -332,7 +356,7 @@ fn timing(timing: Timing) -> TimingView {
     TimingView { greeted_millis, quiesced_millis, noticed_millis, checked_millis }
 }
 
-fn services(manifest: &Manifest) -> Vec<SliceView> {
+fn services(manifest: &Manifest, hurt: &Hurt) -> Vec<SliceView> {
     let stored = manifest.slices.iter().map(|slice| SliceView {
         service: slice.service.to_string(),
         state: "stored",
@@ -351,6 +375,7 @@ fn services(manifest: &Manifest) -> Vec<SliceView> {
         excuse: None,
         timing: slice.timing.map(timing),
         tries: tries(&slice.tries),
+        damaged_objects: hurt.get(&slice.service).copied().unwrap_or_default(),
     });
     let absent = manifest.absent.iter().map(|absentee| SliceView {
         reason: Some(format!("{} {}", absentee.code, absentee.reason)),
@@ -394,6 +419,7 @@ fn nothing(service: String, state: &'static str) -> SliceView {
         excuse: None,
         timing: None,
         tries: Vec::new(),
+        damaged_objects: 0,
     }
 }
 
@@ -441,6 +467,16 @@ mod tests {
         assert_eq!(lines[1], "→ free or add space on the share", "{lines:?}");
         failed.reason = Some("nobody came".to_owned());
         assert_eq!(failed.troubles().len(), 1);
+    }
+
+    #[test]
+    fn a_slice_on_damaged_objects_is_told() {
+        let mut view = view("verified", Some("complete"));
+        assert!(!view.summary().contains("damaged"), "{}", view.summary());
+        view.services[0].damaged_objects = 2;
+        assert!(view.summary().contains("complete, verified, damaged"), "{}", view.summary());
+        let lines = view.troubles();
+        assert_eq!(lines[0], "dns: VERIFY-01 it rests on 2 damaged objects", "{lines:?}");
     }
 
     #[test]

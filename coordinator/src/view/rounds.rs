@@ -1,9 +1,12 @@
 //! The rounds in the log, newest first: `muster rounds`.
 
+use futures::{StreamExt, stream};
 use muster_protocol::log::{Outcome, RoundPhase, RoundState};
+use muster_share::verify::hurt;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::manifest::ManifestError;
 use super::{HeadView, Shown, rfc3339};
 
 /// `{"schema":"muster.rounds/1", …}`
@@ -50,7 +53,31 @@ pub struct RoundLine {
     pub hold_reason: Option<String>,
     /// It was pruned: its objects are deleted, or about to be.
     pub swept: bool,
+    /// Services whose slices it holds; null: it is not committed, was pruned, or its manifest was not read, as a page of very many
+    /// or very large ones tells only of the newest.
+    pub stored: Option<u64>,
+    /// Services that it was to hold; null: as `stored`.
+    pub expected: Option<u64>,
+    /// Services whose slices rest on objects that were found damaged.
+    pub damaged: Vec<String>,
+    /// What is wrong with its manifest (VERIFY-02).
+    pub fault: Option<String>,
 }
+
+impl RoundLine {
+    /// Whether something that it needs is damaged.
+    #[must_use]
+    pub fn is_damaged(&self) -> bool {
+        self.fault.is_some() || !self.damaged.is_empty()
+    }
+}
+
+/// Most manifests that are read for one page, of its newest rounds.
+const MOST_READ: usize = 100;
+/// Most bytes of manifests that are read for one page: those of a large fleet are long.
+const MOST_BYTES: u64 = 16 * 1024 * 1024;
+/// Manifests that are read at once.
+const AT_ONCE: usize = 8;
 
 /// At most `limit` rounds with numbers below `before`, newest first, and where the next page begins. No limit: all of them.
 #[must_use]
@@ -69,19 +96,60 @@ pub fn page<'a>(
 }
 
 impl RoundsView {
-    /// The page as JSON shows it.
-    #[must_use]
-    pub fn of(shown: &Shown<'_>, rounds: &[&RoundState], next: Option<u64>) -> Self {
-        Self {
+    /// The page, with what the manifests of its newest rounds say.
+    ///
+    /// # Errors
+    /// When a manifest cannot be read now; one that is damaged is told.
+    pub async fn read(
+        shown: &Shown<'_>,
+        rounds: &[&RoundState],
+        next: Option<u64>,
+    ) -> Result<Self, ManifestError> {
+        let mut lines: Vec<_> = rounds.iter().map(|round| line(round)).collect();
+        let mut bytes = 0;
+        let wanted = rounds.iter().zip(&mut lines).filter(|(round, _)| round.is_recoverable());
+        let wanted = wanted.take(MOST_READ).take_while(|(round, _)| {
+            bytes += round.commit().map_or(0, |commit| commit.manifest_size);
+            bytes <= MOST_BYTES
+        });
+        // Each future of one type: a borrowing closure makes the whole no longer `Send`.
+        let reads: Vec<_> = wanted.map(|(round, line)| account(*shown, round, line)).collect();
+        let mut reads = stream::iter(reads).buffer_unordered(AT_ONCE);
+        while let Some(read) = reads.next().await {
+            read?;
+        }
+        drop(reads);
+        Ok(Self {
             schema: "muster.rounds/1",
             fleet: shown.fleet(),
             fleet_id: shown.state().fleet.to_string(),
             share: shown.share.to_owned(),
             head: shown.head(),
-            rounds: rounds.iter().map(|round| line(round)).collect(),
+            rounds: lines,
             next,
-        }
+        })
     }
+}
+
+/// What the manifest of a round says of its services.
+async fn account(shown: Shown<'_>, round: &RoundState, line: &mut RoundLine) -> Result<(), ManifestError> {
+    let manifest = match shown.manifest(round).await {
+        Ok(Some(manifest)) => manifest,
+        Ok(None) => return Ok(()),
+        // What is damaged hides nothing else.
+        Err(error @ ManifestError::Damaged { .. }) => {
+            line.fault = Some(error.to_string());
+            return Ok(());
+        }
+        Err(error @ ManifestError::Store { .. }) => return Err(error),
+    };
+    line.stored = Some(manifest.slices.len() as u64);
+    line.expected = Some((manifest.slices.len() + manifest.absent.len()) as u64);
+    let number = round.open.number;
+    let hurt = hurt(shown.store(), shown.state(), round, &manifest).await;
+    let hurt = hurt.map_err(|source| ManifestError::Store { number, source })?;
+    line.damaged = hurt.keys().map(ToString::to_string).collect();
+    Ok(())
 }
 
 fn line(round: &RoundState) -> RoundLine {
@@ -103,5 +171,9 @@ fn line(round: &RoundState) -> RoundLine {
         held: round.hold.is_some(),
         hold_reason: round.hold.as_ref().and_then(|hold| hold.reason.clone()),
         swept: round.swept,
+        stored: None,
+        expected: None,
+        damaged: Vec::new(),
+        fault: None,
     }
 }

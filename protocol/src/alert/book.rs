@@ -108,6 +108,9 @@ pub struct Alert {
     /// What closed it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closed_by: Option<ClosedBy>,
+    /// The operator who accepted that it is so: with that it closed, as if it were mended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepted_by: Option<String>,
 }
 
 impl Alert {
@@ -210,6 +213,7 @@ impl Book {
             acknowledged: None,
             closed: None,
             closed_by: None,
+            accepted_by: None,
         };
         self.open.insert(id, alert);
         Change::Opened
@@ -219,6 +223,14 @@ impl Book {
     pub fn mended(&mut self, code: Code, about: &About, at: UnixMillis) -> Change {
         self.settle(AlertId::of(code, &about.to_string()), at, ClosedBy::Mended, |alert| {
             alert.seen = false;
+        })
+    }
+
+    /// Somebody who may has said that it is meant to be so.
+    pub(super) fn accepted(&mut self, code: Code, about: &About, by: String, at: UnixMillis) -> Change {
+        self.settle(AlertId::of(code, &about.to_string()), at, ClosedBy::Mended, |alert| {
+            alert.seen = false;
+            alert.accepted_by = Some(by);
         })
     }
 

@@ -3,7 +3,7 @@
 use crate::alert::{About, Book, Code, Finding, Part};
 use crate::room::{Basis, Outlook};
 use crate::time::UnixMillis;
-use crate::units::format_size;
+use crate::units::{counted, format_size};
 
 const SHARE: About = About::Part(Part::Share);
 
@@ -19,7 +19,8 @@ pub fn judge_room(book: &mut Book, outlook: &Outlook, least_days: u64, now: Unix
             Basis::Looks => "as free space went of late",
             Basis::Rounds | Basis::Nothing => "by what the newest rounds added",
         };
-        let cause = format!("{free} free, full in about {days} days {by}; {least_days} should be left");
+        let cause =
+            format!("{free} free, full in about {} {by}; {least_days} should be left", counted(days, "day"));
         book.raise(Finding::seen(Code::Share06, SHARE, cause), now);
     } else if let Some(need) = outlook.need_bytes.filter(|_| outlook.is_short()) {
         let cause = format!("{free} free, and the coming rounds may need {}", format_size(need));

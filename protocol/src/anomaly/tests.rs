@@ -6,8 +6,8 @@ use super::{Anomalies, Anomaly, LEAST};
 use crate::alert::{About, Book, Code, judge_anomalies};
 use crate::document::{Manifest, ManifestSlice, SliceTotals, Timing};
 use crate::ids::{KeyId, ObjectId};
-use crate::log::Outcome;
 use crate::log::fixture::{checked_slice, round, service};
+use crate::log::{Outcome, Pin, State};
 use crate::seeds::Rng;
 use crate::time::UnixMillis;
 
@@ -226,9 +226,10 @@ fn new_keys_a_new_machine_and_small_services_are_nothing_odd() {
 fn a_service_that_stands_out_is_one_alert_until_it_does_not() {
     let mut story = Story::of(8);
     let mut book = Book::default();
+    let state = State::new(Pin::default());
     let mut judge = |story: &Story, now| {
         let open: Vec<_> = story.anomalies.open().collect();
-        judge_anomalies(&mut book, &open, UnixMillis(now));
+        judge_anomalies(&mut book, &state, &open, UnixMillis(now));
         book.find(Code::Round06, &About::Service(service("dns")))
             .map(|alert| (alert.since.0, alert.cause.clone()))
     };
@@ -246,6 +247,25 @@ fn a_service_that_stands_out_is_one_alert_until_it_does_not() {
     assert!(judge(&story, 4).expect("told").1.contains("usually 1000 MiB"), "worse");
     story.plain();
     assert_eq!(judge(&story, 5), None);
+}
+
+#[test]
+fn an_anomaly_that_was_accepted_is_not_told_to_be_mended() {
+    let dns = About::Service(service("dns"));
+    for (up_to, by) in [(9, Some(format!("key {}", KeyId::from_bytes([4; 32]).short()))), (8, None)] {
+        let mut story = Story::of(8);
+        story.tell(SliceTotals { entries: 900, ..PLAIN }, MINUTE);
+        let (mut book, mut state) = (Book::default(), State::new(Pin::default()));
+        let open: Vec<_> = story.anomalies.open().collect();
+        judge_anomalies(&mut book, &state, &open, UnixMillis(1));
+        assert!(book.find(Code::Round06, &dns).is_some());
+        // What was accepted up to a round before it began is another one.
+        state.accepted.insert(service("dns"), up_to);
+        state.accepted_by.insert(service("dns"), KeyId::from_bytes([4; 32]));
+        judge_anomalies(&mut book, &state, &[], UnixMillis(2));
+        let closed = book.history().next().expect("closed");
+        assert_eq!((closed.accepted_by.clone(), closed.closed), (by, Some(UnixMillis(2))));
+    }
 }
 
 #[test]

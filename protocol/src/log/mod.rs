@@ -26,8 +26,8 @@ pub use body::{
 };
 pub use member::{Change, Member, Role};
 pub use record::{
-    GENESIS_HEAD, Head, MAX_RECORD_LEN, Record, RecordError, Seen, Statement, parse, seal, seal_statement,
-    seal_with_statement,
+    GENESIS_HEAD, Head, MAX_RECORD_LEN, Record, RecordError, Seen, Statement, parse, parse_known, seal,
+    seal_statement, seal_with_statement,
 };
 pub use replay::{Effect, ReplayError};
 pub use state::{

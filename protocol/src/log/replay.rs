@@ -312,7 +312,10 @@ impl State {
             return Err(format!("round {number} is not verified"));
         }
         let accepted = self.accepted.entry(statement.body.service.clone()).or_default();
-        *accepted = number.max(*accepted);
+        if number >= *accepted {
+            *accepted = number;
+            self.accepted_by.insert(statement.body.service.clone(), statement.signer);
+        }
         self.said(&statement);
         Ok(())
     }

@@ -253,6 +253,8 @@ pub struct State {
     pub last_round: u64,
     /// The number of the round up to which an operator accepted what a service is like.
     pub accepted: BTreeMap<ServiceName, u64>,
+    /// Who did, by service: for people.
+    pub accepted_by: BTreeMap<ServiceName, KeyId>,
     /// Prunes that no sweep followed yet, by log number.
     pub prunes: BTreeMap<u64, Prune>,
     /// Sweeps by log number, and whether they are done.
@@ -293,6 +295,7 @@ impl State {
             open: Vec::new(),
             last_round: 0,
             accepted: BTreeMap::new(),
+            accepted_by: BTreeMap::new(),
             prunes: BTreeMap::new(),
             sweeps: BTreeMap::new(),
             quarantine: BTreeMap::new(),

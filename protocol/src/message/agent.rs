@@ -98,6 +98,9 @@ pub struct Heartbeat {
     /// The time on its clock, so that one that is wrong is seen (AGENT-06). Nothing else rests on it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<UnixMillis>,
+    /// It was told to stop, and says nothing more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub leaving: bool,
 }
 message!(Heartbeat, "heartbeat");
 

@@ -58,6 +58,10 @@ struct Told {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Ledger {
     told: BTreeMap<AlertId, Told>,
+    /// Openings that are on their way: whether they arrived is not known if the process ends now. What is still open is told once
+    /// more then; what is over is told to be over.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    telling: BTreeMap<AlertId, UnixMillis>,
     /// When the last digest went, or would have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     digest_at: Option<UnixMillis>,
@@ -139,8 +143,35 @@ impl Ledger {
         Some((Kind::Digest, sorted(events)))
     }
 
+    /// What tells that this alert is open, if it is for the channel and was not told yet.
+    #[must_use]
+    pub fn opening(&self, alert: &Alert, terms: &Terms) -> Option<Event> {
+        let untold = wanted(alert, terms) && !self.is_open(alert.id());
+        untold.then(|| Event { what: What::Opened, alert: alert.clone() })
+    }
+
+    /// These events are about to be told; true if that must be kept before they are.
+    pub fn begin(&mut self, events: &[Event]) -> bool {
+        let mut news = false;
+        for event in events.iter().filter(|event| event.what != What::Closed) {
+            let (id, since) = (event.alert.id(), event.alert.since);
+            if !self.is_open(id) {
+                news |= self.telling.insert(id, since) != Some(since);
+            }
+        }
+        news
+    }
+
+    /// These events were not told, and will not be as they are.
+    pub fn give_up(&mut self, events: &[Event]) {
+        for event in events {
+            self.telling.remove(&event.alert.id());
+        }
+    }
+
     /// These events were told.
     pub fn take(&mut self, kind: Kind, events: &[Event], now: UnixMillis) {
+        self.give_up(events);
         for event in events {
             let open = event.what != What::Closed;
             self.told.insert(event.alert.id(), Told { since: event.alert.since, at: now, open });
@@ -190,8 +221,9 @@ impl Ledger {
         // The newest closing of each alert that was told to be open.
         let closed = book.history().filter(|alert| !open.contains(&alert.id()));
         let closed = closed.filter(|alert| {
-            let told = self.told.get(&alert.id()).filter(|told| told.open);
-            told.is_some_and(|told| alert.closed.is_some_and(|closed| closed >= told.since))
+            let told = self.told.get(&alert.id()).filter(|told| told.open).map(|told| told.since);
+            let since = told.or_else(|| self.telling.get(&alert.id()).copied());
+            since.is_some_and(|since| alert.closed.is_some_and(|closed| closed >= since))
         });
         let newest: BTreeMap<AlertId, &Alert> = closed.map(|alert| (alert.id(), alert)).collect();
         pending
@@ -203,6 +235,7 @@ impl Ledger {
     /// Drops what is of no use any more, so that it grows with the book and no further.
     fn forget(&mut self, book: &Book, now: UnixMillis) {
         let known: BTreeSet<AlertId> = book.open().chain(book.history()).map(Alert::id).collect();
+        self.telling.retain(|id, _| known.contains(id));
         self.told.retain(|id, told| {
             let age = elapsed(told.at, now);
             if told.open { known.contains(id) || age < FORGOTTEN } else { age < CALM }

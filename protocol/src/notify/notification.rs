@@ -158,7 +158,13 @@ impl Event {
         let (about, cause) = (plain(&alert.about.to_string()), plain(&alert.cause));
         match self.what {
             What::Opened | What::Open => format!("{code} {severity}: {about}: {cause}"),
-            What::Closed => format!("closed: {code}: {about} ({})", alert.code.title()),
+            What::Closed => {
+                let title = alert.code.title();
+                match &alert.accepted_by {
+                    Some(by) => format!("accepted by {}: {code}: {about} ({title})", plain(by)),
+                    None => format!("closed: {code}: {about} ({title})"),
+                }
+            }
         }
     }
 }

@@ -157,6 +157,45 @@ fn a_channel_hears_nothing_of_itself_nor_of_what_is_not_bad_enough() {
 }
 
 #[test]
+fn what_was_on_its_way_when_the_process_ended_is_told_to_its_end() {
+    for (closes, kept) in [(false, true), (true, true), (true, false)] {
+        let (mut book, mut ledger) = (Book::default(), Ledger::default());
+        seen(&mut book, Code::Agent01, "dns", 1);
+        let (_, events) = ledger.next(&book, &terms(), BEGAN, at(2), 1).expect("news");
+        assert!(ledger.begin(&events) && !ledger.begin(&events), "kept once");
+        // The process ends here, and nobody knows whether the message arrived.
+        let kept_file = serde_json::to_string(&ledger).expect("JSON");
+        let mut ledger: Ledger = match kept {
+            true => serde_json::from_str(&kept_file).expect("read"),
+            false => Ledger::default(),
+        };
+        assert_eq!(ledger.last_told(&events), UnixMillis(0), "sent again, it has the same id");
+        if closes {
+            book.mended(Code::Agent01, &service("dns"), at(5));
+        }
+        let said = match (closes, kept) {
+            (false, _) => one("opened AGENT-01 dns"),
+            (true, true) => one("closed AGENT-01 dns"),
+            (true, false) => vec![],
+        };
+        assert_eq!(told(&mut ledger, &book, &terms(), 20), said);
+        assert_eq!(told(&mut ledger, &book, &terms(), 21), []);
+        assert!(!serde_json::to_string(&ledger).expect("JSON").contains("telling"), "nothing is on its way");
+    }
+}
+
+#[test]
+fn what_is_not_delivered_before_it_is_over_is_not_told_to_be_over() {
+    let (mut book, mut ledger) = (Book::default(), Ledger::default());
+    seen(&mut book, Code::Agent01, "dns", 1);
+    let (_, events) = ledger.next(&book, &terms(), BEGAN, at(2), 1).expect("news");
+    ledger.begin(&events);
+    ledger.give_up(&events);
+    book.mended(Code::Agent01, &service("dns"), at(5));
+    assert_eq!(told(&mut ledger, &book, &terms(), 20), []);
+}
+
+#[test]
 fn a_digest_collects_what_is_not_critical() {
     let (mut book, mut ledger) = (Book::default(), Ledger::default());
     let terms = Terms { digest: Some(Duration::from_secs(3600)), ..terms() };

@@ -15,8 +15,11 @@
 //! An order is level-triggered: the same one changes nothing, a higher attempt of the same round greets again without
 //! throwing away what is captured already, and none at all ends the work. The receipt is on the share before its notice.
 
+mod event;
+mod hold;
 mod machine;
 #[cfg(test)]
 mod tests;
 
-pub use machine::{Deadline, Effect, Event, Machine, Phase, Policy, Reported, Standing};
+pub use event::{Deadline, Effect, Event, Reported, Standing};
+pub use machine::{Machine, Phase, Policy};

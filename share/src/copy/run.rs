@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::{Stream, StreamExt, TryStreamExt, stream};
-use muster_protocol::document::Manifest;
+use muster_protocol::document::ManifestSlice;
 use muster_protocol::ids::ObjectId;
 use muster_protocol::log::{Head, MAX_RECORD_LEN, Pin, RoundState, State};
 
@@ -22,8 +22,12 @@ use crate::verify::{Damage, Fault, Progress, Trouble};
 
 /// Objects that are under way at once; each is in memory whole, twice for a moment.
 const AT_ONCE: usize = 8;
-/// Receipts and pack lists that are read ahead.
+/// Manifests, and then slices' receipts and pack lists, that are read ahead.
 const READ_AHEAD: usize = 4;
+/// Rounds whose objects are brought together, and bytes after which no more are added: small ones would otherwise wait for
+/// each other, and the records of large ones shall not wait for long, for they are what makes a copy of use.
+const ROUNDS: usize = 16;
+const TOGETHER: u64 = 256 << 20;
 /// Looks at a log that grows while it is copied. What comes later is the next run's.
 const PASSES: usize = 3;
 
@@ -184,37 +188,66 @@ struct Work<'a> {
 
 impl Work<'_> {
     /// The slots from `next` to the head, each behind everything that it names.
-    async fn records(&mut self, log: &Log, next: u64) -> Result<u64, CopyError> {
+    async fn records(&mut self, log: &Log, mut next: u64) -> Result<u64, CopyError> {
         let state = log.state();
         let rounds = state.rounds.values().filter(|round| round.is_recoverable());
         let commits: BTreeMap<u64, &RoundState> =
             rounds.filter_map(|round| Some((round.commit_position()?, round))).collect();
-        for number in next..state.next {
-            if let Some(round) = commits.get(&number) {
-                self.round(state, round).await?;
+        let mut commits = commits.range(next..).map(|(position, round)| (*position, *round)).peekable();
+        while next < state.next {
+            let (mut rounds, mut bytes, mut slices) = (0, 0, Vec::new());
+            while rounds < ROUNDS && bytes < TOGETHER {
+                let some: Vec<_> = commits.by_ref().take(READ_AHEAD).map(|(_, round)| round).collect();
+                if some.is_empty() {
+                    break;
+                }
+                rounds += some.len();
+                slices.extend(self.manifests(state, some).await?);
+                bytes = slices.iter().map(|(_, slice)| slice.totals.added_bytes).fold(0, u64::saturating_add);
             }
-            let slot = log.slot(number).await?;
-            let gap = || LogError::Gap { missing: number, newest: state.head.number };
-            place(self.target.as_ref(), &ObjectPath::LogRecord(number), slot.ok_or_else(gap)?).await?;
-            self.records += 1;
+            self.slices(state, slices).await?;
+            // Up to the first commit whose round is not there yet.
+            let until = commits.peek().map_or(state.next, |(position, _)| *position);
+            for number in next..until {
+                let slot = log.slot(number).await?;
+                let gap = || LogError::Gap { missing: number, newest: state.head.number };
+                place(self.target.as_ref(), &ObjectPath::LogRecord(number), slot.ok_or_else(gap)?).await?;
+                self.records += 1;
+            }
+            next = until;
         }
-        Ok(state.next)
+        Ok(next)
     }
 
-    /// Everything that a round's slices name. A manifest that cannot be used is named as damaged by its own copy.
-    async fn round(&mut self, state: &State, round: &RoundState) -> Result<(), CopyError> {
-        let source = Arc::clone(&self.source);
-        let manifest = match read_manifest(source.as_ref(), state, round).await {
-            Ok(manifest) => manifest,
-            Err(Trouble::Damaged(damage)) => {
-                self.damaged.insert(damage.object.clone(), damage);
-                return Ok(());
+    /// The slices of these rounds. A manifest that cannot be used is named as damaged by its own copy.
+    async fn manifests<'s>(
+        &mut self,
+        state: &State,
+        rounds: Vec<&'s RoundState>,
+    ) -> Result<Vec<(&'s RoundState, ManifestSlice)>, CopyError> {
+        let source = self.source.as_ref();
+        let read = rounds.iter().map(|round| read_manifest(source, state, round));
+        let manifests = futures::future::join_all(read).await;
+        let mut slices = Vec::new();
+        for (round, manifest) in rounds.into_iter().zip(manifests) {
+            match manifest {
+                Ok(manifest) => slices.extend(manifest.slices.into_iter().map(|slice| (round, slice))),
+                Err(Trouble::Damaged(damage)) => drop(self.damaged.insert(damage.object.clone(), damage)),
+                Err(Trouble::Store(error)) => return Err(CopyError::Source(error)),
             }
-            Err(Trouble::Store(error)) => return Err(CopyError::Source(error)),
-        };
-        let Manifest { slices, .. } = manifest;
+        }
+        Ok(slices)
+    }
+
+    /// Everything that these slices name.
+    async fn slices(
+        &mut self,
+        state: &State,
+        slices: Vec<(&RoundState, ManifestSlice)>,
+    ) -> Result<(), CopyError> {
+        let source = Arc::clone(&self.source);
         let named = stream::iter(slices)
-            .map(|slice| {
+            .map(|(round, slice)| {
                 let source = Arc::clone(&source);
                 async move {
                     let slice_of = Slice { round, receipt: ReceiptName::from(&slice) };

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -338,4 +339,28 @@ async fn a_copy_that_deletes_nothing_for_want_of_the_right_says_which_object_is_
     let Err(CopyError::Torn { object, source }) = &refused else { panic!("{refused:?}") };
     assert_eq!(*object, pack);
     assert!(matches!(source, StoreError::WriteRefused { .. }), "{source}");
+}
+
+/// A second share that is far away, whose every answer takes a tenth of a second: rounds of few objects do not wait for each
+/// other. The clock is one that only waiting moves.
+#[tokio::test(start_paused = true)]
+async fn rounds_of_few_objects_are_brought_together() {
+    let mut scene = Scene::new(9).await;
+    for round in 0..32 {
+        scene.round(&[("dns", &[format!("d{round}").as_str()])]).await;
+    }
+    let second = Second::new().await;
+    let answer = Duration::from_millis(100);
+    let far: Arc<dyn Store> = Arc::new(Faulty::new(Arc::clone(&second.store), move |call| match call.path {
+        // Records come one after another, whatever else there is.
+        path if path.starts_with("log/") => Fault::None,
+        _ => Fault::Delay(answer),
+    }));
+    let began = tokio::time::Instant::now();
+    let report = run(&mut scene, &far).await.expect("copied");
+    let took = began.elapsed();
+    assert_eq!(bytes(&scene.store).await, bytes(&second.store).await);
+    // Each object is written and read back, eight at once.
+    let least = answer * 2 * u32::try_from(report.copied.objects).expect("few") / 8;
+    assert!(report.copied.objects >= 32 * 6 && took < least + 12 * answer, "{took:?} of {least:?}");
 }

@@ -13,6 +13,7 @@ mod segment;
 #[cfg(test)]
 mod tests;
 mod trail;
+mod verified;
 
 use std::sync::Arc;
 
@@ -30,6 +31,7 @@ pub use format::{FORMAT_VERSION, Format, FormatError};
 pub use memory::{HeadMemory, MemoryError, parse_head, print as print_memory};
 pub use refused::{MOST_REFUSALS, Refusal, refusals};
 pub use trail::Trail;
+pub use verified::VerifiedSegments;
 
 /// Why the log could not be read to its head.
 #[derive(Debug, thiserror::Error)]
@@ -116,6 +118,12 @@ pub struct Log {
     state: State,
     /// Segments prove nothing: one that leads into a contradiction is not looked at again.
     use_segments: bool,
+    /// Whether records of the state came out of segments.
+    from_segments: bool,
+    /// A void slot of a segment is in the state, and was not held against the share's own yet.
+    unsettled: bool,
+    /// Segments that this reader has verified before; only while the log is opened.
+    verified: Option<VerifiedSegments>,
     above: Above,
     /// Whether it was found to be a copy, under the name that the log had for the share then.
     copy: Option<(Nonce, bool)>,
@@ -127,10 +135,35 @@ impl Log {
     /// # Errors
     /// When the share cannot be read or holds no log that `pin` allows.
     pub async fn open(store: Arc<dyn Store>, pin: Pin) -> Result<Self, LogError> {
-        match Self::open_under(Arc::clone(&store), pin).await {
+        Self::open_with(store, pin, None).await
+    }
+
+    /// As [`Log::open`], by a reader that verifies no segment twice: `verified` has those that it knows, and is kept with
+    /// what came to it.
+    ///
+    /// # Errors
+    /// As [`Log::open`]; what cannot be remembered is only verified again.
+    pub async fn open_knowing(
+        store: Arc<dyn Store>,
+        pin: Pin,
+        verified: VerifiedSegments,
+    ) -> Result<Self, LogError> {
+        let mut log = Self::open_with(store, pin, Some(verified)).await?;
+        if let Some(verified) = log.verified.take() {
+            verified.keep();
+        }
+        Ok(log)
+    }
+
+    async fn open_with(
+        store: Arc<dyn Store>,
+        pin: Pin,
+        verified: Option<VerifiedSegments>,
+    ) -> Result<Self, LogError> {
+        match Self::open_under(Arc::clone(&store), pin, verified.clone()).await {
             // The root may have adopted this history behind the place where the remembered one parts from it.
             Err(LogError::Replay(error @ ReplayError::WentBack { seen, .. })) => {
-                let log = Self::open_under(store, Pin { head: None, ..pin }).await?;
+                let log = Self::open_under(store, Pin { head: None, ..pin }, verified).await?;
                 match pin.head {
                     Some(remembered) if log.state.supersedes(&remembered) => {
                         tracing::warn!(
@@ -146,7 +179,11 @@ impl Log {
         }
     }
 
-    async fn open_under(store: Arc<dyn Store>, pin: Pin) -> Result<Self, LogError> {
+    async fn open_under(
+        store: Arc<dyn Store>,
+        pin: Pin,
+        verified: Option<VerifiedSegments>,
+    ) -> Result<Self, LogError> {
         let share = store.describe();
         let bytes = match store.get(&ObjectPath::Format, Format::MAX_LEN).await {
             Ok(bytes) => bytes,
@@ -157,7 +194,16 @@ impl Log {
         // Unsigned, so only a hint: the fleet id must also follow from the root key that signed genesis.
         let pin = Pin { fleet: pin.fleet.or(Some(format.fleet)), ..pin };
         let (state, above) = (State::new(pin), Above::default());
-        let mut log = Self { store, state, use_segments: true, above, copy: None };
+        let mut log = Self {
+            store,
+            state,
+            use_segments: true,
+            from_segments: false,
+            unsettled: false,
+            verified,
+            above,
+            copy: None,
+        };
         log.refresh().await?;
         if log.state.next == 0 {
             let why = "there is no record 0".to_owned();
@@ -175,12 +221,11 @@ impl Log {
         let before = self.state.next;
         if let Err(error) = self.read_on().await {
             let contradiction = matches!(&error, LogError::Replay(_));
-            if !contradiction || !self.use_segments || self.state.next < segment::SLOTS {
+            if !contradiction || !self.from_segments {
                 return Err(error);
             }
             tracing::warn!(%error, "reading the log again slot by slot, in case a segment lies");
-            self.use_segments = false;
-            self.state = State::new(self.state.pin);
+            self.doubt_segments();
             self.read_on().await?;
         }
         match self.state.pin.head {
@@ -191,7 +236,18 @@ impl Log {
         }
     }
 
+    /// Reads slot by slot from now on, and from the beginning: what a segment said may be wrong.
+    fn doubt_segments(&mut self) {
+        self.use_segments = false;
+        (self.from_segments, self.unsettled) = (false, false);
+        self.state = State::new(self.state.pin);
+    }
+
     async fn read_on(&mut self) -> Result<(), LogError> {
+        // Whoever read before gave up in the middle.
+        if self.unsettled {
+            self.doubt_segments();
+        }
         if self.use_segments {
             self.read_segments().await?;
         }

@@ -7,7 +7,7 @@ use muster_protocol::age::Identity;
 use muster_protocol::alert::Code;
 use muster_protocol::config::ShareConfig;
 use muster_protocol::envelope::Signer;
-use muster_protocol::ids::Nonce;
+use muster_protocol::ids::{Nonce, ObjectId};
 use muster_protocol::log::{
     Adopt, Audit, Body, Genesis, Head, Keyset, KeysetKey, MAX_RECORD_LEN, Pin, ReplayError, Seen,
     seal_statement,
@@ -16,7 +16,7 @@ use muster_protocol::time::UnixMillis;
 use tempfile::TempDir;
 
 use super::segment::SLOTS;
-use super::{AppendError, HeadMemory, Log, LogError, found, parse_head, refusals};
+use super::{AppendError, HeadMemory, Log, LogError, VerifiedSegments, found, parse_head, refusals};
 use crate::entropy::OsEntropy;
 use crate::layout::ObjectPath;
 use crate::store::{self, Store};
@@ -347,6 +347,64 @@ async fn a_segment_stands_for_its_slots_and_a_lying_one_for_nothing() {
         std::fs::write(&segment, bad).expect("written");
         assert_eq!(Log::open(store.clone(), Pin::default()).await.expect("opens").head(), head);
     }
+}
+
+#[tokio::test]
+async fn a_segment_is_verified_once_and_what_changed_again() {
+    let (folder, store, head) = long().await;
+    let log = Log::open(store.clone(), Pin::default()).await.expect("opens");
+    log.write_segment().await.expect("written");
+    let (fleet, root_key) = (log.state().fleet, root().key_id());
+    let pin = Pin { root: Some(root_key), fleet: Some(fleet), head: None };
+    let state = folder.path().join("state");
+    let recall = || VerifiedSegments::recall(&state, &fleet, &root_key);
+    let knowing = || Log::open_knowing(store.clone(), pin, recall());
+    let segment = folder.path().join("log/segment-0000000000");
+    let bytes = std::fs::read(&segment).expect("the segment");
+    let first = knowing().await.expect("opens");
+    assert!(recall().has(0, &ObjectId::of(&bytes)), "remembered");
+    let second = knowing().await.expect("opens");
+    let plain = Log::open(store.clone(), pin).await.expect("opens");
+    for log in [&first, &second] {
+        assert_eq!((log.head(), log.state()), (head, plain.state()), "equal with and without");
+    }
+
+    // One bit of a signature in the segment: these bytes were not verified, so they are, and refused.
+    let len = std::fs::read(slot(folder.path(), 0)).expect("slot").len();
+    let mut forged = bytes.clone();
+    forged[4 + len - 1] ^= 1;
+    let exchange = |bytes: &[u8]| {
+        std::fs::remove_file(&segment).expect("removed");
+        std::fs::write(&segment, bytes).expect("written");
+    };
+    exchange(&forged);
+    assert_eq!(knowing().await.expect("by its slots").state(), plain.state());
+    assert!(!recall().has(0, &ObjectId::of(&forged)));
+
+    // A forged memory of a segment that nobody signed: all is chained, in the root's name.
+    let mut lie = Vec::new();
+    let mut previous = None;
+    for number in 0..SLOTS {
+        let own = std::fs::read(slot(folder.path(), number)).expect("slot");
+        let record = match previous {
+            None => own,
+            Some(previous) => {
+                let mut bytes = muster_protocol::log::seal(&root(), &fleet, number, previous, &note("lie"));
+                let end = bytes.len() - 1;
+                bytes[end] ^= 1;
+                bytes
+            }
+        };
+        previous = Some(Head { number, hash: ObjectId::of(&record) });
+        lie.extend_from_slice(&u32::try_from(record.len()).expect("short").to_be_bytes());
+        lie.extend_from_slice(&record);
+    }
+    exchange(&lie);
+    let mut memory = recall();
+    memory.add(0, ObjectId::of(&lie));
+    memory.keep();
+    assert!(recall().has(0, &ObjectId::of(&lie)), "the forged memory is in place");
+    assert_eq!(knowing().await.expect("by its slots").state(), plain.state());
 }
 
 #[test]

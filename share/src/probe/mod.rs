@@ -25,6 +25,7 @@ use futures::StreamExt;
 use muster_protocol::alert::Code;
 use muster_protocol::causes::causes;
 use muster_protocol::entropy::{Entropy, random};
+use muster_protocol::units::{counted, format_duration};
 
 use crate::entropy::OsEntropy;
 use crate::layout::{ObjectPath, Prefix};
@@ -349,7 +350,10 @@ async fn clock(store: &Arc<dyn Store>, path: &ObjectPath, report: &mut Report) {
         Err(ahead) => (ahead.duration(), "ahead of"),
     };
     if skew > SKEW {
-        let said = format!("the share's clock is {} min {side} ours", skew.as_secs() / 60);
+        let said = {
+            let skew = format_duration(Duration::from_secs(skew.as_secs()));
+            format!("the share's clock is {skew} {side} ours")
+        };
         report.say(Check::Clock, Verdict::Warning, Some(Code::Agent06), said);
     } else {
         report.say(Check::Clock, Verdict::Good, None, "the share's clock agrees with ours");
@@ -395,7 +399,7 @@ async fn space(store: &Arc<dyn Store>, terms: &Terms, report: &mut Report) {
     };
     report.full_in_days = forecast.full_in_days(free);
     let (need, days) = (forecast.need, report.full_in_days);
-    let ending = days.map(|days| format!(", full in about {days} days")).unwrap_or_default();
+    let ending = days.map(|days| format!(", full in about {}", counted(days, "day"))).unwrap_or_default();
     if free < need {
         let said = format!("less is free than twice the retained rounds need by the largest of them{ending}");
         report.say(Check::Space, Verdict::Warning, Some(Code::Share06), said);

@@ -99,6 +99,13 @@ pub struct Call {
     pub written: u64,
 }
 
+impl Call {
+    /// Tells it in the words of metrics: operation, what came of it, how long it took, bytes read and written.
+    pub fn tell(self, to: impl FnOnce(&str, &str, Duration, u64, u64)) {
+        to(self.operation.as_str(), self.came.as_str(), self.took, self.read, self.written);
+    }
+}
+
 /// Whoever wants to know of calls. It is called by whoever made the call: it must not wait.
 pub type Meter = Arc<dyn Fn(Call) + Send + Sync>;
 

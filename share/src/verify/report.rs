@@ -44,6 +44,10 @@ pub struct ServiceReport {
     pub service: ServiceName,
     /// Nothing of it is damaged.
     pub whole: bool,
+    /// The newest of the rounds that hold it.
+    pub newest: u64,
+    /// Nothing of it that this round needs is damaged.
+    pub newest_whole: bool,
 }
 
 /// What a verification found.
@@ -70,6 +74,20 @@ impl Report {
         self.damaged.is_empty()
     }
 
+    /// Whether damage is in older rounds alone: each service's newest slice is whole, and so is all that belongs to no round.
+    #[must_use]
+    pub fn is_outlived(&self) -> bool {
+        // What a manifest that cannot be read held, nobody knows: every service must be in a later round.
+        let later = self.services.iter().map(|service| service.newest).min().unwrap_or(0);
+        let is_old = |found: &Damaged| match found.damage.service() {
+            Some(_) => !found.rounds.is_empty(),
+            None => found.rounds.last().is_some_and(|round| *round < later),
+        };
+        !self.damaged.is_empty()
+            && self.damaged.iter().all(is_old)
+            && self.services.iter().all(|service| service.newest_whole)
+    }
+
     /// The newest round that was checked and is whole.
     #[must_use]
     pub fn newest_whole(&self) -> Option<u64> {
@@ -90,5 +108,58 @@ impl Findings {
             first_path: None,
         });
         found.rounds.extend(round);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use muster_protocol::ids::{ObjectId, ServiceName};
+
+    use super::{Damaged, Report, ServiceReport};
+    use crate::layout::ObjectPath;
+    use crate::verify::{Damage, Fault};
+
+    fn service(name: &str) -> ServiceName {
+        name.parse().expect("a name")
+    }
+
+    fn damaged(object: ObjectPath, rounds: &[u64]) -> Damaged {
+        let rounds = rounds.iter().copied().collect::<BTreeSet<_>>();
+        Damaged { damage: Damage::new(object, Fault::Hash), rounds, files: None, first_path: None }
+    }
+
+    fn pack(rounds: &[u64]) -> Damaged {
+        let id = ObjectId::of(b"a pack");
+        damaged(ObjectPath::Pack { service: service("dns"), id }, rounds)
+    }
+
+    fn report(damaged: Vec<Damaged>, newest: &[(&str, u64, bool)]) -> Report {
+        let services = newest.iter().map(|(name, newest, newest_whole)| ServiceReport {
+            service: service(name),
+            whole: false,
+            newest: *newest,
+            newest_whole: *newest_whole,
+        });
+        let (rounds, services) = (Vec::new(), services.collect());
+        Report { rounds, services, damaged, objects: 0, bytes: 0, opened: false }
+    }
+
+    #[test]
+    fn damage_is_outlived_once_every_service_has_a_later_whole_slice() {
+        let manifest = |round| damaged(ObjectPath::Manifest(ObjectId::of(b"a manifest")), &[round]);
+        let both = [("dns", 5, true), ("web", 4, true)];
+        assert!(report(vec![pack(&[1, 2])], &both).is_outlived());
+        assert!(report(vec![manifest(3)], &both).is_outlived());
+        for (damaged, newest) in [
+            (vec![], both),
+            (vec![pack(&[5])], [("dns", 5, false), ("web", 4, true)]),
+            (vec![pack(&[])], both),
+            (vec![manifest(4)], both),
+            (vec![damaged(ObjectPath::Format, &[])], both),
+        ] {
+            assert!(!report(damaged.clone(), &newest).is_outlived(), "{damaged:?}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 //! Each object is read once, however many rounds need it. Memory holds the names of all packs of the rounds checked and
 //! as many packs as are read at once, never their plain content.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::BufReader;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,7 +24,7 @@ use super::chain::{
 use super::content::{ExtentReader, Opening, trouble};
 use super::damage::{Damage, Fault, Trouble, fetch, sort};
 use super::ledger::Ledger;
-use super::report::{Findings, Report, RoundReport, ServiceReport};
+use super::report::{Damaged, Findings, Report, RoundReport, ServiceReport};
 use super::select::{RoundSelector, SelectError};
 use crate::chunk::ChunkKey;
 use crate::entry::Extent;
@@ -120,7 +120,7 @@ pub async fn verify(
         None => state.rounds_by_number().into_iter().rev().filter(|round| round.is_recoverable()).collect(),
     };
     let mut run =
-        Run { store, state, keys, progress, findings, services: BTreeSet::new(), objects: 0, bytes: 0 };
+        Run { store, state, keys, progress, findings, services: BTreeMap::new(), objects: 0, bytes: 0 };
     if only.is_none() {
         run.configuration().await?;
     }
@@ -138,7 +138,8 @@ struct Run<'a> {
     keys: Option<Arc<Vec<Identity>>>,
     progress: &'a Progress,
     findings: Findings,
-    services: BTreeSet<ServiceName>,
+    /// Services, and the newest of the rounds that hold them.
+    services: BTreeMap<ServiceName, u64>,
     objects: u64,
     bytes: u64,
 }
@@ -198,7 +199,8 @@ impl Run<'_> {
                 return Err(VerifyError::Key(wrong));
             }
             for slice in &manifest.slices {
-                self.services.insert(slice.service.clone());
+                let newest = self.services.entry(slice.service.clone()).or_insert(number);
+                *newest = number.max(*newest);
                 let receipt = read_receipt(store, self.state, round, slice).await;
                 let Some(receipt) = self.note(receipt, number)? else { continue };
                 self.count(slice.receipt_size);
@@ -392,8 +394,16 @@ impl Run<'_> {
             self.findings.0.values().any(|found| found.damage.service() == Some(service))
         };
         let services = self.services.iter();
-        let services =
-            services.map(|service| ServiceReport { service: service.clone(), whole: !of(service) });
+        let is_hurt = |service: &ServiceName, number| {
+            let of = |found: &&Damaged| found.damage.service().is_none_or(|of| of == service);
+            self.findings.0.values().filter(of).any(|found| found.rounds.contains(&number))
+        };
+        let services = services.map(|(service, newest)| ServiceReport {
+            service: service.clone(),
+            whole: !of(service),
+            newest: *newest,
+            newest_whole: !is_hurt(service, *newest),
+        });
         Report {
             rounds,
             services: services.collect(),

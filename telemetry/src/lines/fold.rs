@@ -91,6 +91,7 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use tracing::level_filters::LevelFilter;
     use tracing_subscriber::layer::SubscriberExt;
 
     use super::*;
@@ -106,7 +107,8 @@ mod tests {
     #[test]
     fn warnings_that_say_the_same_are_folded_and_others_are_not() {
         let count = Arc::new(AtomicUsize::new(0));
-        let subscriber = tracing_subscriber::registry().with(Fold::default()).with(Count(Arc::clone(&count)));
+        let fold = Fold::default().with_filter(LevelFilter::WARN);
+        let subscriber = tracing_subscriber::registry().with(Count(Arc::clone(&count))).with(fold);
         tracing::subscriber::with_default(subscriber, || {
             for number in 0..10 {
                 tracing::warn!("the share does not answer");

@@ -2,9 +2,11 @@
 //!
 //! ```text
 //! Samba       smb://      smbd of the system
+//! Domain      smb://      samba of the system, as a domain controller
 //! SeaweedFs   s3://       weed, from MUSTER_SERVERS
 //! RcloneS3    s3://       rclone, from MUSTER_SERVERS: overwrites on conditional creates
 //! Azurite     azblob://   azurite-blob, from MUSTER_SERVERS, with node
+//! Mount       folders     btrfs with a quota, NTFS that ignores case; below any of the servers, too
 //! MailServer  smtp        aiosmtpd, from MUSTER_SERVERS, with python3
 //! Rotel       OTLP        rotel, from MUSTER_SERVERS
 //! Prometheus  its API     prometheus and promtool, from MUSTER_SERVERS
@@ -14,7 +16,9 @@
 //! missing then fails its tests: nothing is skipped.
 
 mod azurite;
+mod domain;
 mod mail;
+mod mount;
 mod process;
 mod prometheus;
 mod rclone;
@@ -23,7 +27,9 @@ mod samba;
 mod seaweed;
 
 pub use azurite::Azurite;
+pub use domain::Domain;
 pub use mail::{MailMode, MailServer};
+pub use mount::Mount;
 pub use prometheus::{Prometheus, promtool};
 pub use rclone::RcloneS3;
 pub use rotel::Rotel;

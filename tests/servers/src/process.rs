@@ -42,6 +42,35 @@ pub(crate) fn free_port() -> u16 {
     panic!("no free port below 50000 on loopback");
 }
 
+/// A free port, on an address of loopback that belongs to it: smbcacls knows no other port than 445.
+pub(crate) fn free_address() -> SocketAddr {
+    let port = free_port();
+    let [high, low] = port.to_be_bytes();
+    SocketAddr::from(([127, 45, high, low], port))
+}
+
+/// Runs a command to its end.
+///
+/// # Panics
+/// When it fails, with what it said.
+pub(crate) fn run(command: &mut Command) {
+    let done = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let said = String::from_utf8_lossy(&done.stdout) + String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "{command:?}: {said}");
+}
+
+/// Waits until this is so.
+///
+/// # Panics
+/// When it is not within a minute.
+pub(crate) fn wait_for(what: &str, is_so: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < START, "{what}: not within {} s", START.as_secs());
+        sleep(LOOK);
+    }
+}
+
 /// Length of all files below a folder. What goes away meanwhile does not count.
 pub(crate) fn bytes_below(folder: &Path) -> u64 {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();

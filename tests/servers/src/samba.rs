@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
-use crate::process::{Server, free_port};
+use crate::process::{Server, free_address, run};
 
 /// The server's domain.
 const DOMAIN: &str = "CORP";
@@ -29,7 +29,8 @@ const ACCOUNTS: [(&str, &str, &str); 6] = [
 const PRINCIPAL: &str = "backup@corp.example.org";
 
 /// A running smbd with the shares `backups`, `readonly` and `encrypted` (one folder), `closed` (to everybody), `small`
-/// (a folder that [`Samba::limit`] limits) and `guarded` (Windows ACLs).
+/// (a folder that [`Samba::limit`] limits), `guarded` (Windows ACLs), `capitals` and `lower` (all names become so). All of them
+/// ignore case.
 #[derive(Debug)]
 pub struct Samba {
     server: Server,
@@ -52,7 +53,7 @@ impl Samba {
         for name in ["private", "lock", "state", "cache", "pid", "ncalrpc"] {
             fs::create_dir(root.join(name)).expect("a folder");
         }
-        for name in ["backups", "small", "guarded"] {
+        for name in ["backups", "small", "guarded", "capitals", "lower"] {
             fs::create_dir(root.join(name)).expect("a folder");
             set_mode(&root.join(name), 0o777);
         }
@@ -249,13 +250,6 @@ impl Drop for Samba {
     }
 }
 
-/// A free port, on an address of loopback that belongs to it: smbcacls knows no other port than 445.
-fn free_address() -> SocketAddr {
-    let port = free_port();
-    let [high, low] = port.to_be_bytes();
-    SocketAddr::from(([127, 45, high, low], port))
-}
-
 /// Whether a child of the server of this name serves a connection: those of its own housekeeping are called otherwise.
 fn is_session(name: &str) -> bool {
     name == "smbd" || name.starts_with("smbd[")
@@ -324,6 +318,20 @@ valid users = nobody
 path = {root}/small
 read only = no
 
+[capitals]
+path = {root}/capitals
+read only = no
+preserve case = no
+short preserve case = no
+default case = upper
+
+[lower]
+path = {root}/lower
+read only = no
+preserve case = no
+short preserve case = no
+default case = lower
+
 [guarded]
 path = {root}/guarded
 read only = no
@@ -348,10 +356,4 @@ fn serve(root: &Path, at: SocketAddr) -> Server {
     let mut command = Command::new("smbd");
     command.arg("--configfile").arg(root.join("smb.conf")).args(["--foreground", "--no-process-group"]);
     Server::start_family("smbd", command, root, at)
-}
-
-fn run(command: &mut Command) {
-    let done = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let said = String::from_utf8_lossy(&done.stdout) + String::from_utf8_lossy(&done.stderr);
-    assert!(done.status.success(), "{command:?}: {said}");
 }

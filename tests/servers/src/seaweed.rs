@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
-use crate::process::{Server, bytes_below, free_port, installed};
+use crate::process::{Server, bytes_below, free_port, installed, wait_for};
 
 /// Longest run of the server's shell, in seconds.
 const SHELL: &str = "30";
@@ -129,6 +129,30 @@ impl SeaweedFs {
         self.shell(&format!("s3.bucket.create -name {bucket} -withLock"));
     }
 
+    /// Gives the bucket so little room that it is used up, and waits until the server knows.
+    ///
+    /// # Panics
+    /// When there is nothing in the bucket, or the server does not notice.
+    pub fn use_up_quota(&self) {
+        self.shell(&format!("s3.bucket.quota -name {BUCKET} -op set -sizeMB 1"));
+        // Sizes come with the next word of its volumes.
+        wait_for("the quota is used up", || self.enforce().contains("read only"));
+    }
+
+    /// Gives the bucket so much room.
+    ///
+    /// # Panics
+    /// When the server refuses.
+    pub fn set_quota(&self, mib: u32) {
+        self.shell(&format!("s3.bucket.quota -name {BUCKET} -op set -sizeMB {mib}"));
+        wait_for("the bucket is written to again", || self.enforce().contains("writable"));
+    }
+
+    /// What a timer does elsewhere: a bucket becomes read-only, or is none any more. Tells which.
+    fn enforce(&self) -> String {
+        self.ask("s3.bucket.quota.enforce -apply").unwrap_or_else(|why| panic!("{why}"))
+    }
+
     /// Bytes in its folder: they grow while something is written.
     #[must_use]
     pub fn stored_bytes(&self) -> u64 {
@@ -150,11 +174,11 @@ impl SeaweedFs {
     /// # Panics
     /// When the shell fails.
     pub fn shell(&self, line: &str) {
-        self.ask(line).unwrap_or_else(|why| panic!("{why}"));
+        let _ = self.ask(line).unwrap_or_else(|why| panic!("{why}"));
     }
 
-    /// As [`shell`](Self::shell). It waits for a master for as long as there is none, so `timeout` (coreutils) ends it.
-    fn ask(&self, line: &str) -> Result<(), String> {
+    /// As [`shell`](Self::shell), and what it said. It waits for a master for as long as there is none, so `timeout` (coreutils) ends it.
+    fn ask(&self, line: &str) -> Result<String, String> {
         let mut shell = Command::new("timeout")
             .arg(SHELL)
             .arg(installed("weed"))
@@ -169,7 +193,7 @@ impl SeaweedFs {
         let done = shell.wait_with_output().expect("weed shell ends");
         let said = String::from_utf8_lossy(&done.stdout) + String::from_utf8_lossy(&done.stderr);
         match done.status.success() && !said.contains("error:") {
-            true => Ok(()),
+            true => Ok(said.into_owned()),
             false => Err(format!("weed shell {line}: {}: {said}", done.status)),
         }
     }

@@ -4,6 +4,7 @@
 //! third, a restore of that one; then the change is undone. Every timed step begins with the data in the page cache.
 
 mod change;
+mod collector;
 mod data;
 mod measure;
 mod past;
@@ -19,6 +20,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub use collector::collector;
 pub use data::Data;
 pub use past::{Line, PastBench, past_table};
 pub use picture::picture;

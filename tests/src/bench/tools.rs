@@ -1,7 +1,8 @@
 //! The tools that are measured, as shell commands. A tool that is not installed is left out.
 //!
 //! Placeholders: `{src}` the data's folder, `{name}` its last part (commands run in the folder above), `{repo}`, `{dst}`
-//! the target of the restore, `{home}` a fresh private folder for keys and caches, `{n}` the backup (1, 2, 3), `{program}`.
+//! the target of the restore, `{home}` a fresh private folder for keys and caches, `{n}` the backup (1, 2, 3), `{program}`,
+//! `{collector}` the address of a collector of telemetry.
 
 use std::path::{Path, PathBuf};
 
@@ -17,6 +18,7 @@ pub struct Tool {
     restore: &'static str,
     /// Where the tree lies below `{dst}` after a restore.
     tree: &'static str,
+    collector: String,
 }
 
 /// Where a tool works in one repetition.
@@ -77,6 +79,17 @@ const MUSTER: [Recipe; 2] = [
     },
 ];
 
+/// Everything that there is to tell, told.
+const TELEMETRY: Recipe = Recipe {
+    name: "muster, telemetry",
+    programs: &[],
+    version: "{program} --version",
+    init: MUSTER_INIT,
+    backup: "MUSTER_TELEMETRY_OTLP_ENDPOINT={collector} MUSTER_TELEMETRY_INTERVAL=1s {program} once {home}/fleet",
+    restore: MUSTER_RESTORE,
+    tree: "out/data/files",
+};
+
 const PEERS: [Recipe; 5] = [
     Recipe {
         name: "restic",
@@ -129,9 +142,20 @@ const PEERS: [Recipe; 5] = [
 
 /// Muster, and the peers that `wanted` begins the names of (all when it is empty) and that are installed: on the path, or
 /// in `bin` or `*/bin` below a prefix. Also the names of those that are not.
+/// With a `collector`, Muster is also measured while it tells it everything.
 #[must_use]
-pub fn installed(muster: &Path, wanted: &[String], prefixes: &[PathBuf]) -> (Vec<Tool>, Vec<&'static str>) {
+pub fn installed(
+    muster: &Path,
+    wanted: &[String],
+    prefixes: &[PathBuf],
+    collector: Option<&str>,
+) -> (Vec<Tool>, Vec<&'static str>) {
     let mut tools: Vec<_> = MUSTER.into_iter().map(|recipe| tool(recipe, muster.to_owned())).collect();
+    if let Some(collector) = collector {
+        let mut telling = tool(TELEMETRY, muster.to_owned());
+        telling.collector = collector.to_owned();
+        tools.insert(1, telling);
+    }
     let mut missing = Vec::new();
     let folders = folders(prefixes);
     for recipe in PEERS {
@@ -162,7 +186,7 @@ fn folders(prefixes: &[PathBuf]) -> Vec<PathBuf> {
 
 fn tool(recipe: Recipe, program: PathBuf) -> Tool {
     let Recipe { name, programs: _, version, init, backup, restore, tree } = recipe;
-    Tool { name, program, version, init, backup, restore, tree }
+    Tool { name, program, version, init, backup, restore, tree, collector: String::new() }
 }
 
 impl Tool {
@@ -193,7 +217,11 @@ impl Tool {
     }
 
     fn fill(&self, command: &str, place: &Place, number: u32) -> String {
-        place.fill(command).replace("{n}", &number.to_string()).replace("{program}", &quoted(&self.program))
+        place
+            .fill(command)
+            .replace("{n}", &number.to_string())
+            .replace("{collector}", &self.collector)
+            .replace("{program}", &quoted(&self.program))
     }
 }
 
@@ -233,8 +261,9 @@ mod tests {
         for program in ["restic", "rustic", "borg", "bupstash", "age", "age-keygen", "zstd", "tar"] {
             std::fs::write(prefix.path().join("x/bin").join(program), b"").expect("written");
         }
-        let (tools, missing) = installed(Path::new("/b/muster"), &[], &[prefix.path().to_owned()]);
-        assert!(tools.len() == 7 && missing.is_empty(), "{missing:?}");
+        let at = [prefix.path().to_owned()];
+        let (tools, missing) = installed(Path::new("/b/muster"), &[], &at, Some("http://127.0.0.1:9"));
+        assert!(tools.len() == 8 && missing.is_empty(), "{missing:?}");
         for tool in &tools {
             for command in
                 [tool.init(&place), tool.backup(&place, 2), tool.restore(&place), tool.version(&place)]
@@ -248,7 +277,7 @@ mod tests {
             "{}",
             tools[0].init(&place)
         );
-        let (only, _) = installed(Path::new("/b/muster"), &["rust".to_owned()], &[prefix.path().to_owned()]);
+        let (only, _) = installed(Path::new("/b/muster"), &["rust".to_owned()], &at, None);
         assert_eq!(
             only.iter().map(|tool| tool.name).collect::<Vec<_>>(),
             ["muster", "muster, no self-check", "rustic"]

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
-use muster_tests::bench::{Bench, Data, Record, installed, is_tmpfs, picture, program, tables};
+use muster_tests::bench::{Bench, Data, Record, collector, installed, is_tmpfs, picture, program, tables};
 
 /// Muster against the backup tools that are installed: first backup, nothing changed, 1 % changed, restore.
 #[derive(Debug, Parser)]
@@ -16,6 +16,9 @@ struct Arguments {
     /// Only peers whose names begin so; `none` for Muster alone
     #[arg(long, value_delimiter = ',', value_name = "A,B")]
     peers: Vec<String>,
+    /// Also Muster while it tells a collector everything, with the ratio of the first backups
+    #[arg(long)]
+    telemetry: bool,
     /// Where else peers may be installed: PREFIX/bin, PREFIX/*/bin; may repeat
     #[arg(long, value_name = "PREFIX")]
     prefix: Vec<PathBuf>,
@@ -54,7 +57,8 @@ fn run(arguments: &Arguments) -> io::Result<()> {
         return Err(io::Error::other("--scale is above 0 and at most 100, --reps at least 1"));
     }
     let muster = program(arguments.muster.as_deref())?;
-    let (tools, missing) = installed(&muster, &arguments.peers, &arguments.prefix);
+    let collector = arguments.telemetry.then(collector).transpose()?;
+    let (tools, missing) = installed(&muster, &arguments.peers, &arguments.prefix, collector.as_deref());
     for peer in missing {
         eprintln!("not installed, left out: {peer}");
     }

@@ -169,7 +169,7 @@ impl Talker {
     /// Says that the agent is there.
     pub(super) async fn heartbeat(&self, sequence: u64, round: Option<RoundId>) {
         let (service, instance, version) = (self.service.clone(), self.instance, VERSION.to_owned());
-        let beat = Heartbeat { service, instance, sequence, version, round, at: None };
+        let beat = Heartbeat { service, instance, sequence, version, round, at: None, leaving: false };
         self.say(Subject::Heartbeat, self.signer.seal(&self.fleet, &beat)).await;
     }
 

@@ -7,7 +7,7 @@ use muster_tests::process::binaries;
 fn a_tiny_bench_backs_up_restores_and_compares() {
     let folder = tempfile::TempDir::new().expect("folder");
     let data = Data::make(&folder.path().join("data"), 0.01).expect("data");
-    let (tools, _) = installed(&binaries().join("muster"), &["none".to_owned()], &[]);
+    let (tools, _) = installed(&binaries().join("muster"), &["none".to_owned()], &[], None);
     let bench = Bench { data, scale: 0.01, tools, repetitions: 1, work: folder.path().to_owned() };
     let mut told = Vec::new();
     let record = bench.run(&mut |line| told.push(line)).expect("measured");

@@ -79,3 +79,22 @@ fn a_doctor_finds_what_is_wrong_until_nothing_is_and_writes_no_secret_down() {
     let wrong = finding(&said, "configuration");
     assert!(wrong["said"].as_str().is_some_and(|said| said.contains("dns.toml")), "{wrong}");
 }
+
+#[test]
+fn an_operator_toml_that_cannot_be_used_is_a_finding() {
+    let fleet = Fleet::init(&["dns=files:/etc/hostname".to_owned()]);
+    let file = fleet.dir().join("operator.toml");
+    let before = fs::read_to_string(&file).expect("a configuration");
+    fs::write(&file, before.replacen("[operator]", "[operatr]", 1)).expect("written");
+    let bundle = fleet.path("bundle.json");
+    let said = fleet.run(&["doctor", "--json", "--bundle", &text(&bundle)]).with_code(2).json();
+    assert_eq!((&said["verdict"], &said["fleet"]), (&"bad".into(), &Value::Null));
+    let wrong = finding(&said, "configuration");
+    assert_eq!(wrong["verdict"], "bad");
+    assert!(wrong["said"].as_str().is_some_and(|said| said.contains("operator.toml")), "{wrong}");
+    assert_eq!(finding(&said, "disk")["verdict"], "good");
+    assert!(bundle.is_file());
+    fs::remove_file(&file).expect("removed");
+    let said = fleet.run(&["doctor"]).with_code(2);
+    assert!(said.err.contains("operator.toml is missing"), "{}", said.err);
+}

@@ -95,6 +95,13 @@ fn what_verify_finds_is_healed_by_the_next_round_and_prune_waits_for_it() {
     let screen = scene.fleet.run(&["status"]).out;
     assert!(screen.contains("QUARANTINE       1 object of a: its rounds are damaged"), "{screen}");
     assert!(screen.contains("RECOVERY-READY   no: a (VERIFY-01 rests on damaged objects)"), "{screen}");
+    let listed = scene.fleet.run(&["rounds", "--json"]).with_code(0).json();
+    assert_eq!((&listed["rounds"][0]["stored"], &listed["rounds"][0]["expected"]), (&2.into(), &2.into()));
+    assert_eq!(listed["rounds"][0]["damaged"], serde_json::json!(["a"]), "{listed}");
+    let listed = scene.fleet.run(&["rounds"]).out;
+    assert!(listed.contains("verified, damaged") && listed.contains("2 of 2"), "{listed}");
+    let shown = scene.fleet.run(&["show", "latest"]).with_code(0).out;
+    assert!(shown.contains("a: VERIFY-01 it rests on 1 damaged object"), "{shown}");
     // Nothing goes that may be the last to hold what is damaged; another service's round changes nothing of that.
     scene.start("b");
     let frozen = scene.fleet.run(&["prune"]);
@@ -113,6 +120,22 @@ fn what_verify_finds_is_healed_by_the_next_round_and_prune_waits_for_it() {
     let screen = scene.fleet.run(&["status"]).out;
     assert!(screen.contains("RECOVERY-READY   yes") && screen.contains("is whole again"), "{screen}");
     assert!(bent.exists(), "it is kept as it is");
+    let said = scene.fleet.run(&["verify"]).with_code(3);
+    assert!(
+        said.out.contains("round 1 stays damaged; the newest slice of every service is whole")
+            && said.out.contains("nothing need be done")
+            && !said.out.contains("prune nothing"),
+        "{}",
+        said.out
+    );
+    let listed = scene.fleet.run(&["rounds", "--json"]).json();
+    let damaged: Vec<_> = listed["rounds"]
+        .as_array()
+        .expect("rounds")
+        .iter()
+        .filter(|r| r["damaged"] != serde_json::json!([]))
+        .collect();
+    assert!(damaged.len() == 1 && damaged[0]["number"] == 1, "{listed}");
     let _ = scene.fleet.run(&["prune"]).with_code(0);
     scene.start("a,b");
     scene.compare();

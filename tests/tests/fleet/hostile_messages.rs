@@ -209,6 +209,7 @@ async fn with_one_agents_key_nobody_changes_anything_but_its_own_slice() {
         version: "2".into(),
         round: Some(round),
         at: None,
+        leaving: false,
     };
     let payload = wire::encode(&beat("web"));
     thief

@@ -1,7 +1,7 @@
 //! The HTTP API of real coordinators: it says what the commands say, lets in whom it should, and is in nobody's way.
 
 use std::io::Write;
-use std::process::Command;
+use std::time::{Duration, Instant};
 
 use muster_tests::fleet::{Fleet, text};
 use muster_tests::gate::Gate;
@@ -179,6 +179,7 @@ fn one_idempotency_key_is_one_round_and_the_log_names_the_token() {
     assert_eq!(shown["reason"], "cancelled by token ci: a mistake", "{round}");
     let over = problem(api.post("/api/v1/rounds/2/cancel", &[], ""), 409, "refused");
     assert!(over["detail"].as_str().is_some_and(|said| said.contains("round 2 is not open")), "{over}");
+    assert!(over["next"][0].as_str().is_some_and(|next| next.contains("/api/v1/rounds")), "{over}");
     let _ = problem(api.post("/api/v1/rounds/latest/cancel", &[], ""), 404, "unknown");
 
     // A disabled fleet: no token forces it.
@@ -426,6 +427,17 @@ fn connections_that_say_nothing_keep_nobody_out() {
     );
     slow.write_all(head.as_bytes()).expect("sent");
     assert_eq!(problem(answer(slow), 408, "slow")["at"], "body");
+    // One that says itself that it is too long is refused before any of it comes.
+    let mut long = api.connect();
+    let head = format!(
+        "POST /api/v1/rounds HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {}\r\n\
+         Content-Type: application/json\r\nContent-Length: 9000000000\r\n\r\n{{",
+        api.token.as_deref().unwrap_or_default()
+    );
+    long.write_all(head.as_bytes()).expect("sent");
+    let began = Instant::now();
+    assert_eq!(problem(answer(long), 413, "length")["at"], "body");
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     drop(silent);
 }
 
@@ -466,62 +478,35 @@ fn a_busy_port_or_none_is_in_nobodys_way() {
 }
 
 #[test]
-fn tls_is_spoken_where_it_is_configured() {
-    if !muster_tests::process::have("openssl") || !muster_tests::process::have("curl") {
-        return;
-    }
+fn a_follower_tells_the_leader_what_a_token_may_not() {
     let data = tempfile::TempDir::new().expect("folder");
     tree::small(&data.path().join("a"), 1);
-    let mut fleet = Fleet::init(&[format!("a=files:{}", text(&data.path().join("a")))]);
-    let api = fleet.take_http_port();
-    let (certificate, key) = (text(&fleet.path("api.crt")), text(&fleet.path("api.key")));
-    let made = Command::new("openssl")
-        .args([
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:P-256",
-            "-nodes",
-            "-days",
-            "2",
-        ])
-        .args(["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"])
-        .args(["-keyout", &key, "-out", &certificate])
-        .output()
-        .expect("openssl runs");
-    assert!(made.status.success(), "{made:?}");
-    let token = fleet.token("ci", "viewer", "90d");
-    fleet.set("MUSTER_HTTP_CERTIFICATE", &certificate);
-    fleet.set("MUSTER_HTTP_KEY", &key);
-    fleet.up();
-    let header = fleet.path("header");
-    muster_tests::fleet::secret(&header, &format!("Authorization: Bearer {token}\n"));
-    let url = format!("https://127.0.0.1:{}/api/v1/version", api.port);
-    let version: Value = wait_for("it answers over TLS", || {
-        let said = Command::new("curl")
-            .args([
-                "-s",
-                "--max-time",
-                "5",
-                "--cacert",
-                &certificate,
-                "-H",
-                &format!("@{}", text(&header)),
-                &url,
-            ])
-            .output()
-            .expect("curl runs");
-        serde_json::from_slice(&said.stdout)
-            .ok()
-            .filter(|value: &Value| value["schema"] == "muster.version/1")
-    });
-    assert_eq!(version["coordinator"], "coordinator");
-    fleet.kill_coordinator();
-    fleet.set("MUSTER_HTTP_CERTIFICATE", &text(&fleet.path("nothing.crt")));
+    let services = [format!("a=files:{}", text(&data.path().join("a")))];
+    let mut fleet = Fleet::init_with_coordinators(2, &services);
+    fleet.start_nats();
+    let _of_the_leader = fleet.take_http_port();
     fleet.start_coordinator();
-    assert_eq!(fleet.coordinator_ends(), Some(2));
+    wait_for("the first leads", || {
+        let status = fleet.run(&["status", "--json"]);
+        (serde_json::from_str::<Value>(&status.out).ok()?["leader"]["coordinator"] == "coordinator")
+            .then_some(())
+    });
+    let api = fleet.take_http_port();
+    fleet.start_standby("coordinator-2");
+    let viewer = api.with(&fleet.token("eyes", "viewer", "90d"));
+    wait_for("the follower answers", || (viewer.get("/api/v1/status").status == 200).then_some(()));
+    let refused = problem(viewer.post("/api/v1/rounds", &[], ""), 403, "role");
+    assert_eq!(refused["code"], "SEC-01");
+    let told = wait_for("the leader knows", || {
+        let alerts = fleet.run(&["alerts", "--json"]).json();
+        let alerts = alerts["alerts"].as_array().cloned().unwrap_or_default();
+        alerts.into_iter().find(|alert| alert["code"] == "SEC-01")
+    });
+    assert!(
+        told["cause"].as_str().is_some_and(|cause| cause.contains("the token eyes may only look")),
+        "{told}"
+    );
+    assert!(fleet.rounds().is_empty());
 }
 
 #[test]

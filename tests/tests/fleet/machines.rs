@@ -73,6 +73,15 @@ impl Machines {
         Running::start(command, &self.path("up.log"))
     }
 
+    fn wait_for_agents(&self) {
+        let config = self.config();
+        wait_for("all agents", || {
+            let said = muster(["agents", "--json", "--config", &config]);
+            let online = said.out.matches("\"online\"").count();
+            (online == SERVICES.len()).then_some(())
+        });
+    }
+
     fn agent(&self, name: &str, env: &[(&str, String)]) -> Running {
         let mut command = Command::new(binaries().join("muster-agent"));
         command.arg("--config").arg(self.path(name).join("agent.toml")).current_dir("/");
@@ -89,11 +98,7 @@ fn a_fleet_of_three_machines_backs_up_and_comes_back() {
     let mut up = machines.up();
     let _agents = SERVICES.map(|name| machines.agent(name, &[]));
     let config = machines.config();
-    wait_for("all agents", || {
-        let said = muster(["agents", "--json", "--config", &config]);
-        let online = said.out.matches("\"online\"").count();
-        (online == SERVICES.len()).then_some(())
-    });
+    machines.wait_for_agents();
     let round = muster(["start", "--wait", "--json", "--config", &config]).with_code(0);
     assert!(round.out.contains("\"complete\""), "{}", round.out);
     let out = machines.path("out");
@@ -109,6 +114,44 @@ fn a_fleet_of_three_machines_backs_up_and_comes_back() {
     for name in SERVICES {
         assert!(kept.contains(&format!("agents/{name}.toml")), "{kept}");
     }
+    up.terminate();
+    assert_eq!(up.wait().code(), Some(0));
+}
+
+#[test]
+fn a_fleet_of_several_machines_is_rebuilt_for_several() {
+    let machines = Machines::init();
+    let mut up = machines.up();
+    let config = machines.config();
+    let agents = SERVICES.map(|name| machines.agent(name, &[]));
+    machines.wait_for_agents();
+    let _ = muster(["start", "--wait", "--config", &config]).with_code(0);
+    drop(agents);
+    up.terminate();
+    assert_eq!(up.wait().code(), Some(0));
+    for lost in SERVICES.iter().copied().chain(["fleet"]) {
+        fs::rename(machines.path(lost), machines.path(&format!("lost-{lost}"))).expect("lost");
+    }
+    let places = ["share", "kit", "kit-root", "fleet"].map(|name| text(&machines.path(name)));
+    let [share, kit, root, fleet] = &places;
+    let place = format!("localhost:{}", machines.port);
+    let args = ["rebuild", "--share", share, "--kit", kit, "--root", root, "--into", fleet];
+    let said = muster(args.into_iter().chain(["--listen", &place, "--json"])).with_code(0).json();
+    assert_eq!(said["nats"], format!("tls://{place}"));
+    let folders = said["machines"].as_array().expect("folders");
+    assert_eq!(folders.len(), SERVICES.len(), "{said}");
+    for folder in folders.iter().map(|folder| PathBuf::from(folder.as_str().expect("a path"))) {
+        assert!(folder.join("state/head").is_file(), "the head is pinned");
+        let name = folder.file_name().expect("a name").to_owned();
+        fs::rename(&folder, machines.folder.path().join(name)).expect("moved");
+    }
+    let mut up = machines.up();
+    let _agents = SERVICES.map(|name| machines.agent(name, &[]));
+    machines.wait_for_agents();
+    let round = muster(["start", "--wait", "--json", "--config", &config]).with_code(0);
+    assert!(round.out.contains("\"complete\""), "{}", round.out);
+    let kept = muster(["config", "show", "--config", &config]).with_code(0).out;
+    assert!(SERVICES.iter().all(|name| kept.contains(&format!("agents/{name}.toml"))), "{kept}");
     up.terminate();
     assert_eq!(up.wait().code(), Some(0));
 }

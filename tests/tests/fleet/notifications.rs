@@ -38,7 +38,12 @@ fn begin(fleet: &mut Fleet) {
 
 /// Adds a channel to a coordinator's configuration.
 fn channel(fleet: &Fleet, name: &str, keys: &str) {
-    let file = fleet.dir().join("coordinator.toml");
+    channel_of(fleet, "coordinator", name, keys);
+}
+
+/// Adds a channel to the configuration of this coordinator.
+fn channel_of(fleet: &Fleet, coordinator: &str, name: &str, keys: &str) {
+    let file = fleet.dir().join(format!("{coordinator}.toml"));
     let before = fs::read_to_string(&file).expect("a configuration");
     fs::write(&file, format!("{before}\n[[notify]]\nname = \"{name}\"\n{keys}\n")).expect("written");
 }

@@ -352,6 +352,22 @@ fn an_agent_is_enrolled_and_given_new_keys_in_the_fleets_own_folder() {
 
 /// KEY-02: private keys that this machine can read, wherever they lie and whatever they are called.
 #[test]
+fn an_agent_that_is_stopped_is_not_counted_on_from_then_on() {
+    let mut fleet = Fleet::init(&["dns=files:/etc/hostname".to_owned()]);
+    fleet.up();
+    let state = |fleet: &Fleet| fleet.run(&["agents", "--json"]).json()["agents"][0]["state"].clone();
+    wait_for("it is there", || (state(&fleet) == "online").then_some(()));
+    fleet.agent("dns").terminate();
+    assert_eq!(fleet.agent("dns").wait().code(), Some(0));
+    let began = std::time::Instant::now();
+    wait_for("it is gone", || (state(&fleet) == "offline").then_some(()));
+    // Silence alone is told after 45 s.
+    assert!(began.elapsed() < std::time::Duration::from_secs(20), "{:?}", began.elapsed());
+    fleet.start_agent("dns");
+    wait_for("it is back", || (state(&fleet) == "online").then_some(()));
+}
+
+#[test]
 fn private_keys_within_reach_are_named() {
     let data = tempfile::TempDir::new().expect("folder");
     tree::small(&data.path().join("tree"), 3);

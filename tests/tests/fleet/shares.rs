@@ -4,7 +4,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use muster_test_servers::{Azurite, Samba, SeaweedFs};
+use muster_test_servers::{Azurite, Domain, Mount, Samba, SeaweedFs};
 use muster_tests::fleet::{Fleet, secret, text};
 use muster_tests::process::muster;
 use muster_tests::tree;
@@ -72,6 +72,47 @@ fn servers_a_fleet_on_azure() {
 fn servers_a_fleet_on_smb() {
     let server = Samba::start();
     whole_fleet(&server.url("fleet"), &Samba::credentials("agent"));
+}
+
+#[test]
+#[ignore = "needs servers: ./x test --servers"]
+fn servers_a_fleet_on_smb_where_names_become_capitals() {
+    let server = Samba::start();
+    whole_fleet(&server.url_of("capitals", "fleet"), &Samba::credentials("agent"));
+    assert!(server.disk("capitals").join("FLEET/AGENTS/DNS/PACKS").exists(), "they did");
+}
+
+#[test]
+#[ignore = "needs servers: ./x test --servers"]
+fn servers_a_fleet_with_an_account_of_a_domain() {
+    let domain = Domain::start();
+    let folder = domain.disk().join("fleet");
+    fs::create_dir(&folder).expect("a folder");
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).expect("opened");
+    let [.., principal] = Domain::spellings("agent");
+    whole_fleet(&domain.url("fleet/one"), &principal);
+}
+
+#[test]
+#[ignore = "needs servers: ./x test --servers"]
+fn servers_a_fleet_on_a_folder_that_ignores_and_changes_case() {
+    let (data, share) = (TempDir::new().expect("a folder"), TempDir::new().expect("a folder"));
+    let _mount = Mount::ignoring_case(share.path());
+    let source = data.path().join("tree");
+    tree::small(&source, 6);
+    let fleet = Fleet::init_on(&share.path().join("fleet"), &[format!("dns=files:{}", text(&source))]);
+    for round in 1..=2 {
+        fs::write(source.join("later"), format!("{round}")).expect("written");
+        let _ = fleet.run(&["once", &text(&fleet.dir())]).with_code(0);
+    }
+    let tested = fleet.run(&["share", "test", "--json", "--size", "1MiB"]).with_code(0).json();
+    let bad = tested["findings"].as_array().expect("findings").iter().find(|line| line["verdict"] == "bad");
+    assert_eq!((bad, &tested["left"]), (None, &0.into()), "{tested}");
+    let _ = fleet.run(&["verify", "--kit", &text(&fleet.kit())]).with_code(0);
+    let _ = fleet.run(&["prune", "--dry-run"]).with_code(0);
+    let out = fleet.path("out");
+    let _ = fleet.recover(&out).with_code(0);
+    tree::assert_same(&source, &out.join("dns/files"));
 }
 
 #[test]

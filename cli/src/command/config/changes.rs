@@ -61,12 +61,10 @@ impl Changes {
     pub(super) fn apply(&self, clear: &mut BTreeMap<String, String>) {
         for (key, value) in &self.0 {
             match value {
-                Some(value) => {
-                    clear.insert(key.clone(), value.clone());
-                }
-                None => {
-                    clear.remove(key);
-                }
+                Some(value) => drop(clear.insert(key.clone(), value.clone())),
+                // What holds anyway needs no signature.
+                None => clear
+                    .retain(|known, held| known != key || settings::default_of(key) == Some(held.as_str())),
             }
         }
     }
@@ -166,6 +164,12 @@ mod tests {
         assert!(changes.told(&before).contains(&"interval = 12h, was 24h".to_owned()));
         Changes::to_unset(&["interval".to_owned()]).expect("a key").apply(&mut clear);
         assert!(!clear.contains_key("interval"));
+        // What holds where nobody sets it is no change, written down or not.
+        let defaults: BTreeMap<_, _> = [("interval".to_owned(), "24h".to_owned())].into();
+        let mut clear = defaults.clone();
+        let keys = ["interval".to_owned(), "schedule".to_owned(), "service.db".to_owned()];
+        Changes::to_unset(&keys).expect("keys").apply(&mut clear);
+        assert_eq!(clear, defaults);
     }
 
     #[test]

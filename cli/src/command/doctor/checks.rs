@@ -48,6 +48,13 @@ pub(super) fn local(folder: &Path, operator: &Operator) -> Vec<Finding> {
     findings
 }
 
+/// What the folder tells by itself, without the operator's own file.
+pub(super) fn around(folder: &Path) -> Vec<Finding> {
+    let others = configuration(folder);
+    let others = (others.verdict > Verdict::Good).then_some(others);
+    others.into_iter().chain([disk(folder)]).collect()
+}
+
 /// What is wrong with the key files that the folder's configurations name.
 fn keys(folder: &Path, operator: &Operator) -> Vec<String> {
     let mut wrong = Vec::new();
@@ -253,10 +260,14 @@ pub(super) async fn share(operator: &Operator, findings: &mut Vec<Finding>) {
 pub(super) fn rounds(view: &status::View, promised: Option<Duration>) -> Vec<Finding> {
     let promised = promised.map_or_else(String::new, |most| format!(", promised {}", format_duration(most)));
     let ready = match view.recovery_ready {
-        Some(true) => Finding::good(
-            "rounds",
-            format!("every service is in a verified round that is young enough{promised}"),
-        ),
+        Some(true) => {
+            let said = format!("every service is in a verified round that is young enough{promised}");
+            match odd(&view.alerts) {
+                None => Finding::good("rounds", said),
+                Some(odd) => Finding::new("rounds", Verdict::Warning, format!("{said}; {odd}"))
+                    .with_code(Some(Code::Round06)),
+            }
+        }
         Some(false) => {
             let said = format!("not ready for a recovery: {}{promised}", view.reasons.join("; "));
             Finding::new("rounds", Verdict::Bad, said).with_code(Some(Code::Round04))
@@ -265,6 +276,20 @@ pub(super) fn rounds(view: &status::View, promised: Option<Duration>) -> Vec<Fin
         None => return Vec::new(),
     };
     vec![ready]
+}
+
+/// Which services' rounds are not like those before them: what is young enough may still hold too little.
+fn odd(alerts: &[AlertView]) -> Option<String> {
+    let odd = alerts.iter().filter(|alert| alert.open && alert.code == Code::Round06.as_str());
+    let odd: Vec<&str> = odd.map(|alert| alert.subject.as_str()).collect();
+    let named = odd.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
+    let more = odd.len().saturating_sub(NAMED);
+    match (odd.len(), more) {
+        (0, _) => None,
+        (1, _) => Some(format!("that of {named} is not like those before it")),
+        (_, 0) => Some(format!("those of {named} are not like those before them")),
+        (_, more) => Some(format!("those of {named} and {more} more are not like those before them")),
+    }
 }
 
 /// What is open. Of very many only some are told one by one.
@@ -296,5 +321,32 @@ fn alert(alert: &AlertView) -> Finding {
     Finding {
         steps: alert.steps.clone(),
         ..Finding::new("alert", verdict(alert.severity), said).with_code(code)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use muster_protocol::alert::Code;
+
+    use super::odd;
+    use crate::alerts::AlertView;
+
+    #[test]
+    fn services_that_are_not_like_before_are_named() {
+        let of = |services: &[&str]| {
+            let alerts: Vec<_> =
+                services.iter().map(|name| AlertView::new(Code::Round06, *name, "odd")).collect();
+            odd(&alerts)
+        };
+        assert_eq!(of(&[]), None);
+        assert_eq!(odd(&[AlertView::new(Code::Agent01, "dns", "offline")]), None);
+        let closed = AlertView { open: false, ..AlertView::new(Code::Round06, "dns", "odd") };
+        assert_eq!(odd(&[closed]), None);
+        let said = |services| of(services).expect("some");
+        assert_eq!(said(&["dns"]), "that of dns is not like those before it");
+        assert_eq!(said(&["dns", "web"]), "those of dns, web are not like those before them");
+        assert!(
+            said(&["a", "b", "c", "d", "e", "f", "g"]).starts_with("those of a, b, c, d, e and 2 more are")
+        );
     }
 }

@@ -5,13 +5,15 @@ mod bundle;
 mod checks;
 mod redact;
 
+use std::path::Path;
+
 use muster_share::probe::Verdict;
 use serde::Serialize;
 
 use crate::args::{Contact, Doctor, ExpectHead, Reading};
 use crate::command::status::{self, Gathered};
 use crate::exit::Exit;
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
 use crate::finding::{Finding, word};
 use crate::{fleet, screen};
 
@@ -19,7 +21,8 @@ use crate::{fleet, screen};
 #[derive(Debug, Serialize)]
 struct View<'a> {
     schema: &'static str,
-    fleet: &'a str,
+    /// Null: `operator.toml` cannot be used.
+    fleet: Option<&'a str>,
     /// `good`, `warning`, `bad`: the worst of the findings.
     verdict: &'static str,
     findings: &'a [Finding],
@@ -30,7 +33,13 @@ struct View<'a> {
 /// Looks.
 pub(crate) async fn run(args: Doctor) -> Outcome {
     let Contact { config, json } = args.contact.clone();
-    let (folder, operator) = fleet::operator_at(config.as_deref())?;
+    let (folder, operator) =
+        match (fleet::operator_at(config.as_deref()), fleet::folder_at(config.as_deref())) {
+            (Ok(found), _) => found,
+            // What keeps every other command from its work is what this one is for.
+            (Err(failure), Some(folder)) => return without_operator(&args, &folder, &failure),
+            (Err(failure), None) => return Err(failure),
+        };
     let reading = Reading { config, share: None, expect: ExpectHead { expect_head: None }, json };
     let mut findings = checks::local(&folder, &operator);
     let gathered = status::gather(&reading).await;
@@ -60,25 +69,42 @@ pub(crate) async fn run(args: Doctor) -> Outcome {
         }
     }
     let status = gathered.as_ref().ok().map(|gathered| &gathered.view);
-    let verdict = findings.iter().map(|finding| finding.verdict).max().unwrap_or(Verdict::Good);
     if let Some(file) = &args.bundle {
         bundle::write(file, &folder, status, &findings, &agents)?;
     }
-    if json {
-        screen::json(&View {
-            schema: "muster.doctor/1",
-            fleet: operator.fleet.name.as_str(),
-            verdict: word(verdict),
-            findings: &findings,
-            bundle: args.bundle.as_ref().map(|file| file.display().to_string()),
-        });
-    } else {
-        print(&findings, verdict, &args);
-    }
-    Ok(match verdict {
+    let name = operator.fleet.name.as_str();
+    Ok(match tell(&args, Some(name), &findings) {
         Verdict::Good | Verdict::Warning => Exit::Done,
         Verdict::Bad => exit,
     })
+}
+
+/// What can be looked at while `operator.toml` says neither which fleet it is nor where: the files of its folder.
+fn without_operator(args: &Doctor, folder: &Path, failure: &Failure) -> Outcome {
+    let mut findings = vec![checks::failed("configuration", failure)];
+    findings.extend(checks::around(folder));
+    if let Some(file) = &args.bundle {
+        bundle::write(file, folder, None, &findings, &[])?;
+    }
+    tell(args, None, &findings);
+    Ok(failure.exit())
+}
+
+/// Says all of it; the worst that there is.
+fn tell(args: &Doctor, fleet: Option<&str>, findings: &[Finding]) -> Verdict {
+    let verdict = findings.iter().map(|finding| finding.verdict).max().unwrap_or(Verdict::Good);
+    if args.contact.json {
+        screen::json(&View {
+            schema: "muster.doctor/1",
+            fleet,
+            verdict: word(verdict),
+            findings,
+            bundle: args.bundle.as_ref().map(|file| file.display().to_string()),
+        });
+    } else {
+        print(findings, verdict, args);
+    }
+    verdict
 }
 
 fn print(findings: &[Finding], verdict: Verdict, args: &Doctor) {

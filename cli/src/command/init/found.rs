@@ -20,6 +20,7 @@ use super::keys::Keys;
 use super::plan::Plan;
 use super::undo::Undo;
 use super::write::{Writer, facts, machine_files, pins};
+use crate::bus_users::Place;
 use crate::failure::Failure;
 use crate::new_kit;
 use crate::screen;
@@ -76,7 +77,9 @@ async fn configuration(
 ) -> Result<(), Failure> {
     let recipients = sealed_files::recipients(log.state());
     let mut files = sealed_files::gather(&plan.dir, log.state())?;
-    files.extend(machine_files(plan)?);
+    if plan.place == Place::Apart {
+        files.extend(machine_files(&plan.dir, plan.services.iter().map(|service| &service.name))?);
+    }
     let sealed = SealedConfig { recipients, files, credentials: None };
     let sealed = sealed_files::store_sealed(log.store().as_ref(), log.state(), &sealed).await?;
     lists.push(sealed);

@@ -23,7 +23,7 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use super::keys::{AgentKeys, CoordinatorKeys, Keys};
-use super::plan::{Plan, Service};
+use super::plan::Plan;
 use super::undo::Undo;
 use crate::bus_users::{self, Founded, Place, UserKind};
 use crate::exit::Exit;
@@ -35,7 +35,7 @@ use crate::screen;
 use crate::sealed_files::{self, Files};
 
 /// An agent's configuration in the folder of its machine.
-const AGENT: &str = "agent.toml";
+pub(crate) const AGENT: &str = "agent.toml";
 /// The name of whoever founds the fleet.
 const OPERATOR: &str = "operator";
 
@@ -48,13 +48,7 @@ pub(super) fn folders(plan: &Plan, keys: &Keys, undo: &mut Undo) -> Result<(), F
         writer.folder(&dir.join(name))?;
     }
     if plan.place == Place::Apart {
-        writer.folder(&dir.join("machines"))?;
-        for service in &plan.services {
-            let folder = dir.join(bus_users::machine_path(service.name.as_str()));
-            for name in ["", "keys", "state"] {
-                writer.folder(&folder.join(name))?;
-            }
-        }
+        machine_folders(dir, plan.services.iter().map(|service| &service.name), &mut writer)?;
     }
     writer.public(&dir.join(lock::FILE), "")?;
     let bus = bus_users::found(dir, &plan.fleet, &plan.server, plan.place, &bus_members(plan), &mut writer)?;
@@ -177,8 +171,24 @@ fn agents(plan: &Plan, keys: &Keys, bus: &Founded, writer: &mut Writer<'_>) -> R
     Ok(())
 }
 
+/// The folders that are copied to the machines of these services.
+pub(crate) fn machine_folders<'a>(
+    dir: &Path,
+    services: impl Iterator<Item = &'a ServiceName>,
+    writer: &mut Writer<'_>,
+) -> Result<(), Failure> {
+    writer.folder(&dir.join("machines"))?;
+    for service in services {
+        let folder = dir.join(bus_users::machine_path(service.as_str()));
+        for name in ["", "keys", "state"] {
+            writer.folder(&folder.join(name))?;
+        }
+    }
+    Ok(())
+}
+
 /// Where an agent's keys and state lie in the folder of its machine, with the usual heartbeat.
-fn machine_places(name: &ServiceName) -> AgentConfig {
+pub(crate) fn machine_places(name: &ServiceName) -> AgentConfig {
     AgentConfig {
         service: name.clone(),
         key: PathBuf::from("keys/agent.key"),
@@ -193,15 +203,15 @@ fn machine_places(name: &ServiceName) -> AgentConfig {
 ///
 /// # Errors
 /// When one cannot be read.
-pub(super) fn machine_files(plan: &Plan) -> Result<Files, Failure> {
-    if plan.place == Place::Here {
-        return Ok(Files::new());
-    }
-    let file = |service: &Service| {
-        let path = plan.dir.join(bus_users::machine_path(service.name.as_str())).join(AGENT);
-        Ok((sealed_files::agent_file(&service.name), sealed_files::read(&path)?))
+pub(crate) fn machine_files<'a>(
+    dir: &Path,
+    services: impl Iterator<Item = &'a ServiceName>,
+) -> Result<Files, Failure> {
+    let file = |service: &ServiceName| {
+        let path = dir.join(bus_users::machine_path(service.as_str())).join(AGENT);
+        Ok((sealed_files::agent_file(service), sealed_files::read(&path)?))
     };
-    plan.services.iter().map(file).collect()
+    services.map(file).collect()
 }
 
 /// Pins the log's head for agents on other machines: a share that does not hold it is refused from the first reading on.

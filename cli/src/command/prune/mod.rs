@@ -17,7 +17,7 @@ use crate::failure::{Failure, Outcome};
 use crate::fleet::{self, Fleet};
 use crate::operator::Operator;
 use crate::saying::signing_key;
-use crate::screen;
+use crate::{screen, steady};
 
 /// The pruner's key in a fleet's folder, as `init` and `rebuild` make it.
 const KEY: &str = "keys/pruner.key";
@@ -26,7 +26,7 @@ const KEY: &str = "keys/pruner.key";
 pub(crate) async fn run(args: Prune) -> Outcome {
     let (folder, operator) = fleet::operator_at(args.contact.config.as_deref())?;
     let mut fleet = Fleet::of(operator.clone()).await?;
-    let now = screen::now();
+    let now = steady::now(&operator.operator.state);
     if args.dry_run {
         let plan = plan(&fleet.log, now).await.map_err(|error| failure(error, false))?;
         if args.contact.json {

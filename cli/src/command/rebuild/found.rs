@@ -16,7 +16,7 @@ use muster_protocol::log::{Member, Pin, ReplayError, Role, Seen, State};
 use muster_share::log::{Log, LogError};
 
 use crate::args::Rebuild;
-use crate::bus_users::{self, Server};
+use crate::bus_users::{self, Place, Server};
 use crate::command::init::plan::{apart, empty, free_port, real, share_folder};
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -52,6 +52,8 @@ pub(super) struct Found {
     pub(super) unkept: Vec<ServiceName>,
     /// Where the new folder's NATS server listens.
     pub(super) server: Server,
+    /// Where the folders of agents are put.
+    pub(super) place: Place,
 }
 
 impl Found {
@@ -94,7 +96,11 @@ impl Found {
             id: state.fleet,
             root: kit.root,
         };
-        let server = Server::here(free_port()?);
+        let place = if args.listen.is_some() { Place::Apart } else { Place::Here };
+        let server = match args.listen {
+            Some(server) => server,
+            None => Server::here(free_port()?),
+        };
         Ok(Self {
             dir,
             share,
@@ -111,6 +117,7 @@ impl Found {
             left,
             unkept,
             server,
+            place,
         })
     }
 }

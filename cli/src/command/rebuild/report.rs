@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::found::Found;
 use super::say::Said;
+use crate::bus_users::{Place, machine_path};
 use crate::command::enroll::role_word;
 use crate::reading_back::path_text;
 use crate::round_view::HeadView;
@@ -24,6 +25,8 @@ struct View {
     nats: String,
     coordinators: Vec<String>,
     services: Vec<String>,
+    /// Folders to be copied to the machines of their services, with `--listen`.
+    machines: Vec<String>,
     epoch: u64,
     /// Numbers of open rounds that were ended.
     ended: Vec<u64>,
@@ -44,6 +47,13 @@ pub(super) fn tell(found: &Found, said: &Said, json: bool) {
     let left: Vec<_> = found.left.iter().map(named).collect();
     let coordinators: Vec<_> = found.coordinators.iter().map(|(name, _)| name.to_string()).collect();
     let services: Vec<_> = found.agents.iter().map(|(service, _)| service.to_string()).collect();
+    let machines: Vec<_> = match found.place {
+        Place::Here => Vec::new(),
+        Place::Apart => {
+            let folder = |name: &String| found.dir.join(machine_path(name)).display().to_string();
+            services.iter().map(folder).collect()
+        }
+    };
     let unkept: Vec<_> = found.unkept.iter().map(ToString::to_string).collect();
     let newest_round = state.newest_recoverable().map(|round| round.open.number);
     let (dir, name) = (found.dir.display(), &found.fleet.name);
@@ -57,6 +67,7 @@ pub(super) fn tell(found: &Found, said: &Said, json: bool) {
             nats: found.server.url(),
             coordinators,
             services,
+            machines,
             epoch: said.epoch,
             ended: said.ended.clone(),
             unkept,
@@ -108,13 +119,16 @@ pub(super) fn tell(found: &Found, said: &Said, json: bool) {
         found.share.url
     ));
     screen::line(format!("  → muster up {dir}"));
-    for url in found.former_servers() {
-        screen::line(format!(
-            "warning: the former bus was {url}, and the new one is for this machine alone; for others:"
-        ));
-        screen::line(
-            "  → listen in nats-server.conf on an address that they reach, and name it as [nats] url in their agents/NAME.toml",
-        );
+    if found.place == Place::Here {
+        for url in found.former_servers() {
+            screen::line(format!(
+                "warning: the former bus was {url}, and the new one is for this machine alone; for others:"
+            ));
+            screen::line(
+                "  → listen in nats-server.conf on an address that they reach, and name it as [nats] url in their \
+                 agents/NAME.toml; rebuild --listen HOST:PORT does all of it",
+            );
+        }
     }
     for (name, file) in &found.coordinators {
         for channel in &file.notify {
@@ -127,6 +141,16 @@ pub(super) fn tell(found: &Found, said: &Said, json: bool) {
                 coordinator_file(name)
             ));
         }
+    }
+    if let Some(machine) = machines.first() {
+        screen::line(format!(
+            "  → copy {machine} to the machine of {}, so that only its owner can read it, and so on; there:",
+            services.first().map_or("its service", String::as_str)
+        ));
+        screen::line("    muster-agent --config agent.toml        deploy/systemd has units for both");
+        screen::line("  → delete the copies in machines/: each holds an agent's keys");
+        screen::line(format!("note: write the new head down, away from the share: {}", said.head));
+        return;
     }
     screen::line(
         "  → agents of other machines: copy agents/NAME.toml, keys/agent-NAME.* and keys/bus-ca.crt there, and",

@@ -13,11 +13,13 @@ use muster_share::log::{AppendError, Log};
 
 use super::found::Found;
 use super::write::Keys;
+use crate::bus_users::Place;
+use crate::command::init::write::machine_files;
 use crate::failure::Failure;
 use crate::operator::{self, Operator};
 use crate::saying::{previous, say};
 use crate::screen;
-use crate::sealed_files;
+use crate::sealed_files::{self, Files};
 
 /// Changes in one record: it stays far below the longest that a record may be.
 const CHANGES_PER_RECORD: usize = 100;
@@ -110,8 +112,14 @@ pub(super) async fn the_rest(found: &mut Found, keys: &Keys) -> Result<Said, Fai
     let dir = found.dir.clone();
     let operator = Operator::load(&dir.join(operator::FILE))?;
     let admin = sealed_files::admin(log.state(), &operator)?;
+    let apart = match found.place {
+        Place::Here => Files::new(),
+        Place::Apart => machine_files(&dir, found.agents.iter().map(|(service, _)| service))?,
+    };
     sealed_files::publish(log, &admin, &found.kit.keys, |state, sealed| {
-        sealed.files = sealed_files::merged(&sealed.files, sealed_files::gather(&dir, state)?, state);
+        let mut own = sealed_files::gather(&dir, state)?;
+        own.extend(apart.clone());
+        sealed.files = sealed_files::merged(&sealed.files, own, state);
         Ok(())
     })
     .await?;

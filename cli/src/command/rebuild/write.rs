@@ -12,7 +12,9 @@ use super::found::Found;
 use crate::bus_users::{self, Place, UserKind};
 use crate::command::init::keys::{AgentKeys, CoordinatorKeys, signer};
 use crate::command::init::undo::Undo;
-use crate::command::init::write::{Writer, agent_places, coordinator_places, operator_places};
+use crate::command::init::write::{
+    AGENT, Writer, agent_places, coordinator_places, machine_folders, machine_places, operator_places,
+};
 use crate::failure::Failure;
 use crate::lock;
 use crate::operator::{self, OfflineConfig, Operator};
@@ -49,12 +51,15 @@ pub(super) fn folder(found: &Found, keys: &Keys, undo: &mut Undo) -> Result<(), 
     for name in ["agents", "keys", "state"] {
         writer.folder(&dir.join(name))?;
     }
+    if found.place == Place::Apart {
+        machine_folders(dir, found.agents.iter().map(|(service, _)| service), &mut writer)?;
+    }
     writer.public(&dir.join(lock::FILE), "")?;
     let bus = bus_users::found(
         dir,
         &found.fleet.name,
         &found.server,
-        Place::Here,
+        found.place,
         &bus_members(found),
         &mut writer,
     )?;
@@ -75,9 +80,16 @@ pub(super) fn folder(found: &Found, keys: &Keys, undo: &mut Undo) -> Result<(), 
         writer.public(&dir.join(coordinator_file(name)), &file.to_toml_string())?;
     }
     for ((service, kept), keys) in found.agents.iter().zip(&keys.agents) {
-        let agent = AgentConfig { heartbeat: kept.agent.heartbeat, ..agent_places(service) };
-        writer.folder(&dir.join(format!("state/agent-{service}")))?;
-        writer.agent_keys(&dir.join(format!("keys/agent-{service}")), keys)?;
+        let (folder, name, places) = match found.place {
+            Place::Here => (dir.join("agents"), format!("{service}.toml"), agent_places(service)),
+            Place::Apart => {
+                let folder = dir.join(bus_users::machine_path(service.as_str()));
+                (folder, AGENT.to_owned(), machine_places(service))
+            }
+        };
+        let agent = AgentConfig { heartbeat: kept.agent.heartbeat, ..places };
+        writer.folder(&folder.join(&agent.state))?;
+        writer.agent_keys(&folder.join(&agent.key).with_extension(""), keys)?;
         let file = AgentFile {
             fleet: found.fleet.clone(),
             agent,
@@ -85,7 +97,7 @@ pub(super) fn folder(found: &Found, keys: &Keys, undo: &mut Undo) -> Result<(), 
             nats: bus.section(UserKind::Agent, service.as_str()),
             ..kept.clone()
         };
-        writer.public(&dir.join(format!("agents/{service}.toml")), &file.to_toml_string())?;
+        writer.public(&folder.join(name), &file.to_toml_string())?;
     }
     let operator = Operator {
         fleet: found.fleet.clone(),
@@ -122,7 +134,10 @@ pub(super) fn pins(found: &Found) -> Result<(), Failure> {
         .coordinators
         .iter()
         .map(|(name, _)| coordinator_places(name).state)
-        .chain(found.agents.iter().map(|(service, _)| PathBuf::from(format!("state/agent-{service}"))))
+        .chain(found.agents.iter().map(|(service, _)| match found.place {
+            Place::Here => PathBuf::from(format!("state/agent-{service}")),
+            Place::Apart => bus_users::machine_path(service.as_str()).join("state"),
+        }))
         .chain([operator_places(&found.operator).state]);
     for state in states {
         HeadMemory::at(&found.dir.join(state).join("head")).remember(&found.log.seen())?;

@@ -44,6 +44,7 @@ fn beat(service: &str, sequence: u64) -> Heartbeat {
         version: "1".into(),
         round: None,
         at: None,
+        leaving: false,
     }
 }
 
@@ -431,13 +432,24 @@ async fn a_coordinator_that_cannot_believe_the_log_keeps_that_until_it_leads_aga
     std::fs::remove_file(&record).expect("removed");
 
     std::fs::remove_file(a.path().join("key")).expect("written anew");
-    let config = world.config(11, a.path());
+    let mut config = world.config(11, a.path());
+    let channel = serde_json::json!({ "name": "ops", "kind": "nats" });
+    config.notify = vec![serde_json::from_value(channel).expect("a channel")];
+    let mut heard = world.bus.subscribe(&world.subjects.print(&Subject::Alert), None).await.expect("heard");
     let (_stop, stopped) = watch::channel(false);
     let ended = run_on(config, world.bus.clone(), world.store.clone(), Slots::Follow, stopped).await;
     assert!(matches!(ended, Err(DaemonError::Log(_))), "{ended:?}");
     let told = Alerts::open(a.path().join(ALERTS_FILE), world.fleet);
     let about = About::Part(Part::Coordinator);
     assert!(told.read(|book| book.find(Code::Share08, &about).is_some()), "it is in the file");
+    // Nobody leads, and yet people have heard of it: before the process ended.
+    let message = tokio::time::timeout(Duration::from_secs(1), heard.next()).await.expect("at once");
+    let message: serde_json::Value =
+        serde_json::from_slice(&message.expect("a message").payload).expect("JSON");
+    assert_eq!(
+        (&message["alerts"][0]["code"], &message["alerts"][0]["event"]),
+        (&"SHARE-08".into(), &"opened".into())
+    );
 
     std::fs::write(&record, kept).expect("put back");
     std::fs::remove_file(a.path().join("key")).expect("written anew");

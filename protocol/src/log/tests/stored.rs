@@ -2,7 +2,7 @@
 
 use crate::ids::ObjectId;
 use crate::log::fixture::{
-    ADMIN, FIRST, Fleet, OPERATOR, PRUNER, ROOT, commit, end, open, round, service, verified,
+    ADMIN, FIRST, Fleet, OPERATOR, PRUNER, ROOT, commit, end, key, open, round, service, verified,
 };
 use crate::log::{
     Accept, Found, Hold, MAX_QUARANTINE_OBJECTS, MAX_QUARANTINED, Prune, Pruned, Quarantine, Reached, Scrub,
@@ -148,6 +148,11 @@ fn a_service_is_accepted_up_to_a_verified_round() {
     fleet.states(FIRST, ADMIN, &accept(&fleet, 1, "dns"));
     fleet.states(FIRST, ROOT, &accept(&fleet, 1, "web"));
     assert_eq!(fleet.state.accepted, [(service("dns"), 2), (service("web"), 1)].into());
+    let by = |name: &str| fleet.state.name_of(&fleet.state.accepted_by[&service(name)]);
+    assert_eq!(
+        (by("dns"), by("web")),
+        (fleet.state.name_of(&key(OPERATOR)), fleet.state.name_of(&key(ROOT)))
+    );
     let again = Accept { previous: None, ..accept(&fleet, 2, "web") };
     fleet.states_in_vain(FIRST, OPERATOR, &again, "does not follow the last accept");
 }

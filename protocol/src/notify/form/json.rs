@@ -41,6 +41,8 @@ struct Told<'a> {
     acknowledged_by: Option<&'a str>,
     closed: Option<String>,
     closed_by: Option<ClosedBy>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    accepted_by: Option<&'a str>,
 }
 
 /// The body, with at most `most` alerts in it.
@@ -62,7 +64,9 @@ pub fn json(notification: &Notification, most: usize) -> Vec<u8> {
 }
 
 fn told(Event { what, alert }: &Event) -> Told<'_> {
-    let Alert { code, about, cause, since, last, count, acknowledged, closed, closed_by, .. } = alert;
+    let Alert {
+        code, about, cause, since, last, count, acknowledged, closed, closed_by, accepted_by, ..
+    } = alert;
     Told {
         event: what.as_str(),
         id: alert.id().to_string(),
@@ -79,5 +83,6 @@ fn told(Event { what, alert }: &Event) -> Told<'_> {
         acknowledged_by: acknowledged.as_ref().map(|seen| seen.by.as_str()),
         closed: closed.map(|at: UnixMillis| rfc3339(at)),
         closed_by: *closed_by,
+        accepted_by: accepted_by.as_deref(),
     }
 }

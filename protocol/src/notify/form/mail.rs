@@ -75,6 +75,9 @@ fn details(Event { what, alert }: &Event) -> Vec<String> {
             format!("  was     {} to {closed}: {}", rfc3339(alert.since), plain(&alert.cause))
         }
     });
+    if let Some(by) = &alert.accepted_by {
+        lines.push(format!("  meant   {} says so; it is usual from now on", plain(by)));
+    }
     match what {
         What::Closed => {}
         What::Opened | What::Open => {

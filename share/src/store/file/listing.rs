@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use tokio::sync::mpsc;
 
 use super::Folder;
 use super::system::{Access, classify};
-use crate::layout::Prefix;
+use crate::layout::{Prefix, respelled};
 use crate::store::{Listed, StoreError};
 
 /// Lines between the walk and a slow reader.
@@ -85,6 +86,7 @@ impl Walk<'_> {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => return Err(Stop::Failed(child, error)),
             };
+            let child = self.spelled(child, &meta)?;
             if meta.is_dir() && depth + 1 < MAX_DEPTH {
                 folders.push((entry.path(), child));
                 continue;
@@ -100,5 +102,20 @@ impl Walk<'_> {
             self.enter(&folder, &name, depth + 1, false)?;
         }
         Ok(())
+    }
+
+    /// The name in the layout's spelling, where that leads to the same file: on a file system that ignores case, and changes
+    /// it, or has a folder that somebody made beforehand. Where both spellings are two files, the other one is none of ours; nor
+    /// is one with a second link, which may be that very spelling.
+    fn spelled(&self, name: String, meta: &fs::Metadata) -> Result<String, Stop> {
+        let Some(own) = respelled(&name).filter(|_| meta.is_dir() || meta.nlink() == 1) else {
+            return Ok(name);
+        };
+        match fs::symlink_metadata(self.folder.root.join(&own)) {
+            Ok(there) if (there.dev(), there.ino()) == (meta.dev(), meta.ino()) => Ok(own),
+            Ok(_) => Ok(name),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(name),
+            Err(error) => Err(Stop::Failed(own, error)),
+        }
     }
 }

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use muster_protocol::alert::Code;
 use muster_protocol::ids::ObjectId;
+use muster_test_servers::Mount;
 
 use super::publish::{Publisher, Way};
 use super::{FileStore, Folder};
@@ -182,4 +183,46 @@ async fn a_folder_whose_path_is_too_long_is_told() {
             assert!(!error.is_transient());
         }
     }
+}
+
+#[tokio::test]
+#[ignore = "needs servers: ./x test --servers"]
+async fn servers_a_folder_that_ignores_and_changes_case_conforms() {
+    let dir = tempfile::tempdir().expect("temporary folder");
+    let _mount = Mount::ignoring_case(dir.path());
+    let (one, two) = (dir.path().join("one"), dir.path().join("two"));
+    conformance::all(Arc::new(FileStore::create(one).await.expect("made"))).await;
+    // Somebody made the folder, in another case than ours.
+    let store = FileStore::create(two.clone()).await.expect("made");
+    fs::create_dir(two.join("Log")).expect("a folder");
+    let path = ObjectPath::LogRecord(1);
+    store.put_new(&path, Bytes::from_static(b"x")).await.expect("written");
+    store.put_new(&ObjectPath::Format, Bytes::from_static(b"x")).await.expect("written");
+    let lines: Vec<_> = store.list(&Prefix::Everything).collect().await;
+    let ours = |line: &Result<Listed, StoreError>| matches!(line, Ok(Listed::Object { .. }));
+    assert!(lines.len() == 2 && lines.iter().all(ours), "{lines:?}");
+    assert!(two.join("LOG/0000000001").exists(), "it does ignore case");
+}
+
+#[tokio::test]
+async fn what_differs_in_case_where_case_counts_is_none_of_ours() {
+    let (dir, store) = share().await;
+    let path = ObjectPath::List(ObjectId::of(b"x"));
+    store.put_new(&path, Bytes::from_static(b"x")).await.expect("written");
+    fs::create_dir(dir.path().join("Lists")).expect("a folder");
+    fs::write(dir.path().join("Lists").join("other"), b"x").expect("written");
+    fs::write(dir.path().join("format"), b"x").expect("written");
+    // Even the same file, under two names.
+    let upper = path.to_string().to_uppercase().replace("LISTS", "lists");
+    fs::hard_link(dir.path().join(path.to_string()), dir.path().join(&upper)).expect("linked");
+    let mut foreign = Vec::new();
+    for line in store.list(&Prefix::Everything).collect::<Vec<_>>().await {
+        match line.expect("a line") {
+            Listed::Object { path: there, .. } => assert_eq!(there, path),
+            Listed::Foreign { name } => foreign.push(name),
+        }
+    }
+    foreign.sort_unstable();
+    assert_eq!(foreign, ["Lists/other".to_owned(), "format".to_owned(), upper]);
+    assert!(matches!(store.head(&ObjectPath::Format).await, Err(StoreError::NotFound { .. })));
 }

@@ -50,6 +50,12 @@ const UNKNOWN_KEY: [&str; 8] = [
     "NoAuthenticationInformation",
 ];
 
+/// Of a container whose policy keeps everybody from changing it (Azure, *Immutable storage for blobs*), in answers of 409, which
+/// otherwise tell that a name is taken.
+const IMMUTABLE: [&str; 1] = ["BlobImmutableDueToPolicy"];
+/// Of a service that is broken, or does not say why it writes nothing: SeaweedFS beyond the quota of a bucket.
+const BROKEN: [&str; 1] = ["<Code>InternalError</Code>"];
+
 /// Of a bucket without Object Lock, in answers to a write that asks for it.
 const NO_LOCKS: [&str; 1] = ["<Code>InvalidRequest</Code>"];
 
@@ -67,6 +73,13 @@ pub(super) fn classify(path: String, access: Access, error: Error) -> StoreError
     }
     if says(&UNKNOWN_KEY) {
         return StoreError::Denied { path, source };
+    }
+    if access.is_write() && says(&IMMUTABLE) {
+        return StoreError::WriteRefused { path, source };
+    }
+    if access.is_write() && says(&BROKEN) {
+        let said = format!("{said} (some services say no more than that when a quota is used up)");
+        return StoreError::Io { path, source: io::Error::other(said) };
     }
     if access == Access::Locked && says(&NO_LOCKS) {
         let reason = format!("{said}; [share] lock is set, and only a bucket with Object Lock takes locks");

@@ -3,12 +3,12 @@
 use std::collections::VecDeque;
 
 use futures::stream::{self, BoxStream, StreamExt};
-use smb2::{DirectoryEntry, DirectoryReader, ErrorKind};
+use smb2::{DirectoryEntry, DirectoryReader, ErrorKind, FileIdentity};
 
 use super::SmbStore;
 use super::error::{Access, lacks_folder};
 use super::pool::Lease;
-use crate::layout::Prefix;
+use crate::layout::{Prefix, respelled};
 use crate::store::{Listed, StoreError};
 
 /// Deeper than any path of the layout: folders below are foreign and not entered.
@@ -63,7 +63,9 @@ impl Walk<'_> {
             match reader.next_batch().await {
                 Ok(Some(entries)) => {
                     let (name, depth) = (folder.name.clone(), folder.depth);
-                    entries.into_iter().for_each(|entry| self.take(&name, depth, &entry));
+                    for entry in entries {
+                        self.take(&name, depth, &entry).await?;
+                    }
                 }
                 Ok(None) => self.open = None,
                 Err(error) => {
@@ -77,20 +79,46 @@ impl Walk<'_> {
         }
     }
 
-    fn take(&mut self, folder: &str, depth: usize, entry: &DirectoryEntry) {
+    async fn take(&mut self, folder: &str, depth: usize, entry: &DirectoryEntry) -> Result<(), StoreError> {
         if matches!(entry.name.as_str(), "." | "..") {
-            return;
+            return Ok(());
         }
         let name = if folder.is_empty() { entry.name.clone() } else { format!("{folder}/{}", entry.name) };
+        let name = spelled(self.store, self.lease.as_ref(), name).await?;
         if entry.is_directory && !entry.is_link() && depth + 1 < MAX_DEPTH {
             self.folders.push(Folder { name, depth: depth + 1 });
-            return;
+            return Ok(());
         }
         let object = if entry.is_directory || entry.is_link() { None } else { name.parse().ok() };
         self.lines.push_back(match object {
             Some(path) => Listed::Object { path, size: entry.size },
             None => Listed::Foreign { name },
         });
+        Ok(())
+    }
+}
+
+/// The name in the layout's spelling, where that leads to the same file: on a server that ignores case, and changes it, or
+/// has a folder that somebody made beforehand. Where both spellings are two files, the other one is none of ours.
+async fn spelled(store: &SmbStore, lease: Option<&Lease<'_>>, name: String) -> Result<String, StoreError> {
+    let (Some(own), Some(lease)) = (respelled(&name), lease) else { return Ok(name) };
+    let same = match (identity(store, lease, &own).await?, identity(store, lease, &name).await?) {
+        (Some(own), Some(there)) => own == there,
+        (None, _) | (_, None) => false,
+    };
+    Ok(if same { own } else { name })
+}
+
+/// Which file of the server this is; `None` where there is none, or the server does not say.
+async fn identity(
+    store: &SmbStore,
+    lease: &Lease<'_>,
+    name: &str,
+) -> Result<Option<FileIdentity>, StoreError> {
+    match lease.tree().stat_with_identity(&mut lease.connection(), &store.path(name)).await {
+        Ok((_, identity)) => Ok(identity),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(store.failed(lease, name.to_owned(), Access::Read, error)),
     }
 }
 

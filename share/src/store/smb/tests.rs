@@ -26,6 +26,8 @@ use crate::store::address::Address;
 use crate::store::fixture::{alone, at, listed};
 use crate::store::{Exclusive, Listed, Meta, OpenStoreError, Store, StoreError, conformance, create, open};
 
+mod case;
+mod domain;
 mod least_rights;
 
 async fn opened(url: String, credentials: &str) -> Arc<dyn Store> {

@@ -1,9 +1,13 @@
 //! What is told over channels that work: each thing once, in the form that the receiver knows.
 
 use futures::StreamExt;
+use muster_tests::fleet::{Fleet, text};
 use muster_tests::hook::Hook;
+use muster_tests::tree;
 
-use super::{QUICK, SECRET, begin, channel, half, keeps_secrets, said, secret_file, times, wait_until};
+use super::{
+    QUICK, SECRET, begin, channel, channel_of, half, keeps_secrets, said, secret_file, times, wait_until,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn people_are_told_once_when_it_opens_and_once_when_it_closes_whoever_restarts() {
@@ -84,6 +88,66 @@ async fn people_are_told_once_when_it_opens_and_once_when_it_closes_whoever_rest
     assert_eq!(times(&told, "closed ROUND-01 fleet"), 1, "{:?}", said(&told));
     assert_eq!(times(&told, "opened AGENT-01 web"), 1, "{:?}", said(&told));
     keeps_secrets(&fleet, &["hunter2hunter2", SECRET]);
+}
+
+/// Two coordinators with the same channel. What is open is told once by the one that leads, once more by its successor, as from before
+/// it led, and its end once.
+#[test]
+fn after_a_takeover_nothing_is_lost_and_nothing_told_as_new_again() {
+    let data = tempfile::TempDir::new().expect("folder");
+    let services = ["config", "web"].map(|name| {
+        tree::small(&data.path().join(name), 1);
+        format!("{name}=files:{}", text(&data.path().join(name)))
+    });
+    let mut fleet = Fleet::init_with_coordinators(2, &services);
+    let ops = Hook::start();
+    let url = ops.url("/hook");
+    let keys = format!("kind = \"webhook\"\nurl = \"{url}\"\nmin_severity = \"error\"\n{QUICK}");
+    for name in ["coordinator", "coordinator-2"] {
+        channel_of(&fleet, name, "ops", &keys);
+    }
+    fleet.set("MUSTER_LEAD_LEASE", "2s");
+    fleet.set("MUSTER_LEAD_TAKEOVER", "2s");
+    fleet.set("MUSTER_HTTP_LISTEN", "");
+    fleet.start_nats();
+    fleet.start_coordinator();
+    let leads = |fleet: &Fleet, name: &str| {
+        wait_until(&format!("{name} leads"), || {
+            let status = fleet.run(&["status", "--json"]);
+            let status: serde_json::Value = serde_json::from_str(&status.out).unwrap_or_default();
+            status["leader"]["coordinator"] == name
+        });
+    };
+    leads(&fleet, "coordinator");
+    fleet.start_standby("coordinator-2");
+    fleet.start_agent("config");
+    let _ = fleet.run(&["start", "--wait"]).with_code(3);
+    wait_until("the first tells", || times(&ops.taken(), "opened ROUND-01 fleet") == 1);
+    let before = ops.taken().len();
+    fleet.kill_coordinator();
+    leads(&fleet, "coordinator-2");
+    wait_until("the second tells what was open before it", || {
+        said(&ops.taken()[before..]).contains(&"before opened ROUND-01 fleet".to_owned())
+    });
+    fleet.start_agent("web");
+    let _ = fleet.run(&["start", "--wait"]).with_code(0);
+    wait_until("it is told that it is over", || times(&ops.taken(), "closed ROUND-01 fleet") == 1);
+    // Back again, the first has nothing to add: it follows.
+    fleet.start_coordinator();
+    wait_until("the first follows", || {
+        let log = std::fs::read_to_string(fleet.path("coordinator.log")).unwrap_or_default();
+        log.contains("another coordinator leads")
+    });
+    let told = said(&ops.taken());
+    let count = |what: &str| told.iter().filter(|said| *said == what).count();
+    for (what, often) in [
+        ("alert opened ROUND-01 fleet", 1),
+        ("before opened ROUND-01 fleet", 1),
+        ("alert closed ROUND-01 fleet", 1),
+    ] {
+        assert_eq!(count(what), often, "{what}: {told:?}");
+    }
+    assert_eq!(told.iter().filter(|said| said.ends_with("ROUND-01 fleet")).count(), 3, "{told:?}");
 }
 
 /// An end that is not the promise of three hours for one that is open.

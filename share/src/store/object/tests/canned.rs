@@ -97,6 +97,7 @@ async fn refusals_of_services_that_are_not_at_hand_have_their_codes() {
         (1, 403, "AuthenticationFailed", Code::Share03),
         (1, 403, "AuthorizationPermissionMismatch", Code::Share04),
         (1, 404, "ContainerNotFound", Code::Share02),
+        (1, 409, "BlobImmutableDueToPolicy", Code::Share04),
         (1, 503, "ServerBusy", Code::Share07),
     ] {
         let body = format!("<Error><Code>{word}</Code><Message>said so</Message></Error>");

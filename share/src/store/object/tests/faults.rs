@@ -8,13 +8,15 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures::StreamExt;
 use hmac::{Hmac, KeyInit, Mac};
+use http::Method;
 use muster_protocol::alert::Code;
 use muster_protocol::ids::ObjectId;
 use muster_protocol::retry::{Attempts, Retry};
 use muster_test_servers::{Azurite, SeaweedFs};
 use sha2::Sha256;
 
-use super::opened;
+use super::super::request::Ask;
+use super::{bucket, opened};
 use crate::layout::{ObjectPath, Prefix};
 use crate::store::retry::Retrying;
 use crate::store::{Store, StoreError};
@@ -166,28 +168,59 @@ fn sas(rights: &str) -> String {
     format!("sas_token = sv={version}&se={expiry}&sr=c&sp={rights}&sig={signature}\n")
 }
 
+/// The signatures of docs/shares.md: agents and coordinators create and read, only the pruner deletes, nobody overwrites.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs servers: ./x test --servers"]
 async fn servers_azure_signatures_can_do_what_they_say_and_no_more() {
     let server = Azurite::start();
-    let store = async |rights: &str| opened(server.url("backups", "fleet"), &sas(rights)).await;
-    let path = pack(b"one");
-    let writer = store("rcl").await;
-    writer.put_new(&path, Bytes::from_static(b"one")).await.expect("it may create");
-    let again = writer.put_new(&path, Bytes::from_static(b"two")).await;
-    assert!(matches!(again, Err(StoreError::AlreadyExists { .. })), "{again:?}");
-    assert_eq!(writer.list(&Prefix::Everything).count().await, 1);
-    let reader = store("rl").await;
-    assert_eq!(reader.get(&path, 3).await.expect("it may read"), &b"one"[..]);
+    let url = server.url("backups", "fleet");
+    let store = async |rights: &str| opened(url.clone(), &sas(rights)).await;
+    let (writer, pruner, reader) = (store("rcl").await, store("rcdl").await, store("rl").await);
+    let paths =
+        [pack(b"one"), ObjectPath::LogRecord(1), ObjectPath::Format, ObjectPath::List(ObjectId::of(b"x"))];
+    for path in &paths {
+        writer.put_new(path, Bytes::from_static(b"one")).await.expect("it may create");
+        for who in [&writer, &pruner] {
+            let again = who.put_new(path, Bytes::from_static(b"two")).await;
+            assert!(matches!(again, Err(StoreError::AlreadyExists { .. })), "{again:?}");
+        }
+        assert_eq!(reader.get(path, 3).await.expect("it may read"), &b"one"[..]);
+    }
+    assert_eq!(writer.list(&Prefix::Everything).count().await, paths.len());
     for error in [
         reader.put_new(&pack(b"two"), Bytes::from_static(b"two")).await.expect_err("it may not write"),
-        reader.delete(&path).await.expect_err("it may not delete"),
-        writer.delete(&path).await.expect_err("nor may the writer"),
+        reader.delete(&paths[0]).await.expect_err("it may not delete"),
+        writer.delete(&paths[0]).await.expect_err("nor may the writer"),
     ] {
         assert_eq!(error.alert(), Some(Code::Share04), "{error:?}");
         let said = format!("{error:?}");
         assert!(!said.contains("sig="), "{said}");
     }
+    // Whoever does not ask for the name to be free, and for whatever else would change or hide a blob.
+    let key = format!("fleet/{}", paths[0]);
+    for (rights, allowed) in [("rcl", false), ("rcdl", false), ("rcwl", true)] {
+        let requests = bucket(&url, sas(rights)).client().requests;
+        let block = [("x-ms-blob-type", "BlockBlob".to_owned())];
+        let body = Bytes::from_static(b"bad");
+        let put = Ask { method: Method::PUT, key: &key, query: &[], headers: &block, body: body.clone() };
+        let list = Ask {
+            query: &[("comp", "blocklist")],
+            headers: &[],
+            body: Bytes::from_static(b"<BlockList/>"),
+            ..put
+        };
+        let put = Ask { method: Method::PUT, key: &key, query: &[], headers: &block, body };
+        for (what, ask) in [("Put Blob", put), ("Put Block List", list)] {
+            let done = requests.send(ask).await.map(drop);
+            assert_eq!(done.is_ok(), allowed, "{rights}: {what}: {done:?}");
+        }
+        let there = reader.get(&paths[0], 3).await;
+        assert_eq!(there.is_ok_and(|there| there == b"one"[..]), !allowed, "{rights}");
+    }
+    for path in &paths {
+        pruner.delete(path).await.expect("the pruner deletes");
+    }
+    assert_eq!(reader.list(&Prefix::Everything).count().await, 0);
 }
 
 /// Object storage tells case apart, unlike SMB, where the same two addresses are one.

@@ -4,11 +4,15 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures::StreamExt;
+use http::Method;
 use muster_protocol::alert::Code;
-use muster_protocol::config::{LockFor, ShareConfig};
+use muster_protocol::config::{LockFor, LockMode, ShareConfig};
 use muster_protocol::ids::ObjectId;
 use muster_test_servers::SeaweedFs;
 
+use super::super::lock::look;
+use super::super::request::Ask;
+use super::bucket;
 use crate::layout::{ObjectPath, Prefix};
 use crate::store::fixture::at;
 use crate::store::{OpenStoreError, StoreError, open};
@@ -62,6 +66,35 @@ async fn servers_what_is_locked_cannot_be_deleted_before_its_time() {
     assert!(matches!(store.head(&path).await, Err(StoreError::NotFound { .. })));
     assert_eq!(store.list(&Prefix::Everything).count().await, 0);
     store.put_new(&path, Bytes::from_static(b"anew")).await.expect("the name is free, not hidden");
+}
+
+/// In this mode whoever has the right may end a lock, by asking for it. We never ask.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs servers: ./x test --servers"]
+async fn servers_a_right_to_bypass_locks_is_not_used() {
+    let server = SeaweedFs::start();
+    server.make_locked("locked");
+    let url = server.url_of("locked", "fleet");
+    let (share, _file) = locked(url.clone(), Duration::from_secs(86_400));
+    let share = ShareConfig { lock_mode: LockMode::Governance, ..share };
+    let store = open(&share).await.expect("opens");
+    let path = ObjectPath::List(ObjectId::of(b"kept"));
+    store.put_new(&path, Bytes::from_static(b"kept")).await.expect("written");
+    let (plain, _plain) = at(url.clone(), &SeaweedFs::credentials("admin"));
+    for pruner in [store.clone(), open(&plain).await.expect("opens")] {
+        let refused = pruner.delete(&path).await;
+        assert!(matches!(&refused, Err(StoreError::Locked { .. })), "{refused:?}");
+        assert_eq!(store.get(&path, 4).await.expect("there"), &b"kept"[..]);
+    }
+    // The same key could: this server goes by the header.
+    let requests = bucket(&url, SeaweedFs::credentials("admin"));
+    let key = format!("fleet/{path}");
+    let version = look(&requests.client().requests, &key).await.expect("told").id.expect("versions are kept");
+    let query = [("versionId", version.as_str())];
+    let bypass = [("x-amz-bypass-governance-retention", "true".to_owned())];
+    let ask = Ask { method: Method::DELETE, key: &key, query: &query, headers: &bypass, body: Bytes::new() };
+    requests.client().requests.send(ask).await.expect("it may");
+    assert!(matches!(store.head(&path).await, Err(StoreError::NotFound { .. })));
 }
 
 #[tokio::test(flavor = "multi_thread")]
