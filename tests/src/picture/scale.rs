@@ -14,12 +14,14 @@ pub(super) fn ticks(least: f64, most: f64, growth: Growth) -> Vec<f64> {
 
 /// The next round number.
 fn round_up(value: f64, growth: Growth) -> f64 {
-    const CLOCK: [f64; 12] =
-        [60.0, 120.0, 300.0, 600.0, 900.0, 1_800.0, 3_600.0, 7_200.0, 14_400.0, 21_600.0, 43_200.0, 86_400.0];
+    const CLOCK: [f64; 15] = [
+        15.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1_800.0, 3_600.0, 7_200.0, 14_400.0, 21_600.0,
+        43_200.0, 86_400.0,
+    ];
     match growth {
         Growth::Tens => tens(value),
         Growth::Clock if value > 86_400.0 => tens(value / 86_400.0) * 86_400.0,
-        Growth::Clock if value > 30.0 => CLOCK.into_iter().find(|step| *step >= value).unwrap_or(86_400.0),
+        Growth::Clock if value > 10.0 => CLOCK.into_iter().find(|step| *step >= value).unwrap_or(86_400.0),
         Growth::Clock => tens(value),
         Growth::Twos => {
             let mut unit = 1.0;
@@ -52,7 +54,7 @@ mod tests {
     fn ticks_are_round_and_reach_the_top() {
         assert_eq!(ticks(0.0, 7.0, Growth::Tens), [0.0, 2.0, 4.0, 6.0, 8.0]);
         assert_eq!(ticks(0.0, 1.0, Growth::Tens), [0.0, 0.5, 1.0]);
-        assert_eq!(ticks(0.0, 100.0, Growth::Clock), [0.0, 60.0, 120.0]);
+        assert_eq!(ticks(0.0, 100.0, Growth::Clock), [0.0, 30.0, 60.0, 90.0, 120.0]);
         assert_eq!(ticks(0.0, 3.0 * 1024.0, Growth::Twos), [0.0, 1024.0, 2048.0, 3072.0]);
         assert_eq!(ticks(-1.0, 1.0, Growth::Tens), [-1.0, -0.5, 0.0, 0.5, 1.0]);
     }

@@ -14,8 +14,9 @@ use muster_tests::telemetry::{Prom, Series, Sink, Variables, boards, deploy};
 
 use super::scene::Scene;
 
-/// What a fleet of some minutes cannot tell, and why.
-const NOT_HERE: [(&str, &str); 1] = [("muster.share.forecast", "a trend of the free room needs hours")];
+/// What a fleet of some minutes need not tell, and why.
+const NOT_HERE: [(&str, &str); 1] =
+    [("muster.share.forecast", "a share that does for ten years of such rounds has none")];
 
 /// Everything that has a figure happens once.
 fn eventful(scene: &mut Scene, people: &Hook) {

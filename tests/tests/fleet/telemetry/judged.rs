@@ -19,7 +19,7 @@ const NOT_HERE: [(&str, &str); 10] = [
     ("MusterNatsUnsteady", "takes minutes: connections are made again ever more slowly"),
     ("MusterSlowConsumer", "needs more messages than a small fleet has"),
     ("MusterMessagesRefused", "what is refused is counted in the tests of bad input"),
-    ("MusterShareFillsUp", "a trend of the free room needs hours"),
+    ("MusterShareFillsUp", "needs a share that is nearly full, or days of looks at it"),
     ("MusterShareNoRoom", "needs a share that is nearly full, looked at once an hour"),
     ("MusterSelfCheckFailed", "needs memory that changes bytes"),
     ("MusterMemoryHigh", "no process of ours takes that much"),
