@@ -1,7 +1,7 @@
 //! Pictures of the dashboards: a fleet that has something to tell, before a real Prometheus, whose answers are drawn.
 //!
-//! One service's source fails for two rounds, one is slow, one grows; rounds have a cut, one coordinator dies and the other takes
-//! the lead. All of it is real but for the time, which is minutes where it would be days.
+//! One service's source fails for some rounds, one is slow, one grows; rounds have a cut, one coordinator dies and the other takes
+//! the lead, the NATS server starts again. All of it is real but for the time: a minute is promised where it would be a day.
 
 use std::fs;
 use std::io;
@@ -21,9 +21,11 @@ const RATE_SECS: f64 = 10.0;
 /// Between two values of a line.
 const STEP_SECS: f64 = 2.0;
 /// The rounds in which the failing source fails.
-const BROKEN: std::ops::Range<u32> = 2..4;
+const BROKEN: std::ops::Range<u32> = 4..11;
 /// Before this one the leading coordinator dies.
-const TAKEOVER: u32 = 6;
+const TAKEOVER: u32 = 13;
+/// Before this one the NATS server starts again.
+const RESTART: u32 = 15;
 
 /// Runs `rounds` rounds and writes one picture for each dashboard into a folder; their files.
 ///
@@ -83,8 +85,9 @@ struct Scene {
     /// While this file is there, the source of `reports` fails.
     broken: PathBuf,
     web: PathBuf,
+    archive: PathBuf,
     _data: tempfile::TempDir,
-    _people: Hook,
+    people: Hook,
 }
 
 impl Scene {
@@ -107,7 +110,6 @@ impl Scene {
         let mut fleet = Fleet::init_with_coordinators(2, &services);
         fleet.set("MUSTER_CUT_ENABLED", "true");
         let people = Hook::start();
-        people.answers([Answer::Status(503), Answer::Status(503)], Answer::Status(200));
         for name in ["coordinator", "coordinator-2"] {
             let file = fleet.dir().join(format!("{name}.toml"));
             let channel = format!(
@@ -122,15 +124,21 @@ impl Scene {
         wired.fleet.up();
         let _ = wired.fleet.run(&["start", "--wait"]).with_code(0);
         wired.fleet.start_standby("coordinator-2");
-        let settings = ["config", "set", "schedule", "every 1h", "scrub.within", "1m"];
+        let settings = ["config", "set", "schedule", "every 1h", "scrub.within", "1m", "interval", "1m"];
         let _ = wired.fleet.run(&settings).with_code(0);
         let _ = wired.fleet.run(&["enable"]);
-        Self { wired, broken, web: at("web"), _data: data, _people: people }
+        Self { wired, broken, web: at("web"), archive: at("archive"), _data: data, people }
     }
 
     fn round(&mut self, number: u32) {
         if number == BROKEN.start {
             fs::write(&self.broken, "").expect("written");
+            self.people.answers([(); 3].map(|()| Answer::Status(503)), Answer::Status(200));
+        }
+        if number == RESTART {
+            let server = self.wired.fleet.nats.as_mut().expect("a server");
+            server.kill();
+            server.restart();
         }
         if number == BROKEN.end {
             fs::remove_file(&self.broken).expect("removed");
@@ -144,6 +152,10 @@ impl Scene {
                 // Only a leader answers that.
                 (said["bus"] == true).then_some(())
             });
+        }
+        for file in 0..4 {
+            let bytes = noise(u64::from(number) * 100 + file, 1 << 20);
+            fs::write(self.archive.join(format!("file-{file}")), bytes).expect("written");
         }
         for file in 0..8 {
             let name = format!("new-{number}-{file}");

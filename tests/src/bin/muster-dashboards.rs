@@ -12,7 +12,7 @@ use muster_tests::dashboards::pictures;
 #[derive(Debug, Parser)]
 struct Arguments {
     /// How many rounds the fleet runs
-    #[arg(long, value_name = "N", default_value_t = 10)]
+    #[arg(long, value_name = "N", default_value_t = 18)]
     rounds: u32,
     /// Where the pictures go; default docs/dashboards
     #[arg(long, value_name = "DIR")]

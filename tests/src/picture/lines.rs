@@ -32,9 +32,17 @@ impl Plot {
 }
 
 pub(super) fn draw(svg: &mut Svg, panel: &Panel, series: &[Named], frame: Frame, window: Window) {
+    // What counts events has a series for each that could have been; those that were are enough.
+    let happened = |series: &&Named| !panel.bars() || series.points.iter().any(|(_, value)| *value != 0.0);
+    let happened: Vec<Named> = series.iter().filter(happened).cloned().collect();
+    if happened.is_empty() {
+        svg.text("note", frame.left, frame.bottom() - 4.0, "none in this time");
+    }
+    let series = &happened;
     let layers = layers(series, panel.stacked(), window);
     let tops = layers.iter().flat_map(|layer| layer.points.iter().map(|point| point.top));
     let (least, most) = tops.fold((f64::MAX, f64::MIN), |(least, most), top| (least.min(top), most.max(top)));
+    let (least, most) = if most < least { (0.0, 1.0) } else { (least, most) };
     let limits = panel.limits();
     let marks =
         ticks(limits.0.unwrap_or(least).min(least), limits.1.unwrap_or(most).max(most), growth(panel.unit()));
@@ -97,7 +105,9 @@ fn layers(series: &[Named], stacked: bool, window: Window) -> Vec<Drawn> {
 }
 
 fn bars(svg: &mut Svg, plot: &Plot, layer: &Drawn, class: &str) {
-    let wide = (plot.window.step / (plot.window.to - plot.window.from) * plot.at.width * 0.8).max(1.5);
+    let apart = layer.points.windows(2).map(|pair| pair[1].time - pair[0].time).fold(f64::MAX, f64::min);
+    let apart = if apart < f64::MAX { apart } else { plot.window.step };
+    let wide = (apart / (plot.window.to - plot.window.from) * plot.at.width * 0.8).max(1.5);
     for drop in layer.points.iter().filter(|drop| drop.top > drop.bottom) {
         let (top, bottom) = (plot.up(drop.top), plot.up(drop.bottom));
         // A value is that of the time before it.

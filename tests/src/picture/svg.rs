@@ -4,19 +4,40 @@ use std::fmt::Write;
 
 use super::frame::Frame;
 
-/// Colours by class. Series `s0` … `s9` keep apart for eyes that see no red or no green (after Okabe and Ito).
-const STYLE: &str = "text{font:12px system-ui,sans-serif;fill:#3b434d}\
+/// Everything but the series, on light ground and on dark.
+const LIGHT: &str = "text{font:12px system-ui,sans-serif;fill:#3b434d}\
 .head{font-size:18px;font-weight:600}.title{font-weight:600;font-size:13px}.note{fill:#68737f}.tick{fill:#68737f;font-size:10.5px}\
 .value{font-size:26px;font-weight:600}.panel{fill:#fbfcfd;stroke:#dfe4e8}.grid{stroke:#e4e8ec;stroke-width:1}.axis{stroke:#b5bec7;stroke-width:1}\
 .ground{fill:#e9edf0}.ok-green{fill:#2f7d4f}.ok-orange{fill:#b86a00}.ok-red{fill:#c4302b}\
 .limit{stroke:#c4302b;stroke-width:1;stroke-dasharray:5 4}\
-.line{fill:none;stroke-width:1.6;stroke-linejoin:round}.area{stroke:none;fill-opacity:.28}.spark{fill-opacity:.14}\
-.s0{--c:#0072b2}.s1{--c:#d55e00}.s2{--c:#009e73}.s3{--c:#b45f9a}.s4{--c:#a98600}.s5{--c:#3e9fd6}.s6{--c:#7a5cc2}.s7{--c:#8c564b}.s8{--c:#5f6b76}.s9{--c:#c23b6b}\
-.line.s0,.line.s1,.line.s2,.line.s3,.line.s4,.line.s5,.line.s6,.line.s7,.line.s8,.line.s9{stroke:var(--c)}\
-.fill{fill:var(--c)}\
-@media(prefers-color-scheme:dark){text{fill:#d5dbe1}.note,.tick{fill:#98a3ae}.panel{fill:#1c2127;stroke:#333b44}.grid{stroke:#2a3138}.axis{stroke:#55606b}\
-.ground{fill:#2a3138}.ok-green{fill:#5cc98a}.ok-orange{fill:#f0a33c}.ok-red{fill:#ff6f66}.limit{stroke:#ff6f66}\
-.s0{--c:#4aa8e0}.s1{--c:#ff8a3d}.s2{--c:#35c79b}.s3{--c:#dd92c6}.s4{--c:#e0c04a}.s5{--c:#86cdf5}.s6{--c:#a98cf0}.s7{--c:#c08a7d}.s8{--c:#9aa5b0}.s9{--c:#f07aa2}}";
+.line{fill:none;stroke-width:1.6;stroke-linejoin:round}.area{stroke:none;fill-opacity:.28}.spark{fill-opacity:.14}";
+const DARK: &str = "text{fill:#d5dbe1}.note,.tick{fill:#98a3ae}.panel{fill:#1c2127;stroke:#333b44}.grid{stroke:#2a3138}.axis{stroke:#55606b}\
+.ground{fill:#2a3138}.ok-green{fill:#5cc98a}.ok-orange{fill:#f0a33c}.ok-red{fill:#ff6f66}.limit{stroke:#ff6f66}";
+/// Of series, on light ground and on dark: kept apart by eyes that see no red or no green, too (after Okabe and Ito).
+const SERIES: [(&str, &str); 10] = [
+    ("#0072b2", "#4aa8e0"),
+    ("#d55e00", "#ff8a3d"),
+    ("#009e73", "#35c79b"),
+    ("#b45f9a", "#dd92c6"),
+    ("#a98600", "#e0c04a"),
+    ("#3e9fd6", "#86cdf5"),
+    ("#7a5cc2", "#a98cf0"),
+    ("#8c564b", "#c08a7d"),
+    ("#5f6b76", "#9aa5b0"),
+    ("#c23b6b", "#f07aa2"),
+];
+
+fn style() -> String {
+    let series = |colour: fn(&(&'static str, &'static str)) -> &'static str| {
+        let rule = |(at, pair)| {
+            let colour = colour(pair);
+            format!(".line.s{at}{{stroke:{colour}}}.fill.s{at}{{fill:{colour}}}")
+        };
+        SERIES.iter().enumerate().map(rule).collect::<String>()
+    };
+    let (light, dark) = (series(|pair| pair.0), series(|pair| pair.1));
+    format!("{LIGHT}{light}@media(prefers-color-scheme:dark){{{DARK}{dark}}}")
+}
 
 /// A picture that is being written.
 #[derive(Debug)]
@@ -26,10 +47,10 @@ pub(super) struct Svg {
 
 impl Svg {
     pub(super) fn new(wide: f64, high: f64, title: &str) -> Self {
-        let title = escaped(title);
+        let (title, style) = (escaped(title), style());
         let text = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {wide:.0} {high:.0}\" width=\"{wide:.0}\" height=\"{high:.0}\" role=\"img\">\n\
-             <title>{title}</title>\n<style>{STYLE}</style>\n"
+             <title>{title}</title>\n<style>{style}</style>\n"
         );
         Self { text }
     }
@@ -108,10 +129,10 @@ fn escaped(text: &str) -> String {
 
 /// About how wide a text of 12 pixels is.
 pub(super) fn width_of(text: &str) -> f64 {
-    text.chars().count() as f64 * 6.6
+    text.chars().count() as f64 * 7.1
 }
 
 /// Colours repeat after ten series.
 pub(super) fn series_class(at: usize) -> String {
-    format!("s{}", at % 10)
+    format!("s{}", at % SERIES.len())
 }
