@@ -104,15 +104,28 @@ pub(crate) async fn follow(
         }
         if began.elapsed() >= limit {
             display.end();
-            return Err(Failure::new(
-                Exit::Failed,
-                format!("round {} has not ended within {}", round.short(), format_duration(limit)),
-            )
-            .because("It goes on; only the waiting is over.")
-            .next(format!("muster watch {round}")));
+            return Err(too_long(leader, round, limit).await);
         }
         tokio::time::sleep(pause).await;
     }
+}
+
+/// The waiting is over, and not the round: with what its leader says is wrong with the share, which keeps rounds from ending.
+async fn too_long(leader: Option<&Leader>, round: RoundId, limit: Duration) -> Failure {
+    let what = format!("round {} has not ended within {}", round.short(), format_duration(limit));
+    let mut failure = Failure::new(Exit::Failed, what)
+        .because("Only the waiting is over: whoever leads goes on with the round, or does so when somebody leads again.");
+    let alerts = match leader {
+        Some(leader) => leader.alerts(false).await.map(|(alerts, _)| alerts).unwrap_or_default(),
+        None => Vec::new(),
+    };
+    for alert in alerts.iter().filter(|alert| alert.code.as_str().starts_with("SHARE-")) {
+        failure = failure.because(format!("{}: {}", alert.code, alert.cause));
+        for step in alert.code.steps() {
+            failure = failure.next(*step);
+        }
+    }
+    failure.next(format!("muster watch {round}"))
 }
 
 /// Fails once a request that waited will become no round.

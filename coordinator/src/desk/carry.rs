@@ -264,7 +264,8 @@ impl Desk {
             match manifest::write(store, signer, fleet, account).await {
                 Ok((object, size)) => end.account = Some(EndAccount { object, size }),
                 Err(error) => {
-                    tracing::warn!(
+                    // The alert of the share tells people. Each try writes another account: said aloud, it would be a flood.
+                    tracing::debug!(
                         error = causes(&error),
                         "the account of a round without a commit was not kept"
                     );

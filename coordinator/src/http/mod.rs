@@ -82,7 +82,7 @@ impl World {
         let (leader, token) = (Arc::clone(&self.leader), token.clone());
         tokio::spawn(async move {
             let nothing = Demand::Acknowledge { alert: String::new() };
-            if let Err(error) = leader.demand(&state, &token, nothing).await {
+            if let Err(error) = leader.demand(&state, &token, nothing, None).await {
                 tracing::warn!(%token, why, error = causes(&error), "SEC-01: the leader was not told");
             }
             drop(place);

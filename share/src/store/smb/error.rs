@@ -23,6 +23,8 @@ pub(super) const SILENCE: Duration = Duration::from_secs(30);
 
 const NO_SUCH_USER: NtStatus = NtStatus(0xC000_0064);
 const WRONG_PASSWORD: NtStatus = NtStatus(0xC000_006A);
+/// A domain controller's word for an account of a domain that it does not know.
+const NOT_FOUND: NtStatus = NtStatus(0xC000_0225);
 const LOGON_NOT_GRANTED: NtStatus = NtStatus(0xC000_0155);
 const LOGON_TYPE_NOT_GRANTED: NtStatus = NtStatus(0xC000_015B);
 const MEDIA_WRITE_PROTECTED: NtStatus = NtStatus(0xC000_00A2);
@@ -37,7 +39,8 @@ const TOO_MANY_LINKS: NtStatus = NtStatus(0xC000_0265);
 
 const NO_LINKS: [NtStatus; 4] =
     [NtStatus::ACCESS_DENIED, NtStatus::INVALID_PARAMETER, NtStatus::INVALID_INFO_CLASS, TOO_MANY_LINKS];
-const UNKNOWN: [NtStatus; 4] = [NO_SUCH_USER, WRONG_PASSWORD, LOGON_NOT_GRANTED, LOGON_TYPE_NOT_GRANTED];
+const UNKNOWN: [NtStatus; 5] =
+    [NO_SUCH_USER, WRONG_PASSWORD, NOT_FOUND, LOGON_NOT_GRANTED, LOGON_TYPE_NOT_GRANTED];
 const FULL: [NtStatus; 4] =
     [NtStatus::DISK_FULL, QUOTA_EXCEEDED, ALLOTTED_SPACE_EXCEEDED, DISK_QUOTA_EXCEEDED];
 const BAD_NAME: [NtStatus; 4] =
@@ -198,6 +201,7 @@ mod tests {
         for (status, command, code) in [
             (0xC000_006D, Command::SessionSetup, Code::Share03),
             (0xC000_0064, Command::SessionSetup, Code::Share03),
+            (0xC000_0225, Command::SessionSetup, Code::Share03),
             (0xC000_0234, Command::SessionSetup, Code::Share03),
             (0xC000_0072, Command::SessionSetup, Code::Share03),
             (0xC000_0071, Command::SessionSetup, Code::Share03),
