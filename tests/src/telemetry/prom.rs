@@ -17,10 +17,10 @@ pub struct Series {
 }
 
 impl Series {
-    /// The last value.
+    /// The last value that is a number.
     #[must_use]
     pub fn last(&self) -> Option<f64> {
-        self.points.last().map(|(_, value)| *value)
+        self.points.iter().rev().map(|(_, value)| *value).find(|value| value.is_finite())
     }
 }
 

@@ -50,7 +50,7 @@ impl Judged {
         for alert in self.prom.alerts() {
             for text in alert.annotations.values() {
                 assert!(
-                    !text.contains("<no value>") && !text.contains("{{") && !text.contains("error"),
+                    !text.contains("<no value>") && !text.contains("{{") && !text.contains("<error"),
                     "{alert:?}"
                 );
             }
