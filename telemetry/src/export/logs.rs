@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use opentelemetry::InstrumentationScope;
 use opentelemetry_appender_tracing::layer::{OpenTelemetryTracingBridge, TracingSpanAttributes};
-use opentelemetry_otlp::{LogExporter as Otlp, Protocol, WithExportConfig};
+use opentelemetry_otlp::LogExporter as Otlp;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::logs::{
@@ -16,16 +16,12 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::registry::LookupSpan;
 
 use super::counted::{Room, SPARE};
-use super::{BATCH, DELAY, EXPORT_LIMIT, ExporterError, QUEUE, exported};
+use super::{BATCH, DELAY, ExporterError, QUEUE, exported, set};
 use crate::endpoint::{Endpoint, Signal};
 
 /// Starts the exporter's thread. The collector need not be there.
 pub(crate) fn provider(endpoint: &Endpoint, resource: Resource) -> Result<SdkLoggerProvider, ExporterError> {
-    let exporter = Otlp::builder()
-        .with_http()
-        .with_protocol(Protocol::HttpBinary)
-        .with_endpoint(endpoint.url(Signal::Logs))
-        .with_timeout(EXPORT_LIMIT)
+    let exporter = set(Otlp::builder().with_http(), endpoint, Signal::Logs)
         .build()
         .map_err(ExporterError::at(endpoint, Signal::Logs))?;
     let room = Room::new("logs");

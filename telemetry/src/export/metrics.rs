@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use opentelemetry_otlp::{MetricExporter as Otlp, Protocol, WithExportConfig};
+use opentelemetry_otlp::MetricExporter as Otlp;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::metrics::data::ResourceMetrics;
@@ -10,7 +10,7 @@ use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
 use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider, Temporality};
 
 use super::counted::Room;
-use super::{EXPORT_LIMIT, ExporterError};
+use super::{ExporterError, set};
 use crate::endpoint::{Endpoint, Signal};
 use crate::metrics::{self, DROPPED, FOLDED, Views};
 
@@ -34,11 +34,7 @@ pub(crate) fn provider(
 ) -> Result<(SdkMeterProvider, Option<Figures>), StartError> {
     let mut builder = SdkMeterProvider::builder().with_resource(resource).with_view(Views::stream);
     if let Some(endpoint) = endpoint {
-        let exporter = Otlp::builder()
-            .with_http()
-            .with_protocol(Protocol::HttpBinary)
-            .with_endpoint(endpoint.url(Signal::Metrics))
-            .with_timeout(EXPORT_LIMIT)
+        let exporter = set(Otlp::builder().with_http(), endpoint, Signal::Metrics)
             .build()
             .map_err(ExporterError::at(endpoint, Signal::Metrics))?;
         let exporter = Counting { exporter, room: Room::new("metrics") };

@@ -16,7 +16,7 @@ mod traces;
 use std::time::Duration;
 
 use opentelemetry::KeyValue;
-use opentelemetry_otlp::ExporterBuildError;
+use opentelemetry_otlp::{ExporterBuildError, Protocol, WithExportConfig};
 use opentelemetry_sdk::Resource;
 use thiserror::Error;
 use tracing::level_filters::LevelFilter;
@@ -28,7 +28,7 @@ pub(crate) use metrics::{Figures, StartError, provider as metrics};
 pub(crate) use traces::sampler;
 pub(crate) use traces::{layer as span_layer, provider as traces};
 
-use crate::endpoint::Signal;
+use crate::endpoint::{Endpoint, Signal};
 
 /// How long one export may take before its batch is given up.
 const EXPORT_LIMIT: Duration = Duration::from_secs(5);
@@ -52,10 +52,7 @@ pub struct ExporterError {
 }
 
 impl ExporterError {
-    fn at(
-        endpoint: &crate::endpoint::Endpoint,
-        signal: Signal,
-    ) -> impl FnOnce(ExporterBuildError) -> Self + use<> {
+    fn at(endpoint: &Endpoint, signal: Signal) -> impl FnOnce(ExporterBuildError) -> Self + use<> {
         let endpoint = endpoint.url(signal);
         |source| Self { endpoint, source }
     }
@@ -70,6 +67,11 @@ pub(crate) fn resource(service_name: &str, instance: &str, fleet: Option<&str>) 
         .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
         .with_attributes(fleet)
         .build()
+}
+
+/// How each exporter reaches the collector.
+fn set<B: WithExportConfig>(builder: B, endpoint: &Endpoint, signal: Signal) -> B {
+    builder.with_protocol(Protocol::HttpBinary).with_endpoint(endpoint.url(signal)).with_timeout(EXPORT_LIMIT)
 }
 
 /// What may leave: everything of note but what an export itself says.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use opentelemetry::Context;
 use opentelemetry::trace::TracerProvider;
-use opentelemetry_otlp::{Protocol, SpanExporter as Otlp, WithExportConfig};
+use opentelemetry_otlp::SpanExporter as Otlp;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{
@@ -14,7 +14,7 @@ use opentelemetry_sdk::trace::{
 use tracing_subscriber::{Layer, Registry};
 
 use super::counted::{Room, SPARE};
-use super::{BATCH, DELAY, EXPORT_LIMIT, ExporterError, QUEUE, exported};
+use super::{BATCH, DELAY, ExporterError, QUEUE, exported, set};
 use crate::endpoint::{Endpoint, Signal};
 use crate::span::Ids;
 
@@ -24,11 +24,7 @@ pub(crate) fn provider(
     sample: f64,
     resource: Resource,
 ) -> Result<SdkTracerProvider, ExporterError> {
-    let exporter = Otlp::builder()
-        .with_http()
-        .with_protocol(Protocol::HttpBinary)
-        .with_endpoint(endpoint.url(Signal::Traces))
-        .with_timeout(EXPORT_LIMIT)
+    let exporter = set(Otlp::builder().with_http(), endpoint, Signal::Traces)
         .build()
         .map_err(ExporterError::at(endpoint, Signal::Traces))?;
     let room = Room::new("traces");

@@ -180,7 +180,8 @@ impl<C: Capturer> Daemon<C> {
         let nonce = order.nonce.for_attempt(&self.identity.service, attempt);
         let head = self.log.as_ref().expect("nothing is ordered before the log was read").head;
         let capturer = Arc::clone(&self.capturer);
-        let span = self.slice_span(round);
+        let within = self.slice_span(round);
+        let span = tracing::info_span!(parent: &within, "receipt");
         let work = async move {
             let writing = async move { capturer.write_receipt(&captured, attempt, nonce, head, cut).await };
             let written = guarded("writing the receipt", writing).await;
