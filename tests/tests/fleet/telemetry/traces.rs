@@ -25,7 +25,7 @@ fn says<'a>(span: &'a Span, key: &str) -> &'a str {
     span.attributes.get(key).map_or("", String::as_str)
 }
 
-fn from<'a>(span: &'a Span) -> (&'a str, &'a str) {
+fn from(span: &Span) -> (&str, &str) {
     let of = |key: &str| span.resource.get(key).map_or("", String::as_str);
     (of("service.name"), of("service.instance.id"))
 }
