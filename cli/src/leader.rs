@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use muster_bus::{Bus, BusError, Message, NatsBus, NatsConfig, Streams};
+use muster_bus::{Bus, BusError, Headers, Message, NatsBus, NatsConfig, Streams};
 use muster_coordinator::query::{AgentView, Answer, ChannelView, LeaderView, Query, RoundPage};
 use muster_protocol::alert::Alert;
 use muster_protocol::entropy::random;
@@ -19,6 +19,7 @@ use muster_protocol::message::{
 };
 use muster_protocol::subject::{Subject, Subjects};
 use muster_share::entropy::OsEntropy;
+use muster_telemetry::span::Place;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::exit::Exit;
@@ -148,7 +149,7 @@ impl Leader {
     pub(crate) async fn start(&self, order: &Order) -> Result<TriggerReply, Failure> {
         let nonce = Nonce::from_bytes(random(&mut OsEntropy));
         let subject = self.subjects.print(&Subject::Command);
-        let (answer, again) = self.insist(&subject, Vec::new(), order.seal(nonce).into()).await?;
+        let (answer, again) = self.insist(&subject, within(), order.seal(nonce).into()).await?;
         let counts = |key: &KeyId| order.coordinators.as_ref().is_none_or(|known| known.contains(key));
         let reply = answered(&answer.payload, &order.fleet, nonce, counts)?;
         match reply.started {
@@ -332,6 +333,13 @@ impl Leader {
             }
         }
     }
+}
+
+/// The trace that this command is run within, as whoever runs it says in the environment (OpenTelemetry, "Environment Variables as
+/// Context Propagation Carriers"); what is no trace is none.
+fn within() -> Headers {
+    let value = std::env::var("TRACEPARENT").unwrap_or_default();
+    Place::of_headers(&[("traceparent".to_owned(), value)]).iter().map(Place::header).collect()
 }
 
 /// The round that runs already is the one that the first, unanswered message opened.

@@ -67,7 +67,7 @@ pub enum TelemetryError {
         sample: f64,
     },
     /// The collector's address is no base URL.
-    #[error("telemetry otlp_endpoint is not valid")]
+    #[error("[telemetry] otlp_endpoint, or MUSTER_TELEMETRY_OTLP_ENDPOINT, cannot be used")]
     Endpoint(#[from] EndpointError),
     /// No TLS provider could be installed.
     #[error("no TLS provider for the telemetry exporter")]
@@ -143,9 +143,12 @@ impl Config {
     pub(crate) fn assemble(
         self,
     ) -> Result<(impl Subscriber + Send + Sync + use<>, Telemetry), TelemetryError> {
-        let filter = EnvFilter::builder()
-            .parse(&self.filter)
-            .map_err(|source| TelemetryError::Filter { filter: self.filter.clone(), source })?;
+        let filter = || {
+            EnvFilter::builder()
+                .parse(&self.filter)
+                .map_err(|source| TelemetryError::Filter { filter: self.filter.clone(), source })
+        };
+        let (for_lines, for_records) = (filter()?, filter()?);
         if !(0.0..=1.0).contains(&self.sample) {
             return Err(TelemetryError::Sample { sample: self.sample });
         }
@@ -171,8 +174,8 @@ impl Config {
             span::install(Telling { tracer: provider.tracer("muster"), sample: self.sample });
         }
         let spans = telemetry.traces.as_ref().map(export::span_layer);
-        let records = telemetry.logs.as_ref().map(export::log_layer);
-        let lines = lines::layer(self.format, filter);
+        let records = telemetry.logs.as_ref().map(|logs| export::log_layer(logs, for_records));
+        let lines = lines::layer(self.format, for_lines);
         // Its filter keeps what is below it from being made at all, where nobody wants it.
         let fold = Fold::default().with_filter(LevelFilter::WARN);
         // Spans first: what is said within one is told with its ids.

@@ -1,116 +1,165 @@
-//! `/metrics`: figures for whoever comes by, in Prometheus' text format, on a thread of its own, so that a busy daemon answers
-//! and a visitor keeps nothing waiting.
+//! `/metrics`: figures for whoever comes by, in Prometheus' text format, on a thread of its own, so that a busy daemon answers.
+//!
+//! It must never take from the daemon what that needs: connections are few, each has one question and a limit for all of it, and an
+//! address that cannot be had is said and tried again.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::CONTENT_TYPE;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot};
+use tokio::time::{sleep, timeout};
 
 use crate::export::Figures;
 
 /// The format's media type (Prometheus, "Exposition formats", text format 0.0.4).
-const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
-/// Answers that are made at once.
-const AT_ONCE: usize = 4;
-/// How long one may take.
-const LIMIT: Duration = Duration::from_secs(10);
+const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
+/// Connections at once. Whoever comes above that is let go.
+const CONNECTIONS: usize = 32;
+/// How long the head of a question may take.
+const HEAD: Duration = Duration::from_secs(5);
+/// Its longest head, in bytes.
+const HEAD_LEN: usize = 16 * 1024;
+/// How long one connection may take in all.
+const LIMIT: Duration = Duration::from_secs(20);
+/// Between two tries to have the address, and after the system gave no connection.
+const AGAIN: Duration = Duration::from_secs(10);
 
 /// Why `/metrics` does not answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     /// No address.
-    #[error("`{address}` is no HOST:PORT: give one such as 127.0.0.1:9464")]
-    Address {
-        /// As configured.
-        address: String,
-    },
-    /// The address cannot be had.
     #[error(
-        "/metrics cannot listen on {address}: give [telemetry] metrics an address of this machine that is free"
+        "[telemetry] metrics, or MUSTER_TELEMETRY_METRICS, is no ADDRESS:PORT with an address of this machine in numbers: give one \
+         such as 127.0.0.1:9464, or nothing"
     )]
-    Bind {
-        /// As configured.
-        address: String,
-        /// What the system says.
-        source: std::io::Error,
-    },
+    Address,
+    /// The system gives no thread for it.
+    #[error("no thread can be started for /metrics")]
+    Thread(#[source] std::io::Error),
 }
 
 /// Answers until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Listening {
-    /// Where.
-    #[cfg(test)]
-    pub(crate) address: SocketAddr,
     _end: oneshot::Sender<()>,
 }
 
 impl Listening {
-    /// Listens on `address` and answers from now on.
+    /// Answers on `address` from now on, or as soon as it is free.
     pub(crate) fn start(address: &str, figures: Figures) -> Result<Self, ListenError> {
-        let parsed: SocketAddr =
-            address.parse().map_err(|_| ListenError::Address { address: address.to_owned() })?;
-        let bind = |source| ListenError::Bind { address: address.to_owned(), source };
-        let socket = std::net::TcpListener::bind(parsed).map_err(bind)?;
-        socket.set_nonblocking(true).map_err(bind)?;
-        #[cfg(test)]
-        let address = socket.local_addr().map_err(bind)?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(bind)?;
+        let address: SocketAddr = address.parse().map_err(|_| ListenError::Address)?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(ListenError::Thread)?;
         let (end, ended) = oneshot::channel();
         std::thread::Builder::new()
             .name("metrics".to_owned())
             .spawn(move || {
                 runtime.block_on(async {
                     tokio::select! {
-                        () = serve(socket, figures) => {}
+                        () = serve(address, figures) => {}
                         _ = ended => {}
                     }
                 });
                 runtime.shutdown_background();
             })
-            .map_err(bind)?;
-        Ok(Self {
-            #[cfg(test)]
-            address,
-            _end: end,
-        })
+            .map_err(ListenError::Thread)?;
+        Ok(Self { _end: end })
     }
 }
 
-async fn serve(socket: std::net::TcpListener, figures: Figures) {
-    let places = Arc::new(Semaphore::new(AT_ONCE));
-    let answer = move || {
-        let (figures, places) = (figures.clone(), Arc::clone(&places));
-        async move { answer(figures, &places).await }
-    };
-    let routes = Router::new().route("/metrics", get(answer));
-    let listening = match tokio::net::TcpListener::from_std(socket) {
-        Ok(listening) => listening,
-        Err(error) => return tracing::error!(%error, "/metrics does not answer"),
-    };
-    if let Err(error) = axum::serve(listening, routes).await {
-        tracing::error!(%error, "/metrics does not answer any more");
+async fn serve(address: SocketAddr, figures: Figures) {
+    let listener = listen(address).await;
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            // Out of file descriptors, perhaps: a moment later there may be some.
+            Err(_) => {
+                sleep(AGAIN).await;
+                continue;
+            }
+        };
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+        let figures = figures.clone();
+        tokio::spawn(async move {
+            let _place = place;
+            // Whoever does not read in time has gone for us.
+            drop(timeout(LIMIT, converse(stream, figures)).await);
+        });
     }
 }
 
-async fn answer(figures: Figures, places: &Semaphore) -> Response {
-    let Ok(_place) = places.try_acquire() else {
-        return (StatusCode::SERVICE_UNAVAILABLE, "others ask as well: ask again in a second\n")
-            .into_response();
-    };
-    let made = tokio::task::spawn_blocking(move || figures.text());
-    match tokio::time::timeout(LIMIT, made).await {
-        Ok(Ok(Ok(text))) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response(),
-        Ok(Ok(Err(error))) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
-        Ok(Err(_)) | Err(_) => {
-            (StatusCode::INTERNAL_SERVER_ERROR, "the figures were not had in time\n").into_response()
+/// Takes the address, as soon as it is free. No backup is left undone because whoever watches it cannot.
+async fn listen(address: SocketAddr) -> TcpListener {
+    let mut said = false;
+    loop {
+        match TcpListener::bind(address).await {
+            Ok(listener) => {
+                let address = listener.local_addr().unwrap_or(address);
+                tracing::info!(%address, "/metrics listens");
+                return listener;
+            }
+            Err(error) if !std::mem::replace(&mut said, true) => {
+                let secs = AGAIN.as_secs();
+                tracing::error!(
+                    %address,
+                    %error,
+                    "/metrics cannot listen; tried again every {secs} s. [telemetry] metrics names another address, or none"
+                );
+            }
+            Err(_) => {}
         }
+        sleep(AGAIN).await;
     }
+}
+
+/// One question and its answer.
+async fn converse(stream: TcpStream, figures: Figures) {
+    let service = service_fn(move |request: Request<Incoming>| {
+        let figures = figures.clone();
+        async move { Ok::<_, Infallible>(answer(&request, figures).await) }
+    });
+    let conversation = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD)
+        .max_buf_size(HEAD_LEN)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), service);
+    // Whoever hangs up has no answer, and nobody is told of it.
+    drop(conversation.await);
+}
+
+async fn answer(request: &Request<Incoming>, figures: Figures) -> Response<Full<Bytes>> {
+    if request.uri().path() != "/metrics" {
+        return said(StatusCode::NOT_FOUND, "figures are at /metrics\n".to_owned());
+    }
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return said(StatusCode::METHOD_NOT_ALLOWED, "figures can only be got\n".to_owned());
+    }
+    match tokio::task::spawn_blocking(move || figures.text()).await {
+        Ok(Ok(text)) => said(StatusCode::OK, text),
+        Ok(Err(error)) => said(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+        Err(_) => said(StatusCode::INTERNAL_SERVER_ERROR, "the figures could not be had\n".to_owned()),
+    }
+}
+
+fn said(status: StatusCode, text: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(text)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(TEXT_FORMAT));
+    response
 }
 
 #[cfg(test)]
@@ -123,8 +172,23 @@ mod tests {
     use crate::export;
     use crate::metrics::{EPOCH, ROUND_DURATION, ROUNDS, SLICE_SOURCE, Value};
 
+    fn free() -> SocketAddr {
+        std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound")
+    }
+
+    /// It may not listen yet.
+    fn connected(address: SocketAddr) -> TcpStream {
+        for _ in 0..200 {
+            if let Ok(stream) = TcpStream::connect(address) {
+                return stream;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        panic!("nobody listens on {address}");
+    }
+
     fn get(address: SocketAddr, path: &str) -> String {
-        let mut stream = TcpStream::connect(address).expect("it listens");
+        let mut stream = connected(address);
         stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a limit");
         write!(stream, "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").expect("asked");
         let mut text = String::new();
@@ -137,12 +201,14 @@ mod tests {
         let resource = export::resource("muster-agent", "dns", Some("prod"));
         let (_provider, figures) =
             export::metrics(None, Duration::from_secs(60), true, resource).expect("figures");
-        let listening = Listening::start("127.0.0.1:0", figures.expect("asked for")).expect("a free port");
+        let address = free();
+        let _listening =
+            Listening::start(&address.to_string(), figures.expect("asked for")).expect("an address");
         ROUNDS.one(vec![("muster.outcome", "complete".to_owned())]);
         SLICE_SOURCE.set(Value::Is(7.0), vec![("muster.service", "dns".to_owned())]);
         ROUND_DURATION.record(3.0, vec![("muster.outcome", "complete".to_owned())]);
         EPOCH.set(Value::Is(3.0), Vec::new());
-        let text = get(listening.address, "/metrics");
+        let text = get(address, "/metrics");
         assert!(text.starts_with("HTTP/1.1 200 OK"), "{text}");
         for line in [
             "muster_rounds_total{muster_outcome=\"complete\"} 1",
@@ -155,22 +221,48 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line} is missing in\n{text}");
         }
-        assert!(get(listening.address, "/other").starts_with("HTTP/1.1 404"));
+        assert!(get(address, "/other").starts_with("HTTP/1.1 404"));
+    }
+
+    fn figures() -> Figures {
+        let resource = export::resource("muster-agent", "dns", None);
+        export::metrics(None, Duration::from_secs(60), true, resource).expect("figures").1.expect("asked for")
     }
 
     #[test]
-    fn an_address_that_cannot_be_had_is_named() {
-        let figures = || {
-            let resource = export::resource("muster-agent", "dns", None);
-            export::metrics(None, Duration::from_secs(60), true, resource)
-                .expect("figures")
-                .1
-                .expect("asked for")
-        };
-        assert!(matches!(Listening::start("9464", figures()), Err(ListenError::Address { .. })));
+    fn what_is_no_address_is_refused_and_not_repeated() {
+        let error = Listening::start("hunter2", figures()).expect_err("no address");
+        assert!(
+            error.to_string().contains("127.0.0.1:9464") && !error.to_string().contains("hunter2"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn an_address_that_is_taken_is_had_later_and_stops_nobody() {
         let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = taken.local_addr().expect("bound").to_string();
-        let error = Listening::start(&address, figures()).expect_err("taken");
-        assert!(error.to_string().contains(&address), "{error}");
+        let address = taken.local_addr().expect("bound");
+        let _listening = Listening::start(&address.to_string(), figures()).expect("it goes on");
+        drop(taken);
+        assert!(get(address, "/metrics").starts_with("HTTP/1.1 200 OK"));
+    }
+
+    #[test]
+    fn those_who_only_come_and_say_nothing_take_no_more_than_their_places() {
+        let address = free();
+        let _listening = Listening::start(&address.to_string(), figures()).expect("an address");
+        let mut silent: Vec<_> = (0..CONNECTIONS + 8).map(|_| connected(address)).collect();
+        // Those above are let go at once, the others when they have said nothing for long enough.
+        for stream in &mut silent {
+            stream.set_read_timeout(Some(2 * HEAD)).expect("a limit");
+            let mut text = String::new();
+            match stream.read_to_string(&mut text) {
+                Ok(_) => assert!(!text.contains("200 OK"), "{text}"),
+                Err(error) => {
+                    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "it was not ended")
+                }
+            }
+        }
+        assert!(get(address, "/metrics").starts_with("HTTP/1.1 200 OK"), "and then there is room again");
     }
 }

@@ -55,7 +55,7 @@ pub(crate) async fn follow(alerts: Alerts, store: Arc<dyn Store>, mut log: watch
                 }
                 // Nothing later is told first: what closes must not come before what opens.
                 Err(Trouble::Store(error)) => {
-                    tracing::debug!(error = causes(&error), round = round.open.number, "not told yet");
+                    tracing::debug!(error = causes(&error), number = round.open.number, "not told yet");
                     break;
                 }
             }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use muster_protocol::alert::{About, Code, Finding};
 use muster_protocol::causes::causes;
-use muster_protocol::document::{Absentee, CutAccount, Manifest, ManifestSlice, Receipt, SliceStatus};
+use muster_protocol::document::{Absentee, CutAccount, Manifest, ManifestSlice, Receipt, SliceStatus, Try};
 use muster_protocol::envelope::{Payload, open_as};
 use muster_protocol::ids::{RoundId, ServiceName};
 use muster_protocol::log::{Commit, End, EndAccount, Found, Outcome, Verified};
@@ -127,7 +127,12 @@ impl Desk {
             Effect::WriteManifest { outcome, slices, absent, cut } => {
                 let Some(round) = self.rounds.get(&id) else { return };
                 if let Some(reason) = cut.as_ref().and_then(|cut| cut.broken.as_ref()) {
-                    tracing::warn!(round = round.open.number, reason, "{}: the cut is broken", Code::Round05);
+                    tracing::warn!(
+                        number = round.open.number,
+                        reason,
+                        "{}: the cut is broken",
+                        Code::Round05
+                    );
                 }
                 let manifest = self.account(round, outcome, slices, absent, cut);
                 let (store, signer) = (self.setting.store.clone(), self.setting.signer.clone());
@@ -405,13 +410,15 @@ impl Desk {
         self.setting.sessions.end(&id);
         let took = round.began.elapsed();
         round.took = Some(took);
-        round.trace.over(&round.open, round.machine.phase(), took, slices(&round.machine));
+        round.trace.unheard(&round.machine);
+        let tries: Vec<Try> = round.machine.members().flat_map(|member| member.tries.to_vec()).collect();
+        round.trace.over(&round.open, round.machine.phase(), took, slices(&round.machine), &tries);
         let retries = std::mem::take(&mut round.retries);
         let number = round.open.number;
         match round.machine.phase() {
             Phase::Ended { outcome, verified } => {
                 let (outcome, seconds) = (outcome.as_str(), round.began.elapsed().as_secs_f64());
-                tracing::info!(round = number, outcome, verified, seconds, "round ended");
+                tracing::info!(number, outcome, verified, seconds, "round ended");
             }
             Phase::Opening
             | Phase::Gathering

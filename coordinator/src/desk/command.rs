@@ -155,7 +155,7 @@ impl Desk {
         } else {
             format!("cancelled by {}: {line}", who.words)
         };
-        tracing::warn!(round = number, reason, "round cancelled");
+        tracing::warn!(number, reason, "round cancelled");
         self.event(id, Event::Cancel { reason: cut_reason(&reason) });
         (CommandState::Done, format!("round {number} ends without a commit"))
     }

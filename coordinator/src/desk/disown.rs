@@ -53,7 +53,7 @@ impl Desk {
                 let what = if now.is_some() { "replaced" } else { "revoked" };
                 let record = state.members.get(agent).and_then(|member| member.revoked).unwrap_or_default();
                 let reason = format!("its agent was {what} by log record {record}");
-                tracing::warn!(%service, round = round.open.number, reason, "{}", Code::Key03);
+                tracing::warn!(%service, number = round.open.number, reason, "{}", Code::Key03);
                 gone.push((
                     *id,
                     service.clone(),

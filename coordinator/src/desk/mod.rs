@@ -245,7 +245,7 @@ impl Desk {
         let state = self.state();
         for round in state.open_rounds() {
             if self.rounds.get(&round.open.round).is_none_or(|known| known.finished) {
-                tracing::warn!(round = round.open.number, "an open round that nobody is at is taken up");
+                tracing::warn!(number = round.open.number, "an open round that nobody is at is taken up");
                 self.begin(round.open.clone(), round.position, Start::Resume);
             }
         }
@@ -255,7 +255,7 @@ impl Desk {
     fn resume(&mut self) {
         let state = self.state();
         for round in state.open_rounds() {
-            tracing::info!(round = round.open.number, "going on with an open round");
+            tracing::info!(number = round.open.number, "going on with an open round");
             self.begin(round.open.clone(), round.position, Start::Resume);
         }
         for round in state.rounds.values().filter(|r| r.is_recoverable() && r.word() == "committed") {

@@ -15,6 +15,7 @@ use muster_protocol::round::{Event, Failure, Phase};
 use muster_protocol::session::{Session, Side, Transcript};
 use muster_protocol::subject::Subject;
 use muster_protocol::wire;
+use muster_telemetry::span;
 use serde_bytes::ByteBuf;
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
@@ -81,7 +82,13 @@ impl Desk {
             round.open = logged.open.clone();
             round.position = logged.position;
             let services = round.machine.members().count();
-            tracing::info!(round = round.open.number, services, trigger = round.open.trigger, "round opened");
+            let _within = span::enter(round.trace.place());
+            tracing::info!(
+                number = round.open.number,
+                services,
+                trigger = round.open.trigger,
+                "round opened"
+            );
         }
         let reply = TriggerReply {
             round: Some(*id),

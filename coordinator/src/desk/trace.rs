@@ -15,10 +15,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant, SystemTime};
 
 use muster_bus::Headers;
-use muster_protocol::document::{ManifestSlice, SliceStatus};
+use muster_protocol::document::{ManifestSlice, SliceStatus, Try};
 use muster_protocol::ids::ServiceName;
 use muster_protocol::log::Open;
-use muster_protocol::round::{CheckFailure, Effect, Event, Failure, Phase};
+use muster_protocol::round::{CheckFailure, Effect, Event, Failure, Machine, Phase};
 use muster_protocol::subject::{Subject, Subjects};
 use muster_protocol::time::UnixMillis;
 use muster_telemetry::metrics::{
@@ -66,7 +66,9 @@ struct Attempt {
 /// The trace of one round.
 #[derive(Debug)]
 pub(crate) struct RoundTrace {
-    /// Where the round is; none: nobody listens, or its trace is none of the sample.
+    /// Where the round is, told or not: whoever works for it follows.
+    place: Place,
+    /// The same, if its trace is told.
     root: Option<Place>,
     /// What it belongs to, if whoever asked for it said so.
     parent: Option<Place>,
@@ -76,8 +78,8 @@ pub(crate) struct RoundTrace {
     /// Services that have not said hello yet, and since when they are waited for.
     awaited: Option<(BTreeSet<ServiceName>, Since)>,
     attempts: BTreeMap<ServiceName, Attempt>,
-    /// First attempts of services.
-    firsts: BTreeMap<ServiceName, Place>,
+    /// Attempts that were ordered: their spans are told when they end.
+    ordered: BTreeSet<(ServiceName, u32)>,
     events: Vec<Happened>,
     /// Somebody else has counted the round when it was committed.
     is_counted: bool,
@@ -86,19 +88,19 @@ pub(crate) struct RoundTrace {
 impl RoundTrace {
     /// Of a round that was opened so.
     pub(crate) fn of(open: &Open) -> Self {
-        let mut trace = Self {
-            root: None,
+        let place = Place::root(*open.round.as_bytes());
+        Self {
+            place,
+            root: sampled(place),
             parent: None,
             began: time(open.at),
             phase: None,
             awaited: None,
             attempts: BTreeMap::new(),
-            firsts: BTreeMap::new(),
+            ordered: BTreeSet::new(),
             events: Vec::new(),
             is_counted: false,
-        };
-        trace.root = sampled(Place::root(*open.round.as_bytes()));
-        trace
+        }
     }
 
     /// Where the round is, if its trace is told.
@@ -110,7 +112,8 @@ impl RoundTrace {
     pub(crate) fn belongs_to(&mut self, parent: Option<Place>, open: &Open) {
         if let Some(parent) = parent {
             self.parent = Some(parent);
-            self.root = sampled(parent.named(&open.round.to_string()));
+            self.place = parent.named(&open.round.to_string());
+            self.root = sampled(self.place);
         }
     }
 
@@ -257,9 +260,7 @@ impl RoundTrace {
         if self.attempts.get(service).is_some_and(|open| open.number != attempt) {
             self.end(service, Some("another attempt was ordered".to_owned()));
         }
-        let root = self.root;
-        // Without a trace the time is wanted all the same.
-        let place = root.unwrap_or_else(|| Place::root([1; 16])).below(&format!("slice {service} {attempt}"));
+        let place = self.attempt(service, attempt);
         let open = self.attempts.entry(service.clone()).or_insert_with(|| Attempt {
             number: attempt,
             place,
@@ -267,9 +268,9 @@ impl RoundTrace {
             checked_from: None,
             events: Vec::new(),
         });
-        self.firsts.entry(service.clone()).or_insert(place);
-        if root.is_none() {
-            return Headers::new();
+        self.ordered.insert((service.clone(), attempt));
+        if self.root.is_none() {
+            return vec![place.untold().header()];
         }
         let now = Since::now();
         let sent = open.place.below(&format!("order {}", now.nanos()));
@@ -314,7 +315,6 @@ impl RoundTrace {
     }
 
     fn failed(&mut self, service: &ServiceName, attempt: u32, failure: &Failure) {
-        RETRIES.one(vec![(CODE, failure.code.as_str().to_owned())]);
         if self.attempts.get(service).is_none_or(|open| open.number != attempt) {
             return;
         }
@@ -333,14 +333,46 @@ impl RoundTrace {
         let mut span = Finished::new("slice", attempt.place, Some(root), attempt.began.date)
             .with("muster.service", service.as_str())
             .with("muster.attempt", attempt.number);
-        span.links.extend(self.firsts.get(service).filter(|first| **first != attempt.place));
+        span.links.extend(self.first_of(service, attempt.number));
         span.events = attempt.events;
         span.error = error;
         span.tell();
     }
 
+    /// Where an attempt is.
+    fn attempt(&self, service: &ServiceName, number: u32) -> Place {
+        self.place.below(&format!("slice {service} {number}"))
+    }
+
+    /// The first attempt, of a later one.
+    fn first_of(&self, service: &ServiceName, number: u32) -> Option<Place> {
+        (number > 1).then(|| self.attempt(service, 1))
+    }
+
+    /// The round is over: attempts that no agent ever answered have spans, too.
+    pub(crate) fn unheard(&self, machine: &Machine) {
+        let Some(root) = self.root else { return };
+        for member in machine.members() {
+            let mut from = self.began;
+            for failed in member.tries {
+                let ended = self.began + Duration::from_millis(failed.after_millis);
+                if !self.ordered.contains(&(member.service.clone(), failed.attempt)) {
+                    let place = self.attempt(member.service, failed.attempt);
+                    let mut span = Finished::new("slice", place, Some(root), from)
+                        .with("muster.service", member.service.as_str())
+                        .with("muster.attempt", failed.attempt);
+                    span.ended = ended;
+                    span.links.extend(self.first_of(member.service, failed.attempt));
+                    span.error = Some(format!("{}: {}", failed.code, failed.reason));
+                    span.tell();
+                }
+                from = ended;
+            }
+        }
+    }
+
     /// The round is over.
-    pub(crate) fn over(&mut self, open: &Open, phase: &Phase, took: Duration, slices: Slices) {
+    pub(crate) fn over(&mut self, open: &Open, phase: &Phase, took: Duration, slices: Slices, tries: &[Try]) {
         let Phase::Ended { outcome, verified } = *phase else { return };
         self.leave();
         if let Some((awaited, since)) = self.awaited.take() {
@@ -356,6 +388,9 @@ impl RoundTrace {
             ROUNDS.one(vec![(OUTCOME, outcome.to_owned())]);
             ROUND_DURATION.record(took.as_secs_f64(), vec![(OUTCOME, outcome.to_owned())]);
             slices.tell();
+            for failed in tries {
+                RETRIES.one(vec![(CODE, failed.code.as_str().to_owned())]);
+            }
         }
         let Some(root) = self.root else { return };
         let mut span = Finished::new("round", root, self.parent, self.began)

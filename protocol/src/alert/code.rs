@@ -326,7 +326,11 @@ impl Code {
                 "COVER-01",
                 Warning,
                 "service without a slice",
-                &["add a source for it, or declare it out of scope", "muster agents"],
+                &[
+                    "see whether its agent is there: muster agents",
+                    "muster start --services NAME --wait",
+                    "it is to be backed up no more: muster revoke NAME",
+                ],
             ),
             Self::Verify01 => (
                 "VERIFY-01",

@@ -44,6 +44,15 @@ impl Room {
         });
     }
 
+    /// Says so, in words that are the same each time: they are folded.
+    pub(super) fn tell(&self) {
+        tracing::warn!(
+            signal = self.signal,
+            "the collector at [telemetry] otlp_endpoint took nothing; backups go on. Look whether it runs, and whether it is OTLP over \
+             HTTP that it takes there"
+        );
+    }
+
     /// Items were not delivered.
     #[expect(clippy::cast_precision_loss, reason = "a count of items")]
     pub(super) fn lost(&self, items: usize) {

@@ -13,6 +13,7 @@ use opentelemetry_sdk::logs::{
 };
 use tracing::Subscriber;
 use tracing_subscriber::Layer;
+use tracing_subscriber::filter::{EnvFilter, FilterExt};
 use tracing_subscriber::registry::LookupSpan;
 
 use super::counted::{Room, SPARE};
@@ -38,15 +39,18 @@ pub(crate) fn provider(endpoint: &Endpoint, resource: Resource) -> Result<SdkLog
         .build())
 }
 
-/// The layer that turns events into log records, with the fields of the spans around them.
-pub(crate) fn layer<S>(provider: &SdkLoggerProvider) -> impl Layer<S> + Send + Sync + use<S>
+/// The layer that turns events into log records, with the fields of the spans around them: those that the filter lets be said.
+pub(crate) fn layer<S>(
+    provider: &SdkLoggerProvider,
+    filter: EnvFilter,
+) -> impl Layer<S> + Send + Sync + use<S>
 where
     S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
 {
     OpenTelemetryTracingBridge::builder(provider)
         .with_tracing_span_attributes(TracingSpanAttributes::allowlist(["service", "round", "attempt"]))
         .build()
-        .with_filter(exported())
+        .with_filter(exported().and(filter))
 }
 
 #[derive(Debug)]
@@ -88,6 +92,7 @@ impl LogExporter for Counting {
         self.room.leave(items);
         if done.is_err() {
             self.room.lost(items);
+            self.room.tell();
         }
         done
     }

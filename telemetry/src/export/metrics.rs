@@ -79,6 +79,7 @@ impl PushMetricExporter for Counting {
         let done = self.exporter.export(all).await;
         if done.is_err() {
             self.room.lost(all.scope_metrics().map(|scope| scope.metrics().count()).sum());
+            self.room.tell();
         }
         done
     }

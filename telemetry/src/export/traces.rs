@@ -102,6 +102,7 @@ impl SpanExporter for Counting {
         self.room.leave(items);
         if done.is_err() {
             self.room.lost(items);
+            self.room.tell();
         }
         done
     }

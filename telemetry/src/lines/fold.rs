@@ -1,8 +1,9 @@
-//! What is said again and again is said once in a while: the same line, with the same fields, at most once a minute.
+//! What is said again and again is said once in a while: the same warning, with the same fields, at most twice a minute. Errors are
+//! always said.
 //!
-//! Holds for standard error and for the collector alike. How often it would have been said is counted; when it is said again, the
-//! line before it tells how many were folded.
+//! Holds for standard error and for the collector alike. What was folded is counted, and the next line in JSON says how many were.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::fmt::{self, Write};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -32,9 +33,20 @@ struct Said {
     times: u32,
 }
 
+thread_local! {
+    /// How often the event at hand was folded before it is said now.
+    static BEFORE: Cell<u32> = const { Cell::new(0) };
+}
+
+/// How often the event that is being written was folded since it was said last.
+pub(super) fn folded_before() -> u32 {
+    BEFORE.get()
+}
+
 impl<S: Subscriber> Layer<S> for Fold {
     fn event_enabled(&self, event: &Event<'_>, _context: Context<'_, S>) -> bool {
-        if *event.metadata().level() > Level::WARN {
+        BEFORE.set(0);
+        if *event.metadata().level() != Level::WARN {
             return true;
         }
         let mut words = Words(DefaultHasher::new());
@@ -59,6 +71,7 @@ impl Fold {
         }
         let said = lines.entry(line).or_insert(Said { since: now, times: 0 });
         if now.duration_since(said.since) >= WINDOW {
+            BEFORE.set(said.times.saturating_sub(WITHIN));
             *said = Said { since: now, times: 0 };
         }
         said.times = said.times.saturating_add(1);
@@ -114,16 +127,20 @@ mod tests {
                 tracing::warn!("the share does not answer");
                 tracing::warn!(number, "another each time");
                 tracing::info!("no warning");
+                tracing::error!("errors are always said");
             }
         });
-        assert_eq!(count.load(Ordering::Relaxed), 2 + 10 + 10);
+        assert_eq!(count.load(Ordering::Relaxed), 2 + 10 + 10 + 10);
     }
 
     #[test]
     fn a_line_is_said_again_when_its_time_is_over() {
         let (fold, now) = (Fold::default(), Instant::now());
         let said = |at: u64| fold.says(7, now + Duration::from_secs(at));
-        assert_eq!([0, 1, 2, 59, 60, 61, 62].map(said), [true, true, false, false, true, true, false]);
+        assert_eq!([0, 1, 2, 59].map(said), [true, true, false, false]);
+        assert!(said(60));
+        assert_eq!(folded_before(), 2);
+        assert_eq!([61, 62].map(said), [true, false]);
     }
 
     #[test]

@@ -12,11 +12,13 @@ use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormattedFields};
 use tracing_subscriber::registry::LookupSpan;
 
+use super::fold::folded_before;
+
 /// Keys of the object itself; a field of that name is told behind `field_`.
-const OWN: [&str; 6] = ["timestamp", "level", "target", "message", "trace_id", "span_id"];
+const OWN: [&str; 7] = ["timestamp", "level", "target", "message", "trace_id", "span_id", "folded"];
 
 /// `timestamp`, `level`, `target`, `message`, then the fields of the event and of the spans around it (the inner ones win), then
-/// `trace_id` and `span_id` where there is a trace.
+/// `trace_id` and `span_id` where there is a trace; `folded` where the same was said that often before and left out.
 pub(super) struct Json;
 
 impl<S> FormatEvent<S, JsonFields> for Json
@@ -50,14 +52,34 @@ where
             let key = if OWN.contains(&key.as_str()) { format!("field_{key}") } else { key };
             line.insert(key, value);
         }
+        let folded = folded_before();
+        if folded > 0 {
+            line.insert("folded".to_owned(), folded.into());
+        }
         let trace = TraceContext::current();
         let span = trace.span();
         if span.span_context().is_valid() {
             line.insert("trace_id".to_owned(), span.span_context().trace_id().to_string().into());
             line.insert("span_id".to_owned(), span.span_context().span_id().to_string().into());
         }
-        writeln!(writer, "{}", Value::Object(line))
+        writeln!(writer, "{}", spelled(&Value::Object(line).to_string()))
     }
+}
+
+/// JSON without characters that a screen would obey: they stand in texts only, where JSON lets them be spelled out.
+fn spelled(json: &str) -> String {
+    let obeyed = |c: char| matches!(c, '\u{7f}'..='\u{9f}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    if !json.contains(obeyed) {
+        return json.to_owned();
+    }
+    json.chars().fold(String::new(), |mut text, c| {
+        if obeyed(c) {
+            text.push_str(&format!("\\u{:04x}", u32::from(c)));
+        } else {
+            text.push(c);
+        }
+        text
+    })
 }
 
 /// Fields of an event.
@@ -125,11 +147,12 @@ mod tests {
             tracing_subscriber::registry().with(export::span_layer(&provider)).with(lines.boxed());
         tracing::subscriber::with_default(subscriber, || {
             let _slice = tracing::info_span!("slice", service = "dns", round = "ab").entered();
-            tracing::warn!(round = 7_u64, level = "field", "a \"quoted\"\nline");
+            tracing::warn!(round = 7_u64, level = "field", obeyed = "\u{202e}x", "a \"quoted\"\nline");
         });
         let text = String::from_utf8(kept.0.lock().expect("kept").clone()).expect("text");
         assert_eq!(text.lines().count(), 1, "{text}");
         let line: Value = serde_json::from_str(&text).expect("an object");
+        assert!(!text.contains('\u{202e}') && line["obeyed"] == "\u{202e}x", "{text}");
         assert_eq!(line["message"], "a \"quoted\"\nline");
         assert_eq!((&line["level"], &line["field_level"]), (&"WARN".into(), &"field".into()));
         assert_eq!(

@@ -6,7 +6,8 @@ mod json;
 use std::io::IsTerminal;
 
 use tracing::Subscriber;
-use tracing_subscriber::filter::EnvFilter;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::{EnvFilter, FilterExt, Targets};
 use tracing_subscriber::fmt::format::JsonFields;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Layer, fmt};
@@ -30,6 +31,9 @@ pub(crate) fn layer<S>(format: Format, filter: EnvFilter) -> Box<dyn Layer<S> + 
 where
     S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
 {
+    // What the exporters say of themselves is told in our words, once, where they are.
+    let own = Targets::new().with_default(LevelFilter::TRACE).with_target("opentelemetry", LevelFilter::OFF);
+    let filter = filter.and(own);
     let is_terminal = std::io::stderr().is_terminal();
     let is_text = match format {
         Format::Auto => is_terminal,

@@ -47,6 +47,12 @@ impl Place {
         Self { span: span_id(&self.trace, &under), ..*self }
     }
 
+    /// The same place in a trace that is not told: whoever is below it tells nothing either.
+    #[must_use]
+    pub fn untold(&self) -> Self {
+        Self { sampled: false, ..*self }
+    }
+
     /// Whether the trace is told.
     #[must_use]
     pub fn is_sampled(&self) -> bool {

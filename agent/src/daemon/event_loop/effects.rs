@@ -212,19 +212,19 @@ impl<C: Capturer> Daemon<C> {
         }
     }
 
-    /// Begins the span of an attempt, within the trace that the order came with.
+    /// Begins the span of an attempt, within the trace that the order came with. A leader that tells of no trace has none: neither
+    /// has the agent.
     pub(super) fn begin_span(&mut self, round: RoundId, attempt: u32, headers: &Headers) -> Span {
         let service = self.identity.service.as_str();
         let span = tracing::info_span!(parent: None, "slice", service, round = round.to_string(), attempt);
-        if let Some(sent) = Place::of_headers(headers) {
-            let taken = sent.below("process");
-            muster_telemetry::set_parent(&span, &[taken.header()]);
-            let subject = self.identity.subject(Subject::Hello);
-            Finished::new("process order", taken, Some(sent), SystemTime::now())
-                .message(Side::Consumer, "order", &subject, "muster.v1.{fleet}.hello.{service}")
-                .with("muster.service", service)
-                .tell();
-        }
+        let sent = Place::of_headers(headers).unwrap_or_else(|| Place::root(*round.as_bytes()).untold());
+        let taken = sent.below("process");
+        muster_telemetry::set_parent(&span, &[taken.header()]);
+        let subject = self.identity.subject(Subject::Hello);
+        Finished::new("process order", taken, Some(sent), SystemTime::now())
+            .message(Side::Consumer, "order", &subject, "muster.v1.{fleet}.hello.{service}")
+            .with("muster.service", service)
+            .tell();
         self.span = Some((round, attempt, span.clone()));
         span
     }

@@ -115,6 +115,8 @@ impl<C: Capturer> Daemon<C> {
                     Verdict::Over => tracing::info!(round = round.to_string(), attempt, "the round is over"),
                 }
                 self.handle(Event::Acknowledged { round, attempt, verdict });
+                // Its work is done, however long the round goes on without it.
+                self.span = None;
             }
             Err(error) => {
                 self.unanswered("acknowledgement", &error);
