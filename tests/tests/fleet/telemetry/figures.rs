@@ -93,6 +93,12 @@ fn servers_telemetry_every_metric_of_the_table_arrives_by_both_ways() {
     }
     who_tells_what(&prom);
     labels_are_those_of_the_table(&prom);
+    // A rate needs more than what was there when it was seen first.
+    until_empty("a round more gives no", || {
+        let _ = scene.fleet().run(&["start", "--wait"]);
+        let rate = "sum(rate(muster_round_phase_duration_seconds_count[30s])) > 0";
+        if has(&prom, rate) { BTreeSet::new() } else { BTreeSet::from([rate.to_owned()]) }
+    });
     dashboards_have_data(&prom);
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::time::{Duration, Instant};
 
 use muster_test_servers::Rotel;
 use muster_tests::hook::{Answer, Hook};
@@ -57,10 +58,12 @@ impl Judged {
         }
     }
 
-    /// Rounds that fail, until each of these was seen: what looks back counts no more than the last few.
+    /// Rounds that fail, until each of these was seen: what looks back counts no more than the last few, however many of them a
+    /// machine makes in that time.
     fn fire_by_rounds(&mut self, names: &[&str]) {
-        const ROUNDS: usize = 12;
-        for _ in 0..ROUNDS {
+        const LONGEST: Duration = Duration::from_secs(120);
+        let began = Instant::now();
+        while began.elapsed() < LONGEST {
             self.scene.round(3);
             let firing = self.prom.alerts().into_iter().filter(|alert| alert.state == "firing");
             self.fired.extend(firing.map(|alert| alert.name));
@@ -69,7 +72,7 @@ impl Judged {
             }
         }
         let missing: Vec<_> = names.iter().filter(|name| !self.fired.contains(**name)).collect();
-        panic!("{ROUNDS} failed rounds, and these do not fire: {missing:?}");
+        panic!("rounds failed for {LONGEST:?}, and these do not fire: {missing:?}");
     }
 
     fn clears(&mut self, names: &[&str]) {
