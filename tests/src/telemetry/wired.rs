@@ -97,7 +97,8 @@ impl Wired {
 
 fn hasty_windows(text: &str) -> String {
     let windows = ["[15m]", "[1h]", "[6h]", "[1d]"];
-    windows.iter().fold(text.to_owned(), |text, window| text.replace(window, "[20s]"))
+    let text = text.replace("[50d:1h]", "[1h:1s]");
+    windows.iter().fold(text, |text, window| text.replace(window, "[20s]"))
 }
 
 /// Turns telemetry on in a configuration file.

@@ -42,6 +42,7 @@ fn every_alert_says_how_bad_it_is_and_what_to_do() {
     assert_none(&unclear(&rule(whole)));
     for (is, would_be) in [
         ("severity: error", "severity: bad"),
+        ("severity: error", "severity: warning"),
         ("SHARE-01", "SHARE-99"),
         ("summary: It is so.\n", ""),
         ("Next step, `muster status`.", "Woe."),
@@ -165,11 +166,15 @@ fn unclear(rule: &Rule) -> Vec<String> {
         Some(after.trim_start_matches('"').split([',', ' ', '"']).next().unwrap_or_default().to_owned())
     };
     let severity = label("severity").unwrap_or_default();
-    need(["critical", "error", "warning"].contains(&severity.as_str()), "no severity");
+    let is_known = ["critical", "error", "warning"].contains(&severity.as_str());
+    need(is_known, "no severity");
     // Either one of ours, or that of the alert itself.
     let code =
         label("code").is_none_or(|code| code == "{{" || Code::ALL.iter().any(|known| known.as_str() == code));
     need(code, "a code that is none");
+    let named = label("code").and_then(|code| Code::ALL.iter().find(|known| known.as_str() == code));
+    let as_bad = |code: &Code| code.severity().as_str() == severity;
+    need(!is_known || named.is_none_or(as_bad), "not as bad as its code");
     need(rule.value("summary").is_some_and(|text| text.len() > 5), "no summary");
     need(rule.value("description").is_some_and(|text| text.contains("Next step")), "no next step");
     let runbook = rule.value("runbook").unwrap_or_default();

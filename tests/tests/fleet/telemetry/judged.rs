@@ -13,13 +13,14 @@ use muster_tests::telemetry::{Prom, Sink, deploy, rules};
 use super::scene::Scene;
 
 /// Rules that `promtool` alone has seen, and why.
-const NOT_HERE: [(&str, &str); 10] = [
+const NOT_HERE: [(&str, &str); 11] = [
     ("MusterRoundStuck", "every round ends by its deadline: nothing that Muster does leaves one open"),
     ("MusterTwoLeaders", "the log on the share lets no second one lead"),
     ("MusterLeadChangesOften", "takes minutes: after each change there is no other for a while"),
     ("MusterNatsUnsteady", "takes minutes: connections are made again ever more slowly"),
     ("MusterSlowConsumer", "needs more messages than a small fleet has"),
     ("MusterMessagesRefused", "what is refused is counted in the tests of bad input"),
+    ("MusterCommandRefused", "what is refused is counted in the tests of bad input"),
     ("MusterShareFillsUp", "needs a share that is nearly full, or days of looks at it"),
     ("MusterShareNoRoom", "needs a share that is nearly full, looked at once an hour"),
     ("MusterSelfCheckFailed", "needs memory that changes bytes"),
@@ -96,9 +97,11 @@ fn servers_telemetry_alert_rules_fire_and_clear_on_a_fleet() {
     let mut judged = Judged { scene, prom, fired: BTreeSet::new(), cleared: BTreeSet::new() };
 
     // Before the first round, of a fleet that nobody has enabled.
-    judged.fires(&["MusterNoVerifiedRound", "MusterPromiseUnmet", "MusterScheduleDisabled"]);
+    judged.fires(&["MusterServiceNeverStored", "MusterScheduleDisabled"]);
+    // Nothing was promised for so early.
+    assert!(!judged.prom.fires("MusterNoVerifiedRound") && !judged.prom.fires("MusterPromiseUnmet"));
     judged.scene.round(0);
-    judged.clears(&["MusterNoVerifiedRound", "MusterPromiseUnmet"]);
+    judged.clears(&["MusterServiceNeverStored"]);
     let _ = judged.scene.fleet().run(&["enable"]).with_code(0);
     judged.clears(&["MusterScheduleDisabled"]);
 
@@ -110,6 +113,7 @@ fn servers_telemetry_alert_rules_fire_and_clear_on_a_fleet() {
         "MusterCapturesFailing",
         "MusterRetriesHigh",
         "MusterAlertError",
+        "MusterAlertWarning",
         "MusterNotificationsFailing",
     ]);
     people.answers([], Answer::Status(200));
@@ -120,6 +124,7 @@ fn servers_telemetry_alert_rules_fire_and_clear_on_a_fleet() {
         "MusterCapturesFailing",
         "MusterRetriesHigh",
         "MusterAlertError",
+        "MusterAlertWarning",
         "MusterNotificationsFailing",
     ]);
 
@@ -153,9 +158,15 @@ fn servers_telemetry_alert_rules_fire_and_clear_on_a_fleet() {
     rotel.restart();
     judged.clears(&["MusterTelemetryDropped"]);
     let _ = judged.scene.fleet().run(&["disable", "--reason", "a test"]).with_code(0);
-    judged.fires(&["MusterScheduleDisabled", "MusterAlertWarning"]);
+    judged.fires(&["MusterScheduleDisabled"]);
     let _ = judged.scene.fleet().run(&["enable"]).with_code(0);
-    judged.clears(&["MusterScheduleDisabled", "MusterAlertWarning"]);
+    judged.clears(&["MusterScheduleDisabled"]);
+
+    // A minute is promised, and over.
+    let _ = judged.scene.fleet().run(&["config", "set", "interval", "1m"]).with_code(0);
+    judged.fires(&["MusterNoVerifiedRound", "MusterPromiseUnmet"]);
+    judged.scene.round(0);
+    judged.clears(&["MusterNoVerifiedRound", "MusterPromiseUnmet"]);
 
     let known: BTreeSet<String> = rules("alerts.yml").into_iter().map(|rule| rule.name).collect();
     let excused: BTreeSet<String> =
