@@ -45,8 +45,9 @@ fn servers_telemetry_logs_arrive_with_their_round_and_without_secrets() {
     let keys =
         secrets.keys_below(&scene.fleet().dir().join("keys")) + secrets.keys_below(&scene.fleet().kit());
     assert!(keys > 5, "no keys were found");
-    let parts = sink.bytes();
-    assert!(parts.len() > 5, "nothing arrived");
+    // Traces, logs and metrics of all, more than once.
+    let parts =
+        wait_for("enough has arrived to look into", || Some(sink.bytes()).filter(|parts| parts.len() > 5));
     for part in parts {
         let found = secrets.found_in(&part);
         assert!(found.is_empty(), "secrets leave by telemetry: {found:?}");
