@@ -2,7 +2,7 @@
 //!
 //! A binary calls [`Config::build`] once, keeps the returned [`Telemetry`] until it ends, and from then on uses plain `tracing`
 //! macros, the rows of [`metrics`], and [`span`]s for what no function's run is. Diagnostics go to standard error; with a
-//! collector configured, spans, figures and log records also leave by OTLP over HTTP; with an address, `/metrics` answers. [`inject`]
+//! collector configured, spans, figures and log records also leave by OTLP over HTTP; with an address, `/metrics` answers. [`place`]
 //! and [`set_parent`] carry one trace through the headers of a NATS message.
 //!
 //! This crate must never decide what is worth telling, must never be needed for a backup to succeed (a dead
@@ -30,5 +30,5 @@ pub use export::ExporterError;
 pub use guard::{SHUTDOWN_LIMIT, ShutdownError, Telemetry};
 pub use lines::Format;
 pub use listen::ListenError;
-pub use propagation::{inject, place, set_parent};
+pub use propagation::{place, set_parent};
 pub use tls::{TlsProviderError, install_ring};

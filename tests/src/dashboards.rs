@@ -42,8 +42,10 @@ pub fn pictures(into: &Path, rounds: u32, say: &mut dyn FnMut(&str)) -> io::Resu
         say(&format!("round {round} of {rounds}"));
         scene.round(round);
     }
-    // Until the last page was read.
-    std::thread::sleep(Duration::from_secs(3));
+    let ended = now();
+    wait_for("every page was read since the last round", || {
+        prom.now(&format!("min(timestamp(up)) > {ended}")).ok().filter(|series| !series.is_empty())
+    });
     let window = Window { from: began, to: now(), step: STEP_SECS };
     fs::create_dir_all(into)?;
     let mut files = Vec::new();

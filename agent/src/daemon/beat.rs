@@ -112,9 +112,7 @@ pub(crate) async fn progress(
 }
 
 async fn send(bus: &dyn Bus, subject: &str, payload: Vec<u8>) {
-    let mut headers = Headers::new();
-    muster_telemetry::inject(&mut headers);
-    match timeout(SEND_LIMIT, bus.publish(subject, headers, payload.into())).await {
+    match timeout(SEND_LIMIT, bus.publish(subject, Headers::new(), payload.into())).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::debug!(subject, error = error.to_string(), "message was not sent"),
         Err(_) => tracing::debug!(subject, "the connection took no message in time"),

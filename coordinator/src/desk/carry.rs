@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use muster_protocol::alert::{About, Code, Finding};
 use muster_protocol::causes::causes;
-use muster_protocol::document::{Absentee, CutAccount, Manifest, ManifestSlice, Receipt, SliceStatus, Try};
+use muster_protocol::document::{Absentee, CutAccount, Manifest, ManifestSlice, Receipt};
 use muster_protocol::envelope::{Payload, open_as};
 use muster_protocol::ids::{RoundId, ServiceName};
 use muster_protocol::log::{Commit, End, EndAccount, Found, Outcome, Verified};
@@ -24,7 +24,6 @@ use crate::scribe::{Entry, ScribeError, ScribeHandle, unix_now};
 use crate::{manifest, preflight, quarantine, reread};
 
 use super::requests::refused;
-use super::trace::Slices;
 use super::{Desk, Report, Round, disown};
 
 /// Has a record written, and reports what came of it.
@@ -410,9 +409,7 @@ impl Desk {
         self.setting.sessions.end(&id);
         let took = round.began.elapsed();
         round.took = Some(took);
-        round.trace.unheard(&round.machine);
-        let tries: Vec<Try> = round.machine.members().flat_map(|member| member.tries.to_vec()).collect();
-        round.trace.over(&round.open, round.machine.phase(), took, slices(&round.machine), &tries);
+        round.trace.over(&round.open, &round.machine, took);
         let retries = std::mem::take(&mut round.retries);
         let number = round.open.number;
         match round.machine.phase() {
@@ -438,17 +435,4 @@ impl Desk {
             self.send_value(&Subject::ServiceState(service), None);
         }
     }
-}
-
-/// What became of the services of a round that is over.
-fn slices(machine: &Machine) -> Slices {
-    let mut slices = Slices::default();
-    for member in machine.members() {
-        match member.phase.slice().map(|slice| slice.status) {
-            Some(SliceStatus::Whole) => slices.stored += 1,
-            Some(SliceStatus::Gaps) => slices.gaps += 1,
-            None => slices.absent += 1,
-        }
-    }
-    slices
 }

@@ -15,10 +15,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant, SystemTime};
 
 use muster_bus::Headers;
-use muster_protocol::document::{ManifestSlice, SliceStatus, Try};
+use muster_protocol::document::{ManifestSlice, SliceStatus};
 use muster_protocol::ids::ServiceName;
 use muster_protocol::log::Open;
-use muster_protocol::round::{CheckFailure, Effect, Event, Failure, Machine, Phase};
+use muster_protocol::round::{CheckFailure, Effect, Event, Failure, Machine, MemberView, Phase};
 use muster_protocol::subject::{Subject, Subjects};
 use muster_protocol::time::UnixMillis;
 use muster_telemetry::metrics::{
@@ -63,6 +63,14 @@ struct Attempt {
     events: Vec<Happened>,
 }
 
+/// A phase that a round is in: what its span and its figure are called.
+#[derive(Debug, Clone, Copy)]
+struct Stage {
+    span: &'static str,
+    word: &'static str,
+    since: Since,
+}
+
 /// The trace of one round.
 #[derive(Debug)]
 pub(crate) struct RoundTrace {
@@ -74,7 +82,7 @@ pub(crate) struct RoundTrace {
     parent: Option<Place>,
     began: SystemTime,
     /// The phase that it is in, and since when.
-    phase: Option<(&'static str, Since)>,
+    phase: Option<Stage>,
     /// Services that have not said hello yet, and since when they are waited for.
     awaited: Option<(BTreeSet<ServiceName>, Since)>,
     attempts: BTreeMap<ServiceName, Attempt>,
@@ -218,7 +226,7 @@ impl RoundTrace {
 
     /// The phase that the machine is in now.
     pub(crate) fn at(&mut self, phase: &Phase) {
-        let word = match phase {
+        let span = match phase {
             Phase::Opening => "open",
             Phase::Gathering => "cut",
             Phase::Capturing => "capture",
@@ -227,25 +235,17 @@ impl RoundTrace {
             Phase::Ending { .. } => "end",
             Phase::Ended { .. } => return self.leave(),
         };
-        if self.phase.is_some_and(|(current, _)| current == word) {
+        if self.phase.is_some_and(|current| current.span == span) {
             return;
         }
         self.leave();
-        self.phase = Some((word, Since::now()));
+        self.phase = Some(Stage { span, word: phase.word(), since: Since::now() });
     }
 
     fn leave(&mut self) {
-        let Some((word, since)) = self.phase.take() else { return };
-        let phase = match word {
-            "open" => "opening",
-            "cut" => "quiescing",
-            "capture" => "capturing",
-            "commit" => "committing",
-            "verify" => "verifying",
-            _ => "ending",
-        };
-        PHASE_DURATION.record(since.seconds(), vec![(PHASE, phase.to_owned())]);
-        self.stage(word, since);
+        let Some(Stage { span, word, since }) = self.phase.take() else { return };
+        PHASE_DURATION.record(since.seconds(), vec![(PHASE, word.to_owned())]);
+        self.stage(span, since);
     }
 
     fn stage(&self, name: &'static str, since: Since) {
@@ -349,8 +349,8 @@ impl RoundTrace {
         (number > 1).then(|| self.attempt(service, 1))
     }
 
-    /// The round is over: attempts that no agent ever answered have spans, too.
-    pub(crate) fn unheard(&self, machine: &Machine) {
+    /// Attempts that no agent ever answered have spans, too.
+    fn unheard(&self, machine: &Machine) {
         let Some(root) = self.root else { return };
         for member in machine.members() {
             let mut from = self.began;
@@ -371,9 +371,9 @@ impl RoundTrace {
         }
     }
 
-    /// The round is over.
-    pub(crate) fn over(&mut self, open: &Open, phase: &Phase, took: Duration, slices: Slices, tries: &[Try]) {
-        let Phase::Ended { outcome, verified } = *phase else { return };
+    /// The round is over, after so long on a clock that never jumps.
+    pub(crate) fn over(&mut self, open: &Open, machine: &Machine, took: Duration) {
+        let Phase::Ended { outcome, verified } = *machine.phase() else { return };
         self.leave();
         if let Some((awaited, since)) = self.awaited.take() {
             push(&mut self.events, "not heard of", vec![("muster.services", (awaited.len() as u64).into())]);
@@ -383,14 +383,12 @@ impl RoundTrace {
         for service in unended {
             self.end(&service, Some("the round was over".to_owned()));
         }
+        self.unheard(machine);
         let outcome = outcome.as_str();
         if !self.is_counted {
             ROUNDS.one(vec![(OUTCOME, outcome.to_owned())]);
             ROUND_DURATION.record(took.as_secs_f64(), vec![(OUTCOME, outcome.to_owned())]);
-            slices.tell();
-            for failed in tries {
-                RETRIES.one(vec![(CODE, failed.code.as_str().to_owned())]);
-            }
+            machine.members().for_each(count);
         }
         let Some(root) = self.root else { return };
         let mut span = Finished::new("round", root, self.parent, self.began)
@@ -405,22 +403,16 @@ impl RoundTrace {
     }
 }
 
-/// What became of a round's services.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Slices {
-    /// Stored whole.
-    pub(crate) stored: u32,
-    /// Stored with gaps.
-    pub(crate) gaps: u32,
-    /// Not stored.
-    pub(crate) absent: u32,
-}
-
-impl Slices {
-    fn tell(self) {
-        for (word, count) in [("stored", self.stored), ("gaps", self.gaps), ("absent", self.absent)] {
-            SLICES.add(count.into(), vec![(OUTCOME, word.to_owned())]);
-        }
+/// What became of a service, and of each attempt that failed.
+fn count(member: MemberView<'_>) {
+    let outcome = match member.phase.slice().map(|slice| slice.status) {
+        Some(SliceStatus::Whole) => "stored",
+        Some(SliceStatus::Gaps) => "gaps",
+        None => "absent",
+    };
+    SLICES.one(vec![(OUTCOME, outcome.to_owned())]);
+    for failed in member.tries {
+        RETRIES.one(vec![(CODE, failed.code.as_str().to_owned())]);
     }
 }
 

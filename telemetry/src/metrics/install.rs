@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::OnceLock;
 
 use opentelemetry::KeyValue;
-use opentelemetry::metrics::{Histogram, Meter, MeterProvider};
+use opentelemetry::metrics::{AsyncInstrument, Histogram, Meter, MeterProvider};
 use opentelemetry_sdk::metrics::{Instrument, SdkMeterProvider, Stream};
 
 use super::{Attributes, Kind, Metric, TABLE};
@@ -48,28 +48,18 @@ pub(crate) fn install(provider: &SdkMeterProvider) {
 }
 
 fn observe(meter: &Meter, metric: &'static Metric) {
+    let told = |observer: &dyn AsyncInstrument<f64>| {
+        for (attributes, value) in metric.read() {
+            observer.observe(value, &key_values(attributes));
+        }
+    };
+    let (name, unit, what) = (metric.name, metric.unit, metric.what);
     if metric.kind == Kind::Counter {
-        meter
-            .f64_observable_counter(metric.name)
-            .with_unit(metric.unit)
-            .with_description(metric.what)
-            .with_callback(|observer| {
-                for (attributes, value) in metric.read() {
-                    observer.observe(value, &key_values(attributes));
-                }
-            })
-            .build();
+        let counter = meter.f64_observable_counter(name);
+        counter.with_unit(unit).with_description(what).with_callback(told).build();
     } else {
-        meter
-            .f64_observable_gauge(metric.name)
-            .with_unit(metric.unit)
-            .with_description(metric.what)
-            .with_callback(|observer| {
-                for (attributes, value) in metric.read() {
-                    observer.observe(value, &key_values(attributes));
-                }
-            })
-            .build();
+        let gauge = meter.f64_observable_gauge(name);
+        gauge.with_unit(unit).with_description(what).with_callback(told).build();
     }
 }
 

@@ -66,7 +66,7 @@ table! {
     SLICE_STORED = "muster.slice.stored", Gauge, "By", [SERVICE], Leader, "what the newest slice of a service names on the share";
     SLICE_ADDED = "muster.slice.added", Gauge, "By", [SERVICE], Leader, "what the newest slice of a service added to the share";
     DEDUP = "muster.dedup", Gauge, "1", [SERVICE], Leader, "part of the newest slice that had not to be stored again: 1 - added / source, 0 to 1";
-    RETRIES = "muster.retries", Counter, "{attempt}", [CODE], Leader, "attempts of services that failed, by alert code";
+    RETRIES = "muster.retries", Counter, "{attempt}", [CODE], Leader, "attempts of services that failed, by alert code, counted when their round is over";
     CUT_SKEW = "muster.cut.skew", Histogram(SHORT), "s", [], Leader, "how far apart the services of a cut were captured, at most";
     LAST_SUCCESS_AGE = "muster.last_success.age", Gauge, "s", [SERVICE], Leader, "since a service was last part of a verified round; absent: it never was";
     PROMISE_MET = "muster.promise.met", Gauge, "", [SERVICE], Leader, "1: a service has a verified round within the promised interval";

@@ -219,7 +219,7 @@ impl<C: Capturer> Daemon<C> {
         let span = tracing::info_span!(parent: None, "slice", service, round = round.to_string(), attempt);
         let sent = Place::of_headers(headers).unwrap_or_else(|| Place::root(*round.as_bytes()).untold());
         let taken = sent.below("process");
-        muster_telemetry::set_parent(&span, &[taken.header()]);
+        muster_telemetry::set_parent(&span, taken);
         let subject = self.identity.subject(Subject::Hello);
         Finished::new("process order", taken, Some(sent), SystemTime::now())
             .message(Side::Consumer, "order", &subject, "muster.v1.{fleet}.hello.{service}")
