@@ -21,6 +21,8 @@ mod subject;
 #[cfg(test)]
 mod conformance;
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod test_server;
 
 pub use embedded::EmbeddedBus;

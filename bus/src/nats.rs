@@ -9,6 +9,8 @@ mod echo;
 mod lease;
 mod nkey;
 mod stored;
+mod subscriptions;
+mod unreadable;
 mod version;
 mod worker;
 
@@ -21,7 +23,11 @@ use crate::{
     Responder, ServerInfo, Subscription, Watch, WorkQueue, subject,
 };
 use answers::Answers;
-use async_nats::{Client, HeaderMap, StatusCode, client::PublishErrorKind, jetstream};
+use async_nats::{
+    Client, HeaderMap, StatusCode,
+    client::{PublishError, PublishErrorKind},
+    jetstream,
+};
 use async_trait::async_trait;
 use bytes::Bytes;
 use connection::Connection;
@@ -89,16 +95,11 @@ impl Bus for NatsBus {
 
     async fn subscribe(&self, filter: &str, group: Option<&str>) -> Result<Subscription, BusError> {
         subject::check_filter(filter)?;
-        let client = &self.0.wire.client;
-        let subscriber = match group {
-            None => self.0.wire.limited(filter, client.subscribe(filter.to_owned())).await?,
-            Some(group) => {
-                subject::check_group(group)?;
-                let subscribing = client.queue_subscribe(filter.to_owned(), group.to_owned());
-                self.0.wire.limited(filter, subscribing).await?
-            }
-        };
-        let subscriber = subscriber.map_err(|_| BusError::Closed)?;
+        if let Some(group) = group {
+            subject::check_group(group)?;
+        }
+        let subscribing = self.0.wire.connection.subscribe(filter, group);
+        let subscriber = self.0.wire.limited(filter, subscribing).await??;
         let wire = self.0.wire.clone();
         Ok(Subscription::new(subscriber.map(move |message| wire.arrived(message))))
     }
@@ -146,7 +147,7 @@ impl Bus for NatsBus {
     }
 
     fn server(&self) -> ServerInfo {
-        let info = self.0.wire.client.server_info();
+        let info = self.0.wire.connection.client().server_info();
         ServerInfo { name: info.server_name, version: info.version, payload_limit_bytes: info.max_payload }
     }
 
@@ -155,15 +156,14 @@ impl Bus for NatsBus {
     }
 
     async fn close(&self) -> Result<(), BusError> {
-        let client = &self.0.wire.client;
+        let client = self.0.wire.connection.client();
         let limit = self.limits().answer;
         let name = || self.0.config.servers();
         // While disconnected there is nothing to drain into, and draining would wait for the reconnect.
         if self.0.wire.connection.is_up() {
             let drained = timeout(limit, client.drain()).await;
-            drained
-                .map_err(|_| BusError::Timeout { subject: name(), limit })?
-                .map_err(|_| BusError::Closed)?;
+            // A client that has just ended has nothing left to drain.
+            drained.map_err(|_| BusError::Timeout { subject: name(), limit })?.ok();
         }
         self.0.wire.connection.close(limit).await.map_err(|()| BusError::Timeout { subject: name(), limit })
     }
@@ -172,31 +172,31 @@ impl Bus for NatsBus {
 /// The connection with what every part of the bus does over it: limited sending and asking.
 #[derive(Clone)]
 pub(crate) struct Wire {
-    client: Client,
     connection: Arc<Connection>,
     answers: Arc<Answers>,
-    jetstream: jetstream::Context,
     limits: Arc<Limits>,
     inbox_prefix: Arc<str>,
 }
 
 impl Wire {
     async fn new(connection: Connection, config: &NatsConfig) -> Result<Self, BusError> {
-        let client = connection.client().clone();
         let limits = Arc::new(config.limits.clone());
-        let inbox = client.new_inbox();
-        let subscribed = timeout(limits.answer, client.subscribe(format!("{inbox}.*"))).await;
+        let inbox = connection.client().new_inbox();
+        let filter = format!("{inbox}.*");
+        let subscribed = timeout(limits.answer, connection.subscribe(&filter, None)).await;
         let expired = |_| BusError::Timeout { subject: inbox.clone(), limit: limits.answer };
-        let answers =
-            Answers::new(inbox.clone(), subscribed.map_err(expired)?.map_err(|_| BusError::Closed)?);
+        let answers = Answers::new(inbox.clone(), subscribed.map_err(expired)??);
         Ok(Self {
-            jetstream: jetstream::ContextBuilder::new().timeout(limits.answer).build(client.clone()),
-            client,
             connection: Arc::new(connection),
             answers: Arc::new(answers),
             limits,
             inbox_prefix: config.inbox_prefix.as_str().into(),
         })
+    }
+
+    /// The server's streams, over the client in use.
+    fn jetstream(&self) -> jetstream::Context {
+        jetstream::ContextBuilder::new().timeout(self.limits.answer).build(self.connection.client())
     }
 
     /// Bounds a call into the client, whose command queue makes callers wait while the connection is down.
@@ -222,34 +222,36 @@ impl Wire {
             return Err(BusError::Disconnected { subject: subject.to_owned() });
         }
         subject::check_headers(subject, &headers)?;
-        let limit_bytes = self.limits.payload_bytes.min(self.client.max_payload());
-        subject::check_size(subject, &payload, limit_bytes)?;
-        let payload_bytes = payload.len();
-        let to = subject.to_owned();
-        let sent = match (reply, headers.is_empty()) {
-            (None, true) => self.limited(subject, self.client.publish(to, payload)).await?,
-            (None, false) => {
-                self.limited(subject, self.client.publish_with_headers(to, header_map(headers), payload))
-                    .await?
+        let mut clients = self.connection.clients();
+        loop {
+            let client = clients.borrow_and_update().clone();
+            let limit_bytes = self.limits.payload_bytes.min(client.max_payload());
+            subject::check_size(subject, &payload, limit_bytes)?;
+            let sending = publish(&client, subject, reply.as_deref(), &headers, &payload);
+            let Err(error) = self.limited(subject, sending).await? else { return Ok(()) };
+            match error.kind() {
+                PublishErrorKind::MaxPayloadExceeded => {
+                    let payload_bytes = payload.len();
+                    return Err(BusError::TooLarge {
+                        subject: subject.to_owned(),
+                        payload_bytes,
+                        limit_bytes,
+                    });
+                }
+                PublishErrorKind::InvalidSubject => {
+                    let reason = "the client refuses it";
+                    return Err(BusError::Subject { subject: subject.to_owned(), reason });
+                }
+                // The client has ended. Who waits for an answer waits for the next one, as for a reconnect.
+                PublishErrorKind::Send if self.connection.is_closed() => return Err(BusError::Closed),
+                PublishErrorKind::Send if reply.is_none() => {
+                    return Err(BusError::Disconnected { subject: subject.to_owned() });
+                }
+                PublishErrorKind::Send => {
+                    self.limited(subject, clients.changed()).await?.map_err(|_| BusError::Closed)?;
+                }
             }
-            (Some(reply), true) => {
-                self.limited(subject, self.client.publish_with_reply(to, reply, payload)).await?
-            }
-            (Some(reply), false) => {
-                let call =
-                    self.client.publish_with_reply_and_headers(to, reply, header_map(headers), payload);
-                self.limited(subject, call).await?
-            }
-        };
-        sent.map_err(|error| match error.kind() {
-            PublishErrorKind::MaxPayloadExceeded => {
-                BusError::TooLarge { subject: subject.to_owned(), payload_bytes, limit_bytes }
-            }
-            PublishErrorKind::InvalidSubject => {
-                BusError::Subject { subject: subject.to_owned(), reason: "the client refuses it" }
-            }
-            PublishErrorKind::Send => BusError::Closed,
-        })
+        }
     }
 
     /// Sends and waits for the first answer, the server's own answers included.
@@ -307,10 +309,28 @@ fn may_answer(reply: &str, own_prefix: &str) -> bool {
     (inbox || own) && subject::check_subject(reply).is_ok()
 }
 
-fn header_map(headers: Headers) -> HeaderMap {
+async fn publish(
+    client: &Client,
+    subject: &str,
+    reply: Option<&str>,
+    headers: &Headers,
+    payload: &Bytes,
+) -> Result<(), PublishError> {
+    let (to, payload) = (subject.to_owned(), payload.clone());
+    match (reply.map(str::to_owned), headers.is_empty()) {
+        (None, true) => client.publish(to, payload).await,
+        (None, false) => client.publish_with_headers(to, header_map(headers), payload).await,
+        (Some(reply), true) => client.publish_with_reply(to, reply, payload).await,
+        (Some(reply), false) => {
+            client.publish_with_reply_and_headers(to, reply, header_map(headers), payload).await
+        }
+    }
+}
+
+fn header_map(headers: &Headers) -> HeaderMap {
     let mut map = HeaderMap::new();
     for (name, value) in headers {
-        map.append(name, value);
+        map.append(name.as_str(), value.as_str());
     }
     map
 }

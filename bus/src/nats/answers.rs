@@ -1,7 +1,8 @@
 //! Who waits for which answer. The client's own bookkeeping of requests keeps an entry for every request that was
 //! never answered (async-nats 0.51), and an agent may ask for days; here an entry lives as long as its caller waits.
 
-use async_nats::{Message, Subscriber};
+use super::subscriptions::Lasting;
+use async_nats::Message;
 use futures::StreamExt;
 use std::{
     collections::HashMap,
@@ -30,7 +31,7 @@ pub(crate) struct Inbox {
 
 impl Answers {
     /// Hands out what arrives on `subscriber`, a subscription to all subjects one token below `inbox`.
-    pub(crate) fn new(inbox: String, mut subscriber: Subscriber) -> Self {
+    pub(crate) fn new(inbox: String, mut subscriber: Lasting) -> Self {
         let waiting = Waiting::default();
         let shared = Arc::clone(&waiting);
         let task = tokio::spawn(async move {

@@ -1,7 +1,15 @@
 //! The connection: made within a limit, made again with jittered delays, and its changes told once each.
+//!
+//! The client makes a lost connection again by itself. It does not outlive everything that a server may pass on to it, though: a
+//! carriage return inside of a header ends its task (async-nats 0.51), and anybody who may publish can send one. So a client that
+//! ended without being told to is replaced by another one, which is as good as a reconnect to everybody else.
 
-use super::{config::NatsConfig, version};
-use crate::{ConnectError, Limits, Link};
+use super::{
+    config::NatsConfig,
+    subscriptions::{Lasting, Subscriptions},
+    version,
+};
+use crate::{BusError, ConnectError, Limits, Link};
 use async_nats::{Client, ConnectErrorKind, Event, connection::State, rustls};
 use std::{
     sync::{
@@ -10,12 +18,18 @@ use std::{
     },
     time::Duration,
 };
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::{oneshot, watch},
+    task::JoinHandle,
+    time::{Instant, sleep, timeout},
+};
 
-/// One client and the news about it.
+/// The client in use, those who listen through it, and the news about it.
 pub(crate) struct Connection {
-    client: Client,
+    clients: watch::Sender<Client>,
+    subscriptions: Arc<Subscriptions>,
     news: Arc<News>,
+    keeper: JoinHandle<()>,
 }
 
 struct News {
@@ -25,59 +39,49 @@ struct News {
     /// Set while the connection is in use. The client keeps its event callback, and with it this, alive; so this
     /// must let go of the client for the connection ever to end.
     client: Mutex<Option<Client>>,
+    /// How many connections the clients made that ended.
+    earlier: AtomicU64,
     dropped: AtomicU64,
     /// Being closed by ourselves: losing the connection is then no news.
     draining: AtomicBool,
     last_complaint: Mutex<String>,
 }
 
+/// Resolves when the client's task has ended, which drops the sender.
+type Life = oneshot::Receiver<()>;
+
 impl Connection {
     /// Connects within the limit and refuses servers that are too old.
     pub(crate) async fn make(config: &NatsConfig) -> Result<Self, ConnectError> {
-        let addresses = config.addresses()?;
-        let servers = config.servers();
-        let limits = &config.limits;
-        let news = Arc::new(News::new(servers.clone()));
-        let standing = Arc::new(AtomicBool::new(false));
-        let mut options = config
-            .sign_on()?
-            .name(&config.name)
-            .connection_timeout(limits.connect)
-            .request_timeout(Some(limits.answer))
-            .ping_interval(limits.ping_interval)
-            .subscription_capacity(limits.subscription_messages.max(1))
-            .custom_inbox_prefix(&config.inbox_prefix)
-            .max_reconnects(None)
-            .reconnect_delay_callback(reconnect_delay(limits, Arc::clone(&standing)))
-            .event_callback({
-                let news = Arc::clone(&news);
-                move |event| {
-                    news.hear(event);
-                    std::future::ready(())
-                }
-            });
-        if let Some(roots) = &config.tls_roots {
-            options = options.add_root_certificates(roots.clone()).require_tls(true);
-        }
-        let connecting = options.connect(addresses);
-        let client = match timeout(limits.connect, connecting).await {
-            Ok(Ok(client)) => client,
-            Ok(Err(source)) => return Err(failed(servers, limits.connect, source)),
-            Err(_) => return Err(ConnectError::Timeout { servers, limit: limits.connect }),
-        };
+        let news = Arc::new(News::new(config.servers()));
+        let (client, life) = connect(config, &news).await?;
         let info = client.server_info();
-        if !version::is_accepted(&info.version) {
-            let wanted = version::OLDEST_SERVER;
-            return Err(ConnectError::ServerTooOld { servers, found: info.version, wanted });
-        }
-        standing.store(true, Ordering::Relaxed);
+        let servers = config.servers();
         tracing::info!(servers, server = info.server_name, version = info.version, "connected to NATS");
         news.watch_over(&client);
-        Ok(Self { client, news })
+        let clients = watch::channel(client).0;
+        let subscriptions = Arc::<Subscriptions>::default();
+        let keeping =
+            keep(config.clone(), Arc::clone(&news), clients.clone(), Arc::clone(&subscriptions), life);
+        Ok(Self { clients, subscriptions, news, keeper: tokio::spawn(keeping) })
     }
 
-    pub(crate) fn client(&self) -> &Client {
-        &self.client
+    /// The client in use; another one once it has ended.
+    pub(crate) fn client(&self) -> Client {
+        self.clients.borrow().clone()
+    }
+
+    /// The clients in use from now on.
+    pub(crate) fn clients(&self) -> watch::Receiver<Client> {
+        self.clients.subscribe()
+    }
+
+    /// Listens, whichever client is in use.
+    pub(crate) async fn subscribe(&self, filter: &str, group: Option<&str>) -> Result<Lasting, BusError> {
+        if self.is_closed() {
+            return Err(BusError::Closed);
+        }
+        Ok(self.subscriptions.add(&self.clients, filter, group).await)
     }
 
     pub(crate) fn link(&self) -> watch::Receiver<Link> {
@@ -86,6 +90,11 @@ impl Connection {
 
     pub(crate) fn is_up(&self) -> bool {
         self.news.link.borrow().connected
+    }
+
+    /// How many times a connection was made, the first included.
+    pub(crate) fn connects(&self) -> u64 {
+        self.news.link.borrow().connects
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -99,18 +108,103 @@ impl Connection {
     /// Waits until a drained connection is gone, or marks one that is down as closed.
     pub(crate) async fn close(&self, limit: Duration) -> Result<(), ()> {
         let mut closed = self.news.closed.subscribe();
-        if self.is_up() {
+        let gone = if self.is_up() {
             timeout(limit, closed.wait_for(|closed| *closed)).await.map_err(|_| ())?.map(drop).map_err(|_| ())
         } else {
             self.news.closed.send_replace(true);
             Ok(())
-        }
+        };
+        self.subscriptions.end().await;
+        gone
     }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
+        self.keeper.abort();
         drop(self.news.client().take());
+    }
+}
+
+/// One client, connected within the limit, and its life.
+async fn connect(config: &NatsConfig, news: &Arc<News>) -> Result<(Client, Life), ConnectError> {
+    let addresses = config.addresses()?;
+    let servers = config.servers();
+    let limits = &config.limits;
+    let standing = Arc::new(AtomicBool::new(false));
+    let (alive, life) = oneshot::channel();
+    let mut options = config
+        .sign_on()?
+        .name(&config.name)
+        .connection_timeout(limits.connect)
+        .request_timeout(Some(limits.answer))
+        .ping_interval(limits.ping_interval)
+        .subscription_capacity(limits.subscription_messages.max(1))
+        .custom_inbox_prefix(&config.inbox_prefix)
+        .max_reconnects(None)
+        .reconnect_delay_callback(reconnect_delay(limits, Arc::clone(&standing)))
+        .event_callback({
+            let news = Arc::clone(news);
+            move |event| {
+                // The client's task holds this callback until it ends, however it ends.
+                let _: &oneshot::Sender<()> = &alive;
+                news.hear(event);
+                std::future::ready(())
+            }
+        });
+    if let Some(roots) = &config.tls_roots {
+        options = options.add_root_certificates(roots.clone()).require_tls(true);
+    }
+    let client = match timeout(limits.connect, options.connect(addresses)).await {
+        Ok(Ok(client)) => client,
+        Ok(Err(source)) => return Err(failed(servers, limits.connect, source)),
+        Err(_) => return Err(ConnectError::Timeout { servers, limit: limits.connect }),
+    };
+    let info = client.server_info();
+    if !version::is_accepted(&info.version) {
+        let wanted = version::OLDEST_SERVER;
+        return Err(ConnectError::ServerTooOld { servers, found: info.version, wanted });
+    }
+    standing.store(true, Ordering::Relaxed);
+    Ok((client, life))
+}
+
+/// Puts another client in the place of each one that ended, until the connection is closed.
+async fn keep(
+    config: NatsConfig,
+    news: Arc<News>,
+    clients: watch::Sender<Client>,
+    subscriptions: Arc<Subscriptions>,
+    mut life: Life,
+) {
+    let (first, longest) = (config.limits.reconnect_first, config.limits.reconnect_longest);
+    let mut attempt = 0;
+    loop {
+        let began = Instant::now();
+        life.await.ok();
+        if *news.closed.borrow() || news.draining.load(Ordering::Relaxed) {
+            return;
+        }
+        news.mourn();
+        if began.elapsed() > longest {
+            attempt = 0;
+        }
+        let (client, lives) = loop {
+            attempt += 1;
+            sleep(spread(first, longest, attempt, getrandom::u64().unwrap_or_default())).await;
+            if *news.closed.borrow() {
+                return;
+            }
+            match connect(&config, &news).await {
+                Ok(made) => break made,
+                Err(error) => news.complain(error.to_string()),
+            }
+        };
+        // Whoever is told of the new connection finds all subscriptions made.
+        subscriptions.renew(&client).await;
+        clients.send_replace(client.clone());
+        news.watch_over(&client);
+        life = lives;
     }
 }
 
@@ -121,6 +215,7 @@ impl News {
             link: watch::channel(Link { connected: false, connects: 0 }).0,
             closed: watch::channel(false).0,
             client: Mutex::default(),
+            earlier: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
             draining: AtomicBool::new(false),
             last_complaint: Mutex::default(),
@@ -129,7 +224,28 @@ impl News {
 
     fn watch_over(&self, client: &Client) {
         *self.client() = Some(client.clone());
-        self.link.send_replace(link_of(client));
+        let link = self.link_of(client);
+        if self.link.send_replace(link).connects > 0 {
+            tracing::info!(servers = self.servers, connects = link.connects, "connected to NATS again");
+        }
+    }
+
+    /// The client ended, and nobody told it to.
+    fn mourn(&self) {
+        if let Some(client) = self.client().take() {
+            self.earlier.fetch_add(made(&client), Ordering::Relaxed);
+        }
+        let connects = self.link.borrow().connects;
+        self.link.send_replace(Link { connected: false, connects });
+        tracing::warn!(
+            servers = self.servers,
+            "BUS-01: the NATS client ended over something that the server passed on to it; another takes its place"
+        );
+    }
+
+    fn link_of(&self, client: &Client) -> Link {
+        let connects = self.earlier.load(Ordering::Relaxed) + made(client);
+        Link { connected: client.connection_state() == State::Connected, connects }
     }
 
     fn client(&self) -> MutexGuard<'_, Option<Client>> {
@@ -153,7 +269,9 @@ impl News {
     }
 
     fn set(&self, connected: bool) {
-        let Some(connects) = self.client().as_ref().map(connects) else { return };
+        let Some(connects) = self.client().as_ref().map(|client| self.link_of(client).connects) else {
+            return;
+        };
         let before = self.link.send_replace(Link { connected, connects });
         if connected && before.connects != connects {
             tracing::info!(servers = self.servers, connects, "connected to NATS again");
@@ -173,7 +291,7 @@ impl News {
                 "messages dropped: a subscription is read too slowly"
             );
         }
-        let now = self.client().as_ref().map(link_of);
+        let now = self.client().as_ref().map(|client| self.link_of(client));
         if let Some(now) = now.filter(|now| *self.link.borrow() != *now) {
             self.set(now.connected);
         }
@@ -189,12 +307,9 @@ impl News {
     }
 }
 
-fn connects(client: &Client) -> u64 {
+/// How many connections a client has made.
+fn made(client: &Client) -> u64 {
     client.statistics().connects.load(Ordering::Relaxed)
-}
-
-fn link_of(client: &Client) -> Link {
-    Link { connected: client.connection_state() == State::Connected, connects: connects(client) }
 }
 
 fn failed(servers: String, limit: Duration, source: async_nats::ConnectError) -> ConnectError {

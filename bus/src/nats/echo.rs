@@ -54,7 +54,7 @@ async fn run(parts: Parts) {
         if !before.connected {
             continue;
         }
-        let client = connection.client().clone();
+        let client = connection.client();
         let (inbox, echo) = answers.expect();
         let sent = client.publish(inbox.subject().to_owned(), Bytes::new());
         let round = async { sent.await.is_ok() && echo.await.is_ok() };

@@ -193,7 +193,7 @@ impl Stored {
                 (BusError::Stream { stream, action, source: Box::new(source) }, soon)
             }
         };
-        let jetstream = &self.wire.jetstream;
+        let jetstream = self.wire.jetstream();
         let found =
             jetstream.get_or_create_stream(wanted.clone()).await.map_err(failed("creating the stream"))?;
         let found = found.cached_info().config.clone();

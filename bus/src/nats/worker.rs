@@ -27,12 +27,14 @@ pub(crate) struct NatsQueue {
     wire: Wire,
     stored: Stored,
     consumer: Option<PullConsumer>,
+    /// The connection since which the queue was looked through for what cannot be read.
+    looked_through: u64,
 }
 
 impl NatsQueue {
     /// Makes stream and consumer if they are missing.
     pub(crate) async fn open(wire: Wire, stored: Stored) -> Result<Self, BusError> {
-        let mut queue = Self { wire, stored, consumer: None };
+        let mut queue = Self { wire, stored, consumer: None, looked_through: 0 };
         queue.consumer = Some(queue.make().await?);
         Ok(queue)
     }
@@ -47,13 +49,31 @@ impl NatsQueue {
             ..pull::Config::default()
         };
         let name = self.stored.streams().queue.clone();
-        let making = self.wire.jetstream.create_consumer_on_stream(config, name.clone());
+        let jetstream = self.wire.jetstream();
+        let making = jetstream.create_consumer_on_stream(config, name.clone());
         let made = self.wire.limited(&name, making).await?;
         made.map_err(|source| self.failed("making the consumer", source.into()))
     }
 
     fn failed(&self, action: &'static str, source: AnyError) -> BusError {
         BusError::Stream { stream: self.stored.streams().queue.clone(), action, source }
+    }
+
+    /// A connection that was lost may have been lost to a job.
+    async fn look_through(&mut self) {
+        let connects = self.wire.connection.connects();
+        if connects == self.looked_through {
+            return;
+        }
+        if let Err(error) = self.stored.take_out_unreadable().await {
+            let stream = &self.stored.streams().queue;
+            tracing::warn!(
+                stream,
+                error = &error as &dyn Error,
+                "the queue was not looked through for what cannot be read"
+            );
+        }
+        self.looked_through = connects;
     }
 
     /// One pull, at most as long as `wait` and a moment for the server's answer.
@@ -103,6 +123,7 @@ impl WorkQueue for NatsQueue {
             if self.wire.connection.is_closed() {
                 return Err(BusError::Closed);
             }
+            self.look_through().await;
             let left = deadline.saturating_duration_since(Instant::now());
             let error = match self.consumer.take() {
                 Some(consumer) => match self.pull(&consumer, left).await {

@@ -101,6 +101,8 @@ impl Names {
             publish
                 .extend(["INFO", "CREATE", "UPDATE"].map(|what| format!("$JS.API.STREAM.{what}.{stream}")));
         }
+        // A job that no client can read is looked for, and deleted.
+        publish.extend(["GET", "DELETE"].map(|what| format!("$JS.API.STREAM.MSG.{what}.{queue}")));
         // Who leads is settled among coordinators alone.
         publish.push(self.streams.lease_subject().to_owned());
         publish.push(format!("$JS.API.DIRECT.GET.{state}.>"));

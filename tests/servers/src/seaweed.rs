@@ -64,6 +64,7 @@ fn policy(folders: &[&str], deletes: bool) -> String {
 pub struct SeaweedFs {
     server: Server,
     ports: [u16; 4],
+    volume_mib: u32,
     folder: TempDir,
 }
 
@@ -74,17 +75,26 @@ impl SeaweedFs {
     /// When it cannot be started.
     #[must_use]
     pub fn start() -> Self {
-        let started = (0..5).find_map(|_| Self::attempt().ok());
+        Self::with_volumes_of(64)
+    }
+
+    /// Starts one that keeps its objects in up to a hundred volumes of so many MiB.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn with_volumes_of(mib: u32) -> Self {
+        let started = (0..5).find_map(|_| Self::attempt(mib).ok());
         started.expect("SeaweedFS starts on one of five choices of ports")
     }
 
     /// One choice of ports. A server that lost one to somebody else ends at once, or as soon as it is asked for something.
-    fn attempt() -> Result<Self, String> {
+    fn attempt(volume_mib: u32) -> Result<Self, String> {
         let folder = TempDir::new().expect("a folder");
         std::fs::write(folder.path().join("identities.json"), identities()).expect("written");
         let ports = [free_port(), free_port(), free_port(), free_port()];
-        let server = serve(folder.path(), ports)?;
-        let this = Self { server, ports, folder };
+        let server = serve(folder.path(), ports, volume_mib)?;
+        let this = Self { server, ports, volume_mib, folder };
         this.ask(&format!("s3.bucket.create -name {BUCKET}"))?;
         Ok(this)
     }
@@ -166,7 +176,8 @@ impl SeaweedFs {
 
     /// Starts it again over what it holds.
     pub fn restart(&mut self) {
-        self.server = serve(self.folder.path(), self.ports).unwrap_or_else(|why| panic!("{why}"));
+        self.server =
+            serve(self.folder.path(), self.ports, self.volume_mib).unwrap_or_else(|why| panic!("{why}"));
     }
 
     /// Runs one line of the server's own shell.
@@ -199,14 +210,18 @@ impl SeaweedFs {
     }
 }
 
-fn serve(folder: &Path, ports: [u16; 4]) -> Result<Server, String> {
+fn serve(folder: &Path, ports: [u16; 4], volume_mib: u32) -> Result<Server, String> {
     let [master, volume, filer, s3] = ports;
     let mut command = Command::new(installed("weed"));
     command.current_dir(folder).args(["server", "-dir=.", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]);
     command.args([format!("-master.port={master}"), format!("-volume.port={volume}")]);
     command.args(["-filer".to_owned(), format!("-filer.port={filer}")]);
     command.args(["-s3".to_owned(), format!("-s3.port={s3}"), "-s3.config=identities.json".to_owned()]);
-    command.args(["-master.volumeSizeLimitMB=64", "-volume.max=100", "-volume.preStopSeconds=0"]);
+    command.args([
+        &format!("-master.volumeSizeLimitMB={volume_mib}"),
+        "-volume.max=100",
+        "-volume.preStopSeconds=0",
+    ]);
     // Services besides S3, on ports that are the same for every server.
     command.args(["-s3.port.iceberg=0", "-s3.port.lance=0"]);
     Server::attempt("weed", command, folder, s3)

@@ -23,7 +23,7 @@ impl Backend {
         [
             || Self::Folder,
             || Self::Smb(Samba::start()),
-            || Self::S3(SeaweedFs::start()),
+            || Self::S3(SeaweedFs::with_volumes_of(1024)),
             || Self::Azure(Azurite::start()),
         ]
     }
