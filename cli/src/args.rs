@@ -65,6 +65,8 @@ pub(crate) enum Command {
     Verify(Verify),
     /// A round from share and kit into a folder, with everything else dead
     Recover(Recover),
+    /// A round recovered into a folder that is deleted again, to see whether that goes and how long it takes
+    Drill(Drill),
     /// A service's slice of a round back into the running service, through its agent
     Restore(Restore),
     /// What a round holds: services, sources, and entries as ls -l shows them
@@ -412,6 +414,27 @@ pub(crate) struct Recover {
     /// Print the result as JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Drill {
+    /// latest, a number, or a unique id prefix
+    #[arg(default_value = "latest")]
+    pub(crate) round: RoundName,
+    /// The kit's folder: recovery.key and root.pub
+    #[arg(long, value_name = "PATH")]
+    pub(crate) kit: PathBuf,
+    /// Only this service; may repeat. Says nothing about the whole, and is noted as such
+    #[arg(long, value_name = "NAME")]
+    pub(crate) service: Vec<ServiceName>,
+    /// The folder to recover to, absent or empty; default a new one where temporary files go (TMPDIR). It is deleted afterwards
+    #[arg(long, value_name = "DIR")]
+    pub(crate) into: Option<PathBuf>,
+    /// Leave what was recovered where it is
+    #[arg(long, requires = "into")]
+    pub(crate) keep: bool,
+    #[command(flatten)]
+    pub(crate) reading: Reading,
 }
 
 #[derive(Debug, Args)]

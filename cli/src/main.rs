@@ -7,6 +7,7 @@ mod args;
 mod bus_users;
 mod command;
 mod coverage;
+mod drill_view;
 mod entry_view;
 mod exit;
 mod failure;
@@ -30,6 +31,7 @@ mod room;
 mod round_name;
 mod round_view;
 mod saying;
+mod scratch;
 mod screen;
 mod scrub_view;
 mod sealed_files;
@@ -92,6 +94,7 @@ async fn run(command: Command) -> Outcome {
             | Command::Daemon(_)
             | Command::Verify(_)
             | Command::Recover(_)
+            | Command::Drill(_)
             | Command::Restore(_)
             | Command::Dump(_)
             | Command::Start(_)
@@ -163,6 +166,9 @@ async fn dispatch(command: Command) -> Outcome {
         Command::Verify(args) => command::verify::run(args).await,
         Command::Recover(args) => {
             telemetry::told(|| tracing::info_span!("recover"), command::recover::run(args)).await
+        }
+        Command::Drill(args) => {
+            telemetry::told(|| tracing::info_span!("drill"), command::drill::run(args)).await
         }
         Command::Restore(args) => command::restore::run(args).await,
         Command::Ls(args) => command::ls::run(args).await,

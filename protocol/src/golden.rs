@@ -15,9 +15,9 @@ use crate::log::fixture::{
     recovery_key, round, service, signer, verified,
 };
 use crate::log::{
-    Accept, Adopt, Audit, Body, Change, Config, Found, GENESIS_HEAD, Head, Hold, Keyset, Outcome, Prune,
-    Pruned, Quarantine, Reached, Role, Roster, Scrub, Sealing, Sweep, parse, seal, seal_statement,
-    seal_with_statement,
+    Accept, Adopt, Audit, Body, Change, Config, Drill, DrillOutcome, Found, GENESIS_HEAD, Head, Hold, Keyset,
+    Outcome, Prune, Pruned, Quarantine, Reached, Role, Roster, Scope, Scrub, Sealing, Sweep, parse, seal,
+    seal_statement, seal_with_statement,
 };
 use crate::message::{
     Acknowledgement, Command, CommandReply, CommandState, Demand, Heartbeat, Hello, Notice, NoticeOutcome,
@@ -113,6 +113,20 @@ fn records() {
     record(OPERATOR, &Hold { previous, round: round(1), keep: true, reason: None, at: None });
     let reason = Some("moved to the new machine".to_owned());
     record(OPERATOR, &Accept { previous, service: service("dns"), round: round(1), reason, at: Some(AT) });
+    record(
+        OPERATOR,
+        &Drill {
+            previous,
+            round: round(1),
+            scope: Scope::All,
+            outcome: DrillOutcome::Failed,
+            files: 20_041,
+            bytes: 2_200_000_000,
+            took_millis: 3_400,
+            reason: Some("1 object is damaged".to_owned()),
+            at: AT,
+        },
+    );
     record(ROOT, &Adopt { previous, share: Nonce::from_bytes([5; 16]), head: PREVIOUS, at: None });
     record(FIRST, &Sealing { recipient: recovery_key(4).recipient });
     record(FIRST, &Audit { who: key(OPERATOR), what: "started round 3".to_owned(), at: AT });

@@ -69,13 +69,20 @@ const fn kept_for(key: &'static str, what: &'static str) -> Setting {
 /// The setting that says how many days before it is full a share is told of.
 pub const SHARE_DAYS: &str = "share_days";
 
+/// The setting that says how often a whole round is recovered in a drill.
+pub const DRILL_WITHIN: &str = "drill.within";
+/// The setting that promises how long a recovery of everything takes at most.
+pub const RECOVERY_TIME: &str = "recovery_time";
+
 /// All of them, sorted by key.
-const SETTINGS: [Setting; 23] = [
+const SETTINGS: [Setting; 25] = [
     setting(DISABLED_REASON, NONE, Shape::Text, "why it is disabled"),
     setting(DISABLED_SINCE, NONE, Shape::Moment, "since when it is disabled"),
     setting(DISABLED_UNTIL, NONE, Shape::Moment, "when it is enabled again by itself"),
+    setting(DRILL_WITHIN, "90d", Shape::Within, "a whole round is recovered in a drill in each"),
     setting(ENABLED, "never", Shape::Enabled, "whether rounds may begin: never said, yes, or no"),
     setting("interval", "24h", Shape::Duration, "a verified round is promised in each"),
+    setting(RECOVERY_TIME, OFF, Shape::Within, "a whole round is promised to be recovered in"),
     setting("retention.grace", "24h", Shape::Grace, "between marking for deletion and deleting"),
     kept_for("retention.keep_daily", "newest days for which the newest verified round is kept"),
     setting("retention.keep_days", "7", Shape::Number(0, 36_500), "days that rounds are kept"),
@@ -302,7 +309,13 @@ mod tests {
             ("retention.grace", "24", "of at most ten years"),
             ("retention.keep_days", "-1", "must be a number from 0 to 36500"),
             ("retention.min_verified", "0", "must be a number from 1 to"),
-            ("retention", "1", "there are interval, retention.grace, retention.keep_daily"),
+            (
+                "retention",
+                "1",
+                "there are drill.within, interval, recovery_time, retention.grace, retention.keep_daily",
+            ),
+            ("recovery_time", "soon", "recovery_time must be off, or a duration from a minute"),
+            ("drill.within", "1s", "such as 30d"),
             ("schedule", "0 3 * *", "a cron expression of five fields such as"),
             ("schedule", "61 3 * * *", "a cron expression of five fields such as"),
             ("schedule", "MON * * * *", "\"MON\" is no minute; it must be off, every DURATION"),
@@ -333,6 +346,8 @@ mod tests {
         assert!(error.starts_with("service.dns: \"sometimes\" is none of required"), "{error}");
         for (key, value) in [
             ("interval", "12h"),
+            ("recovery_time", "4h"),
+            ("drill.within", "off"),
             ("retention.grace", "0s"),
             ("scrub.within", "off"),
             ("scrub.within", "7d"),

@@ -131,6 +131,12 @@ impl Round {
         Ok(Self { origin, ledger, state, manifest })
     }
 
+    /// Its number.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.state.open.number
+    }
+
     /// The signed account of the round.
     #[must_use]
     pub fn manifest(&self) -> &Manifest {

@@ -10,6 +10,7 @@ pub(crate) mod daemon;
 pub(crate) mod demo;
 pub(crate) mod disable;
 pub(crate) mod doctor;
+pub(crate) mod drill;
 pub(crate) mod dump;
 pub(crate) mod enable;
 pub(crate) mod enroll;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use muster_protocol::alert::{
-    About, Account, Book, Code, Finding, Rounds, judge_anomalies, judge_keys, judge_prune, judge_retention,
-    judge_schedule,
+    About, Account, Book, Code, Finding, Rounds, judge_anomalies, judge_drills, judge_keys, judge_prune,
+    judge_retention, judge_schedule,
 };
 use muster_protocol::causes::causes;
 use muster_protocol::document::Manifest;
@@ -117,6 +117,7 @@ pub async fn from_share(store: &dyn Store, state: &State) -> Result<Book, StoreE
 /// What the log alone tells, behind what keeps a prune.
 fn judge_log(book: &mut Book, state: &State, now: UnixMillis) -> bool {
     let mut changed = judge_schedule(book, settings(state), now) | judge_keys(book, state, now);
+    changed |= judge_drills(book, state, settings(state), now);
     // A retention that is none keeps the pruner from anything: it says so itself.
     if let Ok(terms) = Terms::of(settings(state)) {
         let frozen = book.open().any(|alert| [Code::Round06, Code::Verify01].contains(&alert.code));

@@ -160,7 +160,8 @@ impl Alerts {
     pub(crate) fn ready(&self, state: &State) -> Result<u64, Unready> {
         let (roster, promised) = follow::terms(state);
         let kept = self.kept();
-        notify::ready(&kept.rounds, &kept.book, &roster, promised, unix_now())
+        let failed = state.failed_drill().map(|drilled| drilled.number);
+        notify::ready(&kept.rounds, &kept.book, &roster, promised, failed, unix_now())
     }
 
     fn note(&self, change: Change) {

@@ -23,6 +23,7 @@ pub mod acts;
 pub mod agents;
 pub mod alerts;
 pub mod audit;
+pub mod drill;
 pub mod live;
 pub mod manifest;
 pub mod round;

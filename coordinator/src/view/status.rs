@@ -14,6 +14,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::alerts::AlertView;
+use super::drill::DrillView;
 use super::manifest::ManifestError;
 use super::scrub::ScrubView;
 use super::standing::{Shortfall, Standing};
@@ -60,6 +61,8 @@ pub struct StatusView {
     pub schedule: Option<Timetable>,
     /// Whether stored objects are read again, and what is damaged; null: the share does not say.
     pub scrub: Option<ScrubView>,
+    /// Whether, when and how fast a round was recovered in a drill; null: the share does not say.
+    pub drill: Option<DrillView>,
     /// All of the roster, sorted by name.
     pub services: Vec<ServiceLine>,
     /// What is wrong now.
@@ -161,6 +164,7 @@ impl StatusView {
             room: None,
             schedule: None,
             scrub: None,
+            drill: None,
             services: Vec::new(),
             alerts: Vec::new(),
         }
@@ -237,6 +241,13 @@ pub async fn fill(shown: &Shown<'_>, view: &mut StatusView) -> Result<Option<Dur
     view.services = services.into_values().collect();
     heal(state, view);
     judge(view, promised);
+    let newest = view.services.iter().map(|line| line.source_bytes).sum();
+    let drill = DrillView::of(state, newest, unix_now());
+    if let Some(failed) = drill.failure() {
+        view.recovery_ready = Some(false);
+        view.reasons.push(failed.to_owned());
+    }
+    view.drill = Some(drill);
     Ok(promised)
 }
 

@@ -352,7 +352,11 @@ impl Code {
                 "DRILL-01",
                 Warning,
                 "restore drill failed, overdue or too slow",
-                &["recover into a folder and compare: muster recover"],
+                &[
+                    "recover the newest round into a folder that is deleted again: muster drill --kit PATH",
+                    "name what is damaged, if it failed: muster verify --kit PATH",
+                    "see what is promised: muster config show (recovery_time, drill.within)",
+                ],
             ),
             Self::Ret01 => (
                 "RET-01",

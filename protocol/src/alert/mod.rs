@@ -9,6 +9,7 @@ mod anomalies;
 mod book;
 mod closing;
 mod code;
+mod drill;
 mod keys;
 mod prune;
 mod quarantine;
@@ -26,6 +27,7 @@ pub use book::{
 };
 pub use closing::Closing;
 pub use code::{Code, Severity, UnknownCode};
+pub use drill::{DrillTerms, judge_drills};
 pub use keys::judge_keys;
 pub use prune::{judge_prune, judge_retention};
 pub use room::judge_room;

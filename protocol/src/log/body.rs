@@ -371,6 +371,54 @@ pub struct Accept {
 }
 body!(Accept, "accept", true, false);
 
+/// How a drill went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DrillOutcome {
+    /// All that it asked for came out, and was compared.
+    Passed,
+    /// Something did not.
+    Failed,
+}
+
+impl DrillOutcome {
+    /// The word for screens and JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// An operator recovered a round with an offline key, away from the fleet, to see whether that goes and how long it takes: the word
+/// of whoever did it. Not critical: a reader that does not know it believes in no round the less.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Drill {
+    /// Hash of the drill statement before this one.
+    pub previous: Option<ObjectId>,
+    /// The round.
+    pub round: RoundId,
+    /// Which of its services. Only a drill of all of them says something about the fleet.
+    pub scope: Scope,
+    /// How it went.
+    pub outcome: DrillOutcome,
+    /// Files that came out.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Milliseconds from the first byte read to the last one written.
+    pub took_millis: u64,
+    /// Why it failed, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// When it ended, by the clock of whoever says it.
+    pub at: UnixMillis,
+}
+body!(Drill, "drill", true, false);
+
 /// The root accepts a lower head, or a copy as the share.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -20,9 +20,9 @@ mod state;
 mod tests;
 
 pub use body::{
-    Accept, Adopt, Audit, Body, Commit, Config, CutTerms, End, EndAccount, Epoch, Found, Genesis, Hold,
-    Keyset, KeysetKey, MAX_QUARANTINE_OBJECTS, OnBreak, Open, Outcome, Prune, Pruned, Quarantine, Reached,
-    Roster, Scope, Scrub, Sealing, Sweep, Verified,
+    Accept, Adopt, Audit, Body, Commit, Config, CutTerms, Drill, DrillOutcome, End, EndAccount, Epoch, Found,
+    Genesis, Hold, Keyset, KeysetKey, MAX_QUARANTINE_OBJECTS, OnBreak, Open, Outcome, Prune, Pruned,
+    Quarantine, Reached, Roster, Scope, Scrub, Sealing, Sweep, Verified,
 };
 pub use member::{Change, Member, Role};
 pub use record::{
@@ -31,6 +31,6 @@ pub use record::{
 };
 pub use replay::{Effect, ReplayError};
 pub use state::{
-    EpochState, HoldState, MAX_OPEN_ROUNDS, MAX_QUARANTINED, MemberState, Pin, Quarantined, Resumed,
+    Drilled, EpochState, HoldState, MAX_OPEN_ROUNDS, MAX_QUARANTINED, MemberState, Pin, Quarantined, Resumed,
     RoundPhase, RoundState, ScrubPass, ScrubState, State,
 };

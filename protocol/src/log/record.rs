@@ -5,7 +5,7 @@ use serde_bytes::ByteBuf;
 
 use crate::envelope::{self, EnvelopeError, Opened, Signer};
 use crate::ids::{FleetId, KeyId, ObjectId};
-use crate::log::body::{Accept, Body};
+use crate::log::body::{Accept, Body, Drill};
 use crate::wire::{self, WireError};
 
 /// Longest record in bytes.
@@ -215,7 +215,7 @@ pub fn seal<B: Body>(signer: &Signer, fleet: &FleetId, number: u64, previous: He
 }
 
 /// A record for slot `number` that carries a statement made by [`seal_statement`]; all kinds of those are critical but
-/// `accept`.
+/// `accept` and `drill`.
 #[must_use]
 pub fn seal_with_statement(
     signer: &Signer,
@@ -225,7 +225,8 @@ pub fn seal_with_statement(
     kind: &str,
     statement: Vec<u8>,
 ) -> Vec<u8> {
-    seal_fields(signer, fleet, (number, previous), kind, kind != Accept::KIND, statement)
+    let critical = ![Accept::KIND, Drill::KIND].contains(&kind);
+    seal_fields(signer, fleet, (number, previous), kind, critical, statement)
 }
 
 /// What root, enroller or operator says, ready to be carried by a record.

@@ -10,12 +10,14 @@ mod stored;
 use crate::causes::causes;
 use crate::ids::{FleetId, KeyId, ObjectId};
 use crate::log::body::{
-    Accept, Adopt, Audit, Body, Commit, Config, End, Epoch, Genesis, Hold, Keyset, Open, Outcome, Prune,
-    Pruned, Quarantine, Roster, Scrub, Sealing, Sweep, Verified,
+    Accept, Adopt, Audit, Body, Commit, Config, Drill, DrillOutcome, End, Epoch, Genesis, Hold, Keyset, Open,
+    Outcome, Prune, Pruned, Quarantine, Roster, Scope, Scrub, Sealing, Sweep, Verified,
 };
 use crate::log::member::Role;
 use crate::log::record::{self, GENESIS_HEAD, Head, Record, RecordError, Statement};
-use crate::log::state::{EpochState, HoldState, MAX_OPEN_ROUNDS, Resumed, RoundPhase, RoundState, State};
+use crate::log::state::{
+    Drilled, EpochState, HoldState, MAX_OPEN_ROUNDS, Resumed, RoundPhase, RoundState, State,
+};
 use crate::schedule;
 
 /// What a slot did.
@@ -223,6 +225,7 @@ impl State {
             Config::KIND if known => self.config(record),
             Hold::KIND if known => self.hold(record),
             Accept::KIND if known => self.accept(record),
+            Drill::KIND if known => self.drill(record),
             Adopt::KIND if known => self.adopt(record),
             Epoch::KIND if known => self.take_lead(record),
             Open::KIND if known => self.open(record),
@@ -317,6 +320,31 @@ impl State {
             self.accepted_by.insert(statement.body.service.clone(), statement.signer);
         }
         self.said(&statement);
+        Ok(())
+    }
+
+    fn drill(&mut self, record: &Record) -> Result<(), String> {
+        let statement = self.statement(record, |b: &Drill| b.previous)?;
+        let may = matches!(self.role(&statement.signer), Some(Role::Operator | Role::Admin));
+        if !may && !self.is_root(&statement.signer) {
+            return Err(format!("key {} may not tell of drills", statement.signer.short()));
+        }
+        let round =
+            self.rounds.get(&statement.body.round).ok_or("it is the drill of a round that does not exist")?;
+        let number = round.open.number;
+        if round.commit().is_none() {
+            return Err(format!("round {number} is not committed"));
+        }
+        self.said(&statement);
+        if statement.body.scope == Scope::All {
+            let outcome = statement.body.outcome;
+            let drilled =
+                Drilled { drill: statement.body, number, by: statement.signer, position: record.number };
+            if outcome == DrillOutcome::Passed {
+                self.drill_passed = Some(drilled.clone());
+            }
+            self.drilled = Some(drilled);
+        }
         Ok(())
     }
 

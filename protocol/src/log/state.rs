@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use crate::age::Recipient;
 use crate::ids::{FleetId, FleetName, KeyId, Nonce, ObjectId, RoundId, ServiceName};
-use crate::log::body::{Commit, Config, End, Found, Keyset, Open, Outcome, Prune, Reached, Sweep, Verified};
+use crate::log::body::{
+    Commit, Config, Drill, DrillOutcome, End, Found, Keyset, Open, Outcome, Prune, Reached, Sweep, Verified,
+};
 use crate::log::member::{Member, Role};
 use crate::log::record::{GENESIS_HEAD, Head, Seen};
 use crate::time::UnixMillis;
@@ -80,6 +82,19 @@ pub struct HoldState {
     pub position: u64,
     /// Why, for people.
     pub reason: Option<String>,
+}
+
+/// A drill of all services of a round.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Drilled {
+    /// What was said of it.
+    pub drill: Drill,
+    /// The round's number.
+    pub number: u64,
+    /// Whose word.
+    pub by: KeyId,
+    /// Its log number.
+    pub position: u64,
 }
 
 /// Another process took the lead while a round was open, and went on with it.
@@ -255,6 +270,10 @@ pub struct State {
     pub accepted: BTreeMap<ServiceName, u64>,
     /// Who did, by service: for people.
     pub accepted_by: BTreeMap<ServiceName, KeyId>,
+    /// The last drill of a whole round.
+    pub drilled: Option<Drilled>,
+    /// The last one that passed.
+    pub drill_passed: Option<Drilled>,
     /// Prunes that no sweep followed yet, by log number.
     pub prunes: BTreeMap<u64, Prune>,
     /// Sweeps by log number, and whether they are done.
@@ -296,6 +315,8 @@ impl State {
             last_round: 0,
             accepted: BTreeMap::new(),
             accepted_by: BTreeMap::new(),
+            drilled: None,
+            drill_passed: None,
             prunes: BTreeMap::new(),
             sweeps: BTreeMap::new(),
             quarantine: BTreeMap::new(),
@@ -418,6 +439,23 @@ impl State {
     /// Services of which something went into quarantine behind log number `position`.
     pub fn quarantined_since(&self, position: u64) -> impl Iterator<Item = &ServiceName> {
         self.quarantine.iter().filter(move |(_, of)| of.position > position).map(|(service, _)| service)
+    }
+
+    /// When a drill was over at the latest. Its own time is that of an operator's machine, which may be wrong; the next round that
+    /// was committed behind it came later.
+    #[must_use]
+    pub fn drilled_at(&self, drilled: &Drilled) -> UnixMillis {
+        let later = self.rounds.values().filter_map(|round| match &round.phase {
+            RoundPhase::Committed { commit, position, .. } if *position > drilled.position => Some(commit.at),
+            RoundPhase::Committed { .. } | RoundPhase::Open | RoundPhase::Ended(_) => None,
+        });
+        later.min().map_or(drilled.drill.at, |at| at.min(drilled.drill.at))
+    }
+
+    /// The last drill of a whole round, if it failed: until another one passes, nobody knows that the fleet can be recovered.
+    #[must_use]
+    pub fn failed_drill(&self) -> Option<&Drilled> {
+        self.drilled.as_ref().filter(|drilled| drilled.drill.outcome == DrillOutcome::Failed)
     }
 
     /// The newest round that is committed and not swept.

@@ -9,8 +9,9 @@ use crate::log::fixture::{
     service, signer, verified,
 };
 use crate::log::{
-    Accept, Adopt, Audit, Body, Change, Config, Effect, GENESIS_HEAD, Head, Hold, Keyset, Outcome, Pin,
-    Prune, ReplayError, Role, Roster, RoundPhase, Scope, Sealing, Seen, State, parse, seal, seal_statement,
+    Accept, Adopt, Audit, Body, Change, Config, Drill, DrillOutcome, Effect, GENESIS_HEAD, Head, Hold,
+    Keyset, Outcome, Pin, Prune, ReplayError, Role, Roster, RoundPhase, Scope, Sealing, Seen, State, parse,
+    seal, seal_statement,
 };
 use crate::round::{Admission, Overlap, admit};
 use crate::seeds::{Rng, each_seed};
@@ -441,6 +442,21 @@ fn each_role_may_say_what_it_may_and_nothing_else() {
             fleet.says(FIRST, &verified(1, 1));
             fleet.take(fleet.carry::<Accept>(FIRST, seal_statement(&signer(who), &fleet_id(), &accept)))
         });
+        tries("drill", &|fleet| {
+            let drill = Drill {
+                previous: fleet.last::<Drill>(),
+                round: round(1),
+                scope: Scope::All,
+                outcome: DrillOutcome::Passed,
+                files: 1,
+                bytes: 1,
+                took_millis: 1,
+                reason: None,
+                at: genesis().created,
+            };
+            fleet.says(FIRST, &commit(1, 1));
+            fleet.take(fleet.carry::<Drill>(FIRST, seal_statement(&signer(who), &fleet_id(), &drill)))
+        });
         tries("adopt", &|fleet| {
             let share = Nonce::from_bytes([9; 16]);
             let adopt = Adopt { previous: fleet.last::<Adopt>(), share, head: fleet.state.head, at: None };
@@ -454,9 +470,9 @@ fn each_role_may_say_what_it_may_and_nothing_else() {
         });
         kinds
     };
-    assert_eq!(may(ROOT), ["keyset", "roster", "config", "hold", "accept", "adopt", "append"]);
-    assert_eq!(may(ADMIN), ["config", "hold", "accept", "append"]);
-    assert_eq!(may(OPERATOR), ["hold", "accept", "append"]);
+    assert_eq!(may(ROOT), ["keyset", "roster", "config", "hold", "accept", "drill", "adopt", "append"]);
+    assert_eq!(may(ADMIN), ["config", "hold", "accept", "drill", "append"]);
+    assert_eq!(may(OPERATOR), ["hold", "accept", "drill", "append"]);
     assert_eq!(may(FIRST), ["epoch", "sealing", "append"]);
     assert_eq!(may(PRUNER), ["append"]);
     assert_eq!(may(ENROLLER), ["append"]);

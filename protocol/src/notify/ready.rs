@@ -33,6 +33,12 @@ pub enum Unready {
         /// The round.
         round: u64,
     },
+    /// The last drill failed: until another one passes, nobody knows.
+    #[error("the drill of round {round} failed")]
+    DrillFailed {
+        /// The round.
+        round: u64,
+    },
     /// What is stored is at risk.
     #[error("{code} of {about} is open")]
     Damaged {
@@ -43,8 +49,8 @@ pub enum Unready {
     },
 }
 
-/// The newest verified round, if every service of the roster has a verified slice that is younger than `promised`, and nothing that
-/// is stored is known to be damaged.
+/// The newest verified round, if every service of the roster has a verified slice that is younger than `promised`, nothing that
+/// is stored is known to be damaged, and the last drill did not fail.
 ///
 /// # Errors
 /// The first reason why not.
@@ -53,6 +59,7 @@ pub fn ready(
     book: &Book,
     roster: &BTreeSet<ServiceName>,
     promised: Option<Duration>,
+    failed_drill: Option<u64>,
     now: UnixMillis,
 ) -> Result<u64, Unready> {
     let promised = promised.ok_or(Unready::NoPromise)?;
@@ -68,6 +75,9 @@ pub fn ready(
         if age > promised.as_millis() {
             return Err(Unready::TooOld { service, round });
         }
+    }
+    if let Some(round) = failed_drill {
+        return Err(Unready::DrillFailed { round });
     }
     let damage = book.open().find(|alert| is_damage(alert.code));
     match damage {

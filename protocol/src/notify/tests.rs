@@ -297,7 +297,7 @@ fn a_fleet_without_a_verified_round_is_not_ready() {
     let (book, rounds) = (Book::default(), Rounds::default());
     let day = Some(Duration::from_secs(86_400));
     let roster = BTreeSet::from(["dns".parse().expect("name")]);
-    let judged = |roster, promised| ready(&rounds, &book, roster, promised, at(1));
+    let judged = |roster, promised| ready(&rounds, &book, roster, promised, None, at(1));
     let nobody = BTreeSet::new();
     assert_eq!(judged(&nobody, day), Err(Unready::NoService));
     assert_eq!(judged(&roster, None), Err(Unready::NoPromise));
@@ -306,9 +306,11 @@ fn a_fleet_without_a_verified_round_is_not_ready() {
     rounds["verified"] = serde_json::json!({ "dns": { "round": 7, "at": at(0).0 } });
     rounds["proven"] = 7.into();
     let rounds: Rounds = serde_json::from_value(rounds).expect("rounds");
-    let judged = |book: &Book, secs| ready(&rounds, book, &roster, day, at(secs));
+    let judged = |book: &Book, secs| ready(&rounds, book, &roster, day, None, at(secs));
     assert_eq!(judged(&book, 86_400), Ok(7));
     assert!(matches!(judged(&book, 86_401), Err(Unready::TooOld { round: 7, .. })));
+    let drilled = ready(&rounds, &book, &roster, day, Some(6), at(1));
+    assert_eq!(drilled, Err(Unready::DrillFailed { round: 6 }));
     let mut damaged = Book::default();
     damaged.raise(Finding::seen(Code::Agent01, About::Part(Part::Fleet), "silent"), at(1));
     assert_eq!(judged(&damaged, 1), Ok(7), "what is stored is none the worse");

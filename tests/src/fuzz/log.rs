@@ -6,9 +6,10 @@ use muster_protocol::age::{Identity, Recipient};
 use muster_protocol::envelope::Signer;
 use muster_protocol::ids::{FleetId, KeyId, Nonce, ObjectId, RoundId};
 use muster_protocol::log::{
-    Accept, Adopt, Audit, Body, Change, Commit, Config, Effect, End, Epoch, GENESIS_HEAD, Genesis, Head,
-    Hold, Keyset, KeysetKey, MAX_OPEN_ROUNDS, Member, Open, Outcome, Pin, Prune, Pruned, Role, Roster,
-    RoundPhase, Scope, Sealing, State, Sweep, Verified, parse, seal, seal_statement, seal_with_statement,
+    Accept, Adopt, Audit, Body, Change, Commit, Config, Drill, DrillOutcome, Effect, End, Epoch,
+    GENESIS_HEAD, Genesis, Head, Hold, Keyset, KeysetKey, MAX_OPEN_ROUNDS, Member, Open, Outcome, Pin, Prune,
+    Pruned, Role, Roster, RoundPhase, Scope, Sealing, State, Sweep, Verified, parse, seal, seal_statement,
+    seal_with_statement,
 };
 use muster_protocol::time::UnixMillis;
 use muster_protocol::wire;
@@ -21,9 +22,9 @@ const SALT: [u8; 32] = [42; 32];
 const ROOT: u8 = 0;
 const PEOPLE: u8 = 8;
 const AT: UnixMillis = UnixMillis(1_700_000_000_000);
-const KINDS: [&str; 16] = [
+const KINDS: [&str; 17] = [
     "keyset", "roster", "config", "hold", "adopt", "epoch", "open", "commit", "verified", "end", "prune",
-    "sweep", "pruned", "audit", "sealing", "accept",
+    "sweep", "pruned", "audit", "sealing", "accept", "drill",
 ];
 
 fn signer(who: u8) -> Signer {
@@ -76,6 +77,7 @@ fn bodies(record: &muster_protocol::log::Record) {
     says::<Config>(record);
     says::<Hold>(record);
     says::<Accept>(record);
+    says::<Drill>(record);
     says::<Adopt>(record);
     says::<Epoch>(record);
     says::<Open>(record);
@@ -266,6 +268,20 @@ fn next_record(draw: &mut Draw<'_>, state: &State) -> Vec<u8> {
             let service = draw.one(&["dns", "web", "mail"]).parse().expect("a name");
             stated(statement(who, &Accept { previous, service, round, reason: None, at: None }))
         }
+        "drill" => stated(statement(
+            who,
+            &Drill {
+                previous,
+                round,
+                scope: Scope::All,
+                outcome: if epoch % 2 == 0 { DrillOutcome::Passed } else { DrillOutcome::Failed },
+                files: epoch,
+                bytes: epoch,
+                took_millis: epoch,
+                reason: None,
+                at: AT,
+            },
+        )),
         "adopt" => stated(statement(
             who,
             &Adopt { previous, share: instance, head: Head { number: epoch, hash: list }, at: None },
@@ -324,6 +340,7 @@ pub(super) fn replay_samples() -> Vec<Vec<u8>> {
         step("verified", 1, 1, &[]),
         step("hold", 3, 1, &[1]),
         step("accept", 3, 1, &[0]),
+        step("drill", 3, 1, &[]),
         step("prune", 1, 1, &[]),
         step("sweep", 5, 1, &[]),
         step("pruned", 5, 1, &[7]),

@@ -12,6 +12,7 @@ mod copies;
 mod credentials;
 mod damage;
 mod doctor;
+mod drill;
 mod emergency;
 mod faults;
 mod faulty_rounds;

@@ -18,13 +18,13 @@ use super::packages::{self, Packages};
 use super::packs;
 use super::round::Round;
 use super::secrets;
-use super::stage::{self, Stage};
+use super::stage::Stage;
 use super::stock;
 use super::tell::{count, proof, step, word};
 use crate::bus_users::{self, UserKind};
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
-use crate::{leader, screen};
+use crate::{leader, scratch, screen};
 
 /// The fleet's name.
 const FLEET: &str = "demo";
@@ -380,7 +380,7 @@ impl Play<'_> {
             if self.stage.keeps() {
                 rename(&folder, &self.aside_place(name))?;
             } else {
-                aside(move || stage::remove(&folder)).await?;
+                aside(move || scratch::remove(&folder)).await?;
             }
         }
         Ok(())

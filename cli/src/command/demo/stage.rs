@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -15,7 +14,7 @@ use super::halt::Halt;
 use super::operator::Operator;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::screen;
+use crate::{scratch, screen};
 
 /// Free space that is asked for: the data, the share, the recovered copy, and nats-server's files, twice over.
 const FREE_BYTES: u64 = 1536 << 20;
@@ -25,8 +24,6 @@ const HEARTBEAT: &str = "1s";
 const STOP: Duration = Duration::from_secs(30);
 /// Lines of the fleet's log that are shown after a failure.
 const LOG_LINES: usize = 12;
-/// The folder is removed in so many tries: a thread told to stop may still write one file.
-const REMOVALS: u32 = 20;
 
 /// The demo's place.
 #[derive(Debug)]
@@ -50,8 +47,7 @@ impl Stage {
             .because(error.to_string())
             .next("name another one in TMPDIR")
         };
-        let space = rustix::fs::statvfs(&below).map_err(|errno| unusable(errno.into()))?;
-        let free = space.f_bavail.saturating_mul(space.f_frsize);
+        let free = scratch::free(&below).map_err(unusable)?;
         if free < FREE_BYTES {
             let (have, want) = (format_size(free), format_size(FREE_BYTES));
             return Err(Failure::new(
@@ -60,15 +56,8 @@ impl Stage {
             )
             .next("make room, or name another folder in TMPDIR"));
         }
-        // It will hold copies of what only root may read.
-        let private = fs::Permissions::from_mode(0o700);
-        let folder = tempfile::Builder::new()
-            .prefix("muster-demo-")
-            .permissions(private)
-            .tempdir_in(&below)
-            .map_err(unusable)?;
-        // Taken away by clear(), which can also remove recovered folders that nobody may write to.
-        let folder = folder.keep().canonicalize().map_err(unusable)?;
+        let folder = scratch::make(&below, "muster-demo-").map_err(unusable)?;
+        let folder = folder.canonicalize().map_err(unusable)?;
         Ok(Self { folder, keep, fleet: None, halt: Halt::default() })
     }
 
@@ -162,15 +151,7 @@ impl Stage {
             }
             return stopped;
         }
-        let mut removed = remove(&self.folder);
-        for _ in 1..REMOVALS {
-            if removed.is_ok() {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            removed = remove(&self.folder);
-        }
-        removed?;
+        scratch::clear(&self.folder).await?;
         stopped
     }
 
@@ -179,50 +160,11 @@ impl Stage {
     }
 }
 
-/// Removes a folder with all that is in it, also folders that forbid it to their owner. Absent is as good.
-pub(super) fn remove(folder: &Path) -> Result<(), Failure> {
-    let gone = |result: io::Result<()>| match result {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
-    };
-    if gone(fs::remove_dir_all(folder)).is_ok() {
-        return Ok(());
-    }
-    unlock(folder);
-    gone(fs::remove_dir_all(folder)).map_err(|error| {
-        Failure::new(Exit::Failed, format!("{} cannot be removed", folder.display()))
-            .because(error.to_string())
-            .next(format!("rm -rf {}", folder.display()))
-    })
-}
-
-/// Lets the owner into every folder; what cannot be changed shows when it is removed.
-fn unlock(folder: &Path) {
-    drop(fs::set_permissions(folder, fs::Permissions::from_mode(0o700)));
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            unlock(&entry.path());
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Stage, remove};
+    use super::Stage;
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
-
-    #[test]
-    fn folders_that_forbid_it_are_removed_too() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let locked = folder.path().join("a/b");
-        fs::create_dir_all(&locked).expect("folders");
-        fs::write(locked.join("file"), "x").expect("a file");
-        fs::set_permissions(&locked, fs::Permissions::from_mode(0o500)).expect("a mode");
-        remove(&folder.path().join("a")).expect("removed");
-        assert!(!folder.path().join("a").exists());
-        remove(&folder.path().join("a")).expect("absent is as good");
-    }
 
     #[tokio::test]
     async fn a_cleared_stage_leaves_nothing() {

@@ -7,7 +7,7 @@ use muster_protocol::units::{format_duration, format_size};
 
 use super::View;
 use crate::timetable::InWords;
-use crate::{room, screen, scrub_view};
+use crate::{drill_view, room, screen, scrub_view};
 
 pub(super) fn print(view: &View, promised: Option<Duration>) {
     let leader = match &view.leader {
@@ -34,9 +34,10 @@ pub(super) fn print(view: &View, promised: Option<Duration>) {
         Some(true) => {
             let oldest = view.services.iter().filter_map(|line| line.verified_age_secs).max();
             format!(
-                "RECOVERY-READY   yes: {} verified, the oldest {} ago{limit}",
+                "RECOVERY-READY   yes: {} verified, the oldest {} ago{limit}{}",
                 screen::plural(view.services.len(), "service"),
-                age(oldest.unwrap_or_default())
+                age(oldest.unwrap_or_default()),
+                drill_view::passed(view.drill.as_ref())
             )
         }
     });
@@ -76,6 +77,9 @@ pub(super) fn print(view: &View, promised: Option<Duration>) {
     if let Some(queued) = view.leader.as_ref().map(|leader| leader.queued).filter(|queued| *queued > 0) {
         let requests = screen::plural(usize::try_from(queued).unwrap_or(usize::MAX), "request");
         screen::line(format!("QUEUED           {requests}: the services are in another round"));
+    }
+    if let Some(line) = view.drill.as_ref().and_then(drill_view::line) {
+        screen::line(format!("DRILL            {line}"));
     }
     if let Some(head) = &view.head {
         screen::line(format!("LOG HEAD         {}:{}", head.number, head.hash));

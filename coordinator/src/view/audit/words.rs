@@ -1,14 +1,16 @@
 //! What each record of the log says, in words.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use muster_protocol::ids::{KeyId, ObjectId, RoundId};
 use muster_protocol::log::{
-    Accept, Adopt, Audit, Body, Change, Commit, Config, End, Epoch, Genesis, Hold, Keyset, Open, Prune,
-    Pruned, Quarantine, Record, Roster, Scrub, Sealing, State, Statement, Sweep, Verified,
+    Accept, Adopt, Audit, Body, Change, Commit, Config, Drill, End, Epoch, Genesis, Hold, Keyset, Open,
+    Prune, Pruned, Quarantine, Record, Roster, Scope, Scrub, Sealing, State, Statement, Sweep, Verified,
 };
 use muster_protocol::time::UnixMillis;
 use muster_protocol::token;
+use muster_protocol::units::format_duration;
 
 use super::role_of;
 use crate::view::{plural, rfc3339};
@@ -167,6 +169,22 @@ fn read(record: &Record, state: &State) -> Option<Read> {
         Accept::KIND => said(record, |body: &Accept| {
             let what = format!("accepted what {} is like in {}", body.service, round(&body.round));
             (body.at, What::Words { what, reason: body.reason.clone() })
+        }),
+        Drill::KIND => said(record, |body: &Drill| {
+            let of = match &body.scope {
+                Scope::All => String::new(),
+                Scope::Services(services) => {
+                    let names: Vec<_> = services.iter().map(ToString::to_string).collect();
+                    format!(" of {}", listed(&names))
+                }
+            };
+            let took = format_duration(Duration::from_millis(body.took_millis));
+            let what = format!(
+                "drilled the recovery{of} from {}: {} in {took}",
+                round(&body.round),
+                body.outcome.as_str()
+            );
+            (Some(body.at), What::Words { what, reason: body.reason.clone() })
         }),
         Adopt::KIND => said(record, |body: &Adopt| {
             (body.at, words(format!("adopted the share as it is at record {}", body.head.number)))
