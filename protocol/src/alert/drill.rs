@@ -150,6 +150,8 @@ mod tests {
         fleet.states(FIRST, OPERATOR, &failed);
         assert_eq!(judge(&fleet, &settings(&[]), 163), "the drill of round 1 failed: two packs are damaged");
         assert!(fleet.state.failed_drill().is_some());
+        let passed = fleet.state.drill_passed.as_ref().map(|passed| passed.drill.took_millis);
+        assert_eq!(passed, Some(150 * 60_000), "the last one that passed is another");
         // One of some services proves nothing about the others.
         let part: ServiceName = service("dns");
         let some =

@@ -24,6 +24,9 @@ struct Arguments {
     /// The muster that is measured; default the one beside this program
     #[arg(long, value_name = "PATH")]
     muster: Option<PathBuf>,
+    /// Only this kind; may repeat
+    #[arg(long, value_name = "KIND", value_parser = ["folder", "smb", "s3", "azure"])]
+    only: Vec<String>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -46,7 +49,9 @@ fn run(arguments: &Arguments) -> io::Result<()> {
     let muster = program(arguments.muster.as_deref())?;
     let work = arguments.work.canonicalize()?;
     let (files, repetitions) = (arguments.mib / 12, arguments.reps);
-    let record = SharesBench { files, repetitions, work, muster }.run(&mut |line| eprintln!("{line}"))?;
+    let only = arguments.only.clone();
+    let record =
+        SharesBench { files, repetitions, work, muster, only }.run(&mut |line| eprintln!("{line}"))?;
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&record).map_err(io::Error::other)?);
     } else {

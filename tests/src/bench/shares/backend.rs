@@ -18,13 +18,13 @@ pub(super) enum Backend {
 }
 
 impl Backend {
-    /// All of them, one server running at a time.
-    pub(super) fn all() -> [fn() -> Self; 4] {
+    /// All of them by their slugs, each with what starts its server: one runs at a time.
+    pub(super) fn all() -> [(&'static str, fn() -> Self); 4] {
         [
-            || Self::Folder,
-            || Self::Smb(Samba::start()),
-            || Self::S3(SeaweedFs::with_volumes_of(1024)),
-            || Self::Azure(Azurite::start()),
+            ("folder", || Self::Folder),
+            ("smb", || Self::Smb(Samba::start())),
+            ("s3", || Self::S3(SeaweedFs::with_volumes_of(1024))),
+            ("azure", || Self::Azure(Azurite::start())),
         ]
     }
 
@@ -90,12 +90,13 @@ impl Backend {
                 let to = work.join(name);
                 format!("cp -r {from} {0} && sync -f {0}", to.display())
             }
+            // Signed, as Muster's own client always does.
             Self::Smb(server) => {
                 let (user, password) = (Samba::user("agent"), Samba::password("agent"));
                 let port = server.address().port();
                 let host = server.address().ip();
                 format!(
-                    "USER='{user}' PASSWD='{password}' smbclient //{host}/backups -p {port} \
+                    "USER='{user}' PASSWD='{password}' smbclient //{host}/backups -p {port} --client-protection=sign \
                      -c 'prompt OFF; recurse ON; mkdir {name}; cd {name}; lcd {from}; mput *'"
                 )
             }

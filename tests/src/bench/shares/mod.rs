@@ -37,6 +37,8 @@ pub struct SharesBench {
     pub work: PathBuf,
     /// The muster that is measured.
     pub muster: PathBuf,
+    /// The kinds of shares: `folder`, `smb`, `s3`, `azure`; none: all.
+    pub only: Vec<String>,
 }
 
 /// Medians for one kind of share, in seconds.
@@ -89,7 +91,7 @@ impl SharesBench {
         self.muster(&["once", &origin])?;
         let place = Place { src: source.clone(), repo: work.join("none"), dst: work.join("none"), home };
         let mut rows = Vec::new();
-        for start in Backend::all() {
+        for (_, start) in Backend::all().into_iter().filter(|(slug, _)| self.measures(slug)) {
             let backend = start();
             let mut samples = [const { Vec::new() }; 4];
             for number in 0..self.repetitions {
@@ -118,6 +120,10 @@ impl SharesBench {
             repetitions: self.repetitions,
             rows,
         })
+    }
+
+    fn measures(&self, slug: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|only| only == slug)
     }
 
     /// Agent, client, copy, client once each, in seconds. What they wrote is left: servers are gone with their value.
