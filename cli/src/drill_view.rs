@@ -27,17 +27,27 @@ pub(crate) fn line(drill: &DrillView) -> Option<String> {
             secs(within)
         ));
     };
-    if let Some(complaint) = &drill.complaint {
-        return Some(format!("{complaint} ({} ago, by {})", secs(last.age_secs), last.by));
+    let ago = format!("{} ago, by {}", secs(last.age_secs), last.by);
+    if let Some(complaint) = drill.failure.as_ref().or(drill.complaint.as_ref()) {
+        return Some(format!("{complaint} ({ago})"));
     }
-    let late = drill.within_secs.filter(|within| last.age_secs > *within);
-    if let Some(within) = late {
-        return Some(format!("overdue: one in each {} is promised: muster drill --kit PATH", secs(within)));
+    let took = format_duration(Duration::from_millis(last.took_millis));
+    let mut line = format!("round {} came out whole in {took} ({ago})", last.number);
+    if let Some(expected) = drill.expected_secs {
+        line.push_str(&format!("; at today's size about {}", secs(expected)));
     }
-    let promised = drill.promised_secs?;
-    let expected = drill.expected_secs?;
-    let word = if expected > promised { "TOO SLOW: " } else { "" };
-    Some(format!("{word}at today's size about {}, promised {}", secs(expected), secs(promised)))
+    if let Some(promised) = drill.promised_secs {
+        let short =
+            if drill.expected_secs.is_some_and(|expected| expected > promised) { "ONLY " } else { "" };
+        line.push_str(&format!(", {short}{} promised", secs(promised)));
+    }
+    if let Some(within) = drill.within_secs.filter(|within| last.age_secs > *within) {
+        line.push_str(&format!(
+            "; OVERDUE: one in each {} is promised: muster drill --kit PATH",
+            secs(within)
+        ));
+    }
+    Some(line)
 }
 
 #[cfg(test)]
@@ -52,6 +62,7 @@ mod tests {
             within_secs: None,
             last: None,
             expected_secs: None,
+            failure: None,
             complaint: None,
         };
         assert_eq!((passed(Some(&view)), line(&view)), (String::new(), None));
@@ -70,14 +81,16 @@ mod tests {
             by: "operator".to_owned(),
         });
         assert_eq!(passed(Some(&view)), ", drill passed 5 days ago in 11 min");
-        assert_eq!(line(&view), None);
+        let whole = "round 12 came out whole in 11 min (5 days ago, by operator)";
+        assert_eq!(line(&view).as_deref(), Some(whole));
         (view.promised_secs, view.expected_secs) = (Some(3_600), Some(720));
-        assert_eq!(line(&view).as_deref(), Some("at today's size about 12 min, promised 1 h"));
+        let fine = format!("{whole}; at today's size about 12 min, 1 h promised");
+        assert_eq!(line(&view), Some(fine));
         view.expected_secs = Some(7_200);
-        assert_eq!(line(&view).as_deref(), Some("TOO SLOW: at today's size about 2 h, promised 1 h"));
+        assert!(line(&view).is_some_and(|line| line.ends_with("about 2 h, ONLY 1 h promised")));
         view.within_secs = Some(86_400);
-        assert!(line(&view).is_some_and(|line| line.starts_with("overdue")));
-        view.complaint = Some("the drill of round 12 failed: x".to_owned());
+        assert!(line(&view).is_some_and(|line| line.contains("; OVERDUE: one in each 24 h")));
+        view.failure = Some("the drill of round 12 failed: x".to_owned());
         assert_eq!(line(&view).as_deref(), Some("the drill of round 12 failed: x (5 days ago, by operator)"));
     }
 }

@@ -25,6 +25,9 @@ const FILE: &str = "proofs";
 /// After so long a key may have been lost unnoticed.
 const STANDS: Duration = Duration::from_secs(90 * 24 * 3600);
 
+/// How far ahead the clock may have been that a proof was noted by: a day.
+const AHEAD_MILLIS: i64 = 86_400_000;
+
 /// A key opened a round.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Proof {
@@ -61,6 +64,8 @@ pub(crate) fn note(operator: &Operator, proofs: &[Proof]) -> Result<bool, Failur
 fn recall(operator: &Operator) -> BTreeMap<Recipient, Proof> {
     let text = std::fs::read_to_string(operator.operator.state.join(FILE)).unwrap_or_default();
     let proofs = text.lines().filter_map(|line| serde_json::from_str::<Proof>(line).ok());
+    // One from the future was noted by a wrong clock, and would stand until then.
+    let proofs = proofs.filter(|proof| proof.at.0 <= screen::now().0.saturating_add(AHEAD_MILLIS));
     proofs.map(|proof| (proof.recipient.clone(), proof)).collect()
 }
 

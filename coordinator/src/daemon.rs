@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use muster_bus::{Bus, ConnectError, NatsBus, NatsConfig, Streams};
+use muster_bus::{Bus, ConnectError, Limits, NatsBus, NatsConfig, Streams};
 use muster_protocol::alert::{About, Code, Finding, Part};
 use muster_protocol::causes::causes;
 use muster_protocol::envelope::Signer;
@@ -52,6 +52,8 @@ pub use error::DaemonError;
 
 /// How often the log is read on.
 const LOOK: Duration = Duration::from_secs(2);
+/// First delay before a lost connection to NATS is made again; later ones double.
+const RECONNECT_FIRST: Duration = Duration::from_millis(100);
 /// How long a coordinator that ends tries to give its lease back.
 const GIVE_BACK: Duration = Duration::from_secs(1);
 /// Suspicions of operators that wait for the scrub.
@@ -95,7 +97,9 @@ async fn wait_and_run(
         &config.nats.ca,
         "coordinators",
     )?;
-    let nats = nats.with_echo();
+    // Few coordinators lose a server together: no crowd comes back with them, and the whole fleet waits.
+    let limits = Limits { reconnect_first: RECONNECT_FIRST, ..nats.limits.clone() };
+    let nats = NatsConfig { limits, ..nats.with_echo() };
     let waiting = Waiting { what: "NATS", code: "BUS-01", stop: stop.clone() };
     let began = Instant::now();
     let waits = |error: &ConnectError| error.may_pass(began.elapsed());

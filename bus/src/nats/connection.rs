@@ -47,6 +47,12 @@ struct News {
     last_complaint: Mutex<String>,
 }
 
+/// Delays before another client takes the place of one that ended: the server is there, and nobody else lost it in the same moment.
+const SUCCESSOR_FIRST: Duration = Duration::from_millis(20);
+const SUCCESSOR_LONGEST: Duration = Duration::from_secs(1);
+/// A client that lived so long did not end by a flood.
+const SETTLED: Duration = Duration::from_millis(200);
+
 /// Resolves when the client's task has ended, which drops the sender.
 type Life = oneshot::Receiver<()>;
 
@@ -177,7 +183,6 @@ async fn keep(
     subscriptions: Arc<Subscriptions>,
     mut life: Life,
 ) {
-    let (first, longest) = (config.limits.reconnect_first, config.limits.reconnect_longest);
     let mut attempt = 0;
     loop {
         let began = Instant::now();
@@ -186,12 +191,13 @@ async fn keep(
             return;
         }
         news.mourn();
-        if began.elapsed() > longest {
+        if began.elapsed() > SETTLED {
             attempt = 0;
         }
         let (client, lives) = loop {
             attempt += 1;
-            sleep(spread(first, longest, attempt, getrandom::u64().unwrap_or_default())).await;
+            sleep(spread(SUCCESSOR_FIRST, SUCCESSOR_LONGEST, attempt, getrandom::u64().unwrap_or_default()))
+                .await;
             if *news.closed.borrow() {
                 return;
             }

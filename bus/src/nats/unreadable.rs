@@ -73,11 +73,13 @@ impl Stored {
                 None => {}
             }
             taken += 1;
+        }
+        if taken > 0 {
             tracing::warn!(
                 stream,
-                number = message.sequence,
-                "SEC-01: a message in the queue of triggers had a header that nobody can read: deleted; only what holds a trigger's \
-                 or an operator's key of the bus can put it there"
+                deleted = taken,
+                "messages in the queue of triggers had headers that nobody can read: deleted; only what holds a trigger's or an operator's \
+                 key of the bus can put them there"
             );
         }
         Ok(taken)

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use muster_protocol::alert::DrillTerms;
-use muster_protocol::log::{DrillOutcome, State};
+use muster_protocol::alert::{DrillTerms, drill_failure};
+use muster_protocol::log::State;
 use muster_protocol::time::UnixMillis;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -21,7 +21,9 @@ pub struct DrillView {
     pub last: Option<Drill>,
     /// How long the newest round would take at the speed of the last drill that passed, in seconds; null: nobody can tell.
     pub expected_secs: Option<u64>,
-    /// What is wrong with the drills (DRILL-01), but for being overdue; null: nothing.
+    /// Why a recovery is not to be relied on: the last drill failed; null: it did not.
+    pub failure: Option<String>,
+    /// Whether the last one took longer than promised (DRILL-01); null: it did not.
     pub complaint: Option<String>,
 }
 
@@ -83,14 +85,8 @@ impl DrillView {
             within_secs: secs(terms.within),
             last,
             expected_secs,
-            complaint: terms.complaint(state, false, now),
+            failure: drill_failure(state).map(|(_, why)| why),
+            complaint: terms.shortfall(state, false, now),
         }
-    }
-
-    /// Why a recovery is not to be relied on: the last drill failed.
-    #[must_use]
-    pub fn failure(&self) -> Option<&str> {
-        let failed = self.last.as_ref().is_some_and(|last| last.outcome == DrillOutcome::Failed.as_str());
-        self.complaint.as_deref().filter(|_| failed)
     }
 }

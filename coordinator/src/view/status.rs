@@ -243,9 +243,9 @@ pub async fn fill(shown: &Shown<'_>, view: &mut StatusView) -> Result<Option<Dur
     judge(view, promised);
     let newest = view.services.iter().map(|line| line.source_bytes).sum();
     let drill = DrillView::of(state, newest, unix_now());
-    if let Some(failed) = drill.failure() {
+    if let Some(failed) = &drill.failure {
         view.recovery_ready = Some(false);
-        view.reasons.push(failed.to_owned());
+        view.reasons.push(failed.clone());
     }
     view.drill = Some(drill);
     Ok(promised)

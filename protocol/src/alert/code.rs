@@ -350,11 +350,11 @@ impl Code {
             ),
             Self::Drill01 => (
                 "DRILL-01",
-                Warning,
+                Error,
                 "restore drill failed, overdue or too slow",
                 &[
                     "recover the newest round into a folder that is deleted again: muster drill --kit PATH",
-                    "name what is damaged, if it failed: muster verify --kit PATH",
+                    "if it failed, tell the leader what is damaged: muster verify --heal --kit PATH; then muster start --wait, and drill again",
                     "see what is promised: muster config show (recovery_time, drill.within)",
                 ],
             ),

@@ -30,13 +30,9 @@ impl DrillTerms {
         Self { within: read(DRILL_WITHIN), promised: read(RECOVERY_TIME) }
     }
 
-    /// What is wrong now with the drills of an enabled fleet or, but for being overdue, of any.
+    /// What is wrong with how long drills take, or how long ago the last one was; that only where an enabled fleet waits for one.
     #[must_use]
-    pub fn complaint(&self, state: &State, enabled: bool, now: UnixMillis) -> Option<String> {
-        if let Some(failed) = state.failed_drill() {
-            let why = failed.drill.reason.as_deref().unwrap_or("no reason was given");
-            return Some(format!("the drill of round {} failed: {why}", failed.number));
-        }
+    pub fn shortfall(&self, state: &State, enabled: bool, now: UnixMillis) -> Option<String> {
         let took = |millis: u64| format_duration(Duration::from_millis(millis));
         if let (Some(promised), Some(last)) = (self.promised, &state.drilled)
             && u128::from(last.drill.took_millis) > promised.as_millis()
@@ -62,25 +58,47 @@ impl DrillTerms {
     }
 }
 
-/// Raises DRILL-01 while something is wrong with the drills; closes it when that is over. True if anything changed.
+/// Why the last drill of a whole round failed; none: it did not.
+#[must_use]
+pub fn drill_failure(state: &State) -> Option<(u64, String)> {
+    let failed = state.failed_drill()?;
+    let why = failed.drill.reason.as_deref().unwrap_or("no reason was given");
+    Some((failed.number, format!("the drill of round {} failed: {why}", failed.number)))
+}
+
+/// Raises DRILL-01 while something is wrong with the drills: about a round whose drill failed, or about the fleet, which was slow or
+/// has none. Closes it when that is over. True if anything changed.
 pub fn judge_drills(
     book: &mut Book,
     state: &State,
     clear: &BTreeMap<String, String>,
     now: UnixMillis,
 ) -> bool {
-    let about = About::Part(Part::Fleet);
     let before = book.clone();
     let enabled = match Standing::of(clear, now) {
         Standing::Enabled { .. } => true,
         Standing::Disabled { .. } | Standing::Never => false,
     };
-    let cause = DrillTerms::of(clear).complaint(state, enabled, now);
+    let wrong = match drill_failure(state) {
+        Some((round, cause)) => Some((About::Round(round), cause)),
+        None => {
+            let cause = DrillTerms::of(clear).shortfall(state, enabled, now);
+            cause.map(|cause| (About::Part(Part::Fleet), cause))
+        }
+    };
     // Another complaint is another alert.
-    if book.find(Code::Drill01, &about).is_some_and(|open| Some(&open.cause) != cause.as_ref()) {
+    let over: Vec<About> = book
+        .open()
+        .filter(|open| open.code == Code::Drill01)
+        .filter(|open| {
+            wrong.as_ref().is_none_or(|(about, cause)| (about, cause) != (&open.about, &open.cause))
+        })
+        .map(|open| open.about.clone())
+        .collect();
+    for about in over {
         book.mended(Code::Drill01, &about, now);
     }
-    if let Some(cause) = cause {
+    if let Some((about, cause)) = wrong {
         book.raise(Finding::seen(Code::Drill01, about, cause), now);
     }
     *book != before
@@ -162,6 +180,18 @@ mod tests {
         fleet.states(FIRST, OPERATOR, &passed);
         assert_eq!(judge(&fleet, &enabled, 164), "");
         assert!(fleet.state.failed_drill().is_none());
+        // An older round neither gives nor takes anything once a newer one was tried.
+        committed(&mut fleet, 2, 165);
+        let failed = drill(&fleet, 2, DrillOutcome::Failed, 1, 165);
+        fleet.states(FIRST, OPERATOR, &failed);
+        let older = drill(&fleet, 1, DrillOutcome::Passed, 1, 165);
+        fleet.states(FIRST, OPERATOR, &older);
+        assert_eq!(judge(&fleet, &enabled, 165), "the drill of round 2 failed: two packs are damaged");
+        let passed = drill(&fleet, 2, DrillOutcome::Passed, 1, 165);
+        fleet.states(FIRST, OPERATOR, &passed);
+        let older = drill(&fleet, 1, DrillOutcome::Failed, 1, 165);
+        fleet.states(FIRST, OPERATOR, &older);
+        assert_eq!(judge(&fleet, &enabled, 165), "");
     }
 
     #[test]
@@ -178,6 +208,10 @@ mod tests {
             judge_drills(&mut book, &fleet.state, &enabled, UnixMillis(192 * DAY)),
             "90 days after round 2"
         );
+        let behind = drill(&fleet, 2, DrillOutcome::Passed, 1, 3);
+        fleet.states(FIRST, OPERATOR, &behind);
+        let drilled = fleet.state.drilled.as_ref().expect("a drill");
+        assert_eq!(fleet.state.drilled_at(drilled), UnixMillis(101 * DAY), "no earlier than its round");
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub use book::{
 };
 pub use closing::Closing;
 pub use code::{Code, Severity, UnknownCode};
-pub use drill::{DrillTerms, judge_drills};
+pub use drill::{DrillTerms, drill_failure, judge_drills};
 pub use keys::judge_keys;
 pub use prune::{judge_prune, judge_retention};
 pub use room::judge_room;

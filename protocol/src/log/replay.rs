@@ -336,7 +336,9 @@ impl State {
             return Err(format!("round {number} is not committed"));
         }
         self.said(&statement);
-        if statement.body.scope == Scope::All {
+        // What an older round is like says nothing about the fleet any more once a newer one was tried.
+        let newest = self.drilled.as_ref().is_none_or(|drilled| drilled.number <= number);
+        if statement.body.scope == Scope::All && newest {
             let outcome = statement.body.outcome;
             let drilled =
                 Drilled { drill: statement.body, number, by: statement.signer, position: record.number };

@@ -441,15 +441,18 @@ impl State {
         self.quarantine.iter().filter(move |(_, of)| of.position > position).map(|(service, _)| service)
     }
 
-    /// When a drill was over at the latest. Its own time is that of an operator's machine, which may be wrong; the next round that
-    /// was committed behind it came later.
+    /// When a drill was over. Its own time is that of an operator's machine, which may be wrong; its round was committed before, and
+    /// the next commit behind it came later.
     #[must_use]
     pub fn drilled_at(&self, drilled: &Drilled) -> UnixMillis {
         let later = self.rounds.values().filter_map(|round| match &round.phase {
             RoundPhase::Committed { commit, position, .. } if *position > drilled.position => Some(commit.at),
             RoundPhase::Committed { .. } | RoundPhase::Open | RoundPhase::Ended(_) => None,
         });
-        later.min().map_or(drilled.drill.at, |at| at.min(drilled.drill.at))
+        let round = self.rounds.get(&drilled.drill.round).and_then(RoundState::commit);
+        let least = round.map_or(drilled.drill.at, |commit| commit.at);
+        let at = drilled.drill.at.max(least);
+        later.min().map_or(at, |most| most.min(at))
     }
 
     /// The last drill of a whole round, if it failed: until another one passes, nobody knows that the fleet can be recovered.

@@ -42,7 +42,7 @@ fn a_drill_recovers_everything_leaves_nothing_and_is_noted() {
     let at = text(&into);
     let drilled = fleet.run(&["drill", "--kit", &kit, "--into", &at, "--json"]).with_code(0).json();
     assert_eq!((&drilled["schema"], &drilled["outcome"]), (&"muster.drill/1".into(), &"passed".into()));
-    assert_eq!((&drilled["number"], &drilled["asked"]), (&1.into(), &Value::Null));
+    assert_eq!((&drilled["number"], &drilled["whole"]), (&1.into(), &true.into()));
     assert_eq!(drilled["services"].as_array().map(Vec::len), Some(2));
     assert!(drilled["files"].as_u64().is_some_and(|files| files > 0), "{drilled}");
     assert!(!into.exists(), "nothing is left");
@@ -59,7 +59,7 @@ fn a_drill_recovers_everything_leaves_nothing_and_is_noted() {
     fs::create_dir(&into).expect("made");
     let some = fleet.run(&["drill", "1", "--kit", &kit, "--into", &at, "--service", "dns", "--json"]);
     let some = some.with_code(0).json();
-    assert_eq!((&some["asked"][0], some["services"].as_array().map(Vec::len)), (&"dns".into(), Some(1)));
+    assert_eq!((&some["whole"], some["services"].as_array().map(Vec::len)), (&false.into(), Some(1)));
     assert!(is_empty(&into));
     assert_eq!(
         status()["drill"]["last"]["at"],
@@ -74,6 +74,19 @@ fn a_drill_recovers_everything_leaves_nothing_and_is_noted() {
     // What is to be kept is what was captured.
     let _ = fleet.run(&["drill", "--kit", &kit, "--into", &at, "--keep"]).with_code(0);
     tree::assert_same(&source, &into.join("mail/files"));
+
+    // Who is told to end leaves nothing either.
+    let temporary = data.path().join("tmp");
+    fs::create_dir(&temporary).expect("made");
+
+    // A round of some services is none of the fleet: the newest one that has all is drilled, and the other only when it is named.
+    let started = fleet.run(&["once", &text(&fleet.dir()), "--services", "dns"]);
+    if started.code == 0 {
+        let again = fleet.run(&["drill", "--kit", &kit, "--json"]).with_code(0).json();
+        assert_eq!((&again["number"], &again["whole"]), (&1.into(), &true.into()));
+        let part = fleet.run(&["drill", "2", "--kit", &kit, "--json"]).with_code(3).json();
+        assert_eq!((&part["whole"], &part["missing"][0]), (&false.into(), &"mail".into()));
+    }
 
     // A share by its address may be a copy: nothing is noted.
     let head = || fleet.run(&["rounds", "--json"]).with_code(0).json()["head"].clone();
@@ -104,7 +117,7 @@ fn a_drill_that_fails_takes_the_fleets_readiness_until_one_passes() {
     fs::write(&pack, &torn).expect("written");
     let failed = fleet.run(&["drill", "--kit", &kit]).with_code(4);
     assert!(failed.out.contains("DRILL-01: the drill of round 1 failed"), "{}", failed.out);
-    assert!(failed.out.contains("muster verify 1 --kit"), "{}", failed.out);
+    assert!(failed.out.contains("muster verify --heal --kit"), "{}", failed.out);
     let after = status();
     assert_eq!(
         (&after["recovery_ready"], &after["drill"]["last"]["outcome"]),

@@ -270,7 +270,9 @@ pub(super) fn rounds(view: &status::View, promised: Option<Duration>) -> Vec<Fin
         }
         Some(false) => {
             let said = format!("not ready for a recovery: {}{promised}", view.reasons.join("; "));
-            Finding::new("rounds", Verdict::Bad, said).with_code(Some(Code::Round04))
+            let drill = view.drill.as_ref().is_some_and(|drill| drill.failure.is_some());
+            let code = if drill && view.reasons.len() == 1 { Code::Drill01 } else { Code::Round04 };
+            Finding::new("rounds", Verdict::Bad, said).with_code(Some(code))
         }
         // Said of the share already.
         None => return Vec::new(),

@@ -5,7 +5,7 @@ mod report;
 mod scratch_folder;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,10 +15,13 @@ use muster_agent::recover::{
 use muster_protocol::alert::DrillTerms;
 use muster_protocol::document::Manifest;
 use muster_protocol::envelope::Signer;
-use muster_protocol::ids::RoundId;
+use muster_protocol::ids::{RoundId, ServiceName};
 use muster_protocol::log::{Drill as Body, DrillOutcome, Head, Pin, Scope, State};
 use muster_protocol::units::format_size;
-use muster_share::verify::Damage;
+use muster_share::store::Store;
+use muster_share::verify::chain::read_manifest;
+use muster_share::verify::{Damage, RoundSelector, Trouble, read_ledger};
+use tokio::signal::unix::{SignalKind, signal};
 
 use self::scratch_folder::ScratchFolder;
 use crate::args::Drill;
@@ -29,10 +32,16 @@ use crate::fleet::{self, Fleet, hold_to, open_store};
 use crate::kit::Kit;
 use crate::operator::Operator;
 use crate::proof::{self, Proof};
-use crate::reading_back::{damage_line, round_failure, selector, show_progress};
+use crate::reading_back::{round_failure, selector, show_progress};
+use crate::round_name::RoundName;
 use crate::saying::{previous, say, signing_key};
+use crate::screen::plural;
 use crate::{looking, screen};
 
+/// Committed rounds that are looked through for one that holds all services.
+const ROUNDS_READ: usize = 100;
+/// Services that a record names: a drill of more says so by the first of them.
+const SERVICES_NAMED: usize = 500;
 /// Packs that are opened at once at most, as a recovery does.
 const WORKERS_MOST: usize = 8;
 
@@ -41,6 +50,14 @@ struct Notary {
     operator: Operator,
     fleet: Fleet,
     signer: Signer,
+}
+
+/// Which round is recovered.
+struct Choice {
+    round: RoundId,
+    number: u64,
+    /// It holds all services of the roster, and no newer one does: what comes of it says something about the fleet.
+    whole: bool,
 }
 
 /// What came of it.
@@ -54,6 +71,8 @@ struct Drilled {
     damaged: Vec<Damage>,
     /// Why it failed.
     reason: Option<String>,
+    /// Services of the roster that the round lacks, where all were asked for.
+    missing: Vec<ServiceName>,
     manifest: Option<Manifest>,
 }
 
@@ -74,9 +93,10 @@ pub(crate) async fn run(args: Drill) -> Outcome {
     let kit = Kit::open(&args.kit)?;
     let notary = notary(&args).await?;
     let folder = ScratchFolder::at(args.into.clone(), args.keep)?;
+    let into = folder.path().to_owned();
     let drilled = tokio::select! {
-        drilled = drill(&args, &kit, folder.path().to_owned()) => drilled,
-        _ = tokio::signal::ctrl_c() => {
+        drilled = drill(&args, &kit, into.clone()) => drilled,
+        () = told_to_end() => {
             folder.clear().await?;
             screen::aside("interrupted: nothing is noted");
             return Ok(Exit::Interrupted);
@@ -85,27 +105,55 @@ pub(crate) async fn run(args: Drill) -> Outcome {
     // Deleted in any case, and before anything is noted: a full disk is no reason to leave it behind.
     let cleared = folder.clear().await;
     let drilled = drilled?;
-    let (noted, terms, proven) = match notary {
-        Some(mut notary) => {
-            let head = notary.note(&drilled).await?;
-            let proven = notary.prove(&kit, &drilled)?;
-            (Some((head, notary.operator.operator.name.to_string())), notary.terms(), proven)
+    let (mut noted, mut terms, mut proven, mut unnoted) = (None, DrillTerms::default(), false, None);
+    if let Some(mut notary) = notary {
+        terms = notary.terms();
+        match notary.note(&drilled).await {
+            Ok(head) => {
+                noted = Some((head, notary.operator.operator.name.to_string()));
+                proven = notary.prove(&kit, &drilled)?;
+            }
+            // Hours of work are told of all the same.
+            Err(failure) => unnoted = Some(failure),
         }
-        None => (None, DrillTerms::default(), false),
-    };
+    }
     let slow = terms.promised.filter(|most| drilled.scope == Scope::All && drilled.took > *most);
-    let told = report::Told { drilled: &drilled, noted: noted.as_ref(), terms, slow, proven, args: &args };
+    let kept = args.keep.then_some(into);
+    let told =
+        report::Told { drilled: &drilled, noted: noted.as_ref(), terms, slow, proven, args: &args, kept };
     if args.reading.json {
         screen::json(&report::view(&told));
     } else {
         report::print(&told);
     }
     cleared?;
+    if let Some(failure) = unnoted {
+        return Err(
+            failure.because("The drill itself is over, and its result stands above; it was not noted.")
+        );
+    }
     Ok(match (drilled.outcome(), slow) {
         (DrillOutcome::Failed, _) => Exit::Damaged,
         (DrillOutcome::Passed, Some(_)) => Exit::Failed,
-        (DrillOutcome::Passed, None) => Exit::Done,
+        (DrillOutcome::Passed, None) if drilled.missing.is_empty() => Exit::Done,
+        (DrillOutcome::Passed, None) => Exit::Partial,
     })
+}
+
+/// Ctrl-C, or whoever ends processes: what was recovered must not stay behind.
+async fn told_to_end() {
+    let (mut term, mut hangup) = match (signal(SignalKind::terminate()), signal(SignalKind::hangup())) {
+        (Ok(term), Ok(hangup)) => (term, hangup),
+        (Err(_), _) | (_, Err(_)) => {
+            tokio::signal::ctrl_c().await.ok();
+            return;
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = term.recv() => {}
+        _ = hangup.recv() => {}
+    }
 }
 
 /// Who notes it: nobody for a share that is named by its address, which may be a copy. Whoever may not is told before hours of work.
@@ -120,50 +168,102 @@ async fn notary(args: &Drill) -> Result<Option<Notary>, Failure> {
     Ok(Some(Notary { operator, fleet, signer }))
 }
 
+/// The round that is meant: the one that was named, or the newest one that holds all services of the roster; of several, a damaged one
+/// is the one to find out about.
+async fn choose(name: &RoundName, store: &Arc<dyn Store>, state: &State) -> Result<Option<Choice>, Failure> {
+    let roster = state.services();
+    let mut whole = None;
+    let mut rounds = state.rounds_by_number();
+    rounds.retain(|round| round.is_recoverable());
+    for round in rounds.iter().rev().take(ROUNDS_READ) {
+        let holds = match read_manifest(store.as_ref(), state, round).await {
+            Ok(manifest) => {
+                roster.iter().all(|service| manifest.slices.iter().any(|slice| slice.service == *service))
+            }
+            Err(Trouble::Damaged(_)) => true,
+            Err(Trouble::Store(error)) => return Err(error.into()),
+        };
+        if holds {
+            whole = Some(round.open.number);
+            break;
+        }
+    }
+    let chosen = match (name, whole) {
+        (RoundName::Latest, Some(number)) => RoundSelector::Number(number),
+        (RoundName::Latest, None) | (RoundName::Number(_) | RoundName::Prefix(_), _) => selector(name),
+    };
+    Ok(chosen.select(state).ok().map(|round| {
+        let number = round.open.number;
+        Choice { round: round.open.round, number, whole: whole == Some(number) }
+    }))
+}
+
 /// Recovers, and judges what came out.
 async fn drill(args: &Drill, kit: &Kit, into: PathBuf) -> Result<Drilled, Failure> {
     let (share, pin) = looking::place(&args.reading, kit)?;
     let store = open_store(&share).await?;
     hold_to(&store, Pin { head: None, ..pin }, &args.reading.expect).await?;
+    let ledger = read_ledger(&store, pin, false).await.ok().filter(|ledger| !ledger.broken);
+    let choice = match &ledger {
+        Some(ledger) => choose(&args.round, &store, &ledger.state).await?,
+        None => None,
+    };
     let origin = || Origin {
         store: Arc::clone(&store),
         pin,
         keys: Arc::clone(&kit.keys),
-        round: selector(&args.round),
-    };
-    let scope = match args.service.as_slice() {
-        [] => Scope::All,
-        some => Scope::Services(some.to_vec()),
+        round: choice.as_ref().map_or_else(|| selector(&args.round), |one| RoundSelector::Number(one.number)),
     };
     let begun = Instant::now();
-    let round = match Round::open(origin()).await {
-        Ok(round) => round,
-        Err(error) => return unopened(error, &args.round, &store, pin, scope, kit).await,
+    let round = match (Round::open(origin()).await, &choice) {
+        (Ok(round), _) => round,
+        // A round that does not open is a drill that failed, if it is known which one it is. What says nothing about the share, as a
+        // wrong key, is no drill at all.
+        (Err(RoundError::Damaged { damaged, .. }), Some(choice)) => {
+            return Ok(Drilled {
+                round: choice.round,
+                number: choice.number,
+                scope: scope(args, choice, None),
+                took: begun.elapsed(),
+                recovered: None,
+                reason: reason(&damaged),
+                damaged,
+                missing: Vec::new(),
+                manifest: None,
+            });
+        }
+        (Err(error), _) => return Err(round_failure(error, &kit.keys)),
     };
     let manifest = round.manifest().clone();
-    room(&manifest, &scope, &into)?;
-    let (id, number) = (manifest.round, round.number());
+    let choice = choice.unwrap_or(Choice { round: manifest.round, number: round.number(), whole: false });
+    room(&manifest, &args.service, &into)?;
+    let held = |service: &ServiceName| manifest.slices.iter().any(|slice| slice.service == *service);
+    let roster = ledger.iter().filter(|_| args.service.is_empty()).flat_map(|ledger| ledger.state.services());
+    let missing = roster.filter(|service| !held(service)).collect();
+    let mut apart: Vec<_> = share_folder(&share.url).into_iter().chain([args.kit.clone()]).collect();
+    apart.extend(fleet::folder_at(args.reading.config.as_deref()).filter(|_| args.reading.share.is_none()));
     let request = Request {
         // The same round, though a newer one may be committed by now.
-        from: Origin { round: muster_share::verify::RoundSelector::Number(number), ..origin() },
+        from: Origin { round: RoundSelector::Number(choice.number), ..origin() },
         services: args.service.clone(),
         path: None,
         into,
         existing: Existing::Refuse,
         resume: false,
         numeric_owner: true,
-        apart_from: share_folder(&share.url).into_iter().chain([args.kit.clone()]).collect(),
+        apart_from: apart,
         workers: std::thread::available_parallelism().map_or(2, usize::from).min(WORKERS_MOST),
     };
     let watch = Watch::default();
     let mut drilled = Drilled {
-        round: id,
-        number,
-        scope,
+        round: choice.round,
+        number: choice.number,
+        scope: scope(args, &choice, Some(&manifest)),
         took: Duration::ZERO,
         recovered: None,
         damaged: Vec::new(),
         reason: None,
+        missing,
         manifest: Some(manifest),
     };
     let recovered = show_progress(recover(&request, &watch), &watch.progress, "recovering", || None).await;
@@ -185,66 +285,48 @@ async fn drill(args: &Drill, kit: &Kit, into: PathBuf) -> Result<Drilled, Failur
     }
 }
 
-/// A round that does not open is a drill that failed, if it is known which one it is. What says nothing about the share, as a wrong
-/// key, is no drill at all.
-async fn unopened(
-    error: RoundError,
-    name: &crate::round_name::RoundName,
-    store: &Arc<dyn muster_share::store::Store>,
-    pin: Pin,
-    scope: Scope,
-    kit: &Kit,
-) -> Result<Drilled, Failure> {
-    let RoundError::Damaged { number: Some(number), damaged, .. } = &error else {
-        return Err(round_failure(error, &kit.keys));
-    };
-    let Ok(ledger) = muster_share::verify::read_ledger(store, pin, false).await else {
-        return Err(round_failure(error, &kit.keys));
-    };
-    let Ok(round) = selector(name).select(&ledger.state).map(|round| round.open.round) else {
-        return Err(round_failure(error, &kit.keys));
-    };
-    Ok(Drilled {
-        round,
-        number: *number,
-        scope,
-        took: Duration::ZERO,
-        recovered: None,
-        damaged: damaged.clone(),
-        reason: reason(damaged),
-        manifest: None,
-    })
-}
-
-/// Whether what comes out has room.
-fn room(manifest: &Manifest, scope: &Scope, into: &std::path::Path) -> Result<(), Failure> {
-    let slices = manifest.slices.iter().filter(|slice| scope.contains(&slice.service));
-    let need: u64 = slices.map(|slice| slice.totals.source_bytes).fold(0, u64::saturating_add);
-    let place = into.ancestors().find(|place| place.exists()).unwrap_or(into);
-    match crate::scratch::free(place) {
-        Ok(free) if free < need => Err(Failure::new(
-            Exit::Failed,
-            format!(
-                "the drill would write {}, and {} has {} free",
-                format_size(need),
-                place.display(),
-                format_size(free)
-            ),
-        )
-        .next("name a folder with more room: --into DIR")
-        .next("or drill one service after the other: --service NAME")),
-        // Where nobody can tell, the recovery finds out.
-        Ok(_) | Err(_) => Ok(()),
+/// What the drill says something about.
+fn scope(args: &Drill, choice: &Choice, manifest: Option<&Manifest>) -> Scope {
+    if choice.whole && args.service.is_empty() {
+        return Scope::All;
     }
+    let held = manifest.iter().flat_map(|manifest| &manifest.slices).map(|slice| &slice.service);
+    let services: Vec<_> = match args.service.as_slice() {
+        [] => held.take(SERVICES_NAMED).cloned().collect(),
+        some => some.iter().take(SERVICES_NAMED).cloned().collect(),
+    };
+    Scope::Services(services)
 }
 
-/// Why a drill failed; none: nothing is damaged.
+/// Whether what comes out has room. Holes of files take none, so that only what is stored must have.
+fn room(manifest: &Manifest, only: &[ServiceName], into: &Path) -> Result<(), Failure> {
+    let wanted = |service: &ServiceName| only.is_empty() || only.contains(service);
+    let slices = || manifest.slices.iter().filter(|slice| wanted(&slice.service));
+    let source = slices().map(|slice| slice.totals.source_bytes).fold(0, u64::saturating_add);
+    let stored = slices().map(|slice| slice.totals.stored_bytes).fold(0, u64::saturating_add);
+    // Where nobody can tell, the recovery finds out.
+    let Ok(free) = crate::scratch::free(into) else { return Ok(()) };
+    let (place, free_size) = (into.display(), format_size(free));
+    if free < stored.min(source) {
+        let what = format!("the drill would write {}, and {place} has {free_size} free", format_size(source));
+        return Err(Failure::new(Exit::Failed, what)
+            .next("name a folder with more room: --into DIR")
+            .next("or drill one service after the other: --service NAME"));
+    }
+    if free < source {
+        let source = format_size(source);
+        screen::aside(format!("warning: the drill writes up to {source}, and {place} has {free_size} free"));
+    }
+    Ok(())
+}
+
+/// Why a drill failed, in one line; none: nothing is damaged.
 fn reason(damaged: &[Damage]) -> Option<String> {
     let first = damaged.first()?;
-    Some(match damaged.len() {
-        1 => damage_line(first),
-        more => format!("{more} objects are damaged, first: {}", damage_line(first)),
-    })
+    let of = first.service().map_or("fleet", |service| service.as_str());
+    let more = damaged.len() - 1;
+    let others = if more == 0 { String::new() } else { format!(", and {} more", plural(more, "object")) };
+    Some(format!("{of}: {} ({}){others}", first.object, first.fault))
 }
 
 /// A recovery that came to no end for another reason than the share.

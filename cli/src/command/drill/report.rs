@@ -1,5 +1,6 @@
 //! What an operator, and a script, read of a drill.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use muster_protocol::alert::{Code, DrillTerms};
@@ -15,6 +16,8 @@ use crate::screen;
 
 /// Damaged objects that a screen names.
 const DAMAGES_SHOWN: usize = 5;
+/// Services that a line names.
+const NAMED: usize = 8;
 
 /// All that is told.
 pub(super) struct Told<'a> {
@@ -27,6 +30,8 @@ pub(super) struct Told<'a> {
     /// The kit's keys count as proven by it.
     pub(super) proven: bool,
     pub(super) args: &'a Drill,
+    /// Where what was recovered is left.
+    pub(super) kept: Option<PathBuf>,
 }
 
 /// `{"schema":"muster.drill/1", …}`
@@ -38,11 +43,11 @@ pub(super) struct View {
     /// `passed`, `failed`
     outcome: &'static str,
     reason: Option<String>,
-    /// The services that were asked for; null: all of the round.
-    asked: Option<Vec<String>>,
+    /// It says something about the whole fleet: the newest round that holds all services.
+    whole: bool,
+    /// Services of the roster that the round lacks, where all were asked for.
+    missing: Vec<String>,
     services: Vec<ServiceLine>,
-    /// Services that the round itself lacks.
-    absent: Vec<String>,
     files: u64,
     source_bytes: u64,
     took_millis: u64,
@@ -54,6 +59,8 @@ pub(super) struct View {
     head: Option<HeadView>,
     by: Option<String>,
     key_proven: bool,
+    /// Where what was recovered is left; null: it is deleted.
+    into: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -70,23 +77,19 @@ pub(super) fn view(told: &Told<'_>) -> View {
     let drilled = told.drilled;
     let (files, source_bytes) = drilled.totals();
     let recovered = drilled.recovered.iter();
-    let services = recovered.clone().flat_map(|recovered| &recovered.services).map(|(service, one)| {
+    let services = recovered.flat_map(|recovered| &recovered.services).map(|(service, one)| {
         let state = if one.damaged { "damaged" } else { "recovered" };
         ServiceLine { service: service.to_string(), state, files: one.files, source_bytes: one.bytes }
     });
-    let absent = recovered.flat_map(|recovered| &recovered.absent).map(|one| one.service.to_string());
     View {
         schema: "muster.drill/1",
         round: drilled.round.to_string(),
         number: drilled.number,
         outcome: drilled.outcome().as_str(),
         reason: drilled.reason.clone(),
-        asked: match &drilled.scope {
-            Scope::All => None,
-            Scope::Services(services) => Some(services.iter().map(ToString::to_string).collect()),
-        },
+        whole: drilled.scope == Scope::All,
+        missing: drilled.missing.iter().map(ToString::to_string).collect(),
         services: services.collect(),
-        absent: absent.collect(),
         files,
         source_bytes,
         took_millis: u64::try_from(drilled.took.as_millis()).unwrap_or(u64::MAX),
@@ -96,6 +99,7 @@ pub(super) fn view(told: &Told<'_>) -> View {
         head: told.noted.map(|(head, _)| HeadView { number: head.number, hash: head.hash.to_string() }),
         by: told.noted.map(|(_, by)| by.clone()),
         key_proven: told.proven,
+        into: told.kept.as_ref().map(|kept| kept.display().to_string()),
     }
 }
 
@@ -111,27 +115,28 @@ pub(super) fn print(told: &Told<'_>) {
     }
     let (files, bytes) = drilled.totals();
     let services = drilled.recovered.as_ref().map_or(0, |recovered| recovered.services.len());
-    let came = format!(
-        "{}, {}, {} recovered and compared with the index in {}",
-        count(services as u64, "service"),
-        count(files, "file"),
-        format_size(bytes),
-        format_duration(drilled.took)
-    );
+    let came =
+        format!("{}, {}, {}", count(services as u64, "service"), count(files, "file"), format_size(bytes));
+    let took = format_duration(drilled.took);
     let promised = match told.terms.promised {
         Some(promised) => format!(", promised {}", format_duration(promised)),
         None => String::new(),
     };
-    match drilled.outcome() {
-        DrillOutcome::Passed => {
-            screen::line(format!("drill of round {} passed: {came}{promised}", drilled.number));
+    let whole = drilled.scope == Scope::All;
+    match (drilled.outcome(), &drilled.reason) {
+        (DrillOutcome::Passed, _) => screen::line(format!(
+            "drill of round {} passed: {came} recovered and compared with the index in {took}{promised}",
+            drilled.number
+        )),
+        (DrillOutcome::Failed, reason) => {
+            let code = if whole { format!("{}: ", Code::Drill01) } else { String::new() };
+            screen::line(format!(
+                "{code}the drill of round {} failed: {}",
+                drilled.number,
+                reason.as_deref().unwrap_or_default()
+            ));
+            screen::line(format!("what came out all the same: {came}, in {took}"));
         }
-        DrillOutcome::Failed => {
-            screen::line(format!("{}: the drill of round {} failed: {came}", Code::Drill01, drilled.number));
-        }
-    }
-    for absentee in drilled.recovered.iter().flat_map(|recovered| &recovered.absent) {
-        screen::line(format!("absent   {}   {}: {}", absentee.service, absentee.code, absentee.reason));
     }
     if let Some(promised) = told.slow {
         screen::line(format!(
@@ -140,32 +145,37 @@ pub(super) fn print(told: &Told<'_>) {
             format_duration(promised)
         ));
     }
-    if let Scope::Services(_) = &drilled.scope {
-        screen::line(
-            "of these services alone: it says nothing about the whole, and `muster status` does not go by it",
-        );
+    if !drilled.missing.is_empty() {
+        let names: Vec<_> = drilled.missing.iter().take(NAMED).map(ToString::to_string).collect();
+        let more = drilled.missing.len().saturating_sub(NAMED);
+        let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+        screen::line(format!("not in this round: {}{more}", names.join(", ")));
+    }
+    if !whole {
+        screen::line("not all services, or not their newest round: it says nothing about the whole fleet");
     }
     match told.noted {
         Some((head, by)) => {
             let proof = if told.proven { " · the kit's key is proven by it" } else { "" };
             screen::line(format!("signed by {by} · log record {}{proof}", head.number));
         }
-        None => screen::line("not noted: --share was given, which may be a copy"),
+        None if told.args.reading.share.is_some() => {
+            screen::line("not noted: --share was given, which may be a copy");
+        }
+        None => {}
     }
     match (drilled.outcome(), told.slow) {
         (DrillOutcome::Failed, _) => {
-            screen::line(format!(
-                "→ muster verify {} --kit {}     names everything that is damaged",
-                drilled.number,
-                told.args.kit.display()
-            ));
-        }
-        (DrillOutcome::Passed, Some(_)) => {
+            let kit = told.args.kit.display();
+            screen::line(format!("→ muster verify --heal --kit {kit}     tells the leader what is damaged"));
             screen::line(
-                "→ drill on a faster machine or closer to the share, or promise less: muster config set recovery_time",
+                "→ muster start --wait     uploads it again from the live services; then drill again",
             );
         }
-        (DrillOutcome::Passed, None) if told.noted.is_some() => {
+        (DrillOutcome::Passed, Some(_)) => screen::line(
+            "→ drill on a faster machine or closer to the share, or promise more time: muster config set recovery_time 8h",
+        ),
+        (DrillOutcome::Passed, None) if whole && told.noted.is_some() => {
             screen::line("→ muster status     tells of it");
         }
         (DrillOutcome::Passed, None) => {}

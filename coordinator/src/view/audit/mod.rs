@@ -14,8 +14,9 @@ use super::{HeadView, Shown, rfc3339};
 use words::{Deed, Said};
 
 /// The kinds of records that may be asked for.
-pub const KINDS: [&str; 19] = [
+pub const KINDS: [&str; 20] = [
     "accept",
+    "drill",
     "adopt",
     "audit",
     "commit",
