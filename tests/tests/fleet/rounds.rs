@@ -73,6 +73,11 @@ fn rules_say_who_is_missed_and_who_begins_first() {
     assert!(timing("web")["greeted_millis"].as_u64() >= timing("core")["checked_millis"].as_u64(), "{round}");
     let shown = fleet.run(&["show"]).with_code(0).out;
     assert!(shown.contains("pda: not present, and expected only while it is"), "{shown}");
+    let id = round["round"].as_str().expect("an id");
+    assert!(
+        id.len() == 32 && shown.contains(&format!("id {id}")),
+        "a trace viewer takes the whole id: {shown}"
+    );
     assert!(shown.contains("lab-1: attempt 1 failed after"), "{shown}");
     assert!(shown.contains("tier 2 waited for core, which was through after"), "{shown}");
 
