@@ -81,11 +81,21 @@ fn spans_reach_a_collector_and_those_of_the_export_do_not() {
     tracing::subscriber::with_default(subscriber, || {
         let _round = tracing::info_span!("round-to-export").entered();
         let _http = tracing::info_span!(target: "hyper::client", "span-of-the-http-stack").entered();
+        let _slice = tracing::info_span!("slice", service = "dns", round = "ab", attempt = 7).entered();
         let _sdk = tracing::info_span!(target: "opentelemetry_sdk", "span-of-the-sdk").entered();
     });
     telemetry.shutdown().expect("the collector takes the spans");
     let posted = posted(&received, "/v1/traces");
-    for text in ["round-to-export", "service.name", "muster-agent", "service.instance.id", "secrets-1"] {
+    for text in [
+        "round-to-export",
+        "service.name",
+        "muster-agent",
+        "service.instance.id",
+        "secrets-1",
+        "muster.service",
+        "muster.round",
+        "muster.attempt",
+    ] {
         assert!(posted.holds(text), "{text} is missing");
     }
     assert!(!posted.holds("span-of-the-http-stack"));
