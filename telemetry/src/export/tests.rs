@@ -125,6 +125,7 @@ fn log_records_and_figures_reach_a_collector() {
 }
 
 #[test]
+    assert!(!logs.holds("export/tests.rs"), "a line of the source is no name of an event");
 fn the_exporter_works_inside_an_async_runtime() {
     let (address, received) = collector();
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
