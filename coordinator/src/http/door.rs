@@ -16,6 +16,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use muster_protocol::alert::Code;
 use muster_protocol::token::TokenRole;
+use muster_telemetry::called::{may_be_called, name_of};
 use tokio::time::timeout;
 
 use super::access::{self, Bearer};
@@ -84,19 +85,11 @@ pub(super) fn router(api: Arc<Api>) -> Router {
 
 /// A page of somebody else's could make a browser call loopback by a name of its own: only names that are ours are answered there.
 fn called_right(api: &Api, request: &Request) -> Result<(), Problem> {
-    let Some(address) = api.config.address().filter(|address| address.ip().is_loopback()) else {
-        return Ok(());
-    };
+    let Some(address) = api.config.address() else { return Ok(()) };
     let of_header = || request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
     let called = request.uri().authority().map(|authority| authority.as_str()).or_else(of_header);
-    let called = called.unwrap_or_default();
-    let name = match called.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        Some(_) | None => called,
-    };
-    let own = ["localhost", "127.0.0.1", "[::1]"].iter().any(|own| name.eq_ignore_ascii_case(own));
-    let bare = name.trim_start_matches('[').trim_end_matches(']').parse() == Ok(address.ip());
-    if own || bare || api.config.hosts.iter().any(|host| host.eq_ignore_ascii_case(name)) {
+    let name = name_of(called.unwrap_or_default());
+    if may_be_called(name, address.ip()) || api.config.hosts.iter().any(|host| host.eq_ignore_ascii_case(name)) {
         return Ok(());
     }
     Err(Problem::invalid_host(name))
