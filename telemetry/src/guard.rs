@@ -2,7 +2,9 @@
 //!
 //! Must never hold up the end of a process for longer than [`SHUTDOWN_LIMIT`], whatever the collector does.
 
-use std::time::Duration;
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use opentelemetry_sdk::error::OTelSdkError;
 use opentelemetry_sdk::logs::SdkLoggerProvider;
@@ -13,7 +15,7 @@ use thiserror::Error;
 use crate::listen::Listening;
 
 /// How long the end of a process waits for what is queued to be exported.
-pub const SHUTDOWN_LIMIT: Duration = Duration::from_secs(3);
+pub const SHUTDOWN_LIMIT: Duration = Duration::from_secs(2);
 
 /// Running telemetry. Dropping it does what [`Telemetry::shutdown`] does, without telling the outcome.
 #[derive(Debug, Default)]
@@ -47,24 +49,38 @@ impl Telemetry {
     fn end(&mut self) -> Result<(), ShutdownError> {
         drop(self.listening.take());
         let (traces, metrics, logs) = (self.traces.take(), self.metrics.take(), self.logs.take());
-        // Beside one another, so that a collector that hangs takes no longer than the limit of one.
-        let ended = std::thread::scope(|scope| {
-            let figures = metrics.map(|provider| {
-                scope.spawn(move || ended("figures", provider.shutdown_with_timeout(SHUTDOWN_LIMIT)))
-            });
-            let records = logs.map(|provider| {
-                scope.spawn(move || ended("log records", provider.shutdown_with_timeout(SHUTDOWN_LIMIT)))
-            });
-            let spans = traces.map(|provider| ended("spans", provider.shutdown_with_timeout(SHUTDOWN_LIMIT)));
-            let joined = [figures, records].into_iter().flatten().filter_map(|thread| thread.join().ok());
-            spans.into_iter().chain(joined).collect::<Vec<_>>()
-        });
-        ended.into_iter().collect()
+        type End = Box<dyn FnOnce() -> Result<(), OTelSdkError> + Send>;
+        let spans =
+            traces.map(|all| ("spans", Box::new(move || all.shutdown_with_timeout(SHUTDOWN_LIMIT)) as End));
+        let figures = metrics
+            .map(|all| ("figures", Box::new(move || all.shutdown_with_timeout(SHUTDOWN_LIMIT)) as End));
+        let records = logs
+            .map(|all| ("log records", Box::new(move || all.shutdown_with_timeout(SHUTDOWN_LIMIT)) as End));
+        // Beside one another, and left to themselves when the time is over: the limit is the SDK's to keep, and its reader of
+        // figures does not.
+        let until = Instant::now() + SHUTDOWN_LIMIT;
+        let (mut ending, (told, ends)) = (Vec::new(), channel());
+        for (what, end) in [spans, figures, records].into_iter().flatten() {
+            let told = told.clone();
+            // Nobody listens any more once the time is over. Without a thread for it, the last of it is lost.
+            let begun = thread::Builder::new().spawn(move || drop(told.send((what, end()))));
+            if begun.is_ok() {
+                ending.push(what);
+            }
+        }
+        drop(told);
+        let mut outcome = Ok(());
+        while !ending.is_empty() {
+            let Ok((what, done)) = ends.recv_timeout(until.saturating_duration_since(Instant::now())) else {
+                break;
+            };
+            ending.retain(|other| *other != what);
+            outcome = outcome.and(done.map_err(|source| ShutdownError { what, source }));
+        }
+        let late =
+            |what: &&'static str| ShutdownError { what, source: OTelSdkError::Timeout(SHUTDOWN_LIMIT) };
+        outcome.and(ending.first().map(late).map_or(Ok(()), Err))
     }
-}
-
-fn ended(what: &'static str, done: Result<(), OTelSdkError>) -> Result<(), ShutdownError> {
-    done.map_err(|source| ShutdownError { what, source })
 }
 
 impl Drop for Telemetry {

@@ -12,6 +12,7 @@
 /// Target of spans that stand on lines and are told to no collector: what they are around has no end that anybody waits for.
 pub const LINES_ONLY: &str = "muster::lines";
 
+pub mod called;
 mod config;
 mod endpoint;
 mod export;

@@ -4,14 +4,14 @@
 //! address that cannot be had is said and tried again.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::CONTENT_TYPE;
+use hyper::header::{CONTENT_TYPE, HOST};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -19,6 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{sleep, timeout};
 
+use crate::called::{may_be_called, name_of};
 use crate::export::Figures;
 
 /// The format's media type (Prometheus, "Exposition formats", text format 0.0.4).
@@ -96,7 +97,7 @@ async fn serve(address: SocketAddr, figures: Figures) {
         tokio::spawn(async move {
             let _place = place;
             // Whoever does not read in time has gone for us.
-            drop(timeout(LIMIT, converse(stream, figures)).await);
+            drop(timeout(LIMIT, converse(stream, address.ip(), figures)).await);
         });
     }
 }
@@ -126,10 +127,10 @@ async fn listen(address: SocketAddr) -> TcpListener {
 }
 
 /// One question and its answer.
-async fn converse(stream: TcpStream, figures: Figures) {
+async fn converse(stream: TcpStream, listens: IpAddr, figures: Figures) {
     let service = service_fn(move |request: Request<Incoming>| {
         let figures = figures.clone();
-        async move { Ok::<_, Infallible>(answer(&request, figures).await) }
+        async move { Ok::<_, Infallible>(answer(&request, listens, figures).await) }
     });
     let conversation = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -141,7 +142,14 @@ async fn converse(stream: TcpStream, figures: Figures) {
     drop(conversation.await);
 }
 
-async fn answer(request: &Request<Incoming>, figures: Figures) -> Response<Full<Bytes>> {
+async fn answer(request: &Request<Incoming>, listens: IpAddr, figures: Figures) -> Response<Full<Bytes>> {
+    if called(request).is_some_and(|name| !may_be_called(name, listens)) {
+        return said(
+            StatusCode::MISDIRECTED_REQUEST,
+            "this server is not called so: on loopback it is localhost, or the address that it listens on\n"
+                .to_owned(),
+        );
+    }
     if request.uri().path() != "/metrics" {
         return said(StatusCode::NOT_FOUND, "figures are at /metrics\n".to_owned());
     }
@@ -153,6 +161,12 @@ async fn answer(request: &Request<Incoming>, figures: Figures) -> Response<Full<
         Ok(Err(error)) => said(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
         Err(_) => said(StatusCode::INTERNAL_SERVER_ERROR, "the figures could not be had\n".to_owned()),
     }
+}
+
+/// What the request calls this server; none: it says nothing of that, as plain clients may.
+fn called(request: &Request<Incoming>) -> Option<&str> {
+    let of_header = || request.headers().get(HOST).map(|host| host.to_str().unwrap_or_default());
+    request.uri().authority().map(|authority| authority.as_str()).or_else(of_header).map(name_of)
 }
 
 fn said(status: StatusCode, text: String) -> Response<Full<Bytes>> {
@@ -188,9 +202,13 @@ mod tests {
     }
 
     fn get(address: SocketAddr, path: &str) -> String {
+        ask(address, &format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"))
+    }
+
+    fn ask(address: SocketAddr, request: &str) -> String {
         let mut stream = connected(address);
         stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a limit");
-        write!(stream, "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").expect("asked");
+        stream.write_all(request.as_bytes()).expect("asked");
         let mut text = String::new();
         stream.read_to_string(&mut text).expect("an answer");
         text
@@ -227,6 +245,29 @@ mod tests {
     fn figures() -> Figures {
         let resource = export::resource("muster-agent", "dns", None);
         export::metrics(None, Duration::from_secs(60), true, resource).expect("figures").1.expect("asked for")
+    }
+
+    #[test]
+    fn a_page_that_calls_loopback_by_a_name_of_its_own_reads_nothing() {
+        let address = free();
+        let _listening = Listening::start(&address.to_string(), figures()).expect("an address");
+        for (request, status) in [
+            (format!("GET /metrics HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n"), "200"),
+            ("GET /metrics HTTP/1.0\r\n\r\n".to_owned(), "200"),
+            (
+                "GET /metrics HTTP/1.1\r\nhost: rebound.example.org:9464\r\nconnection: close\r\n\r\n".to_owned(),
+                "421",
+            ),
+            (
+                "GET http://rebound.example.org/metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
+                    .to_owned(),
+                "421",
+            ),
+        ] {
+            let text = ask(address, &request);
+            assert!(text.split(' ').nth(1) == Some(status), "{request}{text}");
+            assert_eq!(text.contains("this server is not called so"), status == "421", "{text}");
+        }
     }
 
     #[test]

@@ -326,6 +326,20 @@ impl Fleet {
         self.set("MUSTER_NATS_NKEY", "");
     }
 
+    /// Makes its server speak in clear, with accounts and nkeys as `init` makes them: for tests that speak by hand.
+    ///
+    /// # Panics
+    /// When the server's configuration is not what `init` writes.
+    pub fn take_tls_off_the_bus(&mut self) {
+        let path = self.dir().join("nats-server.conf");
+        let text = std::fs::read_to_string(&path).expect("a configuration");
+        let (before, rest) = text.split_once("tls {").expect("it has TLS");
+        let (_, rest) = rest.split_once('}').expect("it ends");
+        std::fs::write(&path, format!("{before}{rest}")).expect("written");
+        self.set("MUSTER_NATS_URL", &format!("nats://127.0.0.1:{}", self.port()));
+        self.set("MUSTER_NATS_CA", "");
+    }
+
     /// Starts the coordinator.
     pub fn start_coordinator(&mut self) {
         let mut command = self.command("muster-coordinator");

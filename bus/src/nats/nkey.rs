@@ -103,7 +103,8 @@ impl UserKey {
     }
 
     /// The answer to the server's challenge.
-    pub(crate) fn sign(&self, challenge: &[u8]) -> Vec<u8> {
+    #[must_use]
+    pub fn sign(&self, challenge: &[u8]) -> Vec<u8> {
         self.0.sign(challenge).to_bytes().to_vec()
     }
 }

@@ -20,8 +20,7 @@ pub(crate) async fn run(args: Rounds) -> Outcome {
         return Ok(Exit::Done);
     }
     if rounds.is_empty() {
-        screen::line(format!("{} has no rounds yet", fleet.name()));
-        screen::line("→ muster start --wait, or without NATS: muster once DIR");
+        nothing(fleet.name().as_str(), args.before).into_iter().for_each(screen::line);
         return Ok(Exit::Done);
     }
     let rows = rounds
@@ -69,9 +68,27 @@ pub(crate) async fn run(args: Rounds) -> Outcome {
         ));
     }
     if let Some(next) = next {
-        screen::line(format!("→ --before {next}   goes on from here; --last 0 shows all"));
+        screen::line(further(next));
     }
     Ok(Exit::Done)
+}
+
+/// Where there is nothing to list.
+fn nothing(fleet: &str, before: Option<u64>) -> [String; 2] {
+    match before {
+        Some(before) => {
+            [format!("{fleet} has no round before {before}"), "→ muster rounds   shows the newest".to_owned()]
+        }
+        None => [
+            format!("{fleet} has no rounds yet"),
+            "→ muster start --wait, or without NATS: muster once DIR".to_owned(),
+        ],
+    }
+}
+
+/// How to see those that are older than what was shown.
+fn further(next: u64) -> String {
+    format!("→ muster rounds --before {next}   goes on from here; --last 0 shows all")
 }
 
 /// `3 of 4`
@@ -79,5 +96,19 @@ fn services(line: &RoundLine) -> String {
     match (line.stored, line.expected) {
         (Some(stored), Some(expected)) => format!("{stored} of {expected}"),
         (_, _) => "-".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{further, nothing};
+
+    #[test]
+    fn what_is_not_shown_is_told_with_the_command_that_shows_it() {
+        assert!(further(17).starts_with("→ muster rounds --before 17 "), "{}", further(17));
+        let [none, next] = nothing("prod", Some(1));
+        assert_eq!(none, "prod has no round before 1");
+        assert!(next.contains("muster rounds"), "{next}");
+        assert!(nothing("prod", None)[0].ends_with("no rounds yet"));
     }
 }

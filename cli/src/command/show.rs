@@ -30,6 +30,7 @@ pub(crate) async fn run(args: Show) -> Outcome {
 
 fn print(fleet: &Fleet, round: &RoundState, view: &RoundView) {
     screen::line(view.summary());
+    screen::line(identity(view));
     let mut times = format!("started by {} {}", view.trigger, screen::time(round.open.at));
     match &round.phase {
         RoundPhase::Open => times.push_str(" · open"),
@@ -118,6 +119,11 @@ fn print(fleet: &Fleet, round: &RoundState, view: &RoundView) {
         screen::line("");
         story.into_iter().for_each(screen::line);
     }
+}
+
+/// The whole id: what a trace viewer takes.
+fn identity(view: &RoundView) -> String {
+    format!("id {}, which is its trace's as well unless its trigger brought one", view.round)
 }
 
 /// Time since the round began.

@@ -89,23 +89,7 @@ fn report(reply: &TriggerReply, request: &str, json: bool) -> Exit {
     if json {
         screen::json(&StartView::of(reply, request));
     } else {
-        let mut line = match (reply.number, reply.round) {
-            (Some(number), Some(round)) => format!("round {number} · {} · ", round.short()),
-            (None, Some(round)) => format!("round {} · ", round.short()),
-            (_, None) => String::new(),
-        };
-        line.push_str(match reply.state {
-            TriggerState::Opened => "opened",
-            TriggerState::Running => "runs already: the same request came before",
-            TriggerState::Ended => "has ended: the same request came before",
-            TriggerState::Queued => "waits for another round to end",
-            TriggerState::Skipped => "skipped",
-            TriggerState::Refused => "refused",
-        });
-        if let Some(reason) = &reply.reason {
-            line.push_str(&format!(": {reason}"));
-        }
-        screen::line(line);
+        screen::line(said(reply));
     }
     match reply.state {
         TriggerState::Opened | TriggerState::Running | TriggerState::Ended | TriggerState::Queued => {
@@ -115,10 +99,32 @@ fn report(reply: &TriggerReply, request: &str, json: bool) -> Exit {
     }
 }
 
+/// What came of it, with the round's whole id: a trace viewer takes no part of it.
+fn said(reply: &TriggerReply) -> String {
+    let mut line = match (reply.number, reply.round) {
+        (Some(number), Some(round)) => format!("round {number} · {round} · "),
+        (None, Some(round)) => format!("round {round} · "),
+        (_, None) => String::new(),
+    };
+    line.push_str(match reply.state {
+        TriggerState::Opened => "opened",
+        TriggerState::Running => "runs already: the same request came before",
+        TriggerState::Ended => "has ended: the same request came before",
+        TriggerState::Queued => "waits for another round to end",
+        TriggerState::Skipped => "skipped",
+        TriggerState::Refused => "refused",
+    });
+    if let Some(reason) = &reply.reason {
+        line.push_str(&format!(": {reason}"));
+    }
+    line
+}
+
 #[cfg(test)]
 mod tests {
-    use super::report;
+    use super::{report, said};
     use crate::exit::Exit;
+    use muster_protocol::ids::RoundId;
     use muster_protocol::message::{TriggerReply, TriggerState};
 
     #[test]
@@ -132,5 +138,13 @@ mod tests {
             let reply = TriggerReply { round: None, number: None, state, reason: None };
             assert_eq!(report(&reply, "r", true), exit);
         }
+    }
+
+    #[test]
+    fn the_whole_id_is_said_as_a_trace_viewer_takes_it() {
+        let round = Some(RoundId::from_bytes([0xab; 16]));
+        let reply = |number| TriggerReply { round, number, state: TriggerState::Opened, reason: None };
+        assert_eq!(said(&reply(Some(7))), format!("round 7 · {} · opened", "ab".repeat(16)));
+        assert_eq!(said(&reply(None)), format!("round {} · opened", "ab".repeat(16)));
     }
 }

@@ -1,6 +1,8 @@
 //! `muster verify [ROUND]`: whether the share still holds what its log promises. Needs only the share; with a kit, it
 //! opens everything, too. Changes nothing on the share; `--heal` tells the leader what is damaged.
 
+mod words;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -25,6 +27,7 @@ use crate::reading_back::{
 use crate::round_view::HeadView;
 use crate::screen;
 use crate::suspicion;
+use words::{missing, outlived, say_missing, whole_of};
 
 /// `{"schema":"muster.verify/1", …}`
 #[derive(Debug, Serialize)]
@@ -320,15 +323,7 @@ fn print(share: &str, ledger: &Ledger, report: &Report, refused: &[Refusal], hea
     say_missing(rounds, &missing);
     if found == Found::Outlived {
         let old: BTreeSet<u64> = report.damaged.iter().flat_map(|found| found.rounds.clone()).collect();
-        let stay = if old.len() == 1 { "stays" } else { "stay" };
-        screen::line(format!(
-            "{} {stay} damaged; the newest slice of every service is whole",
-            round_ranges(&old)
-        ));
-        screen::line(
-            "→ nothing need be done: retention lets damaged rounds go like all others. To have them whole again, bring the \
-             objects back from a copy of the share",
-        );
+        outlived(&old, &missing).into_iter().for_each(screen::line);
         return;
     }
     let hurt: Vec<_> =
@@ -347,40 +342,5 @@ fn print(share: &str, ledger: &Ledger, report: &Report, refused: &[Refusal], hea
         screen::line(
             "→ bring these objects back from a copy of the share: their hashes or signatures tell the right one",
         );
-    }
-}
-
-/// `1 of 2 services is whole`
-fn whole_of(whole: usize, all: usize) -> String {
-    let verb = if whole == 1 { "is" } else { "are" };
-    format!("{whole} of {} {verb} whole", screen::plural(all, "service"))
-}
-
-/// Services of the roster that none of the checked rounds holds.
-fn missing(ledger: &Ledger, report: &Report) -> Vec<String> {
-    let checked = |service: &ServiceName| report.services.iter().any(|found| found.service == *service);
-    let roster = ledger.state.services();
-    roster.into_iter().filter(|service| !checked(service)).map(|service| service.to_string()).collect()
-}
-
-fn say_missing(rounds: u64, missing: &[String]) {
-    if !missing.is_empty() {
-        screen::line(format!(
-            "not in {}: {}   (muster status names the newest round of each)",
-            if rounds == 1 { "this round" } else { "any of these rounds" },
-            missing.join(", ")
-        ));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::whole_of;
-
-    #[test]
-    fn services_are_counted_over_the_whole_roster() {
-        assert_eq!(whole_of(1, 1), "1 of 1 service is whole");
-        assert_eq!(whole_of(1, 3), "1 of 3 services is whole");
-        assert_eq!(whole_of(2, 2), "2 of 2 services are whole");
     }
 }

@@ -6,6 +6,7 @@
 mod carry;
 mod command;
 mod disown;
+mod failing;
 mod presence;
 mod requests;
 mod schedule;
@@ -49,6 +50,7 @@ use crate::room::Room;
 use crate::scribe::ScribeHandle;
 use crate::scrub::Suspects;
 use crate::sessions::Sessions;
+use failing::Failing;
 use requests::{Origin, Request, Waiter, send_trigger_reply};
 use schedule::Timetable;
 use trace::RoundTrace;
@@ -121,6 +123,7 @@ pub(crate) struct Round {
     agents: BTreeMap<ServiceName, KeyId>,
     retries: Vec<ServiceName>,
     trace: RoundTrace,
+    failing: Failing,
     finished: bool,
 }
 
@@ -205,8 +208,10 @@ pub(crate) async fn work(
             () = tokio::time::sleep(wait) => {
                 let now = desk.now();
                 for round in desk.rounds.values_mut() {
+                    let _within = span::enter(round.trace.place());
                     round.machine.handle_timeout(now);
                     round.trace.at(round.machine.phase());
+                    round.failing.tell(round.open.number, &round.machine, None);
                 }
             }
             _ = minute.tick() => {
@@ -315,6 +320,7 @@ impl Desk {
             agents: BTreeMap::new(),
             retries: Vec::new(),
             trace,
+            failing: Failing::default(),
             finished: false,
         };
         self.rounds.insert(id, round);
@@ -402,8 +408,12 @@ impl Desk {
         if let Some(round) = self.rounds.get_mut(id) {
             let _within = span::enter(round.trace.place());
             round.trace.hear(&event);
+            let suspect = failing::suspect(&event).cloned();
             round.machine.handle(event, now);
             round.trace.at(round.machine.phase());
+            if suspect.is_some() {
+                round.failing.tell(round.open.number, &round.machine, suspect.as_ref());
+            }
         }
     }
 

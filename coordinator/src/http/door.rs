@@ -16,6 +16,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use muster_protocol::alert::Code;
 use muster_protocol::token::TokenRole;
+use muster_telemetry::called::{may_be_called, name_of};
 use tokio::time::timeout;
 
 use super::access::{self, Bearer};
@@ -64,10 +65,15 @@ pub(super) fn router(api: Arc<Api>) -> Router {
     Router::new().fallback_service(routes).layer(from_fn(move |request: Request, next: Next| {
         let api = Arc::clone(&api);
         async move {
-            let mut response = match called_right(&api, &request) {
+            let is_chunked = request.headers().contains_key(header::TRANSFER_ENCODING);
+            let admitted = called_right(&api, &request).and_then(|()| framed_right(&request));
+            let mut response = match admitted {
                 Ok(()) => next.run(request).await,
                 Err(problem) => problem.into_response(),
             };
+            if is_chunked {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
             if response.status() == StatusCode::METHOD_NOT_ALLOWED {
                 response = other_method(&response);
             }
@@ -82,21 +88,27 @@ pub(super) fn router(api: Arc<Api>) -> Router {
     }))
 }
 
-/// A page of somebody else's could make a browser call loopback by a name of its own: only names that are ours are answered there.
-fn called_right(api: &Api, request: &Request) -> Result<(), Problem> {
-    let Some(address) = api.config.address().filter(|address| address.ip().is_loopback()) else {
+/// A body's length is said once, before it. Where Transfer-Encoding says it, the HTTP stack takes a Content-Length beside it out of
+/// the head: who is before us may have gone by that, and have passed on a request within the body (RFC 9112, 6.1 and 11.2). It is
+/// no longer to be told which it was, and bodies are short: each of them is refused, and its connection closed.
+fn framed_right(request: &Request) -> Result<(), Problem> {
+    if !request.headers().contains_key(header::TRANSFER_ENCODING) {
         return Ok(());
-    };
+    }
+    Err(Problem::new(Kind::Invalid, "header Transfer-Encoding: the length of a body must be said before it")
+        .at("header Transfer-Encoding")
+        .accepted(format!("Content-Length, at most {MAX_BODY_LEN}, and no Transfer-Encoding")))
+}
+
+/// Whether this server is called by a name of its own, or of its configuration.
+fn called_right(api: &Api, request: &Request) -> Result<(), Problem> {
+    let Some(address) = api.config.address() else { return Ok(()) };
     let of_header = || request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
     let called = request.uri().authority().map(|authority| authority.as_str()).or_else(of_header);
-    let called = called.unwrap_or_default();
-    let name = match called.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        Some(_) | None => called,
-    };
-    let own = ["localhost", "127.0.0.1", "[::1]"].iter().any(|own| name.eq_ignore_ascii_case(own));
-    let bare = name.trim_start_matches('[').trim_end_matches(']').parse() == Ok(address.ip());
-    if own || bare || api.config.hosts.iter().any(|host| host.eq_ignore_ascii_case(name)) {
+    let name = name_of(called.unwrap_or_default());
+    if may_be_called(name, address.ip())
+        || api.config.hosts.iter().any(|host| host.eq_ignore_ascii_case(name))
+    {
         return Ok(());
     }
     Err(Problem::invalid_host(name))

@@ -1,18 +1,21 @@
 //! The door while share and bus are not there yet: whether the process is there can be asked all the same, by the right name alone.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
 use axum::response::Response;
 use http_body_util::BodyExt;
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tower::ServiceExt;
 
 use super::access::Failures;
 use super::config::HttpConfig;
-use super::{Api, door, problem};
+use super::{Api, door, problem, serve};
 
 fn api(config: HttpConfig) -> Arc<Api> {
     Arc::new(Api {
@@ -69,6 +72,47 @@ async fn loopback_answers_to_its_own_names_alone() {
     ] {
         let (response, _) = ask(config, "GET", "/healthz", host).await;
         assert_eq!(response.status(), status, "{host:?}");
+    }
+}
+
+/// What a server says to these bytes, until it hangs up.
+async fn heard(router: axum::Router, bytes: &str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("bound");
+    drop(listener);
+    let (stop, stopped) = watch::channel(false);
+    let serving = tokio::spawn(serve::serve(address, None, router, stopped));
+    let mut stream = loop {
+        match TcpStream::connect(address).await {
+            Ok(stream) => break stream,
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    };
+    stream.write_all(bytes.as_bytes()).await.expect("sent");
+    let mut text = String::new();
+    let read = stream.read_to_string(&mut text);
+    tokio::time::timeout(Duration::from_secs(20), read).await.expect("it hangs up").expect("an answer");
+    stop.send_replace(true);
+    serving.await.expect("it ends");
+    text
+}
+
+#[tokio::test]
+async fn a_request_within_the_body_of_another_is_never_heard() {
+    const HEAD: &str = "POST /api/v1/rounds HTTP/1.1\r\nhost: localhost\r\n";
+    for lengths in [
+        "content-length: 6\r\ntransfer-encoding: chunked\r\n",
+        "transfer-encoding: chunked\r\ncontent-length: 6\r\n",
+        "transfer-encoding: chunked\r\n",
+    ] {
+        let smuggled = "GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n";
+        let said = heard(
+            door::router(api(HttpConfig::default())),
+            &format!("{HEAD}{lengths}\r\n0\r\n\r\n{smuggled}"),
+        )
+        .await;
+        assert!(said.starts_with("HTTP/1.1 400 ") && said.contains("header Transfer-Encoding"), "{said}");
+        assert_eq!(said.matches("HTTP/1.1 ").count(), 1, "the second one was answered: {said}");
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use opentelemetry::InstrumentationScope;
+use opentelemetry::logs::LogRecord as _;
 use opentelemetry_appender_tracing::layer::{OpenTelemetryTracingBridge, TracingSpanAttributes};
 use opentelemetry_otlp::LogExporter as Otlp;
 use opentelemetry_sdk::Resource;
@@ -62,6 +63,10 @@ struct Bounded {
 impl LogProcessor for Bounded {
     fn emit(&self, data: &mut SdkLogRecord, scope: &InstrumentationScope) {
         if self.room.enter() {
+            // `event FILE:LINE`, unless somebody named it: a place on the machine that built it names no kind of event.
+            if data.event_name().is_some_and(|name| name.starts_with("event ")) {
+                data.set_event_name("");
+            }
             self.queue.emit(data, scope);
         }
     }

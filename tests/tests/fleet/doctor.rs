@@ -93,6 +93,11 @@ fn an_operator_toml_that_cannot_be_used_is_a_finding() {
     assert_eq!(wrong["verdict"], "bad");
     assert!(wrong["said"].as_str().is_some_and(|said| said.contains("operator.toml")), "{wrong}");
     assert_eq!(finding(&said, "disk")["verdict"], "good");
+    for check in ["keys", "bus", "agents", "share", "rounds", "alerts"] {
+        let unseen = finding(&said, check);
+        assert_eq!(unseen["verdict"], "warning", "{unseen}");
+        assert!(unseen["said"].as_str().is_some_and(|said| said.starts_with("not looked at: ")), "{unseen}");
+    }
     assert!(bundle.is_file());
     fs::remove_file(&file).expect("removed");
     let said = fleet.run(&["doctor"]).with_code(2);

@@ -50,4 +50,5 @@ mod telemetry;
 mod thefts;
 mod threats;
 mod triggers;
+mod unreadable;
 mod upgrade;

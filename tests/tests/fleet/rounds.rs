@@ -73,6 +73,23 @@ fn rules_say_who_is_missed_and_who_begins_first() {
     assert!(timing("web")["greeted_millis"].as_u64() >= timing("core")["checked_millis"].as_u64(), "{round}");
     let shown = fleet.run(&["show"]).with_code(0).out;
     assert!(shown.contains("pda: not present, and expected only while it is"), "{shown}");
+    // The log of the coordinator says it when it happens.
+    let log = std::fs::read_to_string(fleet.path("coordinator.log")).expect("a log");
+    let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let told: Vec<_> = lines
+        .filter(|line| line["message"] == "AGENT-03: an attempt failed" && line["service"] == "lab-1")
+        .collect();
+    assert_eq!(told.len(), 1, "each attempt once: {told:?}");
+    assert_eq!((&told[0]["attempt"], &told[0]["again"]), (&1.into(), &false.into()), "{told:?}");
+    assert!(
+        told[0]["reason"].as_str().is_some_and(|reason| reason.contains("the lab is broken")),
+        "{told:?}"
+    );
+    let id = round["round"].as_str().expect("an id");
+    assert!(
+        id.len() == 32 && shown.contains(&format!("id {id}")),
+        "a trace viewer takes the whole id: {shown}"
+    );
     assert!(shown.contains("lab-1: attempt 1 failed after"), "{shown}");
     assert!(shown.contains("tier 2 waited for core, which was through after"), "{shown}");
 

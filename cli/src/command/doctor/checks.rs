@@ -28,6 +28,16 @@ const TOLD: usize = 20;
 /// Agents that are named, of those that are away or of another version.
 const NAMED: usize = 5;
 
+/// What takes `operator.toml`, and why.
+const UNSEEN: [(&str, &str); 6] = [
+    ("keys", "operator.toml names the operator's key, and where the kit lay"),
+    ("bus", "operator.toml names the NATS server, and the key that signs on there"),
+    ("agents", "the leader tells who is online, and is asked over the bus"),
+    ("share", "operator.toml names the share, and the fleet and root key that it is held to"),
+    ("rounds", "they are read from the share"),
+    ("alerts", "they are read from the share, or told by the leader"),
+];
+
 /// This machine: the folder's files, keys and disk.
 pub(super) fn local(folder: &Path, operator: &Operator) -> Vec<Finding> {
     let mut findings = vec![configuration(folder)];
@@ -48,11 +58,15 @@ pub(super) fn local(folder: &Path, operator: &Operator) -> Vec<Finding> {
     findings
 }
 
-/// What the folder tells by itself, without the operator's own file.
+/// What the folder tells by itself, without the operator's own file; and what nobody could look at without that.
 pub(super) fn around(folder: &Path) -> Vec<Finding> {
     let others = configuration(folder);
     let others = (others.verdict > Verdict::Good).then_some(others);
-    others.into_iter().chain([disk(folder)]).collect()
+    let unseen = UNSEEN.map(|(check, why)| {
+        Finding::new(check, Verdict::Warning, format!("not looked at: {why}"))
+            .with_step("mend operator.toml, then: muster doctor")
+    });
+    others.into_iter().chain([disk(folder)]).chain(unseen).collect()
 }
 
 /// What is wrong with the key files that the folder's configurations name.

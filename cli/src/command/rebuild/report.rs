@@ -1,6 +1,7 @@
 //! What `rebuild` tells: what is there again, who counts, and what comes next.
 
 use muster_agent::source::config::SourceTable;
+use muster_protocol::config::TelemetryConfig;
 use muster_protocol::log::Member;
 use serde::Serialize;
 
@@ -176,14 +177,45 @@ fn runs(found: &Found) -> Vec<String> {
                 SourceTable::Files(_) | SourceTable::Sqlite(_) => {}
             }
         }
-        runs.extend(file.telemetry.endpoint().map(|to| format!("{service} sends telemetry to {to}")));
+        runs.extend(telemetry(service.as_str(), &file.telemetry));
     }
     for (name, file) in &found.coordinators {
-        runs.extend(file.telemetry.endpoint().map(|to| format!("{name} sends telemetry to {to}")));
+        runs.extend(telemetry(name.as_str(), &file.telemetry));
     }
     runs
 }
 
+/// Where a member tells of itself: to whom, and on which address whoever comes may read.
+fn telemetry(name: &str, config: &TelemetryConfig) -> impl Iterator<Item = String> {
+    let sends = config.endpoint().map(|to| format!("{name} sends telemetry to {to}"));
+    let answers = config
+        .listen()
+        .map(|at| format!("{name} answers /metrics on {at}, which must be an address of its new machine"));
+    sends.into_iter().chain(answers)
+}
+
 fn words(argv: &[String]) -> String {
     argv.iter().map(|word| path_text(word.as_bytes())).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use muster_protocol::config::TelemetryConfig;
+
+    use super::telemetry;
+
+    #[test]
+    fn where_a_member_tells_of_itself_is_to_be_looked_at() {
+        let said = |config: &TelemetryConfig| telemetry("dns", config).collect::<Vec<_>>();
+        assert!(said(&TelemetryConfig::default()).is_empty());
+        let both = TelemetryConfig {
+            otlp_endpoint: "http://192.0.2.7:4318".to_owned(),
+            metrics: "192.0.2.8:9464".to_owned(),
+            ..TelemetryConfig::default()
+        };
+        let said = said(&both);
+        assert_eq!(said.len(), 2, "{said:?}");
+        assert!(said[0].contains("dns sends telemetry to http://192.0.2.7:4318"), "{said:?}");
+        assert!(said[1].contains("dns answers /metrics on 192.0.2.8:9464"), "{said:?}");
+    }
 }

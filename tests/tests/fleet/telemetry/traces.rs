@@ -105,6 +105,16 @@ fn servers_telemetry_a_round_is_one_trace_over_all_agents() {
             );
         }
     }
+    // By the same names as the coordinator's.
+    for span in trace.named("slice").into_iter().filter(|span| from(span).0 == "muster-agent") {
+        assert_eq!(
+            (says(span, "muster.service"), says(span, "muster.round")),
+            (from(span).1, id.as_str()),
+            "{span:?}"
+        );
+        assert!(["1", "2"].contains(&says(span, "muster.attempt")), "{span:?}");
+        assert!(["service", "round", "attempt"].iter().all(|other| says(span, other).is_empty()), "{span:?}");
+    }
     let checks = trace.named("check");
     assert_eq!(checks.len(), SERVICES.len(), "{drawn}");
     assert!(
