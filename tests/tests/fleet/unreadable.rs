@@ -90,7 +90,7 @@ async fn whoever_may_only_start_rounds_ends_no_coordinator_with_a_message_that_n
         assert_eq!(fleet.coordinator().id(), coordinator);
     }
     wait_for("the job is deleted", || {
-        (counted(&fleet, "a header that nobody can read: deleted") > 0).then_some(())
+        (counted(&fleet, "had headers that nobody can read: deleted") > 0).then_some(())
     });
     assert_eq!(queued(&fleet).await, Some(0), "the queue holds something");
     assert_eq!(fleet.rounds().len(), 2, "what nobody can read began no round");

@@ -208,14 +208,11 @@ async fn drill(args: &Drill, kit: &Kit, into: PathBuf) -> Result<Drilled, Failur
         Some(ledger) => choose(&args.round, &store, &ledger.state).await?,
         None => None,
     };
-    let origin = || Origin {
-        store: Arc::clone(&store),
-        pin,
-        keys: Arc::clone(&kit.keys),
-        round: choice.as_ref().map_or_else(|| selector(&args.round), |one| RoundSelector::Number(one.number)),
-    };
+    let origin = |round| Origin { store: Arc::clone(&store), pin, keys: Arc::clone(&kit.keys), round };
+    let chosen =
+        choice.as_ref().map_or_else(|| selector(&args.round), |one| RoundSelector::Number(one.number));
     let begun = Instant::now();
-    let round = match (Round::open(origin()).await, &choice) {
+    let round = match (Round::open(origin(chosen)).await, &choice) {
         (Ok(round), _) => round,
         // A round that does not open is a drill that failed, if it is known which one it is. What says nothing about the share, as a
         // wrong key, is no drill at all.
@@ -244,7 +241,7 @@ async fn drill(args: &Drill, kit: &Kit, into: PathBuf) -> Result<Drilled, Failur
     apart.extend(fleet::folder_at(args.reading.config.as_deref()).filter(|_| args.reading.share.is_none()));
     let request = Request {
         // The same round, though a newer one may be committed by now.
-        from: Origin { round: RoundSelector::Number(choice.number), ..origin() },
+        from: origin(RoundSelector::Number(choice.number)),
         services: args.service.clone(),
         path: None,
         into,
