@@ -34,7 +34,9 @@ pub(crate) fn line(drill: &DrillView) -> Option<String> {
     let took = format_duration(Duration::from_millis(last.took_millis));
     let mut line = format!("round {} came out whole in {took} ({ago})", last.number);
     if let Some(expected) = drill.expected_secs {
-        line.push_str(&format!("; at today's size about {}", secs(expected)));
+        let about =
+            if expected == 0 { "less than a second".to_owned() } else { format!("about {}", secs(expected)) };
+        line.push_str(&format!("; at today's size {about}"));
     }
     if let Some(promised) = drill.promised_secs {
         let short =

@@ -340,7 +340,7 @@ fn unfinished(error: &RecoverError) -> Failure {
     Failure::new(exit, error.to_string())
         .caused_by(error)
         .because("Nothing is noted: this says nothing about the share.")
-        .next("name another folder, absent or empty, outside of the share and with room: --into DIR")
+        .next("name another folder, absent or empty, outside of share, kit and the fleet's folder, and with room: --into DIR")
 }
 
 impl Notary {

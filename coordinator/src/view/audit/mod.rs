@@ -16,11 +16,11 @@ use words::{Deed, Said};
 /// The kinds of records that may be asked for.
 pub const KINDS: [&str; 20] = [
     "accept",
-    "drill",
     "adopt",
     "audit",
     "commit",
     "config",
+    "drill",
     "end",
     "epoch",
     "genesis",
