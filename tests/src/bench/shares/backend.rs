@@ -17,9 +17,12 @@ pub(super) enum Backend {
     Azure(Azurite),
 }
 
+/// Starts a server.
+type Start = fn() -> Backend;
+
 impl Backend {
     /// All of them by their slugs, each with what starts its server: one runs at a time.
-    pub(super) fn all() -> [(&'static str, fn() -> Self); 4] {
+    pub(super) fn all() -> [(&'static str, Start); 4] {
         [
             ("folder", || Self::Folder),
             ("smb", || Self::Smb(Samba::start())),
