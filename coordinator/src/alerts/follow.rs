@@ -1,6 +1,6 @@
 //! Follows the log: what rounds tell becomes alerts, and a verified round closes them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -116,10 +116,10 @@ pub async fn from_share(store: &dyn Store, state: &State) -> Result<Book, StoreE
 
 /// What the log alone tells, behind what keeps a prune.
 fn judge_log(book: &mut Book, state: &State, now: UnixMillis) -> bool {
-    let mut changed = judge_schedule(book, settings(state), now) | judge_keys(book, state, now);
-    changed |= judge_drills(book, state, settings(state), now);
+    let mut changed = judge_schedule(book, state.settings(), now) | judge_keys(book, state, now);
+    changed |= judge_drills(book, state, state.settings(), now);
     // A retention that is none keeps the pruner from anything: it says so itself.
-    if let Ok(terms) = Terms::of(settings(state)) {
+    if let Ok(terms) = Terms::of(state.settings()) {
         let frozen = book.open().any(|alert| [Code::Round06, Code::Verify01].contains(&alert.code));
         changed |= judge_prune(book, state, &terms, frozen, now) | judge_retention(book, state, &terms, now);
     }
@@ -128,12 +128,6 @@ fn judge_log(book: &mut Book, state: &State, now: UnixMillis) -> bool {
 
 fn at(round: &RoundState) -> UnixMillis {
     round.commit().map_or(round.open.at, |commit| commit.at)
-}
-
-/// The settings in force.
-fn settings(state: &State) -> &BTreeMap<String, String> {
-    static NONE: BTreeMap<String, String> = BTreeMap::new();
-    state.config.as_ref().map_or(&NONE, |config| &config.clear)
 }
 
 /// The services of the roster, and the interval that the fleet promises.

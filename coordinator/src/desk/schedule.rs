@@ -58,8 +58,7 @@ impl Desk {
     /// Looks whether a slot is due.
     pub(super) fn look_at_the_clock(&mut self) {
         let (state, now) = (self.state(), unix_now());
-        let none = BTreeMap::new();
-        let clear = state.config.as_ref().map_or(&none, |config| &config.clear);
+        let clear = state.settings();
         self.timetable.update(clear);
         if self.timetable.pending || self.setting.slots == Slots::Leave {
             return;

@@ -56,8 +56,7 @@ impl DrillView {
     /// What the log tells of them; `newest` is how many bytes a recovery of everything would write now.
     #[must_use]
     pub fn of(state: &State, newest: u64, now: UnixMillis) -> Self {
-        let none = std::collections::BTreeMap::new();
-        let terms = DrillTerms::of(state.config.as_ref().map_or(&none, |config| &config.clear));
+        let terms = DrillTerms::of(state.settings());
         let secs = |duration: Option<Duration>| duration.map(|duration| duration.as_secs());
         let last = state.drilled.as_ref().map(|drilled| {
             let at = state.drilled_at(drilled);

@@ -344,6 +344,13 @@ impl State {
         self.pin.head.filter(|seen| !self.supersedes(seen)).map(|seen| seen.head)
     }
 
+    /// The fleet-wide settings in force, by key; empty while nobody has set any.
+    #[must_use]
+    pub fn settings(&self) -> &BTreeMap<String, String> {
+        static NONE: BTreeMap<String, String> = BTreeMap::new();
+        self.config.as_ref().map_or(&NONE, |config| &config.clear)
+    }
+
     /// The role of a key that counts now.
     #[must_use]
     pub fn role(&self, key: &KeyId) -> Option<&Role> {

@@ -4,7 +4,6 @@
 mod report;
 mod scratch_folder;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,6 +25,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use self::scratch_folder::ScratchFolder;
 use crate::args::Drill;
 use crate::command::init::plan::share_folder;
+use crate::command::recover::workers;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::fleet::{self, Fleet, hold_to, open_store};
@@ -42,8 +42,6 @@ use crate::{looking, screen};
 const ROUNDS_READ: usize = 100;
 /// Services that a record names: a drill of more says so by the first of them.
 const SERVICES_NAMED: usize = 500;
-/// Packs that are opened at once at most, as a recovery does.
-const WORKERS_MOST: usize = 8;
 
 /// Who notes what came of it.
 struct Notary {
@@ -107,7 +105,7 @@ pub(crate) async fn run(args: Drill) -> Outcome {
     let drilled = drilled?;
     let (mut noted, mut terms, mut proven, mut unnoted) = (None, DrillTerms::default(), false, None);
     if let Some(mut notary) = notary {
-        terms = notary.terms();
+        terms = DrillTerms::of(notary.fleet.state().settings());
         match notary.note(&drilled).await {
             Ok(head) => {
                 noted = Some((head, notary.operator.operator.name.to_string()));
@@ -249,7 +247,7 @@ async fn drill(args: &Drill, kit: &Kit, into: PathBuf) -> Result<Drilled, Failur
         resume: false,
         numeric_owner: true,
         apart_from: apart,
-        workers: std::thread::available_parallelism().map_or(2, usize::from).min(WORKERS_MOST),
+        workers: workers(),
     };
     let watch = Watch::default();
     let mut drilled = Drilled {
@@ -368,12 +366,6 @@ impl Notary {
         let head = say::<Body>(&mut self.fleet.log, &self.signer, make, stands).await?;
         self.fleet.remember()?;
         Ok(head)
-    }
-
-    /// What is promised.
-    fn terms(&self) -> DrillTerms {
-        let none = BTreeMap::new();
-        DrillTerms::of(self.fleet.state().config.as_ref().map_or(&none, |config| &config.clear))
     }
 
     /// A drill that passed also shows that the kit's keys open the round (KEY-02).

@@ -14,6 +14,7 @@ use muster_share::verify::Damage;
 
 use self::failure::{explain, go_on, shortened};
 use self::missing::lacking;
+pub(crate) use self::request::workers;
 use crate::args::Recover;
 use crate::exit::Exit;
 use crate::failure::Outcome;

@@ -37,6 +37,11 @@ pub(super) async fn request(args: &Recover) -> Result<Request, Failure> {
         resume: args.resume,
         numeric_owner: args.numeric_owner,
         apart_from: share_folder(&args.share).into_iter().chain([args.kit.clone()]).collect(),
-        workers: std::thread::available_parallelism().map_or(2, usize::from).min(WORKERS_MOST),
+        workers: workers(),
     })
+}
+
+/// How many packs are opened at once.
+pub(crate) fn workers() -> usize {
+    std::thread::available_parallelism().map_or(2, usize::from).min(WORKERS_MOST)
 }
