@@ -222,14 +222,14 @@ pub(crate) fn intact(number: Option<u64>) -> String {
 
 /// A round that cannot be meant.
 pub(crate) fn select_failure(error: &SelectError) -> Failure {
-    let exit = match error {
-        SelectError::None => Exit::Failed,
+    let (exit, next) = match error {
+        SelectError::None => (Exit::Failed, "muster start --wait makes one; without NATS: muster once DIR"),
         SelectError::Unknown { .. }
         | SelectError::Ambiguous { .. }
         | SelectError::NotCommitted { .. }
-        | SelectError::Swept { .. } => Exit::Usage,
+        | SelectError::Swept { .. } => (Exit::Usage, "muster rounds lists them"),
     };
-    Failure::new(exit, error.to_string()).next("muster rounds lists them")
+    Failure::new(exit, error.to_string()).next(next)
 }
 
 #[cfg(test)]
