@@ -2,7 +2,7 @@
 //! over. `muster start --force` begins one all the same. Goes straight to the log; who leads follows at once.
 
 use muster_protocol::schedule::{
-    DISABLED_REASON, DISABLED_SINCE, DISABLED_UNTIL, ENABLED, NONE, rfc3339, until,
+    DISABLED_REASON, DISABLED_SINCE, DISABLED_UNTIL, ENABLED, NONE, OFF, rfc3339, until,
 };
 use serde::Serialize;
 
@@ -45,7 +45,12 @@ pub(crate) async fn run(args: Disable) -> Outcome {
     let reason = args.reason.map(Reason::into_text);
     let began = rfc3339(now).unwrap_or_else(|| NONE.to_owned());
     let head = sealed_files::set(&mut fleet.log, &admin, |clear| {
-        let disabled = clear.insert(ENABLED.to_owned(), "no".to_owned()).as_deref() == Some("no");
+        let before = clear.insert(ENABLED.to_owned(), "no".to_owned());
+        // Off since `init`, by nobody's wish: `enable` sets the usual one. What somebody set it leaves.
+        if before.is_none() && clear.get("schedule").is_some_and(|schedule| schedule == OFF) {
+            clear.remove("schedule");
+        }
+        let disabled = before.as_deref() == Some("no");
         let over = muster_protocol::schedule::Standing::of(clear, now).refusal().is_none();
         // What was said of a pause that goes on holds until something else is said.
         let anew = !disabled || over || !clear.contains_key(DISABLED_SINCE);

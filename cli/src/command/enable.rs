@@ -100,7 +100,7 @@ pub(crate) async fn run(args: Enable) -> Outcome {
             "the schedule was off: rounds begin {DEFAULT}; muster config set schedule PATTERN sets another"
         )),
         Schedule::Off => screen::line(format!(
-            "the schedule stays off, as it was set: muster config set schedule {DEFAULT:?} lets rounds begin by themselves"
+            "the schedule stays off, as it was: muster config set schedule {DEFAULT:?} lets rounds begin by themselves"
         )),
     }
     if !args.check {
@@ -114,22 +114,22 @@ pub(crate) async fn run(args: Enable) -> Outcome {
 enum Schedule {
     /// It is what somebody set.
     AsSet,
-    /// It was off, perhaps since `init`, and is the usual one now.
+    /// It was off since `init`, and is the usual one now.
     Usual,
-    /// Somebody set it to be off in the fleet that is enabled.
+    /// It was off, and stays so.
     Off,
 }
 
 /// The settings of a fleet that is enabled: by its own schedule, or the usual one where nobody said anything of either yet.
 fn enabled(clear: &mut BTreeMap<String, String>) -> Schedule {
-    // A fleet that is enabled has a schedule unless somebody took it away; one that was disabled may have none since `init`.
-    let was_enabled = clear.get(ENABLED).is_some_and(|said| said == "yes");
+    // `init` leaves it off. Whoever enabled or disabled the fleet since then was told what becomes of it.
+    let never = !clear.contains_key(ENABLED);
     clear.insert(ENABLED.to_owned(), "yes".to_owned());
     for key in [DISABLED_REASON, DISABLED_SINCE, DISABLED_UNTIL] {
         clear.remove(key);
     }
     match clear.get("schedule").map(String::as_str) {
-        Some(OFF) if was_enabled => Schedule::Off,
+        Some(OFF) if !never => Schedule::Off,
         Some(OFF) | None => {
             clear.insert("schedule".to_owned(), DEFAULT.to_owned());
             Schedule::Usual
@@ -156,9 +156,10 @@ mod tests {
             (clear["schedule"].clone(), schedule) == ("every 12h".to_owned(), Schedule::Usual)
         };
         assert!(usual(of(&[])) && usual(of(&[("schedule", "off")])) && usual(of(&[("enabled", "yes")])));
-        assert!(usual(of(&[("schedule", "off"), ("enabled", "no")])));
-        let (clear, schedule) = of(&[("schedule", "off"), ("enabled", "yes")]);
-        assert_eq!((clear["schedule"].as_str(), schedule), ("off", Schedule::Off));
+        for before in ["yes", "no"] {
+            let (clear, schedule) = of(&[("schedule", "off"), ("enabled", before)]);
+            assert_eq!((clear["schedule"].as_str(), schedule), ("off", Schedule::Off), "{before}");
+        }
         let (paused, schedule) =
             of(&[("schedule", "0 3 * * *"), ("enabled", "no"), ("disabled.reason", "move")]);
         assert_eq!((paused["schedule"].as_str(), paused["enabled"].as_str()), ("0 3 * * *", "yes"));

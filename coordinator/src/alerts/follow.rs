@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use muster_protocol::alert::{
-    About, Account, Book, Code, Finding, Rounds, judge_anomalies, judge_drills, judge_keys, judge_prune,
-    judge_retention, judge_schedule,
+    About, Account, Begun, Book, Code, Finding, Rounds, judge_anomalies, judge_drills, judge_keys,
+    judge_prune, judge_retention, judge_schedule,
 };
 use muster_protocol::causes::causes;
 use muster_protocol::document::Manifest;
@@ -116,7 +116,9 @@ pub async fn from_share(store: &dyn Store, state: &State) -> Result<Book, StoreE
 
 /// What the log alone tells, behind what keeps a prune.
 fn judge_log(book: &mut Book, state: &State, now: UnixMillis) -> bool {
-    let mut changed = judge_schedule(book, state.settings(), now) | judge_keys(book, state, now);
+    let newest = state.rounds_by_number().last().map(|round| round.open.at);
+    let begun = Begun { newest, promised: terms(state).1 };
+    let mut changed = judge_schedule(book, state.settings(), begun, now) | judge_keys(book, state, now);
     changed |= judge_drills(book, state, state.settings(), now);
     // A retention that is none keeps the pruner from anything: it says so itself.
     if let Ok(terms) = Terms::of(state.settings()) {

@@ -32,4 +32,4 @@ pub use keys::judge_keys;
 pub use prune::{judge_prune, judge_retention};
 pub use room::judge_room;
 pub use rounds::{Account, MAX_TOLD, Rounds};
-pub use schedule::judge_schedule;
+pub use schedule::{Begun, judge_schedule};

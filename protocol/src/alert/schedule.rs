@@ -1,17 +1,43 @@
 //! What the settings tell of the schedule (SCHED-01): nobody waits for rounds that do not begin.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::alert::{About, Book, Code, Finding, Part};
 use crate::schedule::{Plan, Standing, rfc3339};
 use crate::time::UnixMillis;
 
-/// Raises SCHED-01 while the fleet is disabled, or no schedule is on although it was enabled, or what is set is none; closes it
-/// when that is over. True if anything changed. A fleet that nobody enabled yet promises nothing.
-pub fn judge_schedule(book: &mut Book, clear: &BTreeMap<String, String>, now: UnixMillis) -> bool {
+/// What begins rounds besides the schedule: somebody's timer may send `start`.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Begun {
+    /// When the newest round began.
+    pub newest: Option<UnixMillis>,
+    /// The interval that is promised between verified rounds, if one is.
+    pub promised: Option<Duration>,
+}
+
+impl Begun {
+    /// Whether rounds begin as often as promised, whoever begins them. A clock that was ahead counts as now.
+    fn keeps_up(self, now: UnixMillis) -> bool {
+        let age = |newest: UnixMillis| {
+            Duration::from_millis(u64::try_from(now.0.saturating_sub(newest.0)).unwrap_or(0))
+        };
+        self.newest.is_some_and(|newest| self.promised.is_none_or(|promised| age(newest) <= promised))
+    }
+}
+
+/// Raises SCHED-01 while the fleet is disabled, or what is set is no schedule, or none is on although it was enabled and nobody else
+/// begins rounds as often as promised; closes it when that is over. True if anything changed. A fleet that nobody enabled yet
+/// promises nothing.
+pub fn judge_schedule(
+    book: &mut Book,
+    clear: &BTreeMap<String, String>,
+    begun: Begun,
+    now: UnixMillis,
+) -> bool {
     let about = About::Part(Part::Fleet);
     let before = book.clone();
-    let cause = cause(clear, now);
+    let cause = cause(clear, begun, now);
     // What is told is what holds now: another pause is another alert.
     if book.find(Code::Sched01, &about).is_some_and(|open| Some(&open.cause) != cause.as_ref()) {
         book.mended(Code::Sched01, &about, now);
@@ -22,7 +48,7 @@ pub fn judge_schedule(book: &mut Book, clear: &BTreeMap<String, String>, now: Un
     *book != before
 }
 
-fn cause(clear: &BTreeMap<String, String>, now: UnixMillis) -> Option<String> {
+fn cause(clear: &BTreeMap<String, String>, begun: Begun, now: UnixMillis) -> Option<String> {
     let enabled = match Standing::of(clear, now) {
         Standing::Disabled { since, until, reason } => {
             let mut cause = "the fleet is disabled".to_owned();
@@ -42,7 +68,10 @@ fn cause(clear: &BTreeMap<String, String>, now: UnixMillis) -> Option<String> {
     };
     match Plan::of(clear) {
         Err(error) => Some(format!("no round begins by schedule: {error}")),
-        Ok(None) if enabled => Some("the fleet is enabled, and its schedule is off".to_owned()),
+        Ok(None) if enabled && !begun.keeps_up(now) => Some(
+            "the fleet is enabled, its schedule is off, and nobody else begins rounds as often as promised"
+                .to_owned(),
+        ),
         Ok(_) => None,
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::{
-    About, Account, Alert, AlertId, AlertRef, Basis, Book, Change, ClosedBy, Closing, Code, Finding,
+    About, Account, Alert, AlertId, AlertRef, Basis, Begun, Book, Change, ClosedBy, Closing, Code, Finding,
     MAX_CAUSE_LEN, MAX_HISTORY, MAX_KEYS, MAX_OPEN, Part, Rounds, judge_schedule,
 };
 use crate::document::{Absentee, CutAccount, Excuse, Manifest, ManifestSlice, SliceStatus, SliceTotals};
@@ -497,30 +497,46 @@ fn a_fleet_that_is_disabled_or_has_no_schedule_is_told_until_it_is_not() {
     let settings = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
         pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
     };
+    let judge = |book: &mut Book, clear: &BTreeMap<String, String>, now: UnixMillis| {
+        judge_schedule(book, clear, Begun::default(), now)
+    };
     let told = vec![(Code::Sched01, "fleet".to_owned())];
     let mut book = Book::default();
     let noon = UnixMillis(1_795_953_600_000); // 2026-11-29T12:00:00Z
     for quiet in [vec![], vec![("schedule", "off")], vec![("schedule", "every 12h")]] {
-        assert!(!judge_schedule(&mut book, &settings(&quiet), noon), "nobody enabled it: {quiet:?}");
+        assert!(!judge(&mut book, &settings(&quiet), noon), "nobody enabled it: {quiet:?}");
     }
     let paused = [("enabled", "no"), ("disabled.until", "2026-11-29T14:00:00Z"), ("disabled.reason", "move")];
-    assert!(judge_schedule(&mut book, &settings(&paused), noon));
+    assert!(judge(&mut book, &settings(&paused), noon));
     assert_eq!(codes(&book), told);
     let cause = book.open().next().map(|alert| alert.cause.clone()).unwrap_or_default();
     assert!(cause.contains("until 2026-11-29T14:00:00Z: move"), "{cause}");
-    assert!(!judge_schedule(&mut book, &settings(&paused), UnixMillis(noon.0 + 1)), "nothing new");
+    assert!(!judge(&mut book, &settings(&paused), UnixMillis(noon.0 + 1)), "nothing new");
     let longer = [("enabled", "no"), ("disabled.reason", "a longer move")];
-    assert!(judge_schedule(&mut book, &settings(&longer), noon), "another pause");
+    assert!(judge(&mut book, &settings(&longer), noon), "another pause");
     assert_eq!((codes(&book), book.history().count()), (told.clone(), 1));
-    assert!(judge_schedule(&mut book, &settings(&[("enabled", "yes"), ("schedule", "every 12h")]), noon));
+    assert!(judge(&mut book, &settings(&[("enabled", "yes"), ("schedule", "every 12h")]), noon));
     assert_eq!(codes(&book), []);
-    assert!(judge_schedule(&mut book, &settings(&[("enabled", "yes"), ("schedule", "off")]), noon));
+    assert!(judge(&mut book, &settings(&[("enabled", "yes"), ("schedule", "off")]), noon));
     assert_eq!(codes(&book), told, "it was enabled, and begins nothing");
+    // Somebody's timer does.
+    let off = settings(&[("enabled", "yes"), ("schedule", "off")]);
+    let day = Some(Duration::from_secs(86_400));
+    for (hours, promised, tells) in
+        [(1, day, false), (24, day, false), (25, day, true), (-1, day, false), (9_999, None, false)]
+    {
+        let newest = Some(UnixMillis(noon.0 - hours * 3_600_000));
+        let _ = judge_schedule(&mut book, &off, Begun { newest, promised }, noon);
+        assert_eq!(codes(&book), if tells { told.clone() } else { vec![] }, "{hours} h, {promised:?}");
+    }
+    let paused_all_the_same = Begun { newest: Some(noon), promised: day };
+    let _ = judge_schedule(&mut book, &settings(&paused), paused_all_the_same, noon);
+    assert_eq!(codes(&book), told);
     let over = UnixMillis(noon.0 + 2 * 3_600_000);
     let until = [("enabled", "no"), ("disabled.until", "2026-11-29T14:00:00Z"), ("schedule", "every 12h")];
-    assert!(judge_schedule(&mut book, &settings(&until), over), "the pause is over by itself");
+    assert!(judge(&mut book, &settings(&until), over), "the pause is over by itself");
     assert_eq!(codes(&book), []);
-    assert!(judge_schedule(&mut book, &settings(&[("schedule", "0 0 30 2 *")]), noon));
+    assert!(judge(&mut book, &settings(&[("schedule", "0 0 30 2 *")]), noon));
     assert_eq!(codes(&book), told, "what is set is no schedule");
 }
 

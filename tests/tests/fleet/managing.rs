@@ -186,7 +186,15 @@ fn what_the_preflight_finds_leaves_the_configuration_as_it_was() {
     assert!(again.contains("it is enabled already"), "{again}");
     let _ = fleet.run(&["config", "unset", "schedule"]).with_code(0);
     let alert = wait_for("SCHED-01", || sched_01(&fleet));
-    assert_eq!(alert["cause"], "the fleet is enabled, and its schedule is off");
+    let cause =
+        "the fleet is enabled, its schedule is off, and nobody else begins rounds as often as promised";
+    assert_eq!(alert["cause"], cause);
+    // Whoever begins rounds from elsewhere keeps that, also over a pause.
+    let _ = fleet.run(&["config", "set", "schedule", "off"]).with_code(0);
+    let _ = fleet.run(&["disable"]).with_code(0);
+    let said = fleet.run(&["enable"]).with_code(0).out;
+    assert!(said.contains("the schedule stays off, as it was"), "{said}");
+    assert_eq!(settings(&fleet)["schedule"], "off");
 }
 
 #[test]

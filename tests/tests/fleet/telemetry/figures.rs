@@ -1,6 +1,6 @@
 //! Every metric of the table, in a real Prometheus and behind a real collector; every expression of the dashboards.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -63,6 +63,7 @@ fn servers_telemetry_every_metric_of_the_table_arrives_by_both_ways() {
     people.answers([Answer::Status(503)], Answer::Status(200));
     let mut scene = Scene::new(2, Some(&rotel.url()));
     let (_server, prom) = scene.wired.prometheus(false);
+    let began = Instant::now();
     eventful(&mut scene, &people);
     scene.fleet().start_standby("coordinator-2");
 
@@ -93,13 +94,15 @@ fn servers_telemetry_every_metric_of_the_table_arrives_by_both_ways() {
     }
     who_tells_what(&prom);
     labels_are_those_of_the_table(&prom);
-    // A rate needs more than what was there when it was seen first.
-    until_empty("a round more gives no", || {
+    // A rate needs more than what was there when it was seen first, and what is new is seen by one scrape a second: a round more may
+    // be over between two of them.
+    let mut number = 9;
+    until_empty("rounds more give no data for", || {
+        number += 1;
+        scene.change(number);
         let _ = scene.fleet().run(&["start", "--wait"]);
-        let rate = "sum(rate(muster_round_phase_duration_seconds_count[30s])) > 0";
-        if has(&prom, rate) { BTreeSet::new() } else { BTreeSet::from([rate.to_owned()]) }
+        without_data(&prom, began.elapsed())
     });
-    dashboards_have_data(&prom);
 }
 
 /// Only the leader tells of the fleet, only agents of their captures; all of them of themselves.
@@ -139,11 +142,11 @@ fn labels_are_those_of_the_table(prom: &Prom) {
     }
 }
 
-/// Each expression of each dashboard, over the time of this test.
-fn dashboards_have_data(prom: &Prom) {
+/// The panels whose expressions had no answer within so much time.
+fn without_data(prom: &Prom, past: Duration) -> BTreeSet<String> {
     let now = prom.now("time()").expect("an answer")[0].last().expect("a time");
-    let window = Window { from: now - 60.0, to: now, step: 1.0 };
-    let mut empty: BTreeMap<String, String> = BTreeMap::new();
+    let window = Window { from: now - past.as_secs_f64(), to: now, step: 1.0 };
+    let mut empty = BTreeSet::new();
     let absent: Vec<String> = TABLE
         .iter()
         .filter(|metric| NOT_HERE.iter().any(|(not, _)| *not == metric.name))
@@ -154,12 +157,12 @@ fn dashboards_have_data(prom: &Prom) {
             for (query, series) in panel.targets.iter().zip(answered) {
                 let expression = query.ready(&Variables { rate_interval: "10s".to_owned() });
                 if series.is_empty() && !absent.iter().any(|absent| expression.contains(absent)) {
-                    empty.insert(format!("{name}: {}", panel.title), expression);
+                    empty.insert(format!("{name}: {}: {expression}", panel.title));
                 }
             }
         }
     }
-    assert!(empty.is_empty(), "no data: {empty:#?}");
+    empty
 }
 
 /// Whoever reads the page without Prometheus: it is the text format, and everything in it is in the table.

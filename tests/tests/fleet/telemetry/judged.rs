@@ -76,6 +76,25 @@ impl Judged {
         panic!("rounds failed for {LONGEST:?}, and these do not fire: {missing:?}");
     }
 
+    /// Rounds that work, until none of these fires: a round of a busy machine may itself be told of as unusually slow.
+    fn clear_by_rounds(&mut self, names: &[&str]) {
+        const LONGEST: Duration = Duration::from_secs(120);
+        let began = Instant::now();
+        loop {
+            self.scene.round(0);
+            let firing: Vec<_> = names.iter().filter(|name| self.prom.fires(name)).collect();
+            if firing.is_empty() {
+                break;
+            }
+            assert!(
+                began.elapsed() < LONGEST,
+                "rounds worked for {LONGEST:?}, and these fire: {firing:?}; of Muster's own: {}",
+                self.scene.fleet().run(&["alerts"]).out
+            );
+        }
+        self.cleared.extend(names.iter().map(|name| (*name).to_owned()));
+    }
+
     fn clears(&mut self, names: &[&str]) {
         for name in names {
             wait_for(&format!("{name} clears"), || (!self.prom.fires(name)).then_some(()));
@@ -118,8 +137,7 @@ fn servers_telemetry_alert_rules_fire_and_clear_on_a_fleet() {
     ]);
     people.answers([], Answer::Status(200));
     judged.scene.break_flaky(0);
-    judged.scene.round(0);
-    judged.clears(&[
+    judged.clear_by_rounds(&[
         "MusterRoundFailed",
         "MusterCapturesFailing",
         "MusterRetriesHigh",
