@@ -11,8 +11,7 @@ use muster_tests::process::Said;
 use muster_tests::tree;
 use tempfile::TempDir;
 
-/// The first round fits into so many MiB, the second does not, and with more it does. Room for one or two packs of the second, and
-/// then some: where they fill a share to the last byte not even the end of the round can be noted, and the next leader goes on with it.
+/// The first round fits into so many MiB, and one or two packs of the second; with more it does.
 const LITTLE: u32 = 38;
 const ENOUGH: u32 = 160;
 
@@ -55,10 +54,13 @@ fn filled(fleet: &Fleet, data: &Path, words: &[&str], less: impl FnOnce(), more:
         fleet.rounds().iter().filter(|round| counts(round)).count()
     };
     assert_eq!(committed(fleet), 1, "what did not fit is no round: {:?}", fleet.rounds());
+    // A file system that is full to the brim may delete nothing either, torn packs included. Then not even the end of the round
+    // can be noted, and whoever leads next goes on with it.
+    let open = full.err.contains("has not ended within");
     let _ = fleet.run(&["verify", "--kit", &kit]).with_code(0);
     more();
     let _ = once(fleet).with_code(0);
-    assert_eq!(committed(fleet), 2, "{full:?}: {:?}", fleet.rounds());
+    assert_eq!(committed(fleet), if open { 3 } else { 2 }, "{full:?}: {:?}", fleet.rounds());
     let _ = fleet.run(&["verify", "--kit", &kit]).with_code(0);
     let out = text(&fleet.path("out"));
     let mut recover = vec!["recover", "--kit", &kit, "--into", &out, "--share"];

@@ -11,7 +11,8 @@ use smb2::msg::flush::{FlushRequest, FlushResponse};
 use smb2::msg::query_info::InfoType;
 use smb2::msg::read::{ReadRequest, ReadResponse, SMB2_CHANNEL_NONE};
 use smb2::msg::set_info::{SetInfoRequest, SetInfoResponse};
-use smb2::msg::write::{WriteRequest, WriteResponse};
+use smb2::msg::write::WriteResponse;
+use smb2::pack::{Pack, WriteCursor};
 use smb2::types::flags::FileAccessMask;
 use smb2::types::status::NtStatus;
 use smb2::types::{Command, FileId, OplockLevel};
@@ -24,8 +25,6 @@ const FILE_NON_DIRECTORY_FILE: u32 = 0x40;
 /// MS-FSCC section 2.4.
 const FILE_LINK_INFORMATION: u8 = 11;
 const FILE_DISPOSITION_INFORMATION: u8 = 13;
-/// Bytes before the data of a WRITE: header and fixed part.
-const WRITE_DATA_AT: u16 = 0x70;
 
 /// Requests of one file under way at once.
 pub(super) const AHEAD: usize = 4;
@@ -84,17 +83,7 @@ impl NewFile {
     async fn write_piece(&self, at: usize, mut rest: Bytes) -> Result<(), Error> {
         let mut offset = at as u64;
         while !rest.is_empty() {
-            let request = WriteRequest {
-                data_offset: WRITE_DATA_AT,
-                offset,
-                file_id: self.id,
-                channel: 0,
-                remaining_bytes: 0,
-                write_channel_info_offset: 0,
-                write_channel_info_length: 0,
-                flags: 0,
-                data: rest.to_vec(),
-            };
+            let request = Write { file: self.id, offset, data: &rest };
             let answer: WriteResponse = self.wire.ask(Command::Write, &request, rest.len()).await?;
             // Where the room ends in the middle of a piece, only the next attempt is told so.
             let done = (answer.count as usize).min(rest.len());
@@ -182,6 +171,28 @@ impl NewFile {
         let own = self.state == State::Own;
         self.state = State::Closed;
         take_back(&self.wire, self.id, own).await;
+    }
+}
+
+/// SMB2 WRITE Request (MS-SMB2 section 2.2.21) over borrowed data: the library's own one wants a copy of it.
+struct Write<'a> {
+    file: FileId,
+    offset: u64,
+    data: &'a [u8],
+}
+
+impl Pack for Write<'_> {
+    fn pack(&self, cursor: &mut WriteCursor) {
+        // StructureSize, of whatever length the data is; DataOffset, behind the header and this.
+        cursor.write_u16_le(49);
+        cursor.write_u16_le(0x70);
+        cursor.write_u32_le(u32::try_from(self.data.len()).unwrap_or(u32::MAX));
+        cursor.write_u64_le(self.offset);
+        cursor.write_u64_le(self.file.persistent);
+        cursor.write_u64_le(self.file.volatile);
+        // Channel, RemainingBytes, WriteChannelInfo, Flags: none.
+        cursor.write_zeros(16);
+        cursor.write_bytes(self.data);
     }
 }
 
