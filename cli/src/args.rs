@@ -427,7 +427,7 @@ pub(crate) struct Drill {
     /// Only this service; may repeat. Says nothing about the whole, and is noted as such
     #[arg(long, value_name = "NAME")]
     pub(crate) service: Vec<ServiceName>,
-    /// The folder to recover to, absent or empty; default a new one where temporary files go (TMPDIR). It is deleted afterwards
+    /// Recover into a new folder in this one; default where temporary files go (TMPDIR). The new one is deleted afterwards
     #[arg(long, value_name = "DIR")]
     pub(crate) into: Option<PathBuf>,
     /// Leave what was recovered where it is

@@ -7,10 +7,6 @@ use muster_tests::fleet::{Fleet, text};
 use muster_tests::tree;
 use serde_json::Value;
 
-fn is_empty(folder: &Path) -> bool {
-    fs::read_dir(folder).expect("a folder").next().is_none()
-}
-
 /// Some pack of the share.
 fn pack(share: &Path, service: &str) -> std::path::PathBuf {
     let shelf = fs::read_dir(share.join(format!("agents/{service}/packs"))).expect("packs").next();
@@ -56,25 +52,29 @@ fn a_drill_recovers_everything_leaves_nothing_and_is_noted() {
     let audit = fleet.run(&["audit"]).with_code(0).out;
     assert!(audit.contains("drilled the recovery from round 1: passed"), "{audit}");
 
-    // A folder that was there stays, empty; what was in one is never touched.
+    // A folder that was there stays, with all that was in it.
     fs::create_dir(&into).expect("made");
+    fs::write(into.join("precious"), "mine").expect("written");
+    let names =
+        || fs::read_dir(&into).expect("a folder").flatten().map(|item| item.path()).collect::<Vec<_>>();
     let some = fleet.run(&["drill", "1", "--kit", &kit, "--into", &at, "--service", "dns", "--json"]);
     let some = some.with_code(0).json();
     assert_eq!((&some["whole"], some["services"].as_array().map(Vec::len)), (&false.into(), Some(1)));
-    assert!(is_empty(&into));
+    assert_eq!(names(), [into.join("precious")]);
     assert_eq!(
         status()["drill"]["last"]["at"],
         after["drill"]["last"]["at"],
         "it says nothing about the whole"
     );
-    fs::write(into.join("precious"), "mine").expect("written");
-    let refused = fleet.run(&["drill", "--kit", &kit, "--into", &at]).with_code(2);
-    assert!(refused.err.contains("is not empty") && into.join("precious").exists(), "{}", refused.err);
-    fs::remove_file(into.join("precious")).expect("removed");
 
-    // What is to be kept is what was captured.
-    let _ = fleet.run(&["drill", "--kit", &kit, "--into", &at, "--keep"]).with_code(0);
-    tree::assert_same(&source, &into.join("mail/files"));
+    // What is to be kept is what was captured, in a folder that is told; the next drill tells of it, too.
+    let kept = fleet.run(&["drill", "--kit", &kit, "--into", &at, "--keep", "--json"]).with_code(0).json();
+    let kept = std::path::PathBuf::from(kept["into"].as_str().expect("a folder"));
+    assert_eq!(kept.parent(), Some(into.as_path()));
+    tree::assert_same(&source, &kept.join("mail/files"));
+    let next = fleet.run(&["drill", "--kit", &kit, "--into", &at]).with_code(0);
+    assert!(next.err.contains(&format!("{} holds what another drill recovered", kept.display())), "{next:?}");
+    assert_eq!(names().len(), 2, "{:?}", names());
 
     // A round of some services is none of the fleet: the newest one that has all is drilled, and the other only when it is named.
     let _ = fleet.run(&["once", &text(&fleet.dir()), "--services", "dns"]).with_code(0);
