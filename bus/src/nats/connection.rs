@@ -47,9 +47,9 @@ struct News {
     last_complaint: Mutex<String>,
 }
 
-/// Delays before another client takes the place of one that ended: the server is there, and nobody else lost it in the same moment.
+/// The first delay before another client takes the place of one that ended: the server is there, and nobody else lost it in the same
+/// moment. The longest is the first of those before a reconnect: in a flood, whatever is heard is heard between two of its messages.
 const SUCCESSOR_FIRST: Duration = Duration::from_millis(20);
-const SUCCESSOR_LONGEST: Duration = Duration::from_secs(1);
 /// A client that lived so long did not end by a flood.
 const SETTLED: Duration = Duration::from_millis(200);
 
@@ -196,8 +196,8 @@ async fn keep(
         }
         let (client, lives) = loop {
             attempt += 1;
-            sleep(spread(SUCCESSOR_FIRST, SUCCESSOR_LONGEST, attempt, getrandom::u64().unwrap_or_default()))
-                .await;
+            let longest = config.limits.reconnect_first;
+            sleep(spread(SUCCESSOR_FIRST, longest, attempt, getrandom::u64().unwrap_or_default())).await;
             if *news.closed.borrow() {
                 return;
             }

@@ -4,6 +4,9 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -16,13 +19,22 @@ use serde_json::{Value, json};
 /// A carriage return within a value: it ends the client's task.
 const HEADER: &[u8] = b"NATS/1.0\r\nname: a\rb\r\n\r\n";
 
+/// What a coordinator says of it.
+const ENDED: &str = "the NATS client ended over something";
+
+/// Between two messages of a flood.
+const BETWEEN: Duration = Duration::from_millis(250);
+
 fn key(fleet: &Fleet, user: &str) -> UserKey {
     UserKey::read(&fleet.dir().join(format!("keys/{user}.nk"))).expect("its seed")
 }
 
-/// Signs on as the fleet's trigger, and publishes this header as it stands.
-fn send(fleet: &Fleet, subject: &str) {
-    let port = fleet.nats.as_ref().expect("the fleet's server runs").port;
+fn port(fleet: &Fleet) -> u16 {
+    fleet.nats.as_ref().expect("the fleet's server runs").port
+}
+
+/// Signs on with a key, and publishes the header as it stands.
+fn send(port: u16, key: &UserKey, subject: &str) {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("the server takes a client");
     stream.set_read_timeout(Some(LIMIT)).expect("a limit");
     let mut lines = BufReader::new(stream.try_clone().expect("a second handle"));
@@ -34,7 +46,6 @@ fn send(fleet: &Fleet, subject: &str) {
     let info = next();
     let info: Value =
         serde_json::from_str(info.strip_prefix("INFO ").expect("the server's greeting")).expect("JSON");
-    let key = key(fleet, "trigger");
     let signature = key.sign(info["nonce"].as_str().expect("a challenge").as_bytes());
     let hello = json!({
         "verbose": false, "pedantic": false, "headers": true, "protocol": 1,
@@ -53,7 +64,7 @@ fn send(fleet: &Fleet, subject: &str) {
 /// How many jobs lie in the fleet's queue, asked as its coordinator.
 async fn queued(fleet: &Fleet) -> Option<u64> {
     let key = key(fleet, "coordinator");
-    let port = fleet.nats.as_ref().expect("the fleet's server runs").port;
+    let port = port(fleet);
     let client = async_nats::ConnectOptions::with_nkey(key.seed().to_string())
         .custom_inbox_prefix(muster_bus::inbox_prefix("coordinators", &key.public()))
         .connect(format!("127.0.0.1:{port}"))
@@ -78,10 +89,9 @@ async fn whoever_may_only_start_rounds_ends_no_coordinator_with_a_message_that_n
     let counted = |fleet: &Fleet, words: &str| {
         fs::read_to_string(fleet.path("coordinator.log")).expect("a log").matches(words).count()
     };
-    const ENDED: &str = "the NATS client ended over something";
     for (number, subject) in (1..).zip(["muster.v1.test.trigger", "muster.v1.test.trigger.async"]) {
         let before = counted(&fleet, ENDED);
-        send(&fleet, subject);
+        send(port(&fleet), &key(&fleet, "trigger"), subject);
         // It has arrived: nothing here would be shown by a message that the server kept to itself.
         wait_for(&format!("{subject} cost a reconnect"), || (counted(&fleet, ENDED) > before).then_some(()));
         let _ = fleet.run(&["start", "--wait"]).with_code(0);
@@ -94,4 +104,35 @@ async fn whoever_may_only_start_rounds_ends_no_coordinator_with_a_message_that_n
     });
     assert_eq!(queued(&fleet).await, Some(0), "the queue holds something");
     assert_eq!(fleet.rounds().len(), 2, "what nobody can read began no round");
+}
+
+#[test]
+fn rounds_go_on_while_an_agents_key_sends_such_messages_without_end() {
+    let data = tempfile::TempDir::new().expect("folder");
+    tree::small(&data.path().join("web"), 1);
+    let services = ["web", "evil"].map(|name| format!("{name}=files:{}", text(&data.path().join("web"))));
+    let mut fleet = Fleet::init(&services);
+    fleet.take_tls_off_the_bus();
+    fleet.up();
+    wait_for("the leader answers", || {
+        (fleet.run(&["status", "--json"]).json()["leader"] != Value::Null).then_some(())
+    });
+    let (port, key) = (port(&fleet), key(&fleet, "agent-evil"));
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let flood = scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                send(port, &key, "muster.v1.test.notice.evil");
+                thread::sleep(BETWEEN);
+            }
+        });
+        wait_for("the flood arrives", || {
+            let log = fs::read_to_string(fleet.path("coordinator.log")).expect("a log");
+            log.contains(ENDED).then_some(())
+        });
+        let ends: Vec<_> = (0..3).map(|_| fleet.run(&["start", "--wait"])).collect();
+        stop.store(true, Ordering::Relaxed);
+        flood.join().expect("the server takes them");
+        assert!(ends.iter().all(|end| end.code == 0), "{ends:?}");
+    });
 }
