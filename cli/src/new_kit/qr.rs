@@ -7,11 +7,12 @@ use zeroize::Zeroizing;
 const QUIET: usize = 4;
 
 /// The code that reads `text`, as an SVG of its own size in modules; `label` is what it is called for those who do not see
-/// it. The text must be short: everything that a kit names is.
+/// it. Nothing of a text of more than 2331 bytes, which has no code: the path of a share may be that long.
 pub(super) fn svg(text: &str, label: &str) -> Zeroizing<String> {
     // Medium correction: a crease or a coffee stain costs up to 15 % of the code.
-    let code = QrCode::with_error_correction_level(text.as_bytes(), EcLevel::M)
-        .expect("what a kit names fits a QR code of 2331 bytes");
+    let Ok(code) = QrCode::with_error_correction_level(text.as_bytes(), EcLevel::M) else {
+        return Zeroizing::default();
+    };
     let (width, side) = (code.width(), code.width() + 2 * QUIET);
     let colors = code.into_colors();
     // Long enough from the start: growing would leave copies of what may be secret behind.
@@ -27,6 +28,13 @@ pub(super) fn svg(text: &str, label: &str) -> Zeroizing<String> {
     }
     out.push_str("\" fill=\"#000\"/></svg>");
     out
+}
+
+#[cfg(test)]
+#[test]
+fn a_text_that_no_code_holds_has_none() {
+    assert!(svg(&"x".repeat(2331), "x").starts_with("<svg"));
+    assert_eq!(*svg(&"x".repeat(2332), "x"), "");
 }
 
 /// What the codes of a page read, in their order: from the SVG's squares, as a camera would see them.

@@ -46,6 +46,12 @@ pub enum CopyError {
         /// The copy.
         share: String,
     },
+    /// It is no copy, and holds other things.
+    #[error("{share} is no copy, and holds other things")]
+    NotEmpty {
+        /// The copy.
+        share: String,
+    },
     /// It holds this fleet under the same name, and carries no mark: it is the share itself, or one that coordinators use.
     #[error("{share} holds this fleet and is no copy: coordinators may write there")]
     NotACopy {

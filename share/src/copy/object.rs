@@ -1,5 +1,7 @@
 //! One object from share to share: read and compared with its name, written, read back.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use super::error::CopyError;
@@ -51,7 +53,7 @@ pub(super) async fn place(target: &dyn Store, path: &ObjectPath, bytes: Bytes) -
     let mended = match target.put_new(path, bytes.clone()).await {
         Ok(()) => false,
         Err(StoreError::AlreadyExists { .. }) => {
-            if holds(target, path, &bytes).await? {
+            if comes_to_hold(target, path, &bytes).await? {
                 return Ok(false);
             }
             replace(target, path, bytes.clone()).await?;
@@ -59,10 +61,45 @@ pub(super) async fn place(target: &dyn Store, path: &ObjectPath, bytes: Bytes) -
         }
         Err(error) => return Err(CopyError::Target(error)),
     };
-    if holds(target, path, &bytes).await? {
+    if comes_to_hold(target, path, &bytes).await? {
         return Ok(mended);
     }
     Err(CopyError::Altered { object: path.clone() })
+}
+
+/// Between two looks at an object that somebody may be writing.
+const PAUSE: Duration = if cfg!(test) { Duration::from_millis(5) } else { Duration::from_millis(500) };
+/// So many looks in a row at one that stays as it is: nobody is.
+const UNCHANGED: usize = 6;
+/// Looks in all.
+const LOOKS: usize = 240;
+
+/// Whether the copy holds these bytes, at once or when whoever writes them there is done: another run of the same copy, whose
+/// objects appear on a folder while they are written.
+async fn comes_to_hold(target: &dyn Store, path: &ObjectPath, bytes: &Bytes) -> Result<bool, CopyError> {
+    if holds(target, path, bytes).await? {
+        return Ok(true);
+    }
+    let (mut before, mut unchanged) = (None, 0);
+    for _ in 0..LOOKS {
+        tokio::time::sleep(PAUSE).await;
+        let size = match target.head(path).await {
+            Ok(meta) => Some(meta.size),
+            Err(StoreError::NotFound { .. }) => None,
+            // It is no plain file.
+            Err(StoreError::Damaged { .. }) => return Ok(false),
+            Err(error) => return Err(CopyError::Target(error)),
+        };
+        if size == Some(bytes.len() as u64) && holds(target, path, bytes).await? {
+            return Ok(true);
+        }
+        unchanged = if size == before { unchanged + 1 } else { 0 };
+        if unchanged >= UNCHANGED {
+            return Ok(false);
+        }
+        before = size;
+    }
+    Ok(false)
 }
 
 async fn holds(target: &dyn Store, path: &ObjectPath, bytes: &Bytes) -> Result<bool, CopyError> {
@@ -81,5 +118,9 @@ async fn replace(target: &dyn Store, path: &ObjectPath, bytes: Bytes) -> Result<
         Ok(()) | Err(StoreError::NotFound { .. }) => {}
         Err(source) => return Err(torn(source)),
     }
-    target.put_new(path, bytes).await.map_err(torn)
+    match target.put_new(path, bytes).await {
+        // Another run was quicker; whoever reads it back sees what it wrote.
+        Ok(()) | Err(StoreError::AlreadyExists { .. }) => Ok(()),
+        Err(source) => Err(torn(source)),
+    }
 }

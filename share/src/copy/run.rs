@@ -22,8 +22,8 @@ use crate::verify::{Damage, Fault, Progress, Trouble};
 
 /// Objects that are under way at once; each is in memory whole, twice for a moment.
 const AT_ONCE: usize = 8;
-/// Manifests, and then slices' receipts and pack lists, that are read ahead.
-const READ_AHEAD: usize = 4;
+/// Manifests, and then slices' receipts and pack lists, that are read ahead: small ones, of every round that is kept.
+const READ_AHEAD: usize = 16;
 /// Rounds whose objects are brought together, and bytes after which no more are added: small ones would otherwise wait for
 /// each other, and the records of large ones shall not wait for long, for they are what makes a copy of use.
 const ROUNDS: usize = 16;
@@ -63,6 +63,8 @@ pub async fn copy(
 ) -> Result<Report, CopyError> {
     let begun = source.head();
     let mut next = begin(source, target).await?;
+    // What rounds of former runs need is looked at again: the share may have lost it before it was copied.
+    let mut from = 0;
     let present = Present::list(target.as_ref()).await.map_err(CopyError::Target)?;
     let mut work = Work {
         source: Arc::clone(source.store()),
@@ -80,7 +82,8 @@ pub async fn copy(
         head = source.head();
         work.lists(source.state()).await?;
         work.listed(&[Prefix::Lists, Prefix::Manifests]).await?;
-        next = work.records(source, next).await?;
+        next = work.records(source, from, next).await?;
+        from = next;
         listed = work.listed(&[Prefix::Everything]).await?;
         if source.refresh().await? == 0 || pass >= PASSES {
             break;
@@ -115,6 +118,9 @@ async fn begin(source: &Log, target: &Arc<dyn Store>) -> Result<u64, CopyError> 
             Err(_) if is_marked && !has_record(source, store).await? => {}
             Err(source) => return Err(CopyError::Format { share: describe(), source }),
         },
+        Err(StoreError::NotFound { .. }) if !is_marked && holds_anything(store).await? => {
+            return Err(CopyError::NotEmpty { share: describe() });
+        }
         Err(StoreError::NotFound { .. }) => {}
         Err(error) => return Err(CopyError::Target(error)),
     }
@@ -146,6 +152,18 @@ async fn begin(source: &Log, target: &Arc<dyn Store>) -> Result<u64, CopyError> 
         mark(store, &share).await.map_err(CopyError::Target)?;
     }
     Ok(copy.number + 1)
+}
+
+/// Whether anything but what `share test` leaves where it may not delete lies there.
+async fn holds_anything(store: &dyn Store) -> Result<bool, CopyError> {
+    let mut listing = store.list(&Prefix::Everything);
+    while let Some(listed) = listing.try_next().await.map_err(CopyError::Target)? {
+        match listed {
+            Listed::Object { path: ObjectPath::Probe(_), .. } => {}
+            Listed::Object { .. } | Listed::Foreign { .. } => return Ok(true),
+        }
+    }
+    Ok(false)
 }
 
 /// Whether the copy has more of the log than a torn first slot.
@@ -187,14 +205,15 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    /// The slots from `next` to the head, each behind everything that it names.
-    async fn records(&mut self, log: &Log, mut next: u64) -> Result<u64, CopyError> {
+    /// The slots from `next` to the head, each behind everything that it names; and what rounds that were committed from `from`
+    /// on name.
+    async fn records(&mut self, log: &Log, from: u64, mut next: u64) -> Result<u64, CopyError> {
         let state = log.state();
         let rounds = state.rounds.values().filter(|round| round.is_recoverable());
         let commits: BTreeMap<u64, &RoundState> =
             rounds.filter_map(|round| Some((round.commit_position()?, round))).collect();
-        let mut commits = commits.range(next..).map(|(position, round)| (*position, *round)).peekable();
-        while next < state.next {
+        let mut commits = commits.range(from..).map(|(position, round)| (*position, *round)).peekable();
+        while next < state.next || commits.peek().is_some() {
             let (mut rounds, mut bytes, mut slices) = (0, 0, Vec::new());
             while rounds < ROUNDS && bytes < TOGETHER {
                 let some: Vec<_> = commits.by_ref().take(READ_AHEAD).map(|(_, round)| round).collect();
@@ -214,7 +233,7 @@ impl Work<'_> {
                 place(self.target.as_ref(), &ObjectPath::LogRecord(number), slot.ok_or_else(gap)?).await?;
                 self.records += 1;
             }
-            next = until;
+            next = next.max(until);
         }
         Ok(next)
     }
@@ -232,7 +251,16 @@ impl Work<'_> {
         for (round, manifest) in rounds.into_iter().zip(manifests) {
             match manifest {
                 Ok(manifest) => slices.extend(manifest.slices.into_iter().map(|slice| (round, slice))),
-                Err(Trouble::Damaged(damage)) => drop(self.damaged.insert(damage.object.clone(), damage)),
+                Err(Trouble::Damaged(damage)) => {
+                    match read_manifest(self.target.as_ref(), state, round).await {
+                        // The share lost it since it was copied.
+                        Ok(manifest) => {
+                            slices.extend(manifest.slices.into_iter().map(|slice| (round, slice)))
+                        }
+                        Err(Trouble::Damaged(_)) => drop(self.damaged.insert(damage.object.clone(), damage)),
+                        Err(Trouble::Store(error)) => return Err(CopyError::Target(error)),
+                    }
+                }
                 Err(Trouble::Store(error)) => return Err(CopyError::Source(error)),
             }
         }
@@ -257,7 +285,7 @@ impl Work<'_> {
             .buffered(READ_AHEAD)
             .map_err(CopyError::Source);
         let objects = named.map_ok(|objects| stream::iter(objects.into_iter().map(Ok))).try_flatten();
-        self.bring_all(objects.boxed_local(), Named::ByRecords).await
+        self.bring_all(objects.boxed_local(), Named::ByRecords).await.map(drop)
     }
 
     /// The lists that records name.
@@ -272,7 +300,7 @@ impl Work<'_> {
             match self.source.head(&path).await {
                 Ok(meta) => {
                     let object = stream::iter([Ok((path, meta.size))]);
-                    self.bring_all(object, Named::ByRecords).await?;
+                    let _named_if_lost = self.bring_all(object, Named::ByRecords).await?;
                 }
                 Err(StoreError::NotFound { .. }) => {
                     self.damaged.insert(path.clone(), Damage::new(path, Fault::Missing));
@@ -283,7 +311,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Everything that the source lists below these prefixes, and that a copy keeps; how much that is.
+    /// Everything that the source lists below these prefixes, and that a copy keeps; how much of it is there then.
     async fn listed(&mut self, prefixes: &[Prefix]) -> Result<Tally, CopyError> {
         let source = Arc::clone(&self.source);
         let mut tally = Tally::default();
@@ -296,17 +324,19 @@ impl Work<'_> {
                 std::future::ready(Ok(object))
             });
             let counted = kept.inspect_ok(|(_, size)| tally.add(*size));
-            self.bring_all(counted.boxed_local(), Named::ByTheListing).await?;
+            let lost = self.bring_all(counted.boxed_local(), Named::ByTheListing).await?;
+            tally.objects = tally.objects.saturating_sub(lost.objects);
+            tally.bytes = tally.bytes.saturating_sub(lost.bytes);
         }
         Ok(tally)
     }
 
-    /// Copies those that are not there.
+    /// Copies those that are not there; how much the source does not have whole.
     async fn bring_all(
         &mut self,
         objects: impl Stream<Item = Result<(ObjectPath, u64), CopyError>>,
         named: Named,
-    ) -> Result<(), CopyError> {
+    ) -> Result<Tally, CopyError> {
         let Self { source, target, present, progress, copied, mended, damaged, .. } = self;
         let missing = objects.try_filter_map(|(path, size)| {
             let is_there = present.size(&path) == Some(size);
@@ -327,7 +357,7 @@ impl Work<'_> {
             })
             .try_buffer_unordered(AT_ONCE)
             .boxed_local();
-        let mut lost = Vec::new();
+        let (mut lost, mut lacking) = (Vec::new(), Tally::default());
         while let Some((path, size, brought)) = brought.try_next().await? {
             progress.advance(size);
             match brought {
@@ -338,6 +368,7 @@ impl Work<'_> {
                 }
                 Brought::Damaged(damage) => {
                     lost.push(path.clone());
+                    lacking.add(size);
                     match named {
                         Named::ByRecords => drop(damaged.insert(path, damage)),
                         // Torn, or still being written.
@@ -348,7 +379,7 @@ impl Work<'_> {
         }
         drop(brought);
         lost.iter().for_each(|path| present.remove(path));
-        Ok(())
+        Ok(lacking)
     }
 
     /// Deletes what sweeps that are done name, where the source does not have it any more.

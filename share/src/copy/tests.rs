@@ -230,13 +230,72 @@ async fn what_the_share_lacks_is_named_and_the_rest_is_copied() {
     assert_eq!(damaged, want);
     assert_eq!(report.head, scene.log.head());
     assert!(second.store.head(&pack("d3")).await.is_err(), "damage does not spread");
+    // What lies there: all that was copied, and nothing of what was not.
+    assert_eq!(report.present.objects, 0);
+    // As long as it is lacking it is told of, whether anything is new or not.
+    for anew in [false, true] {
+        if anew {
+            scene.round(&[("web", &["w4"])]).await;
+        }
+        let again = run(&mut scene, &second.store).await.expect("copied");
+        assert_eq!(again.damaged, report.damaged, "{anew}");
+        assert_eq!(again.copied.objects > 0, anew);
+    }
     // Mended on the share, it comes along with the next copy, though its record is there.
     scene.upload("dns", "d2").await;
     scene.store.delete(&pack("d3")).await.expect("moved out");
     scene.upload("dns", "d3").await;
     let report = run(&mut scene, &second.store).await.expect("copied");
     assert_eq!((report.copied.objects, report.damaged.len()), (2, 0));
-    assert_eq!(whole_rounds(&second.store).await, [1, 2, 3]);
+    assert_eq!(whole_rounds(&second.store).await, [1, 2, 3, 4]);
+    // What the share loses afterwards the copy has, and lacks nothing.
+    let manifests: Vec<_> =
+        scene.tree().await.into_keys().filter(|path| path.to_string().contains("manifest")).collect();
+    assert_eq!(manifests.len(), 4);
+    for manifest in manifests {
+        scene.store.delete(&manifest).await.expect("lost");
+    }
+    assert_eq!(run(&mut scene, &second.store).await.expect("copied").damaged, []);
+}
+
+/// Two timers, or one and a person: objects appear on a folder while they are written.
+#[tokio::test]
+async fn what_another_run_is_writing_is_waited_for() {
+    let second = Second::new().await;
+    let bytes = Bytes::from(vec![7; 1000]);
+    let path = ObjectPath::Pack { service: "dns".parse().expect("a name"), id: ObjectId::of(&bytes) };
+    let file = second.folder.path().join(path.to_string());
+    std::fs::create_dir_all(file.parent().expect("its folder")).expect("made");
+    std::fs::write(&file, &bytes[..100]).expect("begun");
+    let other = tokio::spawn({
+        let (bytes, file) = (bytes.clone(), file.clone());
+        async move {
+            for end in (200..=1000).step_by(100) {
+                tokio::time::sleep(Duration::from_millis(8)).await;
+                std::fs::write(&file, &bytes[..end]).expect("written on");
+            }
+        }
+    });
+    let mended = super::object::place(second.store.as_ref(), &path, bytes.clone()).await.expect("placed");
+    other.await.expect("the other run");
+    assert!(!mended, "it was not torn");
+    // One that nobody goes on with is.
+    std::fs::write(&file, &bytes[..100]).expect("torn");
+    assert!(super::object::place(second.store.as_ref(), &path, bytes.clone()).await.expect("placed"));
+    assert_eq!(std::fs::read(&file).expect("there"), bytes);
+}
+
+#[tokio::test]
+async fn a_place_that_holds_other_things_becomes_no_copy() {
+    let (mut scene, second) = (three_rounds().await, Second::new().await);
+    std::fs::create_dir_all(second.folder.path().join("probe/empty")).expect("made");
+    std::fs::write(second.folder.path().join("precious"), "mine").expect("written");
+    let refused = run(&mut scene, &second.store).await;
+    assert!(matches!(refused, Err(CopyError::NotEmpty { .. })), "{refused:?}");
+    let there: Vec<_> = std::fs::read_dir(second.folder.path()).expect("a folder").flatten().collect();
+    assert_eq!(there.len(), 2, "nothing was written: {there:?}");
+    std::fs::remove_file(second.folder.path().join("precious")).expect("removed");
+    run(&mut scene, &second.store).await.expect("empty now");
 }
 
 #[tokio::test]

@@ -95,6 +95,11 @@ pub async fn read_ledger(store: &Arc<dyn Store>, pin: Pin, each_slot: bool) -> R
     if ledger.state.root.is_none() && format.is_none() && no_log(store).await? {
         return Err(LedgerError::NotAShare { share: store.describe() });
     }
+    if ledger.state.next == 0 && !ledger.broken {
+        // It was founded, or is a copy that came to no record: there is nothing that could be whole.
+        ledger.damaged.push(Damage::new(ObjectPath::LogRecord(0), Fault::Missing));
+        ledger.broken = true;
+    }
     if let Some(damage) = format_damage {
         ledger.damaged.insert(0, damage);
     } else if let Some(format) =

@@ -37,7 +37,13 @@ fn the_copy_becomes_the_share_when_the_first_one_is_lost() {
     // It is read like the share, and takes no round.
     let _ = fleet.run(&["verify", "--share", &url, "--kit", &kit]).with_code(0);
     let onto = fleet.run(&["share", "copy", &text(&fleet.share())]).with_code(7);
-    assert!(onto.err.contains("is no copy"), "{}", onto.err);
+    assert!(onto.err.contains("lie within each other"), "{}", onto.err);
+    for place in [fleet.share().join("second"), fleet.share().parent().expect("a folder").to_owned()] {
+        let within = fleet.run(&["share", "copy", &text(&place)]).with_code(7);
+        assert!(within.err.contains("lie within each other"), "{}", within.err);
+    }
+    let used = fleet.run(&["share", "copy", &dir]).with_code(7);
+    assert!(used.err.contains("is no copy, and holds other things"), "{}", used.err);
     fs::remove_dir_all(fleet.share()).expect("lost");
     fleet.set("MUSTER_SHARE_URL", &url);
     let refused = fleet.run(&["once", &dir]).with_code(7);

@@ -155,3 +155,14 @@ fn a_damaged_record_in_the_middle_of_the_log_stops_every_reader() {
         );
     }
 }
+
+#[test]
+fn a_share_whose_log_is_gone_is_damaged_whatever_else_it_holds() {
+    let case = case();
+    let (share, kit) = (case.fleet.share(), text(&case.fleet.kit()));
+    fs::remove_dir_all(share.join("log")).expect("lost");
+    let said = case.fleet.run(&["verify", "--share", &text(&share), "--kit", &kit]).with_code(4);
+    assert!(said.out.contains("log/0000000000") && said.out.contains("SHARE-08"), "{said:?}");
+    let said = case.fleet.recover(&case.fleet.path("out")).with_code(4);
+    assert!(said.err.contains("log/0000000000") && !said.err.contains("muster start"), "{said:?}");
+}

@@ -1,6 +1,6 @@
 //! `muster share copy URL`: a second share with all that the first one holds, for the day the first one is gone.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use muster_protocol::config::ShareConfig;
@@ -11,6 +11,7 @@ use muster_share::verify::Progress;
 use serde::Serialize;
 
 use crate::args::ShareCopy;
+use crate::command::init::plan::share_folder;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::fleet::{Fleet, address, create_store};
@@ -60,6 +61,7 @@ pub(super) async fn run(args: ShareCopy) -> Outcome {
 async fn copy_share(args: ShareCopy) -> Outcome {
     let to = second(&args)?;
     let mut fleet = Fleet::open(&args.reading).await?;
+    apart(&fleet.share.url, &to.url)?;
     let mut target = create_store(&to).await.map_err(of_the_copy)?;
     if args.bandwidth.0 > 0 {
         target = Arc::new(Limited::writes(target, args.bandwidth.0));
@@ -89,6 +91,40 @@ fn second(args: &ShareCopy) -> Result<ShareConfig, Failure> {
     Ok(ShareConfig { credentials, ca, ..ShareConfig::at(url) })
 }
 
+/// A copy in the share's own folder is lost with it, and one around it holds it.
+fn apart(share: &str, copy: &str) -> Result<(), Failure> {
+    let meets = match (share_folder(share), share_folder(copy)) {
+        (Some(share), Some(copy)) => {
+            let (share, copy) = (in_full(&share), in_full(&copy));
+            share.starts_with(&copy) || copy.starts_with(&share)
+        }
+        (Some(_), None) | (None, Some(_)) => false,
+        (None, None) => {
+            let parts = |url: &str| {
+                let (place, query) = url.split_once('?').unwrap_or((url, ""));
+                (format!("{}/", place.trim_end_matches('/')), query.to_owned())
+            };
+            let ((share, at), (copy, with)) = (parts(share), parts(copy));
+            at == with && (share.starts_with(&copy) || copy.starts_with(&share))
+        }
+    };
+    if !meets {
+        return Ok(());
+    }
+    Err(Failure::new(Exit::Refused, format!("{copy} and the share {share} lie within each other"))
+        .because("Nothing was copied: what takes the one away would take both.")
+        .next("copy to an empty folder, bucket or share elsewhere"))
+}
+
+/// The folder without links, as far as it is there.
+fn in_full(folder: &Path) -> PathBuf {
+    let there = folder.ancestors().find_map(|part| Some((part, part.canonicalize().ok()?)));
+    match there {
+        Some((part, real)) => real.join(folder.strip_prefix(part).unwrap_or(Path::new(""))),
+        None => folder.to_owned(),
+    }
+}
+
 fn of_the_copy(failure: Failure) -> Failure {
     failure.because("That is the second share; the first one can be read.")
 }
@@ -102,7 +138,7 @@ fn failure(error: CopyError) -> Failure {
         CopyError::List(_) => {
             of(Exit::Damaged, &error).next("muster verify names everything that is damaged")
         }
-        CopyError::Format { .. } | CopyError::OtherFleet { .. } => {
+        CopyError::Format { .. } | CopyError::OtherFleet { .. } | CopyError::NotEmpty { .. } => {
             of(Exit::Refused, &error).next("copy to an empty folder, bucket or share; one for each fleet")
         }
         CopyError::TargetLog { .. } => of(Exit::Damaged, &error)
@@ -188,6 +224,13 @@ fn print(fleet: &Fleet, to: &str, report: &Report) {
             alert(damage),
             count(report.damaged.len() as u64, "object")
         )),
-        None => screen::line("every object was compared with its hash, written, and read back"),
+        None => {
+            screen::line("every object that was copied was compared with its hash, written, and read back");
+            if report.present.objects > 0 {
+                screen::line(format!(
+                    "those that were there were found by name and length   → muster verify --share {to}   reads them"
+                ));
+            }
+        }
     }
 }
