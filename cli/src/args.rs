@@ -125,7 +125,7 @@ pub(crate) struct Init {
     /// The fleet's name: small letters, digits and hyphens, at most 32, a letter first
     #[arg(long)]
     pub(crate) fleet: FleetName,
-    /// Where backups go: a path or file:///path
+    /// Where backups go: a path, smb://HOST/SHARE/FOLDER, s3://BUCKET/PREFIX?endpoint=URL or azblob://ACCOUNT/CONTAINER/PREFIX
     #[arg(long, value_name = "URL")]
     pub(crate) share: String,
     /// Where the kit goes (private recovery key, root public key): outside DIR
