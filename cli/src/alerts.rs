@@ -27,7 +27,7 @@ pub(crate) fn of_failure(code: Code, subject: impl Into<String>, failure: &Failu
 /// # Errors
 /// When the share fails.
 pub(crate) async fn of_share(fleet: &Fleet, closed: bool) -> Result<(Vec<Alert>, u64), Failure> {
-    let book = from_share(fleet.log.store().as_ref(), fleet.state()).await?;
+    let book = from_share(&fleet.log.sure(), fleet.state()).await?;
     let old = book.history().filter(|_| closed);
     Ok((book.open().chain(old).cloned().collect(), book.passed_over()))
 }

@@ -55,6 +55,7 @@ fn unread(error: &StoreError) -> CheckFailure {
         | StoreError::Denied { .. }
         | StoreError::WriteRefused { .. }
         | StoreError::Unreachable { .. }
+        | StoreError::Strange { .. }
         | StoreError::InvalidPath { .. }
         | StoreError::Locked { .. }
         | StoreError::TimedOut { .. }

@@ -238,6 +238,8 @@ async fn take_part(config: &Config, means: Means<'_>) -> Result<(), DaemonError>
         return Err(DaemonError::Copy { share });
     }
     exclusive::required(&store, log.state()).await?;
+    // The log has its own way to the share: to all others, what is missing there is lost.
+    let store: Arc<dyn Store> = Arc::new(log.sure());
     let keys: Arc<[_]> = confided::keys(&config.coordinator.sealing_key)?.into();
     if let Err(error) = confided::say(&mut log, &signer, &keys).await {
         tracing::warn!(

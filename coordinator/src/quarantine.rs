@@ -93,8 +93,8 @@ async fn say(
     scribe.write(Entry::Quarantine(said)).await
 }
 
-/// Whether the share is the one whose log was read. The folder of a share that is not mounted is there, and empty; what such a
-/// one lacks is not lost.
+/// Whether the share is the one whose log was read: not another, nor an older state of it. That it was there when something was
+/// missing is not known from this, but from [`muster_share::log::Sure`].
 pub(crate) async fn recognise(store: &dyn Store, state: &State) -> Result<(), QuarantineError> {
     let number = state.head.number;
     let strange = QuarantineError::Strange { number };

@@ -47,7 +47,7 @@ impl Reread {
     }
 }
 
-/// Reads the slices of a round again.
+/// Reads the slices of a round again. `store` is a [`muster_share::log::Sure`] one: what it lacks is damaged.
 ///
 /// # Errors
 /// When the share does not answer: then nothing is known.

@@ -39,6 +39,7 @@ pub(crate) async fn share(
             StoreError::NotFound { .. }
             | StoreError::Denied { .. }
             | StoreError::Unreachable { .. }
+            | StoreError::Strange { .. }
             | StoreError::InvalidPath { .. }
             | StoreError::TimedOut { .. }
             | StoreError::Io { .. } => true,

@@ -386,7 +386,15 @@ impl Desk {
                     }
                     Err(error) => tracing::error!(error = causes(&error), "{}: {path}", Code::Verify02),
                 },
-                Err(failure) => tracing::error!(?failure, "{}: {path} is not readable", Code::Verify02),
+                Err(CheckFailure::Refused(failure)) => {
+                    tracing::error!(?failure, "{}: {path} is not readable", Code::Verify02);
+                }
+                Err(CheckFailure::Unavailable { reason }) => {
+                    tracing::warn!(
+                        reason,
+                        "{path} cannot be read now: its round is not verified by this leader"
+                    );
+                }
             }
         });
     }

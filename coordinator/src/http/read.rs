@@ -245,8 +245,7 @@ pub(super) fn agents(_api: Arc<Api>, world: Arc<World>, _asked: Asked) -> Answer
 }
 
 async fn of_share(seen: &Seen, closed: bool) -> Result<(Vec<Alert>, u64), Problem> {
-    let book =
-        from_share(seen.log.store().as_ref(), seen.log.state()).await.map_err(|error| of_store(&error))?;
+    let book = from_share(&seen.log.sure(), seen.log.state()).await.map_err(|error| of_store(&error))?;
     let old = book.history().filter(|_| closed);
     Ok((book.open().chain(old).cloned().collect(), book.passed_over()))
 }

@@ -7,8 +7,9 @@ use muster_protocol::ids::ObjectId;
 use muster_protocol::log::{Commit, Outcome, Verified};
 use muster_protocol::time::UnixMillis;
 use muster_share::layout::ObjectPath;
-use muster_share::log::Log;
+use muster_share::log::{Log, Sure};
 use muster_share::store::Store;
+use muster_share::store::faults::{Fault as StoreFault, Faulty};
 use muster_share::verify::{Damage, Fault};
 use tempfile::TempDir;
 
@@ -52,7 +53,8 @@ impl Scene {
 
     async fn reread(&self) -> Reread {
         let state = Arc::new(self.log.state().clone());
-        reread(Arc::clone(&self.store), state, round(2), vec![self.slice.clone()]).await.expect("read")
+        let sure = Arc::new(Sure::new(Arc::clone(&self.store), state.fleet));
+        reread(sure, state, round(2), vec![self.slice.clone()]).await.expect("read")
     }
 
     /// Turns a bit of an object, its length unchanged.
@@ -98,4 +100,16 @@ async fn what_a_verified_round_has_written_is_not_read_again() {
         let rotten = scene.second.objects[at].clone();
         assert_eq!(scene.reread().await.damaged, [(dns(), Damage::new(rotten, Fault::Hash))]);
     }
+}
+
+/// The receipt, the lists, then all else: each is missed once, by a share that is back before the next call.
+#[tokio::test]
+async fn what_is_missed_while_the_share_is_away_is_not_damaged() {
+    let mut scene = Scene::new().await;
+    scene.store = Arc::new(Faulty::new(scene.store, |call| {
+        let is_missed = call.path.starts_with("agents/") && call.nth == 0;
+        if is_missed { StoreFault::Absent } else { StoreFault::None }
+    }));
+    let read = scene.reread().await;
+    assert_eq!(read.damaged, []);
 }

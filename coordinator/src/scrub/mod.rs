@@ -64,7 +64,7 @@ impl From<crate::scribe::ScribeError> for Stop {
     }
 }
 
-/// What the scrub needs of the world, and what it keeps in mind.
+/// What the scrub needs of the world, and what it keeps in mind. Its store is [`muster_share::log::Sure`].
 pub(crate) struct Scrubber {
     store: Arc<dyn Store>,
     scribe: ScribeHandle,
@@ -189,11 +189,16 @@ impl Scrubber {
         }
         match read {
             Ok(again) => {
-                if let Again::Flickers(damage) = again {
-                    tracing::warn!(
+                match again {
+                    Again::Whole => {}
+                    Again::Flickers(damage) => tracing::warn!(
                         %service,
                         "{damage}, and whole when it was read once more: something between here and the share's disks corrupts data"
-                    );
+                    ),
+                    Again::Returned(damage) => tracing::info!(
+                        %service,
+                        "{damage}, and whole when it was read once more: it was away for a moment, or the share was"
+                    ),
                 }
                 let state = self.scribe.state();
                 let of = state.quarantine.get(service);

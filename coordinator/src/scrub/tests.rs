@@ -2,7 +2,7 @@
 //! nothing of.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use muster_protocol::config::ShareConfig;
@@ -14,10 +14,12 @@ use muster_protocol::log::{
 };
 use muster_protocol::time::UnixMillis;
 use muster_share::layout::ObjectPath;
-use muster_share::log::{HeadMemory, Log};
+use muster_share::log::{HeadMemory, Log, Sure};
 use muster_share::store::Store;
+use muster_share::store::faults::{Call, Fault, Faulty, Op};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::{Scrubber, Suspects};
 use crate::alerts::Alerts;
@@ -84,6 +86,31 @@ impl Scene {
         std::fs::write(self.file(path), bytes).expect("written");
     }
 
+    /// The scrub finds the share under this rule; the log's writer does not.
+    fn under(mut self, rule: impl Fn(&Call<'_>) -> Fault + Send + Sync + 'static) -> Self {
+        self.store = Arc::new(Faulty::new(self.store, rule));
+        self
+    }
+
+    /// The first round is swept, while the index of both are in quarantine.
+    async fn sweep_the_first(&mut self) {
+        let (index, other) = (id(&self.first.objects[3]), id(&self.second.objects[3]));
+        let said = Quarantine {
+            epoch: 1,
+            service: dns(),
+            add: vec![index, other],
+            found: Found::Content,
+            lift: Vec::new(),
+            at: UnixMillis(0),
+        };
+        self.log.append(&signer(LEADER), &said).await.expect("said");
+        let (rounds, list) = (vec![round(1)], ObjectId::of(b"list"));
+        let mark = Prune { epoch: 1, rounds: rounds.clone(), list, at: None };
+        self.log.append(&signer(PRUNER), &mark).await.expect("marked");
+        let sweep = self.log.append(&signer(PRUNER), &Sweep { rounds, list }).await.expect("swept").number;
+        self.log.append(&signer(PRUNER), &Pruned { sweep }).await.expect("pruned");
+    }
+
     /// The scrub begins.
     fn scrub(self) -> Running {
         let Self { folder, store, log, .. } = self;
@@ -91,7 +118,8 @@ impl Scene {
         let alerts = Alerts::open(folder.path().join("alerts"), log.state().fleet);
         let (scribe, _) = spawn(log, Arc::new(signer(LEADER)), Standing::doubtful(1), 1, memory);
         let (suspects, suspected) = mpsc::channel(4);
-        let scrubber = Scrubber::new(Arc::clone(&store), scribe.clone(), alerts, suspected);
+        let sure = Arc::new(Sure::new(store, scribe.state().fleet));
+        let scrubber = Scrubber::new(sure, scribe.clone(), alerts, suspected);
         Running { _task: tokio::spawn(scrubber.run()), _folder: folder, scribe, suspects }
     }
 }
@@ -225,31 +253,48 @@ async fn a_share_that_is_not_itself_is_not_believed() {
     assert!(running.scribe.state().scrub.last.is_none(), "and nothing was read");
 }
 
+/// An empty folder in its place, from the first look at a stored object on, for so long: it is missed once or twice, and back before
+/// anything is said.
+#[tokio::test(start_paused = true)]
+async fn nothing_is_concluded_from_what_a_share_lacks_that_goes_away_and_comes_back() {
+    for away in [Duration::ZERO, Duration::from_millis(500), Duration::from_millis(2_500)] {
+        let left = OnceLock::new();
+        let scene = Scene::new(&[("scrub.within", "1h")]).await.under(move |call| {
+            if call.op == Op::Head && call.path.starts_with("agents/") {
+                left.get_or_init(Instant::now);
+            }
+            let is_away = left.get().is_some_and(|left| left.elapsed() < away);
+            if is_away { Fault::Absent } else { Fault::None }
+        });
+        let running = scene.scrub();
+        let state = running.until("a pass", |state| state.scrub.last.is_some()).await;
+        let objects = state.scrub.last.as_ref().map(|last| last.objects);
+        assert_eq!((quarantined(&state), objects), (Vec::new(), Some(ALL)), "{away:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_is_gone_and_needed_by_no_round_is_lifted() {
     let mut scene = Scene::new(&[("scrub.within", "1h")]).await;
     // The index of the first round is needed by no other.
-    let index = scene.first.objects[3].clone();
-    std::fs::remove_file(scene.file(&index)).expect("lost");
-    let running = {
-        let said = Quarantine {
-            epoch: 1,
-            service: dns(),
-            add: vec![id(&index), id(&scene.second.objects[3])],
-            found: Found::Content,
-            lift: Vec::new(),
-            at: UnixMillis(0),
-        };
-        scene.log.append(&signer(LEADER), &said).await.expect("said");
-        let (rounds, list) = (vec![round(1)], ObjectId::of(b"list"));
-        let mark = Prune { epoch: 1, rounds: rounds.clone(), list, at: None };
-        scene.log.append(&signer(PRUNER), &mark).await.expect("marked");
-        let sweep = scene.log.append(&signer(PRUNER), &Sweep { rounds, list }).await.expect("swept").number;
-        scene.log.append(&signer(PRUNER), &Pruned { sweep }).await.expect("pruned");
-        let other = id(&scene.second.objects[3]);
-        (scene.scrub(), other)
-    };
-    let (running, other) = running;
+    std::fs::remove_file(scene.file(&scene.first.objects[3])).expect("lost");
+    scene.sweep_the_first().await;
+    let other = id(&scene.second.objects[3]);
+    let running = scene.scrub();
     let state = running.until("an end of it", |state| quarantined(state).len() == 1).await;
     assert_eq!(quarantined(&state), [other], "that is still there, and still needed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_one_listing_lacks_is_not_gone() {
+    let mut scene = Scene::new(&[("scrub.within", "1h")]).await;
+    scene.sweep_the_first().await;
+    // The share is away for the first listing of all that the service has, and back when it ends.
+    let scene = scene.under(|call| match (call.op, call.path) {
+        (Op::List, "agents/dns/") if call.nth == 0 => Fault::Absent,
+        _ => Fault::None,
+    });
+    let running = scene.scrub();
+    let state = running.until("a pass", |state| state.scrub.last.is_some()).await;
+    assert_eq!(quarantined(&state).len(), 2, "both are there");
 }

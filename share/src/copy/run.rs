@@ -67,7 +67,8 @@ pub async fn copy(
     let mut from = 0;
     let present = Present::list(target.as_ref()).await.map_err(CopyError::Target)?;
     let mut work = Work {
-        source: Arc::clone(source.store()),
+        // What the source lacks is told as damage, and deleted from the copy.
+        source: Arc::new(source.sure()),
         target: Arc::clone(target),
         present,
         progress,

@@ -7,7 +7,7 @@ use muster_protocol::envelope::Signer;
 use muster_protocol::ids::FleetId;
 use muster_protocol::log::{self, Adopt, Body, Effect, GENESIS_HEAD, Genesis, Head, MAX_RECORD_LEN, Pin};
 
-use super::{FORMAT_VERSION, Format, Log, LogError};
+use super::{FORMAT_VERSION, Format, Log, LogError, recognise};
 use crate::copy::is_copy;
 use crate::layout::ObjectPath;
 use crate::store::{Store, StoreError};
@@ -104,15 +104,10 @@ impl Log {
     /// # Errors
     /// [`LogError::Strange`], and those of the share.
     pub async fn recognise(&self) -> Result<(), LogError> {
-        let strange = || LogError::Strange { share: self.store.describe() };
-        let bytes = match self.store.get(&ObjectPath::Format, Format::MAX_LEN).await {
-            Ok(bytes) => bytes,
-            Err(StoreError::NotFound { .. } | StoreError::TooLong { .. }) => return Err(strange()),
-            Err(error) => return Err(LogError::Store(error)),
-        };
-        match Format::parse(&bytes) {
-            Ok(format) if format.fleet == self.state.fleet => Ok(()),
-            Ok(_) | Err(_) => Err(strange()),
+        match recognise(self.store.as_ref(), &self.state.fleet).await {
+            Ok(()) => Ok(()),
+            Err(StoreError::Strange { share }) => Err(LogError::Strange { share }),
+            Err(error) => Err(LogError::Store(error)),
         }
     }
 

@@ -10,6 +10,7 @@ mod gap;
 mod memory;
 mod refused;
 mod segment;
+mod sure;
 #[cfg(test)]
 mod tests;
 mod trail;
@@ -30,6 +31,7 @@ pub use append::{AppendError, found};
 pub use format::{FORMAT_VERSION, Format, FormatError};
 pub use memory::{HeadMemory, MemoryError, parse_head, print as print_memory};
 pub use refused::{MOST_REFUSALS, Refusal, refusals};
+pub use sure::{Sure, recognise};
 pub use trail::Trail;
 pub use verified::VerifiedSegments;
 
@@ -279,6 +281,12 @@ impl Log {
     #[must_use]
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
+    }
+
+    /// The same, for whoever concludes anything from what it lacks.
+    #[must_use]
+    pub fn sure(&self) -> Sure {
+        Sure::new(Arc::clone(&self.store), self.state.fleet)
     }
 
     fn take(&mut self, bytes: &[u8]) -> Result<(), LogError> {

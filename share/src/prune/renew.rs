@@ -47,7 +47,7 @@ pub struct Renewed {
 /// # Errors
 /// When the signed retention cannot be used, or it cannot be found out what stays.
 pub async fn renew(log: &Log, now: UnixMillis) -> Result<Option<Renewed>, PruneError> {
-    let (store, state) = (log.store().as_ref(), log.state());
+    let (store, state) = (&log.sure(), log.state());
     let Some(lock) = store.lock() else { return Ok(None) };
     let terms = Terms::of(&state.config.as_ref().map(|config| config.clear.clone()).unwrap_or_default())?;
     let mut renewed = Renewed::default();

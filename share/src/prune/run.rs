@@ -88,7 +88,7 @@ pub struct Report {
 /// # Errors
 /// As [`prune`].
 pub async fn plan(log: &Log, now: UnixMillis) -> Result<Plan, PruneError> {
-    let (store, state) = (log.store().as_ref(), log.state());
+    let (store, state) = (&log.sure(), log.state());
     let terms = terms(state)?;
     let next = next(state, terms.grace, now);
     let survey = match next {
@@ -140,7 +140,7 @@ async fn step(
     let terms = terms(log.state())?;
     // Of the very log that the record follows: what is committed meanwhile makes the slot a lost one.
     let look = tracing::info_span!("look for damage");
-    thermometer.none(log.store().as_ref(), log.state()).instrument(look).await?;
+    thermometer.none(&log.sure(), log.state()).instrument(look).await?;
     match next(log.state(), terms.grace, now) {
         Next::Finish { sweep } => {
             let span = tracing::info_span!("finish", sweep);
@@ -176,12 +176,12 @@ async fn mark(
     terms: Terms,
     now: UnixMillis,
 ) -> Result<(Option<Marked>, Locked), PruneError> {
-    let survey = survey(log.store().as_ref(), log.state(), terms, now, DUE).await?;
+    let survey = survey(&log.sure(), log.state(), terms, now, DUE).await?;
     let locked = survey.locked;
     if !survey.is_worth_a_mark() {
         return Ok((None, locked));
     }
-    let list = write_list(log.store().as_ref(), &survey).await?;
+    let list = write_list(&log.sure(), &survey).await?;
     let rounds = survey.going.iter().map(|going| going.round).collect();
     let epoch = log.state().epoch.map_or(0, |epoch| epoch.epoch);
     let head = log.append(signer, &Prune { epoch, rounds, list, at: Some(now) }).await?;
@@ -197,8 +197,8 @@ async fn sweep(
     now: UnixMillis,
     mark: u64,
 ) -> Result<Swept, PruneError> {
-    let survey = still_due(log.store().as_ref(), log.state(), terms, now, mark).await?;
-    let list = write_list(log.store().as_ref(), &survey).await?;
+    let survey = still_due(&log.sure(), log.state(), terms, now, mark).await?;
+    let list = write_list(&log.sure(), &survey).await?;
     let rounds: Vec<RoundId> = survey.going.iter().map(|going| going.round).collect();
     let head = log.append(signer, &Sweep { rounds, list }).await?;
     let deleting = delete(log, signer, head.number, &survey).instrument(tracing::info_span!("delete"));
@@ -216,7 +216,7 @@ async fn finish(
     now: UnixMillis,
     sweep: u64,
 ) -> Result<Swept, PruneError> {
-    let (rounds, survey) = unfinished(log.store().as_ref(), log.state(), terms, now, sweep).await?;
+    let (rounds, survey) = unfinished(&log.sure(), log.state(), terms, now, sweep).await?;
     let (deleted, locked) = delete(log, signer, sweep, &survey).await?;
     let Survey { kept_back, .. } = survey;
     Ok(Swept { number: sweep, rounds, deleted, locked, kept_back, resumed: true })
@@ -285,7 +285,7 @@ async fn delete(
     sweep: u64,
     survey: &Survey,
 ) -> Result<(Tally, Locked), PruneError> {
-    let store = log.store();
+    let store = &log.sure();
     let (mut deleted, mut locked) = (Tally::default(), survey.locked);
     let mut going = stream::iter(&survey.objects)
         .map(|(path, size)| async move {

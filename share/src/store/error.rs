@@ -53,6 +53,12 @@ pub enum StoreError {
         /// The system's error.
         source: io::Error,
     },
+    /// What lies at the share's address is another share, or none: the folder of a mount that is gone is there, and empty.
+    #[error("{share} is not the fleet's share now: is it mounted? Nothing is concluded from what it lacks")]
+    Strange {
+        /// The share.
+        share: String,
+    },
     /// The share's address leads to nothing that can be a share.
     #[error("the share's path {path} is invalid: {reason}")]
     InvalidPath {
@@ -122,6 +128,7 @@ impl StoreError {
             | Self::TimedOut { path, .. }
             | Self::Locked { path, .. }
             | Self::Io { path, .. } => path,
+            Self::Strange { share } => share,
         }
     }
 
@@ -129,7 +136,7 @@ impl StoreError {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::TimedOut { .. } | Self::Io { .. } => true,
+            Self::Unreachable { .. } | Self::Strange { .. } | Self::TimedOut { .. } | Self::Io { .. } => true,
             Self::NotFound { .. }
             | Self::AlreadyExists { .. }
             | Self::Full { .. }
@@ -148,7 +155,7 @@ impl StoreError {
         match self {
             Self::NotFound { .. } | Self::AlreadyExists { .. } | Self::Locked { .. } => None,
             Self::Unreachable { .. } => Some(Code::Share01),
-            Self::InvalidPath { .. } => Some(Code::Share02),
+            Self::Strange { .. } | Self::InvalidPath { .. } => Some(Code::Share02),
             Self::Denied { .. } => Some(Code::Share03),
             Self::WriteRefused { .. } => Some(Code::Share04),
             Self::Full { .. } => Some(Code::Share05),

@@ -67,6 +67,8 @@ pub enum Fault {
     Flip(usize),
     /// A write, delete or lock is reported as done and is not made; a lock is not told of.
     Forget,
+    /// It fails with [`StoreError::NotFound`], and a listing is empty: what an empty folder answers, where the share is away.
+    Absent,
     /// It is made after this long.
     Delay(Duration),
 }
@@ -102,6 +104,7 @@ impl Faulty {
         match fault {
             Fault::Unreachable => Err(StoreError::Unreachable { path: path(), source: source() }),
             Fault::Full => Err(StoreError::Full { path: path(), source: source() }),
+            Fault::Absent => Err(StoreError::NotFound { path: path() }),
             Fault::Refused => Err(match op {
                 Op::Put | Op::Delete | Op::Lock => {
                     StoreError::WriteRefused { path: path(), source: source() }
@@ -131,6 +134,7 @@ impl Faulty {
             | Fault::Unreachable
             | Fault::Full
             | Fault::Refused
+            | Fault::Absent
             | Fault::ShortWrite(_)
             | Fault::Flip(_)
             | Fault::Forget
@@ -153,6 +157,7 @@ fn bent(fault: &Fault, bytes: Bytes) -> Bytes {
         | Fault::Unreachable
         | Fault::Full
         | Fault::Refused
+        | Fault::Absent
         | Fault::LostReply
         | Fault::Forget
         | Fault::Delay(_) => bytes,
@@ -212,6 +217,9 @@ impl Store for Faulty {
         let begin = async move {
             let name = prefix.to_string();
             let fault = self.fault(Op::List, &name);
+            if fault == Fault::Absent {
+                return stream::empty().boxed();
+            }
             if let Err(error) = Self::before(&fault, Op::List, &name).await {
                 return stream::iter([Err(error)]).boxed();
             }
@@ -229,6 +237,7 @@ impl Store for Faulty {
                 | Fault::Unreachable
                 | Fault::Full
                 | Fault::Refused
+                | Fault::Absent
                 | Fault::Flip(_)
                 | Fault::Forget
                 | Fault::Delay(_) => lines,

@@ -21,9 +21,13 @@ pub enum Again {
     Whole,
     /// It read wrongly once and rightly right after: the object is whole, and what carries it is not to be trusted.
     Flickers(Damage),
+    /// It was missing once, and right after it is there and whole: the share, or the object, was away. No byte was wrong.
+    Returned(Damage),
 }
 
 /// Reads an object of any length a piece at a time and compares it with its name. `pace` is asked before each piece. What seems damaged is read twice: a wrong read on the way is no damage.
+///
+/// What is missing is damage only where the share is there without it: `store` is a [`Sure`](crate::log::Sure) one.
 ///
 /// # Errors
 /// When it is damaged, or the share does not answer.
@@ -41,7 +45,14 @@ pub async fn read_again(
     };
     tokio::time::sleep(ONCE_MORE).await;
     compare(store, path, id, want, pace).await?;
-    Ok(Again::Flickers(first))
+    Ok(match first.fault {
+        Fault::Missing => Again::Returned(first),
+        Fault::Length { .. }
+        | Fault::Hash
+        | Fault::Unreadable { .. }
+        | Fault::Forged { .. }
+        | Fault::Content { .. } => Again::Flickers(first),
+    })
 }
 
 /// As everywhere, but that a refusal says nothing of the object: rights that somebody changed are no damage.
@@ -114,6 +125,12 @@ mod tests {
                 false => StoreFault::None,
             })
         };
+        let away = Faulty::new(Arc::clone(&store), |call| match call.op == Op::Head && call.nth == 0 {
+            true => StoreFault::Absent,
+            false => StoreFault::None,
+        });
+        let missed = Damage::new(path.clone(), Fault::Missing);
+        assert_eq!(look(&away).await, Ok(Again::Returned(missed)), "no byte was wrong");
         let flickers = Damage::new(path.clone(), Fault::Hash);
         assert_eq!(look(&lies(1)).await, Ok(Again::Flickers(flickers)));
         let file = folder.path().join(path.to_string());

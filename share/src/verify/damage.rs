@@ -128,6 +128,7 @@ pub(crate) fn sort(path: &ObjectPath, want: u64, error: StoreError) -> Trouble {
         | StoreError::Full { .. }
         | StoreError::WriteRefused { .. }
         | StoreError::Unreachable { .. }
+        | StoreError::Strange { .. }
         | StoreError::InvalidPath { .. }
         | StoreError::Locked { .. }
         | StoreError::TimedOut { .. } => return Trouble::Store(error),

@@ -31,6 +31,7 @@ use crate::entry::Extent;
 use crate::keys::Keyring;
 use crate::layout::{ObjectPath, SlicePart};
 use crate::lists::{ChunkIndex, EntryReader, IndexRoot, ListedPack};
+use crate::log::Sure;
 use crate::pack::{PackContext, PackError, PackReader, Unlock};
 use crate::sealed_config::MAX_SEALED_LEN;
 use crate::store::{Store, StoreError};
@@ -108,6 +109,10 @@ pub async fn verify(
     progress: &Progress,
 ) -> Result<Report, VerifyError> {
     let state = &ledger.state;
+    // While FORMAT is lost for good, what else is missing can only be told as it is found.
+    let is_known = state.root.is_some() && ledger.damaged.iter().all(|of| of.object != ObjectPath::Format);
+    let sure: Arc<dyn Store> = Arc::new(Sure::new(Arc::clone(store), state.fleet));
+    let store = if is_known { &sure } else { store };
     let mut findings = Findings::default();
     ledger.damaged.iter().for_each(|damage| findings.add(damage.clone(), None));
     let rounds = match only {

@@ -291,6 +291,21 @@ fn a_listing_that_hides_objects_from_the_coordinator_commits_nothing_wrong() {
     stage.mends(3);
 }
 
+/// For one read of the receipt, behind the one that counted it, an empty folder is in the share's place, as a mount point that comes
+/// and goes: nothing is damaged, and the round is verified.
+#[test]
+fn a_share_that_is_away_for_a_moment_puts_nothing_into_quarantine() {
+    let leaves: Rule = (Strikes::Once, |call| match call.op {
+        Op::Get if call.nth > 0 && call.path.ends_with(".receipt") => Fault::Absent,
+        Op::Get | Op::Put | Op::Head | Op::List | Op::Delete | Op::Lock | Op::FreeBytes => Fault::None,
+    });
+    let stage = Stage::new();
+    let told = |state: &State, round: &RoundState| is_verified(round) || !state.quarantine.is_empty();
+    let round = stage.round_until(1, NONE, leaves, LIMIT, told);
+    assert!(is_verified(&round));
+    stage.mends(2);
+}
+
 /// The coordinator's own writes: replies that are lost are looked for, and there is one commit.
 #[test]
 fn replies_to_the_coordinator_that_are_lost_make_no_second_record() {
