@@ -11,6 +11,7 @@
 //! crate's own retries are off; [`super::retry`] and [`super::timeout`] do for all backends alike.
 
 mod error;
+mod http;
 mod listing;
 mod lock;
 mod request;
@@ -38,6 +39,9 @@ use error::{Access, classify};
 use service::Client;
 
 pub(super) use service::Service;
+
+/// Most bytes that are reserved because an answer announces them: those of a pack.
+const RESERVED: u64 = 16 << 20;
 
 /// A share in a bucket or container.
 pub(super) struct BucketStore {
@@ -80,7 +84,7 @@ impl BucketStore {
             return Err(StoreError::TooLong { path: name, have, most });
         }
         let mut body = answer.into_stream();
-        let mut bytes = BytesMut::with_capacity(usize::try_from(have).unwrap_or(0));
+        let mut bytes = BytesMut::with_capacity(usize::try_from(have.min(RESERVED)).unwrap_or(0));
         while let Some(part) = body.next().await {
             let part = part.map_err(failed)?;
             if (bytes.len() + part.len()) as u64 > most {
