@@ -307,8 +307,31 @@ pub(crate) mod fixture;
 
 #[cfg(test)]
 mod tests {
-    use super::{OpenStoreError, StoreError, create, open};
+    use super::{OpenStoreError, StoreError, create, fits, open};
+    use crate::credentials::Credentials;
+    use crate::entropy::OsEntropy;
     use muster_protocol::config::ShareConfig;
+    use zeroize::Zeroizing;
+
+    #[test]
+    fn credentials_fit_the_kind_of_share_or_are_refused() {
+        let fits = |url: &str, text: &str| {
+            fits(url, &Credentials::new(Zeroizing::new(text.as_bytes().to_vec()), &mut OsEntropy))
+        };
+        let s3 = "access_key_id=AK\nsecret_access_key=SK";
+        assert!(fits("s3://b", s3).is_ok() && fits("/srv", "anything").is_ok());
+        assert!(fits("smb://h/s", "username=u\npassword=p").is_ok());
+        assert!(fits("azblob://a/c", "account_key=a2V5").is_ok());
+        for (url, text) in [
+            ("s3://b", "access_key_id=AK\nsecret_access_key=SK\nsession_token=hunter\u{1}b"),
+            ("smb://h/s", s3),
+            ("azblob://a/c", "account_key=hunter2"),
+        ] {
+            let error = fits(url, text).expect_err(url);
+            assert!(matches!(error, OpenStoreError::Secret(_)), "{error:?}");
+            assert!(!format!("{error:?} {error}").contains("hunter"), "{error:?}");
+        }
+    }
 
     #[tokio::test]
     async fn opening_never_makes_the_folder() {

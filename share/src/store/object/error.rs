@@ -6,7 +6,6 @@ use std::io;
 use object_store::Error;
 use object_store::client::{HttpError, HttpErrorKind};
 
-use super::http::Redirect;
 use crate::store::StoreError;
 
 /// What a refused call wanted.
@@ -62,9 +61,6 @@ const NO_LOCKS: [&str; 1] = ["<Code>InvalidRequest</Code>"];
 
 /// The error of a call on `path` by what can be done about it.
 pub(super) fn classify(path: String, access: Access, error: Error) -> StoreError {
-    if let Some(redirect) = cause::<Redirect>(&error) {
-        return StoreError::InvalidPath { path, reason: redirect.to_string() };
-    }
     let whole = error.to_string();
     let says = |words: &[&str]| words.iter().any(|word| whole.contains(word));
     let said = said(&error, &whole);
@@ -131,7 +127,7 @@ fn http_kind(error: &Error) -> Option<HttpErrorKind> {
 }
 
 /// The outermost cause of this kind.
-fn cause<T: std::error::Error + 'static>(error: &Error) -> Option<&T> {
+pub(super) fn cause<T: std::error::Error + 'static>(error: &Error) -> Option<&T> {
     let mut cause = error.source();
     while let Some(error) = cause {
         if let Some(found) = error.downcast_ref() {

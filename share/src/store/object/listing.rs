@@ -21,7 +21,7 @@ const MOST_NAMES: u64 = 100_000_000;
 /// Pages of names in succession that bring nothing further.
 const MOST_TURNS: u32 = 8;
 /// Empty pages in succession: a service gives some where much was deleted.
-const MOST_EMPTY: u32 = 1_000;
+const MOST_EMPTY: u32 = 200;
 /// Elements within each other; those of the services are four and five deep.
 const DEEPEST: usize = 16;
 
