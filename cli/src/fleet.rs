@@ -15,6 +15,7 @@ use muster_protocol::log::{Pin, ReplayError, Role, Seen, State};
 use muster_protocol::retry::{Attempts, Retry};
 use muster_share::log::{HeadMemory, Log, LogError, VerifiedSegments};
 use muster_share::secret_file;
+use muster_share::store::address::is_path;
 use muster_share::store::metered::{Call, Meter};
 use muster_share::store::{self, Store};
 use muster_telemetry::metrics;
@@ -273,7 +274,7 @@ pub(crate) fn share_at(url: &str) -> Result<ShareConfig, Failure> {
 /// # Errors
 /// When there is no current folder, or the path is no text.
 pub(crate) fn address(url: &str) -> Result<String, Failure> {
-    if url.contains("://") {
+    if url.contains("://") || !is_path(url) {
         return Ok(url.to_owned());
     }
     let path = std::path::absolute(url).ok().and_then(|path| path.to_str().map(str::to_owned));

@@ -8,6 +8,7 @@ use std::path::Path;
 use muster_protocol::config::{self, Checked, ConfigError, Places};
 
 use crate::secret_file;
+use crate::store::address::is_path;
 
 /// Longest configuration in bytes.
 const MAX_LEN: u64 = 4 << 20;
@@ -36,7 +37,7 @@ pub fn load<T: Checked>(path: &Path) -> Result<(T, Places), ConfigError> {
 /// The share's address, a relative path resolved against `folder`.
 #[must_use]
 pub fn share_url(url: &str, folder: &Path) -> String {
-    if url.is_empty() || url.contains("://") {
+    if url.is_empty() || url.contains("://") || !is_path(url) {
         return url.to_owned();
     }
     folder.join(url).to_str().unwrap_or(url).to_owned()

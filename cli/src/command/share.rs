@@ -10,7 +10,7 @@ use std::path::Path;
 
 use muster_share::credentials::{Credentials, MAX_CREDENTIALS_LEN};
 use muster_share::entropy::OsEntropy;
-use muster_share::secret_file;
+use muster_share::{secret_file, store};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
@@ -22,6 +22,7 @@ use crate::fleet::{self, Fleet};
 use crate::round_view::HeadView;
 use crate::screen;
 use crate::sealed_files;
+use crate::share_access;
 
 /// `{"schema":"muster.share-credentials/1", …}`
 #[derive(Debug, Serialize)]
@@ -54,6 +55,10 @@ async fn credentials(args: CredentialsArgs) -> Outcome {
     let mut fleet = Fleet::of(operator.clone()).await?;
     let admin = sealed_files::admin(fleet.state(), &operator)?;
     let credentials = secret.map(|secret| Credentials::new(secret, &mut OsEntropy));
+    if let Some(credentials) = &credentials {
+        // Sealed and told, they would stop every coordinator and agent.
+        store::fits(&share_access::fill(&operator.share).url, credentials)?;
+    }
     let fingerprint = credentials.as_ref().map(Credentials::fingerprint);
     let head = sealed_files::publish(&mut fleet.log, &admin, &sealed_files::keys(&folder), |_, sealed| {
         sealed.credentials.clone_from(&credentials);

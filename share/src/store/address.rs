@@ -8,7 +8,9 @@
 //! ```
 //!
 //! An address is printed on screens, kept in configurations and logged. Credentials have a file of their own
-//! ([`super::secret`]); an address that carries a user or a password is refused, and the refusal repeats neither.
+//! ([`super::secret`]); an address that carries a user or a password is refused, and no refusal repeats what it refuses.
+
+mod part;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -68,7 +70,8 @@ pub struct AzureAddress {
     pub endpoint: Option<String>,
 }
 
-/// Why a text is no address.
+/// Why a text is no address. Nothing of the text is repeated but what can be no secret: a key that is pasted into the wrong place
+/// would stand on screens and in logs.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
     /// A scheme that no backend serves.
@@ -80,10 +83,8 @@ pub enum AddressError {
         scheme: String,
     },
     /// Neither an absolute path nor an address.
-    #[error("{text:?} names no share: give an absolute path, or an address such as {example}")]
+    #[error("the share's address names no share: give an absolute path, or an address such as {example}")]
     Form {
-        /// What was given.
-        text: String,
         /// One that would do.
         example: &'static str,
     },
@@ -92,13 +93,11 @@ pub enum AddressError {
         "the address of the share carries a user or a password, which logs and screens would show: put them into the file that [share] credentials names"
     )]
     Secret,
-    /// A parameter that the scheme does not have, or one that makes no sense.
-    #[error("{key}={value:?} in the share's address: {why}")]
-    Parameter {
-        /// Its name.
-        key: String,
-        /// Its value.
-        value: String,
+    /// A part that the scheme does not have, or one that makes no sense.
+    #[error("the share's address: {part} {why}")]
+    Part {
+        /// Which.
+        part: String,
         /// What is wrong with it.
         why: &'static str,
     },
@@ -117,17 +116,15 @@ impl Address {
     /// One that says what is wrong and what would be right, and repeats no secret.
     pub fn parse(text: &str) -> Result<Self, AddressError> {
         let Some((scheme, rest)) = text.split_once("://") else {
-            return folder(text, text);
+            return if is_path(text) { folder(text) } else { Err(no_path(text)) };
         };
         match scheme {
-            "file" => {
-                let form = || AddressError::Form { text: text.to_owned(), example: FILE_EXAMPLE };
-                folder(&unescape(rest).ok_or_else(form)?, text)
-            }
-            "smb" => smb(text, rest),
-            "s3" => s3(text, rest),
-            "azblob" => azure(text, rest),
-            _ => Err(AddressError::Scheme { scheme: scheme.to_owned() }),
+            "file" => folder(&unescape(rest).ok_or(AddressError::Form { example: FILE_EXAMPLE })?),
+            "smb" => smb(rest),
+            "s3" => s3(rest),
+            "azblob" => azure(rest),
+            _ if is_scheme(scheme) => Err(AddressError::Scheme { scheme: scheme.to_owned() }),
+            _ => Err(no_path(text)),
         }
     }
 
@@ -139,6 +136,31 @@ impl Address {
             Self::Smb(_) | Self::S3(_) | Self::Azure(_) => None,
         }
     }
+}
+
+/// Whether this is meant as a path of this machine, absolute or not. `s3:/bucket` is a slip of the hand, and so is `//user@host/share`:
+/// taken for a path, it would be repeated as one.
+#[must_use]
+pub fn is_path(text: &str) -> bool {
+    let first = text.trim_start_matches('/').split('/').next().unwrap_or_default();
+    let is_address = match text.split_once(':') {
+        Some((scheme, rest)) => {
+            is_scheme(scheme) && (rest.starts_with('/') || ["file", "smb", "s3", "azblob"].contains(&scheme))
+        }
+        None => false,
+    };
+    !is_address && !text.starts_with("\\\\") && !(text.starts_with("//") && first.contains('@'))
+}
+
+/// Two letters at least (RFC 3986 section 3.1), and few enough to be no secret.
+fn is_scheme(text: &str) -> bool {
+    (2..=12).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+        && text.starts_with(|first: char| first.is_ascii_lowercase())
+}
+
+fn no_path(text: &str) -> AddressError {
+    if text.contains('@') { AddressError::Secret } else { AddressError::Form { example: S3_EXAMPLE } }
 }
 
 impl fmt::Display for Address {
@@ -188,13 +210,13 @@ fn slash(rest: &str) -> &'static str {
     if rest.is_empty() { "" } else { "/" }
 }
 
-fn folder(path: &str, text: &str) -> Result<Address, AddressError> {
-    if Path::new(path).is_absolute() {
+fn folder(path: &str) -> Result<Address, AddressError> {
+    if Path::new(path).is_absolute() && is_path(path) {
         Ok(Address::Folder(PathBuf::from(path)))
-    } else if text.contains('@') && text.contains("://") {
+    } else if path.contains('@') {
         Err(AddressError::Secret)
     } else {
-        Err(AddressError::Form { text: text.to_owned(), example: FILE_EXAMPLE })
+        Err(AddressError::Form { example: FILE_EXAMPLE })
     }
 }
 
@@ -206,12 +228,12 @@ struct Parts {
     query: Vec<(String, String)>,
 }
 
-fn split(text: &str, rest: &str, example: &'static str) -> Result<Parts, AddressError> {
+fn split(rest: &str, example: &'static str) -> Result<Parts, AddressError> {
     let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
     if place.contains('@') {
         return Err(AddressError::Secret);
     }
-    let form = || AddressError::Form { text: text.to_owned(), example };
+    let form = || AddressError::Form { example };
     let mut parts = place.split('/');
     let authority = parts.next().and_then(unescape).filter(|name| !name.is_empty()).ok_or_else(form)?;
     let path: Option<Vec<String>> = parts
@@ -234,14 +256,16 @@ fn is_plain(part: &str) -> bool {
         && !part.chars().any(char::is_control)
 }
 
-fn smb(text: &str, rest: &str) -> Result<Address, AddressError> {
-    let form = || AddressError::Form { text: text.to_owned(), example: SMB_EXAMPLE };
+fn smb(rest: &str) -> Result<Address, AddressError> {
+    let form = || AddressError::Form { example: SMB_EXAMPLE };
     // `smb://DOMAIN;user@host` is the form of other clients.
     if rest.split('/').next().is_some_and(|host| host.contains(';')) {
         return Err(AddressError::Secret);
     }
-    let parts = split(text, rest, SMB_EXAMPLE)?;
-    no_parameters(parts.query)?;
+    let parts = split(rest, SMB_EXAMPLE)?;
+    if let Some((key, _)) = parts.query.first() {
+        return Err(part::unknown(key, "is not known: an smb address takes no parameters"));
+    }
     let (host, port) = match parts.authority.rsplit_once(':') {
         // An IPv6 address stands in brackets, with or without a port behind them.
         Some((host, port)) if !port.contains(']') => {
@@ -254,62 +278,37 @@ fn smb(text: &str, rest: &str) -> Result<Address, AddressError> {
     Ok(Address::Smb(SmbAddress { host, port, share, folder: path.collect::<Vec<_>>().join("/") }))
 }
 
-fn s3(text: &str, rest: &str) -> Result<Address, AddressError> {
-    let parts = split(text, rest, S3_EXAMPLE)?;
-    let (mut endpoint, mut region) = (None, REGION.to_owned());
+fn s3(rest: &str) -> Result<Address, AddressError> {
+    let parts = split(rest, S3_EXAMPLE)?;
+    let (mut endpoint, mut region) = (None, None);
     for (key, value) in parts.query {
         match key.as_str() {
-            "endpoint" => endpoint = Some(server(value)?),
-            "region" if !value.is_empty() => region = value,
-            _ => return Err(unknown(key, value, "an s3 address takes endpoint and region")),
+            "endpoint" => part::once(&mut endpoint, &key, part::server(&value)?)?,
+            "region" => part::once(&mut region, &key, part::region(value)?)?,
+            _ => return Err(part::unknown(&key, "is not known: an s3 address takes endpoint and region")),
         }
     }
-    Ok(Address::S3(S3Address { bucket: parts.authority, prefix: parts.path.join("/"), endpoint, region }))
+    let region = region.unwrap_or_else(|| REGION.to_owned());
+    let (bucket, prefix) = (part::bucket(parts.authority)?, part::prefix(parts.path)?);
+    if endpoint.is_none() && !part::is_url(&format!("https://{bucket}.s3.{region}.amazonaws.com")) {
+        return Err(part::wrong("the bucket", "makes no name of a server, which AWS puts it into"));
+    }
+    Ok(Address::S3(S3Address { bucket, prefix, endpoint, region }))
 }
 
-fn azure(text: &str, rest: &str) -> Result<Address, AddressError> {
-    let parts = split(text, rest, AZURE_EXAMPLE)?;
+fn azure(rest: &str) -> Result<Address, AddressError> {
+    let parts = split(rest, AZURE_EXAMPLE)?;
     let mut endpoint = None;
     for (key, value) in parts.query {
         match key.as_str() {
-            "endpoint" => endpoint = Some(server(value)?),
-            _ => return Err(unknown(key, value, "an azblob address takes endpoint")),
+            "endpoint" => part::once(&mut endpoint, &key, part::server(&value)?)?,
+            _ => return Err(part::unknown(&key, "is not known: an azblob address takes endpoint")),
         }
     }
     let mut path = parts.path.into_iter();
-    let form = || AddressError::Form { text: text.to_owned(), example: AZURE_EXAMPLE };
-    let container = path.next().ok_or_else(form)?;
-    let prefix = path.collect::<Vec<_>>().join("/");
-    Ok(Address::Azure(AzureAddress { account: parts.authority, container, prefix, endpoint }))
-}
-
-/// The address of an HTTP server, without a slash at its end.
-fn server(value: String) -> Result<String, AddressError> {
-    let rest = value.strip_prefix("https://").or_else(|| value.strip_prefix("http://"));
-    match rest {
-        Some(rest) if rest.contains('@') => Err(AddressError::Secret),
-        Some(rest) if !rest.is_empty() && !rest.contains(['?', '#']) => {
-            Ok(value.trim_end_matches('/').to_owned())
-        }
-        Some(_) | None => {
-            Err(unknown("endpoint".to_owned(), value, "give http://HOST:PORT or https://HOST:PORT"))
-        }
-    }
-}
-
-fn no_parameters(query: Vec<(String, String)>) -> Result<(), AddressError> {
-    query
-        .into_iter()
-        .next()
-        .map_or(Ok(()), |(key, value)| Err(unknown(key, value, "this address takes no parameters")))
-}
-
-/// A parameter that is not understood may be a secret (`?sig=…`): its value is not repeated unless it is our own key's.
-fn unknown(key: String, value: String, why: &'static str) -> AddressError {
-    match key.as_str() {
-        "endpoint" | "region" => AddressError::Parameter { key, value, why },
-        _ => AddressError::Parameter { key, value: "…".to_owned(), why },
-    }
+    let container = path.next().ok_or(AddressError::Form { example: AZURE_EXAMPLE })?;
+    let (account, container) = (part::account(parts.authority)?, part::container(container)?);
+    Ok(Address::Azure(AzureAddress { account, container, prefix: part::prefix(path.collect())?, endpoint }))
 }
 
 /// Percent-decoding (RFC 3986 section 2.1).
@@ -330,95 +329,4 @@ fn unescape(text: &str) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{Address, AddressError, SmbAddress};
-    use std::path::PathBuf;
-
-    #[test]
-    fn folders_are_absolute_paths_or_file_addresses() {
-        for (text, path) in
-            [("/srv/a b", "/srv/a b"), ("file:///srv/a%20b", "/srv/a b"), ("/a/../b", "/a/../b")]
-        {
-            assert_eq!(Address::parse(text), Ok(Address::Folder(PathBuf::from(path))));
-        }
-        for text in ["", "srv", "./srv", "file://host/srv", "file:///a%2", "file:///a%zz"] {
-            assert!(matches!(Address::parse(text), Err(AddressError::Form { .. })), "{text}");
-        }
-    }
-
-    #[test]
-    fn addresses_come_back_as_they_were() {
-        for text in [
-            "smb://nas.example.org/backups",
-            "smb://nas.example.org:1445/backups/fleet/one",
-            "smb://[::1]/backups",
-            "smb://[::1]:1445/backups",
-            "s3://bucket",
-            "s3://bucket/a/b?endpoint=http://127.0.0.1:8333",
-            "s3://bucket?endpoint=https://s3.example.org&region=eu-1",
-            "s3://bucket?region=eu-1",
-            "azblob://account/container",
-            "azblob://account/container/p/q?endpoint=http://127.0.0.1:10000/account",
-        ] {
-            let address = Address::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
-            assert_eq!(address.to_string(), text);
-        }
-        assert_eq!(
-            Address::parse("smb://nas/backups//a/"),
-            Ok(Address::Smb(SmbAddress {
-                host: "nas".to_owned(),
-                port: 445,
-                share: "backups".to_owned(),
-                folder: "a".to_owned()
-            }))
-        );
-    }
-
-    #[test]
-    fn what_is_no_address_is_told_with_an_example() {
-        for text in [
-            "smb://",
-            "smb://nas",
-            "smb://nas/",
-            "smb://nas:0/a",
-            "smb://nas:x/a",
-            "smb:///a",
-            "smb://nas/a/../b",
-            "smb://nas/a%5cb",
-            "s3://",
-            "s3:///x",
-            "azblob://account",
-            "azblob://account/",
-        ] {
-            let error = Address::parse(text).expect_err(text).to_string();
-            assert!(error.contains("such as "), "{text}: {error}");
-        }
-        assert!(
-            matches!(Address::parse("gs://bucket"), Err(AddressError::Scheme { scheme }) if scheme == "gs")
-        );
-        for text in [
-            "s3://b?endpoint=s3.example.org",
-            "s3://b?endpoint=https://",
-            "s3://b?color=red",
-            "smb://n/a?vers=3",
-        ] {
-            assert!(matches!(Address::parse(text), Err(AddressError::Parameter { .. })), "{text}");
-        }
-    }
-
-    #[test]
-    fn secrets_in_an_address_are_refused_and_not_repeated() {
-        for text in [
-            "smb://backup:hunter2@nas/backups",
-            "smb://CORP;backup:hunter2@nas/backups",
-            "s3://AKIA:hunter2@bucket",
-            "azblob://account:hunter2@host/container",
-            "file://user:hunter2@host/srv",
-            "s3://bucket?endpoint=https://key:hunter2@s3.example.org",
-            "azblob://account/container?sig=hunter2",
-        ] {
-            let error = Address::parse(text).expect_err(text).to_string();
-            assert!(!error.contains("hunter2"), "{error}");
-        }
-    }
-}
+mod tests;

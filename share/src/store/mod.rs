@@ -36,7 +36,7 @@ use limited::Limited;
 use metered::{Meter, Metered};
 use object::{BucketStore, Service};
 use retry::Retrying;
-use secret::SecretError;
+use secret::{AzureSecret, S3Secret, SecretError, SmbSecret};
 use smb::SmbStore;
 use timeout::{Limit, TimeLimited};
 
@@ -199,25 +199,40 @@ impl OpenStoreError {
     }
 }
 
-/// The share of this configuration. A folder, of this machine or of an SMB share, must exist.
+/// Whether these are credentials of the kind of share that this address names. A folder takes none, and any.
+///
+/// # Errors
+/// One that names what is wrong, and no value.
+pub fn fits(url: &str, credentials: &Credentials) -> Result<(), OpenStoreError> {
+    let bytes = credentials.expose();
+    match Address::parse(url)? {
+        Address::Folder(_) => Ok(()),
+        Address::Smb(_) => Ok(SmbSecret::parse(bytes).map(drop)?),
+        Address::S3(_) => Ok(S3Secret::parse(bytes).map(drop)?),
+        Address::Azure(_) => Ok(AzureSecret::parse(bytes).map(drop)?),
+    }
+}
+
+/// The share of this configuration, each call with its limit. A folder, of this machine or of an SMB share, must exist.
 ///
 /// # Errors
 /// When address or credentials cannot be used, or the share is not there.
 pub async fn open(share: &ShareConfig) -> Result<Arc<dyn Store>, OpenStoreError> {
     let address = lockable(share)?;
     let credentials = credentials(share)?;
-    match address {
-        Address::Folder(folder) => Ok(Arc::new(FileStore::open(folder).await?)),
-        Address::Smb(address) => Ok(Arc::new(SmbStore::open(address, credentials.as_ref()).await?)),
+    let store: Arc<dyn Store> = match address {
+        Address::Folder(folder) => Arc::new(FileStore::open(folder).await?),
+        Address::Smb(address) => Arc::new(SmbStore::open(address, credentials.as_ref()).await?),
         Address::S3(address) => {
             let service = Service::s3(address, share.ca.clone(), share.locked());
-            Ok(Arc::new(BucketStore::open(service, credentials.as_ref())?))
+            Arc::new(BucketStore::open(service, credentials.as_ref())?)
         }
         Address::Azure(address) => {
             let service = Service::azure(address, share.ca.clone());
-            Ok(Arc::new(BucketStore::open(service, credentials.as_ref())?))
+            Arc::new(BucketStore::open(service, credentials.as_ref())?)
         }
-    }
+    };
+    Ok(in_time(store))
 }
 
 /// Like [`open`], and makes a folder (not its parents) that is not there.
@@ -226,17 +241,24 @@ pub async fn open(share: &ShareConfig) -> Result<Arc<dyn Store>, OpenStoreError>
 /// Those of [`open`], and when the folder cannot be made.
 pub async fn create(share: &ShareConfig) -> Result<Arc<dyn Store>, OpenStoreError> {
     match lockable(share)? {
-        Address::Folder(folder) => Ok(Arc::new(FileStore::create(folder).await?)),
-        Address::Smb(address) => Ok(Arc::new(SmbStore::create(address, credentials(share)?.as_ref()).await?)),
+        Address::Folder(folder) => Ok(in_time(Arc::new(FileStore::create(folder).await?))),
+        Address::Smb(address) => {
+            Ok(in_time(Arc::new(SmbStore::create(address, credentials(share)?.as_ref()).await?)))
+        }
         Address::S3(_) | Address::Azure(_) => open(share).await,
     }
 }
 
-/// The share as everyone uses it: every call ends and is told to the meter, what passes is tried again, and no more calls are under way
-/// than the configuration allows.
+/// Whoever opens a share may ask it at once: there is no way to one whose calls do not end.
+fn in_time(store: Arc<dyn Store>) -> Arc<dyn Store> {
+    Arc::new(TimeLimited::new(store, Limit::default()))
+}
+
+/// The share that was opened, as everyone uses it: every call is told to the meter, what passes is tried again, and no more calls are
+/// under way than the configuration allows.
 #[must_use]
 pub fn guarded(store: Arc<dyn Store>, share: &ShareConfig, retry: Retry, meter: Meter) -> Arc<dyn Store> {
-    let store = Metered::new(Arc::new(TimeLimited::new(store, Limit::default())), meter);
+    let store = Metered::new(store, meter);
     let store = Limited::calls(Arc::new(store), share.at_once.get());
     Arc::new(Retrying::new(Arc::new(store), retry))
 }
@@ -285,8 +307,31 @@ pub(crate) mod fixture;
 
 #[cfg(test)]
 mod tests {
-    use super::{OpenStoreError, StoreError, create, open};
+    use super::{OpenStoreError, StoreError, create, fits, open};
+    use crate::credentials::Credentials;
+    use crate::entropy::OsEntropy;
     use muster_protocol::config::ShareConfig;
+    use zeroize::Zeroizing;
+
+    #[test]
+    fn credentials_fit_the_kind_of_share_or_are_refused() {
+        let fits = |url: &str, text: &str| {
+            fits(url, &Credentials::new(Zeroizing::new(text.as_bytes().to_vec()), &mut OsEntropy))
+        };
+        let s3 = "access_key_id=AK\nsecret_access_key=SK";
+        assert!(fits("s3://b", s3).is_ok() && fits("/srv", "anything").is_ok());
+        assert!(fits("smb://h/s", "username=u\npassword=p").is_ok());
+        assert!(fits("azblob://a/c", "account_key=a2V5").is_ok());
+        for (url, text) in [
+            ("s3://b", "access_key_id=AK\nsecret_access_key=SK\nsession_token=hunter\u{1}b"),
+            ("smb://h/s", s3),
+            ("azblob://a/c", "account_key=hunter2"),
+        ] {
+            let error = fits(url, text).expect_err(url);
+            assert!(matches!(error, OpenStoreError::Secret(_)), "{error:?}");
+            assert!(!format!("{error:?} {error}").contains("hunter"), "{error:?}");
+        }
+    }
 
     #[tokio::test]
     async fn opening_never_makes_the_folder() {

@@ -92,7 +92,11 @@ impl Store for TimeLimited {
     }
 
     fn list<'a>(&'a self, prefix: &Prefix) -> BoxStream<'a, Result<Listed, StoreError>> {
-        let name = prefix.to_string();
+        let name = match prefix.to_string() {
+            // The whole share has no name of its own.
+            name if name.is_empty() => self.describe(),
+            name => name,
+        };
         let lines = self.inner.list(prefix);
         stream::unfold(Some((lines, name)), move |state| async move {
             let (mut lines, name) = state?;
@@ -183,7 +187,7 @@ mod tests {
         assert!(timed_out(store.delete(&path).await.expect_err("delete")));
         assert!(timed_out(store.free_bytes().await.expect_err("room")));
         let lines: Vec<_> = store.list(&Prefix::Everything).collect().await;
-        assert!(matches!(lines.as_slice(), [Err(StoreError::TimedOut { .. })]));
+        assert!(matches!(lines.as_slice(), [Err(StoreError::TimedOut { path, .. })] if !path.is_empty()));
     }
 
     #[test]

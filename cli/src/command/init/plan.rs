@@ -8,7 +8,7 @@ use muster_protocol::age::Recipient;
 use muster_protocol::config::ShareConfig;
 use muster_protocol::ids::{FleetName, MemberName, ServiceName};
 use muster_share::layout::ObjectPath;
-use muster_share::store::address::Address;
+use muster_share::store::address::{Address, is_path};
 use muster_share::store::{self, OpenStoreError, StoreError};
 
 use crate::args::Init;
@@ -327,7 +327,7 @@ pub(crate) fn share_folder(url: &str) -> Option<PathBuf> {
     match Address::parse(url) {
         Ok(address) => address.folder().map(Path::to_owned),
         // A relative path, which starts at the current folder.
-        Err(_) => (!url.contains("://")).then(|| PathBuf::from(url)),
+        Err(_) => (!url.contains("://") && is_path(url)).then(|| PathBuf::from(url)),
     }
 }
 

@@ -119,14 +119,19 @@ fn said(error: &Error, whole: &str) -> String {
         }
     };
     let line = text.lines().next().unwrap_or_default();
-    line.chars().take(LONGEST).collect()
+    line.chars().filter(|c| !c.is_control()).take(LONGEST).collect()
 }
 
 fn http_kind(error: &Error) -> Option<HttpErrorKind> {
+    cause::<HttpError>(error).map(HttpError::kind)
+}
+
+/// The outermost cause of this kind.
+pub(super) fn cause<T: std::error::Error + 'static>(error: &Error) -> Option<&T> {
     let mut cause = error.source();
     while let Some(error) = cause {
-        if let Some(http) = error.downcast_ref::<HttpError>() {
-            return Some(http.kind());
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
         }
         cause = error.source();
     }

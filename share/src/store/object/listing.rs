@@ -3,15 +3,27 @@
 //! The crate's own listing ends with an error at a key such as `a//b`, which it cannot express; anybody who may write to
 //! the bucket could so stop every prune. Here such a key is a line like any other.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
 use http::Method;
 use object_store::Error;
+use quick_xml::Reader;
+use quick_xml::events::Event;
 use serde::Deserialize;
 
 use super::request::{Ask, Requests};
+
+/// More names than any share has: a fleet of ten thousand agents with ten thousand objects each.
+const MOST_NAMES: u64 = 100_000_000;
+/// Pages of names in succession that bring nothing further.
+const MOST_TURNS: u32 = 8;
+/// Empty pages in succession: a service gives some where much was deleted.
+const MOST_EMPTY: u32 = 200;
+/// Elements within each other; those of the services are four and five deep.
+const DEEPEST: usize = 16;
 
 /// One object of a listing.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,7 +42,7 @@ enum Next {
 
 /// Every object whose key begins with `prefix`, in the order of the service.
 pub(super) fn list(requests: Arc<Requests>, prefix: String) -> BoxStream<'static, Result<Line, Error>> {
-    let pages = stream::unfold(Next::First, move |next| {
+    let pages = stream::unfold((Next::First, Progress::default()), move |(next, mut progress)| {
         let (requests, prefix) = (Arc::clone(&requests), prefix.clone());
         async move {
             let token = match next {
@@ -41,10 +53,14 @@ pub(super) fn list(requests: Arc<Requests>, prefix: String) -> BoxStream<'static
             match page(&requests, &prefix, token.as_deref()).await {
                 // A service that gives the same token again would list for ever.
                 Ok((_, Some(again))) if Some(&again) == token.as_ref() => {
-                    Some((Err(unreadable("the same page is named as the next one")), Next::Nothing))
+                    let error = unreadable("the same page is named as the next one");
+                    Some((Err(error), (Next::Nothing, progress)))
                 }
-                Ok((lines, more)) => Some((Ok(lines), more.map_or(Next::Nothing, Next::Page))),
-                Err(error) => Some((Err(error), Next::Nothing)),
+                Ok((lines, more)) => Some(match progress.to(&lines) {
+                    Ok(()) => (Ok(lines), (more.map_or(Next::Nothing, Next::Page), progress)),
+                    Err(error) => (Err(error), (Next::Nothing, progress)),
+                }),
+                Err(error) => Some((Err(error), (Next::Nothing, progress))),
             }
         }
     });
@@ -54,6 +70,52 @@ pub(super) fn list(requests: Arc<Requests>, prefix: String) -> BoxStream<'static
             Err(error) => stream::iter([Err(error)]).boxed(),
         })
         .boxed()
+}
+
+/// How far a listing has come. Services list in the order of the names, so that one whose pages bring nothing behind what was there
+/// goes round, with a new token each time; most of them order bytes, some folder by folder, where `a/b` comes before `a-b`.
+#[derive(Default)]
+struct Progress {
+    names: u64,
+    /// Pages since the last one that brought something new: with names, and empty.
+    turns: u32,
+    empty: u32,
+    /// The greatest name in the order of bytes, and folder by folder.
+    bytes: Option<String>,
+    folders: Option<String>,
+}
+
+impl Progress {
+    fn to(&mut self, lines: &[Line]) -> Result<(), Error> {
+        self.names = self.names.saturating_add(lines.len() as u64);
+        if self.names > MOST_NAMES {
+            return Err(unreadable(format!("it has more than {MOST_NAMES} names, and no end")));
+        }
+        let by_bytes = further(&mut self.bytes, lines, str::cmp);
+        if further(&mut self.folders, lines, |one, other| one.split('/').cmp(other.split('/'))) || by_bytes {
+            (self.turns, self.empty) = (0, 0);
+            return Ok(());
+        }
+        let (turns, most) =
+            if lines.is_empty() { (&mut self.empty, MOST_EMPTY) } else { (&mut self.turns, MOST_TURNS) };
+        *turns += 1;
+        if *turns > most {
+            return Err(unreadable("the server repeats itself: its pages bring no further names"));
+        }
+        Ok(())
+    }
+}
+
+/// Whether one of these names is greater than the greatest one, which it then becomes.
+fn further(greatest: &mut Option<String>, lines: &[Line], order: impl Fn(&str, &str) -> Ordering) -> bool {
+    let Some(last) = lines.iter().map(|line| line.key.as_str()).max_by(|one, other| order(one, other)) else {
+        return false;
+    };
+    let is_further = greatest.as_deref().is_none_or(|greatest| order(last, greatest).is_gt());
+    if is_further {
+        *greatest = Some(last.to_owned());
+    }
+    is_further
 }
 
 /// One page, and what names the next one.
@@ -77,6 +139,7 @@ async fn page(
 }
 
 fn s3_page(body: &[u8]) -> Result<(Vec<Line>, Option<String>), Error> {
+    shallow(body)?;
     let page: S3Page = quick_xml::de::from_reader(body).map_err(unreadable)?;
     let lines = page.contents.into_iter().map(|object| Line { key: object.key, size: object.size });
     let more = page.next.filter(|token| page.truncated && !token.is_empty());
@@ -89,9 +152,34 @@ fn s3_page(body: &[u8]) -> Result<(Vec<Line>, Option<String>), Error> {
 fn azure_page(body: &[u8]) -> Result<(Vec<Line>, Option<String>), Error> {
     // Azure begins its answers with a byte order mark.
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+    shallow(body)?;
     let page: AzurePage = quick_xml::de::from_reader(body).map_err(unreadable)?;
     let lines = page.blobs.blob.into_iter().map(|blob| Line { key: blob.name, size: blob.properties.size });
     Ok((lines.collect(), page.next.filter(|token| !token.is_empty())))
+}
+
+/// Refuses what is deeper than any listing: the reader of whole documents counts its elements in 16 bits.
+fn shallow(body: &[u8]) -> Result<(), Error> {
+    let mut reader = Reader::from_reader(body);
+    let mut depth = 0_usize;
+    loop {
+        match reader.read_event().map_err(unreadable)? {
+            Event::Start(_) if depth == DEEPEST => {
+                return Err(unreadable("its elements are nested too deeply"));
+            }
+            Event::Start(_) => depth += 1,
+            Event::End(_) => depth = depth.saturating_sub(1),
+            Event::Eof => return Ok(()),
+            Event::Empty(_)
+            | Event::Text(_)
+            | Event::CData(_)
+            | Event::Comment(_)
+            | Event::Decl(_)
+            | Event::PI(_)
+            | Event::DocType(_)
+            | Event::GeneralRef(_) => {}
+        }
+    }
 }
 
 fn unreadable(why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {

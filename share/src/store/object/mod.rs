@@ -11,6 +11,7 @@
 //! crate's own retries are off; [`super::retry`] and [`super::timeout`] do for all backends alike.
 
 mod error;
+mod http;
 mod listing;
 mod lock;
 mod request;
@@ -31,13 +32,17 @@ use muster_protocol::config::Lock;
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 
+use self::http::Redirect;
 use super::{Exclusive, Listed, Meta, OpenStoreError, Store, StoreError};
 use crate::credentials::Credentials;
 use crate::layout::{ObjectPath, Prefix};
-use error::{Access, classify};
+use error::{Access, cause, classify};
 use service::Client;
 
 pub(super) use service::Service;
+
+/// Most bytes that are reserved because an answer announces them: those of a pack.
+const RESERVED: u64 = 16 << 20;
 
 /// A share in a bucket or container.
 pub(super) struct BucketStore {
@@ -60,6 +65,16 @@ impl BucketStore {
         self.client.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// The error of a call on `path`. A redirect is of the address.
+    fn failed(&self, path: String, access: Access, error: object_store::Error) -> StoreError {
+        match cause::<Redirect>(&error) {
+            Some(redirect) => {
+                StoreError::InvalidPath { path: self.service.to_string(), reason: redirect.to_string() }
+            }
+            None => classify(path, access, error),
+        }
+    }
+
     fn key(&self, path: &ObjectPath) -> Path {
         self.service.key(&path.to_string())
     }
@@ -72,7 +87,7 @@ impl BucketStore {
         most: u64,
     ) -> Result<Bytes, StoreError> {
         let name = path.to_string();
-        let failed = |error| classify(name.clone(), Access::Read, error);
+        let failed = |error| self.failed(name.clone(), Access::Read, error);
         let options = GetOptions { range, ..GetOptions::default() };
         let answer = self.client().store.get_opts(&self.key(path), options).await.map_err(failed)?;
         let have = answer.range.end.saturating_sub(answer.range.start);
@@ -80,7 +95,7 @@ impl BucketStore {
             return Err(StoreError::TooLong { path: name, have, most });
         }
         let mut body = answer.into_stream();
-        let mut bytes = BytesMut::with_capacity(usize::try_from(have).unwrap_or(0));
+        let mut bytes = BytesMut::with_capacity(usize::try_from(have.min(RESERVED)).unwrap_or(0));
         while let Some(part) = body.next().await {
             let part = part.map_err(failed)?;
             if (bytes.len() + part.len()) as u64 > most {
@@ -113,7 +128,7 @@ impl BucketStore {
 
     async fn version(&self, path: &ObjectPath) -> Result<lock::Version, StoreError> {
         let looked = lock::look(&self.client().requests, self.key(path).as_ref()).await;
-        looked.map_err(|error| classify(path.to_string(), Access::Read, error))
+        looked.map_err(|error| self.failed(path.to_string(), Access::Read, error))
     }
 
     /// Deletes the object, version by version: where they are kept, what is not named by its version is only hidden.
@@ -122,7 +137,7 @@ impl BucketStore {
         let mut version = self.version(path).await?;
         for _ in 0..lock::VERSIONS {
             if let Err(error) = client.requests.delete(key.as_ref(), version.id.as_deref()).await {
-                let error = classify(path.to_string(), Access::Write, error);
+                let error = self.failed(path.to_string(), Access::Write, error);
                 let refused = matches!(error, StoreError::WriteRefused { .. } | StoreError::Denied { .. });
                 return Err(match version.until {
                     // The service says the same of a lock and of a right that is missing.
@@ -143,7 +158,7 @@ impl BucketStore {
     }
 
     async fn meta(&self, path: &ObjectPath) -> Result<ObjectMeta, StoreError> {
-        let failed = |error| classify(path.to_string(), Access::Read, error);
+        let failed = |error| self.failed(path.to_string(), Access::Read, error);
         self.client().store.head(&self.key(path)).await.map_err(failed)
     }
 
@@ -184,7 +199,7 @@ impl Store for BucketStore {
         let Err(error) = self.create(path, bytes.clone()).await else { return Ok(()) };
         let is_locked = self.service.lock().and_then(|lock| lock::term(&lock, path)).is_some();
         let access = if is_locked { Access::Locked } else { Access::Write };
-        let error = classify(path.to_string(), access, error);
+        let error = self.failed(path.to_string(), access, error);
         // Azure says to whoever may create and not overwrite that a taken name is forbidden.
         let is_taken = matches!(error, StoreError::AlreadyExists { .. })
             || matches!(error, StoreError::WriteRefused { .. })
@@ -235,7 +250,7 @@ impl Store for BucketStore {
         lines
             .map(move |line| match line {
                 Ok(line) => Ok(self.service.listed(&line)),
-                Err(error) => Err(classify(folder.clone(), Access::Read, error)),
+                Err(error) => Err(self.failed(folder.clone(), Access::Read, error)),
             })
             .boxed()
     }
@@ -254,7 +269,7 @@ impl Store for BucketStore {
         } else {
             self.meta(path).await?;
         }
-        let failed = |error| classify(path.to_string(), Access::Write, error);
+        let failed = |error| self.failed(path.to_string(), Access::Write, error);
         self.client().requests.delete(self.key(path).as_ref(), None).await.map_err(failed)
     }
 
@@ -284,7 +299,7 @@ impl Store for BucketStore {
     async fn lock_until(&self, path: &ObjectPath, until: SystemTime) -> Result<(), StoreError> {
         let Some(lock) = self.service.lock() else { return Ok(()) };
         let done = lock::renew(&self.client().requests, self.key(path).as_ref(), lock.mode, until).await;
-        done.map_err(|error| classify(path.to_string(), Access::Write, error))
+        done.map_err(|error| self.failed(path.to_string(), Access::Write, error))
     }
 
     fn describe(&self) -> String {

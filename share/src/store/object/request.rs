@@ -12,7 +12,9 @@ use http::{HeaderMap, Method, Request, StatusCode};
 use object_store::Error;
 use object_store::aws::{AwsAuthorizer, AwsCredential};
 use object_store::azure::{AzureAuthorizer, AzureCredential};
-use object_store::client::{ClientOptions, HttpClient, HttpConnector, ReqwestConnector};
+use object_store::client::HttpClient;
+
+use super::http::read;
 
 /// Longest answer that is read, in bytes: a page of a thousand names of the longest kind.
 const LONGEST: usize = 16 << 20;
@@ -68,12 +70,9 @@ impl Answer {
 }
 
 impl Requests {
-    /// A client with these options.
-    ///
-    /// # Errors
-    /// When the options make none.
-    pub(super) fn new(target: Target, options: &ClientOptions) -> Result<Self, Error> {
-        Ok(Self { http: ReqwestConnector::default().connect(options)?, target })
+    /// A client of this target.
+    pub(super) fn new(target: Target, http: HttpClient) -> Self {
+        Self { http, target }
     }
 
     /// Whether this is S3.
@@ -127,14 +126,14 @@ impl Requests {
             }
         }
         let (head, body) = self.http.execute(request).await.map_err(generic)?.into_parts();
-        let body = body.bytes().await.map_err(generic)?;
-        if body.len() > LONGEST {
-            return Err(generic(io::Error::other(format!("an answer of {} bytes", body.len()))));
+        let body = read(body, LONGEST).await.map_err(generic)?;
+        if !body.whole {
+            return Err(generic(io::Error::other(format!("an answer of more than {LONGEST} bytes"))));
         }
         if head.status.is_success() {
-            Ok(Answer { headers: head.headers, body })
+            Ok(Answer { headers: head.headers, body: body.bytes })
         } else {
-            Err(refused(head.status, ask.key, &body))
+            Err(refused(head.status, ask.key, &body.bytes))
         }
     }
 }

@@ -4,27 +4,25 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use muster_protocol::config::Lock;
 use object_store::aws::{AmazonS3Builder, AwsCredential, S3ConditionalPut};
 use object_store::azure::{
     AzureAccessKey, AzureConfigKey, AzureCredential, MicrosoftAzureBuilder, split_sas,
 };
-use object_store::client::{Certificate, ClientOptions};
+use object_store::client::ClientOptions;
 use object_store::path::Path;
 use object_store::{ObjectStore, RetryConfig};
+use reqwest::Certificate;
 use rustls::crypto::{CryptoProvider, ring};
 
 use super::super::address::{AzureAddress, S3Address};
-use super::super::secret::{AzureSecret, S3Secret};
+use super::super::secret::{AzureSecret, Hidden, S3Secret};
 use super::super::{Listed, OpenStoreError, StoreError};
+use super::http::Connector;
 use super::listing::Line;
 use super::request::{Requests, Target};
 use crate::credentials::Credentials;
-
-/// To be connected; the calls themselves are limited by [`crate::store::timeout`].
-const CONNECT: Duration = Duration::from_secs(10);
 
 /// An object service and the place in it.
 #[derive(Debug, Clone)]
@@ -109,10 +107,11 @@ impl Service {
     ) -> Result<Client, OpenStoreError> {
         let secret = match credentials {
             Some(credentials) => S3Secret::parse(credentials.expose())?,
-            None => S3Secret::of_variables(variable)
+            None => S3Secret::of_variables(variable)?
                 .ok_or_else(|| self.lacks("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"))?,
         };
-        let options = self.options(address.endpoint.as_deref())?;
+        let secrets = [Some(&secret.secret), secret.token.as_ref()].into_iter().flatten().cloned().collect();
+        let (connector, options) = self.connector(address.endpoint.as_deref(), secrets)?;
         let mut builder = AmazonS3Builder::new()
             .with_access_key_id(secret.key.clone())
             .with_secret_access_key(secret.secret.expose());
@@ -136,11 +135,12 @@ impl Service {
             .with_bucket_name(&address.bucket)
             .with_region(&address.region)
             .with_conditional_put(S3ConditionalPut::ETagMatch)
-            .with_client_options(options.clone())
+            .with_http_connector(connector.clone())
+            .with_client_options(options)
             .with_retry(no_retries())
             .build();
         let store = Arc::new(client.map_err(|error| self.malformed(&error))?);
-        Ok(Client { store, requests: self.requests(target, &options)? })
+        Ok(Client { store, requests: Arc::new(Requests::new(target, connector.client())) })
     }
 
     fn azure_client(
@@ -150,22 +150,29 @@ impl Service {
     ) -> Result<Client, OpenStoreError> {
         let secret = match credentials {
             Some(credentials) => AzureSecret::parse(credentials.expose())?,
-            None => AzureSecret::of_variables(variable)
+            None => AzureSecret::of_variables(variable)?
                 .ok_or_else(|| self.lacks("AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_TOKEN"))?,
         };
-        let credential = match &secret {
+        // The signature of a SAS is masked wherever it stands; see [`super::http`].
+        let (credential, hidden) = match &secret {
             AzureSecret::Key(key) => {
-                AzureAccessKey::try_new(key.expose()).map(AzureCredential::AccessKey).map_err(Into::into)
+                let read = AzureAccessKey::try_new(key.expose()).map(AzureCredential::AccessKey);
+                (read.map_err(Into::into), key)
             }
-            AzureSecret::Sas(sas) => split_sas(sas.expose()).map(AzureCredential::SASToken),
+            AzureSecret::Sas(sas) => (split_sas(sas.expose()).map(AzureCredential::SASToken), sas),
         };
         let credential = credential.map_err(|error| self.malformed(&error))?;
+        let mut secrets = vec![hidden.clone()];
+        if let AzureCredential::SASToken(pairs) = &credential {
+            let signature = pairs.iter().filter(|(name, _)| name == "sig");
+            secrets.extend(signature.map(|(_, value)| Hidden::new(value)));
+        }
         let account = address.account.clone();
         let base = address.endpoint.clone();
         let base = base.unwrap_or_else(|| format!("https://{account}.blob.core.windows.net"));
         let target =
             Target::Azure { container: format!("{base}/{}", address.container), account, credential };
-        let options = self.options(address.endpoint.as_deref())?;
+        let (connector, options) = self.connector(address.endpoint.as_deref(), secrets)?;
         let builder = MicrosoftAzureBuilder::new();
         let mut builder = match secret {
             AzureSecret::Key(key) => builder.with_access_key(key.expose()),
@@ -177,15 +184,12 @@ impl Service {
         let client = builder
             .with_account(&address.account)
             .with_container_name(&address.container)
-            .with_client_options(options.clone())
+            .with_http_connector(connector.clone())
+            .with_client_options(options)
             .with_retry(no_retries())
             .build();
         let store = Arc::new(client.map_err(|error| self.malformed(&error))?);
-        Ok(Client { store, requests: self.requests(target, &options)? })
-    }
-
-    fn requests(&self, target: Target, options: &ClientOptions) -> Result<Arc<Requests>, OpenStoreError> {
-        Ok(Arc::new(Requests::new(target, options).map_err(|error| self.malformed(&error))?))
+        Ok(Client { store, requests: Arc::new(Requests::new(target, connector.client())) })
     }
 
     fn lacks(&self, variables: &str) -> OpenStoreError {
@@ -198,25 +202,27 @@ impl Service {
         StoreError::InvalidPath { path: self.to_string(), reason: error.to_string() }.into()
     }
 
-    fn options(&self, endpoint: Option<&str>) -> Result<ClientOptions, OpenStoreError> {
+    /// What makes the client, and what the crate wants to know of it.
+    fn connector(
+        &self,
+        endpoint: Option<&str>,
+        secrets: Vec<Hidden>,
+    ) -> Result<(Connector, ClientOptions), OpenStoreError> {
         let plain = endpoint.is_some_and(|endpoint| endpoint.starts_with("http://"));
-        let mut options = ClientOptions::new()
-            .with_allow_http(plain)
-            .with_connect_timeout(CONNECT)
-            .with_timeout_disabled()
-            .with_read_timeout_disabled();
+        let unusable = |path: String| {
+            move |source: io::Error| OpenStoreError::Store(StoreError::Denied { path, source })
+        };
+        let mut certificates = Vec::new();
         if !self.ca.as_os_str().is_empty() {
-            let unusable = |source: io::Error| {
-                OpenStoreError::Store(StoreError::Denied { path: self.ca.display().to_string(), source })
-            };
-            let pem = std::fs::read(&self.ca).map_err(unusable)?;
-            let certificates =
-                Certificate::from_pem_bundle(&pem).map_err(io::Error::other).map_err(unusable)?;
-            for certificate in certificates {
-                options = options.with_root_certificate(certificate);
-            }
+            let file = self.ca.display().to_string();
+            let pem = std::fs::read(&self.ca).map_err(unusable(file.clone()))?;
+            certificates =
+                Certificate::from_pem_bundle(&pem).map_err(io::Error::other).map_err(unusable(file))?;
         }
-        Ok(options)
+        let connector = Connector::new(certificates, plain, secrets)
+            .map_err(io::Error::other)
+            .map_err(unusable(self.to_string()))?;
+        Ok((connector, ClientOptions::new().with_allow_http(plain)))
     }
 }
 

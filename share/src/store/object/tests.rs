@@ -2,6 +2,7 @@
 
 mod canned;
 mod faults;
+mod hostile;
 mod locks;
 mod many;
 

@@ -15,8 +15,8 @@ use crate::layout::{ObjectPath, Prefix};
 use crate::store::fixture::{alone, listed};
 use crate::store::{Listed, StoreError};
 
-const S3: &str = "access_key_id = AKADMIN\nsecret_access_key = SKADMIN\n";
-const AZURE: &str = "account_key = a2V5\n";
+pub(super) const S3: &str = "access_key_id = AKADMIN\nsecret_access_key = SKADMIN\n";
+pub(super) const AZURE: &str = "account_key = a2V5\n";
 /// Names of the long listings.
 const NAMES: usize = 100_000;
 /// Of a page, as the services have it: S3 a thousand, Azure five.
@@ -27,7 +27,7 @@ const GROWTH: u64 = 8 * 1024;
 type Answers = dyn Fn(&str) -> (u16, String) + Send + Sync;
 
 /// Answers every request by its first line: status and body.
-async fn serve(answers: impl Fn(&str) -> (u16, String) + Send + Sync + 'static) -> String {
+pub(super) async fn serve(answers: impl Fn(&str) -> (u16, String) + Send + Sync + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("listens");
     let address = listener.local_addr().expect("an address");
     let answers: Arc<Answers> = Arc::new(answers);
@@ -75,7 +75,7 @@ async fn serve(answers: impl Fn(&str) -> (u16, String) + Send + Sync + 'static) 
     address.to_string()
 }
 
-fn url(kind: usize, at: &str) -> String {
+pub(super) fn url(kind: usize, at: &str) -> String {
     match kind {
         0 => format!("s3://backups/fleet?endpoint=http://{at}"),
         _ => format!("azblob://account/backups/fleet?endpoint=http://{at}/account"),
@@ -119,7 +119,10 @@ fn page(kind: usize, line: &str) -> String {
     let until = (from + PAGES[kind]).min(NAMES);
     let mut body = ["<ListBucketResult>", "<EnumerationResults><Blobs>"][kind].to_owned();
     for number in from..until {
-        let key = format!("fleet/{}", ObjectPath::List(ObjectId::of(&number.to_be_bytes())));
+        // In the order of the names, as the services list.
+        let mut id = [0; 32];
+        id[..8].copy_from_slice(&number.to_be_bytes());
+        let key = format!("fleet/{}", ObjectPath::List(ObjectId::from_bytes(id)));
         body.push_str(&match kind {
             0 => format!("<Contents><Key>{key}</Key><Size>{number}</Size></Contents>"),
             _ => format!(
