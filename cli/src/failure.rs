@@ -179,6 +179,7 @@ impl From<StoreError> for Failure {
             | StoreError::Denied { .. }
             | StoreError::WriteRefused { .. }
             | StoreError::Unreachable { .. }
+            | StoreError::NotKept { .. }
             | StoreError::TimedOut { .. }
             | StoreError::Io { .. } => Exit::Unreachable,
         };

@@ -57,6 +57,7 @@ fn unread(error: &StoreError) -> CheckFailure {
         | StoreError::Unreachable { .. }
         | StoreError::InvalidPath { .. }
         | StoreError::Locked { .. }
+        | StoreError::NotKept { .. }
         | StoreError::TimedOut { .. }
         | StoreError::Io { .. } => CheckFailure::Unavailable { reason: causes(error) },
     }

@@ -7,6 +7,7 @@ pub mod address;
 mod error;
 pub mod faults;
 mod file;
+mod kept;
 pub mod limited;
 pub mod metered;
 mod object;
@@ -42,6 +43,7 @@ use timeout::{Limit, TimeLimited};
 
 pub use error::StoreError;
 pub use file::FileStore;
+pub use kept::put_and_read_back;
 
 /// What the share says of an object without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -130,6 +130,7 @@ pub(crate) fn sort(path: &ObjectPath, want: u64, error: StoreError) -> Trouble {
         | StoreError::Unreachable { .. }
         | StoreError::InvalidPath { .. }
         | StoreError::Locked { .. }
+        | StoreError::NotKept { .. }
         | StoreError::TimedOut { .. } => return Trouble::Store(error),
     };
     Damage::new(path.clone(), fault).into()
