@@ -158,6 +158,10 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// nothing is remembered, or nothing can be forgotten, there is nothing to do.
     async fn cool(&self, _path: &ObjectPath) {}
 
+    /// Takes away the folders that this store has made itself and that hold nothing. Only a wish: on a share without folders there
+    /// are none.
+    async fn tidy(&self) {}
+
     /// What is known of how log slots are created.
     fn exclusive(&self) -> Exclusive;
 
@@ -206,18 +210,27 @@ impl OpenStoreError {
 /// # Errors
 /// When address or credentials cannot be used, or the share is not there.
 pub async fn open(share: &ShareConfig) -> Result<Arc<dyn Store>, OpenStoreError> {
-    let address = lockable(share)?;
-    let credentials = credentials(share)?;
-    match address {
+    open_with(share, credentials(share)?.as_ref()).await
+}
+
+/// Like [`open`], with these credentials in place of those of the file that the configuration names.
+///
+/// # Errors
+/// Those of [`open`].
+pub async fn open_with(
+    share: &ShareConfig,
+    credentials: Option<&Credentials>,
+) -> Result<Arc<dyn Store>, OpenStoreError> {
+    match lockable(share)? {
         Address::Folder(folder) => Ok(Arc::new(FileStore::open(folder).await?)),
-        Address::Smb(address) => Ok(Arc::new(SmbStore::open(address, credentials.as_ref()).await?)),
+        Address::Smb(address) => Ok(Arc::new(SmbStore::open(address, credentials).await?)),
         Address::S3(address) => {
             let service = Service::s3(address, share.ca.clone(), share.locked());
-            Ok(Arc::new(BucketStore::open(service, credentials.as_ref())?))
+            Ok(Arc::new(BucketStore::open(service, credentials)?))
         }
         Address::Azure(address) => {
             let service = Service::azure(address, share.ca.clone());
-            Ok(Arc::new(BucketStore::open(service, credentials.as_ref())?))
+            Ok(Arc::new(BucketStore::open(service, credentials)?))
         }
     }
 }
