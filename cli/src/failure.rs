@@ -104,6 +104,18 @@ impl Failure {
         .next(ADOPT)
     }
 
+    /// A copy lacks what was seen on the share that it is a copy of: nothing is lost, and nothing is to be adopted.
+    pub(crate) fn lags(share: &str, error: &LogError) -> Self {
+        Self::new(
+            Exit::Damaged,
+            format!("SHARE-08: {share} is a copy of the fleet's share, and lags behind what was seen there"),
+        )
+        .because(error.to_string())
+        .next(NOT_THE_COPY)
+        .next("to read the copy as it is: --share URL in place of --config; to bring it up to date: muster share copy")
+        .next(LOST)
+    }
+
     /// The same with its alert code in front.
     fn coded(mut self, code: Code) -> Self {
         self.what = format!("{code}: {}", self.what);
@@ -180,6 +192,7 @@ impl From<StoreError> for Failure {
             | StoreError::WriteRefused { .. }
             | StoreError::Unreachable { .. }
             | StoreError::Strange { .. }
+            | StoreError::NotKept { .. }
             | StoreError::TimedOut { .. }
             | StoreError::Io { .. } => Exit::Unreachable,
         };
@@ -194,6 +207,9 @@ impl From<StoreError> for Failure {
     }
 }
 
+/// Whoever works with a copy while its share is there.
+pub(crate) const NOT_THE_COPY: &str = "while that share is there: name it, not its copy";
+const LOST: &str = "once it is lost for good: muster adopt --share URL --root PATH makes the copy the share";
 const COPY: &str = "look for the newest copy of the share; restore its log/ folder";
 const ADOPT: &str = "only if the newer records are gone for good: muster adopt --root PATH";
 
@@ -229,10 +245,8 @@ impl From<AppendError> for Failure {
             AppendError::Log(error) => error.into(),
             AppendError::Copy { .. } => Self::of(Exit::Refused, &error)
                 .because("Records here would part it from the share that it is a copy of.")
-                .next("while that share is there: name it, not its copy")
-                .next(
-                    "once it is lost for good: muster adopt --share URL --root PATH makes the copy the share",
-                ),
+                .next(NOT_THE_COPY)
+                .next(LOST),
             AppendError::Lost | AppendError::Refused { .. } | AppendError::TooLong { .. } => {
                 Self::of(Exit::Failed, &error)
             }

@@ -13,7 +13,8 @@ use muster_protocol::config::ShareConfig;
 use muster_protocol::ids::FleetName;
 use muster_protocol::log::{Pin, ReplayError, Role, Seen, State};
 use muster_protocol::retry::{Attempts, Retry};
-use muster_share::log::{HeadMemory, Log, LogError, VerifiedSegments};
+use muster_share::credentials::Credentials;
+use muster_share::log::{AppendError, HeadMemory, Log, LogError, VerifiedSegments};
 use muster_share::secret_file;
 use muster_share::store::address::is_path;
 use muster_share::store::metered::{Call, Meter};
@@ -90,6 +91,18 @@ pub(crate) async fn open_store(share: &ShareConfig) -> Result<Arc<dyn Store>, Fa
     Ok(store::guarded(store::open(&share).await?, &share, patience(), meter()))
 }
 
+/// As [`open_store`], with these credentials.
+///
+/// # Errors
+/// As [`open_store`]; exit 5 when they are none of this kind of share.
+pub(crate) async fn open_store_with(
+    share: &ShareConfig,
+    credentials: &Credentials,
+) -> Result<Arc<dyn Store>, Failure> {
+    let share = share_access::fill(share);
+    Ok(store::guarded(store::open_with(&share, Some(credentials)).await?, &share, patience(), meter()))
+}
+
 /// As [`open_store`], for a share beside the fleet's: options and variables that tell of the fleet's share are none of its.
 /// A folder that is not there is made.
 ///
@@ -156,11 +169,25 @@ impl Fleet {
     /// # Errors
     /// When the share cannot be read or believed, or does not hold that head.
     pub(crate) async fn held(operator: Operator, expect: &ExpectHead) -> Result<Self, Failure> {
-        if expect.expect_head.is_some() {
-            let pin = Pin { root: Some(operator.fleet.root), fleet: Some(operator.fleet.id), head: None };
-            hold_to(&open_store(&operator.share).await?, pin, expect).await?;
-        }
+        Self::holds(&operator, expect).await?;
         Self::of(operator).await
+    }
+
+    /// As [`Fleet::held`], to change something of it.
+    ///
+    /// # Errors
+    /// As [`Fleet::held`] and [`Fleet::to_change`].
+    pub(crate) async fn held_to_change(operator: Operator, expect: &ExpectHead) -> Result<Self, Failure> {
+        Self::holds(&operator, expect).await?;
+        Self::to_change(operator).await
+    }
+
+    async fn holds(operator: &Operator, expect: &ExpectHead) -> Result<(), Failure> {
+        if expect.expect_head.is_none() {
+            return Ok(());
+        }
+        let pin = Pin { root: Some(operator.fleet.root), fleet: Some(operator.fleet.id), head: None };
+        hold_to(&open_store(&operator.share).await?, pin, expect).await
     }
 
     /// The operator's fleet; remembers its head.
@@ -172,17 +199,47 @@ impl Fleet {
         let pin =
             Pin { root: Some(operator.fleet.root), fleet: Some(operator.fleet.id), head: memory.recall()? };
         let store = open_store(&operator.share).await?;
-        let log = match notes(&operator) {
+        let opened = match notes(&operator) {
             Some(folder) => {
                 let verified = VerifiedSegments::recall(&folder, &operator.fleet.id, &operator.fleet.root);
-                Log::open_knowing(store, pin, verified).await?
+                Log::open_knowing(Arc::clone(&store), pin, verified).await
             }
-            None => Log::open(store, pin).await?,
+            None => Log::open(Arc::clone(&store), pin).await,
+        };
+        let log = match opened {
+            Err(error @ (LogError::Shortened { .. } | LogError::Replay(ReplayError::WentBack { .. })))
+                if refused_as_copy(&store, pin).await.is_some() =>
+            {
+                return Err(Failure::lags(&store.describe(), &error));
+            }
+            opened => opened?,
         };
         let memory = operator.operator.state.is_dir().then_some(memory);
         let fleet = Self { log, share: operator.share, memory };
         fleet.remember()?;
         Ok(fleet)
+    }
+
+    /// The operator's fleet, to change something of it: a copy of its share is refused before anybody is asked for anything, since
+    /// what is asked of the coordinator happens on the share itself, and what this machine says would part the two.
+    ///
+    /// # Errors
+    /// Exit 7 on a copy; as [`Fleet::of`].
+    pub(crate) async fn to_change(operator: Operator) -> Result<Self, Failure> {
+        match Self::of(operator.clone()).await {
+            Ok(mut fleet) => match fleet.log.refuse_copy().await {
+                Err(error @ AppendError::Copy { .. }) => Err(error.into()),
+                // Where the share does not tell, each append asks again.
+                Ok(()) | Err(_) => Ok(fleet),
+            },
+            // A copy that lags behind: what it lacks does not matter to whoever may not change it.
+            Err(failure) if failure.exit() == Exit::Damaged => {
+                let pin = Pin { root: Some(operator.fleet.root), fleet: Some(operator.fleet.id), head: None };
+                let store = open_store(&operator.share).await?;
+                Err(refused_as_copy(&store, pin).await.map_or(failure, Failure::from))
+            }
+            Err(failure) => Err(failure),
+        }
     }
 
     /// Remembers the head, where there is a place for it: a share that goes back is noticed then.
@@ -232,6 +289,12 @@ impl Fleet {
     pub(crate) fn shown(&self) -> Shown<'_> {
         Shown { log: &self.log, share: &self.share.url }
     }
+}
+
+/// Why the share takes no records, if it is a copy, however old.
+async fn refused_as_copy(store: &Arc<dyn Store>, pin: Pin) -> Option<AppendError> {
+    let mut log = Log::open(Arc::clone(store), Pin { head: None, ..pin }).await.ok()?;
+    log.refuse_copy().await.err().filter(|error| matches!(error, AppendError::Copy { .. }))
 }
 
 /// Where this reader notes what it has verified: its state folder, or, where there is none, the user's cache.

@@ -41,6 +41,7 @@ mod steady;
 mod suspicion;
 mod telemetry;
 mod timetable;
+mod trial;
 
 use std::process::ExitCode;
 

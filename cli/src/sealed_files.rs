@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use muster_agent::config::Config as AgentFile;
 use muster_coordinator::config::Config as CoordinatorFile;
 use muster_protocol::age::{Identity, Recipient};
@@ -24,7 +23,7 @@ use muster_share::layout::ObjectPath;
 use muster_share::log::Log;
 use muster_share::sealed_config::{self, ReadError, SealedConfig, SealedConfigError};
 use muster_share::secret_file;
-use muster_share::store::{Store, StoreError};
+use muster_share::store::{Store, StoreError, put_and_read_back};
 
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -389,7 +388,7 @@ pub(crate) async fn store_sealed(
             .caused_by(&error)
             .because(error.to_string())
     })?;
-    store.put_new(&ObjectPath::List(sealed.id), Bytes::clone(&sealed.bytes)).await?;
+    put_and_read_back(store, &ObjectPath::List(sealed.id), &sealed.bytes).await?;
     Ok(sealed.id)
 }
 

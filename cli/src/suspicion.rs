@@ -55,7 +55,7 @@ pub(crate) async fn tell(
     operator: &Operator,
     damaged: impl Iterator<Item = &Damage> + Clone,
 ) -> Result<Told, Failure> {
-    let mut fleet = Fleet::of(operator.clone()).await?;
+    let mut fleet = Fleet::to_change(operator.clone()).await?;
     let mut sorted = sorted(damaged.clone());
     let bad: BTreeSet<ObjectId> = sorted.values().flatten().copied().collect();
     let mut back = BTreeMap::new();

@@ -58,6 +58,7 @@ fn unread(error: &StoreError) -> CheckFailure {
         | StoreError::Strange { .. }
         | StoreError::InvalidPath { .. }
         | StoreError::Locked { .. }
+        | StoreError::NotKept { .. }
         | StoreError::TimedOut { .. }
         | StoreError::Io { .. } => CheckFailure::Unavailable { reason: causes(error) },
     }

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use muster_protocol::alert::{Code, Finding};
 use muster_protocol::log::State;
+use muster_share::layout::ObjectPath;
 use muster_share::probe::{self, Report, Terms, Verdict};
-use muster_share::store::Store;
+use muster_share::store::{Store, StoreError};
 
 use crate::alerts::{Alerts, SHARE};
 use crate::room::Room;
@@ -19,6 +20,10 @@ const LIMIT: Duration = Duration::from_secs(10);
 
 /// Tests what the share promises; whether it has room is looked at beside the round, because that reads past manifests.
 pub(crate) async fn run(store: &Arc<dyn Store>, state: &Arc<State>, room: &Room, alerts: &Alerts) {
+    // The folder of a mount that is gone is there, and empty: the record that follows is refused, and nothing may be left there.
+    if let Err(StoreError::NotFound { .. }) = store.head(&ObjectPath::Format).await {
+        return;
+    }
     let terms = Terms { sample: 0, coordinators: state.coordinators(), forecast: None };
     match tokio::time::timeout(LIMIT, probe::probe(store, &terms)).await {
         Ok(report) => tell(&report, &[Code::Share08, Code::Agent06], alerts),
@@ -57,6 +62,7 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use muster_protocol::alert::Code;
+    use muster_protocol::config::ShareConfig;
     use muster_protocol::log::{Change, Member, Role};
     use muster_share::store::Store;
     use muster_share::store::faults::{Fault, Faulty, Op};
@@ -68,6 +74,19 @@ mod tests {
 
     fn open(alerts: &Alerts) -> Vec<Code> {
         alerts.read(|book| book.open().map(|alert| alert.code).collect())
+    }
+
+    #[tokio::test]
+    async fn nothing_is_left_in_an_empty_mount_point() {
+        let (folder, _, log) = led().await;
+        let alerts = Alerts::open(folder.path().join("alerts"), log.state().fleet);
+        let state = Arc::new(log.state().clone());
+        let room = Room::open(folder.path().join("room"), state.fleet);
+        let empty = tempfile::tempdir().expect("a folder");
+        let share = ShareConfig::at(empty.path().display().to_string());
+        let store = muster_share::store::open(&share).await.expect("a folder");
+        run(&store, &state, &room, &alerts).await;
+        assert_eq!(std::fs::read_dir(empty.path()).expect("a folder").count(), 0);
     }
 
     #[tokio::test]

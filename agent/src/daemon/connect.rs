@@ -48,6 +48,7 @@ pub(crate) async fn share(
             | StoreError::WriteRefused { .. }
             | StoreError::TooLong { .. }
             | StoreError::Locked { .. }
+            | StoreError::NotKept { .. }
             | StoreError::Damaged { .. } => false,
         },
         OpenStoreError::Address(_)

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use muster_protocol::alert::Code;
 use muster_protocol::log::{Pin, Seen, State};
-use muster_share::log::{HeadMemory, Log, LogError, MemoryError};
+use muster_share::log::{AppendError, HeadMemory, Log, LogError, MemoryError};
 use muster_share::store::Store;
 
 /// Why the log could not be followed.
@@ -19,6 +19,15 @@ pub(crate) enum ReadError {
     /// The share or what it holds.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// The share is a copy: what the leader has written since is not there, and what is stored there is in no round.
+    #[error(
+        "{share} is a copy of the fleet's share, on which nobody stores anything: name the share itself in [share] url; once that is \
+         lost for good, `muster adopt --share URL --root PATH` makes the copy the share"
+    )]
+    Copy {
+        /// The copy.
+        share: String,
+    },
     /// The state folder.
     #[error(transparent)]
     Memory(#[from] MemoryError),
@@ -29,6 +38,7 @@ impl ReadError {
     pub(crate) fn alert(&self) -> Code {
         match self {
             Self::Log(error) => error.alert().unwrap_or(Code::Share01),
+            Self::Copy { .. } => Code::Share08,
             Self::Memory(_) => Code::Agent04,
         }
     }
@@ -69,6 +79,13 @@ impl Reader {
             },
             None => self.log.insert(Log::open(Arc::clone(&self.store), self.pin).await?),
         };
+        // Before its head is remembered: whoever is pointed to the share itself again must not be held to the copy. Where the share
+        // does not tell, the next reading asks again.
+        if self.given != log.state().next
+            && let Err(AppendError::Copy { share }) = log.refuse_copy().await
+        {
+            return Err(ReadError::Copy { share });
+        }
         let (seen, next) = (log.seen(), log.state().next);
         if self.remembered != Some(seen) {
             let memory = self.memory.clone();

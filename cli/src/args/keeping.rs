@@ -121,6 +121,9 @@ pub(crate) struct CredentialsArgs {
     /// Keep none any more
     #[arg(long, conflicts_with = "from")]
     pub(crate) forget: bool,
+    /// Keep them untried: the share cannot be reached from here, or they may create below agents/ alone
+    #[arg(long, conflicts_with = "forget")]
+    pub(crate) force: bool,
     #[command(flatten)]
     pub(crate) contact: Contact,
 }

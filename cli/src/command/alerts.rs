@@ -198,7 +198,7 @@ fn history(alert: &Alert) -> Vec<String> {
 }
 
 async fn acknowledge(folder: &Path, operator: &Operator, id: &str, json: bool) -> Outcome {
-    let fleet = Fleet::of(operator.clone()).await?;
+    let fleet = Fleet::to_change(operator.clone()).await?;
     fleet.operator_may(operator, "acknowledge alerts")?;
     let signer = secret_file::read_signing_key(&operator.operator.key)?;
     let judged = alerts::judged(Some((folder, operator)), Some(&fleet)).await?;

@@ -17,7 +17,7 @@ use crate::screen;
 /// Cancels it.
 pub(crate) async fn run(args: Cancel) -> Outcome {
     let operator = fleet::operator(args.contact.config.as_deref())?;
-    let fleet = Fleet::of(operator.clone()).await?;
+    let fleet = Fleet::to_change(operator.clone()).await?;
     fleet.operator_may(&operator, "cancel rounds")?;
     let signer = secret_file::read_signing_key(&operator.operator.key)?;
     let round = find(&args.round, &fleet)?;

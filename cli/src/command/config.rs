@@ -79,7 +79,7 @@ async fn show(contact: Contact) -> Outcome {
 
 async fn change(changes: Changes, contact: Contact) -> Outcome {
     let operator = fleet::operator(contact.config.as_deref())?;
-    let mut fleet = Fleet::of(operator.clone()).await?;
+    let mut fleet = Fleet::to_change(operator.clone()).await?;
     let admin = sealed_files::admin(fleet.state(), &operator)?;
     let before = timetable::clear(fleet.state());
     for service in changes.services() {

@@ -30,7 +30,7 @@ struct View {
 /// Does it.
 pub(crate) async fn run(args: Disable) -> Outcome {
     let operator = fleet::operator(args.contact.config.as_deref())?;
-    let mut fleet = Fleet::of(operator.clone()).await?;
+    let mut fleet = Fleet::to_change(operator.clone()).await?;
     let admin = sealed_files::admin(fleet.state(), &operator)?;
     let now = screen::now();
     let clear = timetable::clear(fleet.state());

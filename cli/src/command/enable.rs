@@ -35,7 +35,10 @@ struct View {
 /// Does it.
 pub(crate) async fn run(args: Enable) -> Outcome {
     let operator = fleet::operator(args.contact.config.as_deref())?;
-    let mut fleet = Fleet::of(operator.clone()).await?;
+    let mut fleet = match args.check {
+        true => Fleet::of(operator.clone()).await?,
+        false => Fleet::to_change(operator.clone()).await?,
+    };
     // Whoever may not store it need not wait for the tests.
     let admin = match args.check {
         true => None,

@@ -38,7 +38,7 @@ pub(crate) async fn unhold(args: Unhold) -> Outcome {
 
 async fn change(name: &RoundName, reason: Option<String>, contact: &Contact) -> Outcome {
     let operator = fleet::operator(contact.config.as_deref())?;
-    let mut fleet = Fleet::of(operator.clone()).await?;
+    let mut fleet = Fleet::to_change(operator.clone()).await?;
     fleet.operator_may(&operator, "hold rounds")?;
     let signer = signing_key(&operator.operator.key)?;
     let round = name.find(fleet.state())?;

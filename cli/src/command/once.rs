@@ -28,6 +28,7 @@ use crate::leader::{self, Leader, Order};
 use crate::round_view::RoundView;
 use crate::sealed_files::{self, Files};
 use crate::share_access;
+use crate::trial;
 
 /// Longest wait for coordinator and agents to end.
 const END: Duration = Duration::from_secs(15);
@@ -37,6 +38,8 @@ const LEASE: Duration = Duration::from_secs(1);
 const RECRUIT: Duration = Duration::from_secs(10);
 /// What the coordinator's start may take beside its wait for the lead.
 const START: Duration = Duration::from_secs(60);
+/// Longest test of the share, where nobody takes the lead.
+const TRIAL: Duration = Duration::from_secs(15);
 
 /// Runs it.
 pub(crate) async fn run(args: Once) -> Outcome {
@@ -135,7 +138,13 @@ async fn round(
             }
             false => None,
         };
-        let asked = ask(&leader, &trigger, order.as_ref(), lead * 2 + START).await?;
+        let asked = match ask(&leader, &trigger, order.as_ref(), lead * 2 + START).await {
+            // The coordinator is here, in this process: what keeps it from the lead is the share.
+            Err(failure) if failure.exit() == Exit::Unreachable => {
+                return Err(trial::fault(fleet.log.store(), TRIAL).await.unwrap_or(failure));
+            }
+            asked => asked?,
+        };
         // Reading everything again comes after the deadline, and takes about as long as writing it.
         follow::follow(&mut fleet, Some(&leader), asked, None, deadline * 3, show).await
     };

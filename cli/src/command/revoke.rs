@@ -39,7 +39,7 @@ struct View {
 pub(crate) async fn run(args: Revoke) -> Outcome {
     let (folder, operator) = fleet::operator_at(args.contact.config.as_deref())?;
     let root = root_key(&args.root, Some(&operator.fleet.root))?;
-    let mut fleet = Fleet::of(operator.clone()).await?;
+    let mut fleet = Fleet::to_change(operator.clone()).await?;
     let member = match find(fleet.state(), &args.name, args.role) {
         Ok(member) => member,
         Err(failure) => return Err(left_over(failure, &folder, fleet.state(), &args)?),

@@ -34,7 +34,11 @@ async fn ask(args: Start, followed: &OnceLock<String>) -> Outcome {
         return Err(Failure::usage(format!("{bad:?} is no label: labels are written as service names are")));
     }
     // The share may be away while the bus is there; a round may be asked for all the same.
-    let fleet = Fleet::of(operator.clone()).await.ok();
+    let fleet = match Fleet::to_change(operator.clone()).await {
+        // The round would be one of the share itself, and never be seen from here.
+        Err(failure) if failure.exit() == Exit::Refused => return Err(failure),
+        opened => opened.ok(),
+    };
     if let Some(fleet) = &fleet {
         fleet.operator_may(&operator, "start rounds")?;
     }

@@ -84,7 +84,7 @@ async fn make(name: MemberName, role: TokenRole, expires: &str, into: &Path, con
     }
     let ends = end(expires, screen::now())?;
     let operator = fleet::operator(contact.config.as_deref())?;
-    let mut fleet = Fleet::of(operator.clone()).await?;
+    let mut fleet = Fleet::to_change(operator.clone()).await?;
     let admin = sealed_files::admin(fleet.state(), &operator)?;
     free(fleet.state(), &name)?;
     let secret = Secret::generate(&mut OsEntropy);
@@ -172,7 +172,7 @@ async fn list(reading: Reading) -> Outcome {
 
 async fn revoke(name: MemberName, contact: Contact) -> Outcome {
     let operator = fleet::operator(contact.config.as_deref())?;
-    let mut fleet = Fleet::of(operator.clone()).await?;
+    let mut fleet = Fleet::to_change(operator.clone()).await?;
     let admin = sealed_files::admin(fleet.state(), &operator)?;
     let head = sealed_files::set(&mut fleet.log, &admin, |clear| match clear.remove(&key_of(&name)) {
         Some(_) => Ok(()),

@@ -17,7 +17,7 @@ use serde::Serialize;
 use crate::args::Verify;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
-use crate::fleet::{hold_to, open_store, operator, share_at};
+use crate::fleet::{Fleet, hold_to, open_store, operator, share_at};
 use crate::kit::{Kit, wrong_key};
 use crate::operator::Operator;
 use crate::reading_back::{
@@ -93,7 +93,15 @@ async fn verify_share(args: Verify) -> Outcome {
             return Err(Failure::usage("--heal asks the leader, and --share names a share without one")
                 .next("leave out --share, and name the fleet with --config"));
         }
-        (true, None) => Some(operator(args.reading.config.as_deref())?),
+        (true, None) => {
+            let operator = operator(args.reading.config.as_deref())?;
+            match Fleet::to_change(operator.clone()).await {
+                // The leader would look at the share itself, not at this copy of it.
+                Err(failure) if failure.exit() == Exit::Refused => return Err(failure),
+                // What else is wrong, verifying tells better.
+                Ok(_) | Err(_) => Some(operator),
+            }
+        }
         (false, _) => None,
     };
     let kit = args.kit.as_deref().map(Kit::open).transpose()?;

@@ -18,7 +18,7 @@ use super::survey::{Locked, Scope, Survey, Tally, survey};
 use crate::layout::ObjectPath;
 use crate::lists::write_object_list;
 use crate::log::{AppendError, Log};
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, put_and_read_back};
 
 /// Most rounds of one mark: their ids must fit into a record.
 pub const MAX_MARKED_ROUNDS: usize = 2_000;
@@ -263,18 +263,16 @@ async fn write_list(store: &dyn Store, survey: &Survey) -> Result<ObjectId, Prun
     let bytes = Bytes::from(write_object_list(paths).map_err(PruneError::List)?);
     let id = ObjectId::of(&bytes);
     let path = ObjectPath::List(id);
-    match store.put_new(&path, bytes.clone()).await {
+    match put_and_read_back(store, &path, &bytes).await {
         Ok(()) => return Ok(id),
-        Err(StoreError::AlreadyExists { .. }) => {}
+        Err(StoreError::NotKept { .. }) => {}
         Err(error) => return Err(error.into()),
     }
-    match store.get(&path, bytes.len() as u64).await {
-        Ok(there) if there == bytes => return Ok(id),
-        Ok(_) | Err(StoreError::TooLong { .. } | StoreError::Damaged { .. }) => {}
+    match store.delete(&path).await {
+        Ok(()) | Err(StoreError::NotFound { .. }) => {}
         Err(error) => return Err(error.into()),
     }
-    store.delete(&path).await?;
-    store.put_new(&path, bytes).await?;
+    put_and_read_back(store, &path, &bytes).await?;
     Ok(id)
 }
 

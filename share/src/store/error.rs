@@ -85,6 +85,14 @@ pub enum StoreError {
         /// What was found.
         what: String,
     },
+    /// The share reported a write as done, and what it has is not what was written.
+    #[error("the share reported {path} as written, and {what}")]
+    NotKept {
+        /// Which.
+        path: String,
+        /// What it has in its place.
+        what: &'static str,
+    },
     /// The call took longer than its limit. A write may have happened or may still happen.
     #[error("the share took longer than {} s for {path}", after.as_secs())]
     TimedOut {
@@ -125,6 +133,7 @@ impl StoreError {
             | Self::InvalidPath { path, .. }
             | Self::TooLong { path, .. }
             | Self::Damaged { path, .. }
+            | Self::NotKept { path, .. }
             | Self::TimedOut { path, .. }
             | Self::Locked { path, .. }
             | Self::Io { path, .. } => path,
@@ -145,6 +154,7 @@ impl StoreError {
             | Self::InvalidPath { .. }
             | Self::TooLong { .. }
             | Self::Damaged { .. }
+            | Self::NotKept { .. }
             | Self::Locked { .. } => false,
         }
     }
@@ -159,7 +169,7 @@ impl StoreError {
             Self::Denied { .. } => Some(Code::Share03),
             Self::WriteRefused { .. } => Some(Code::Share04),
             Self::Full { .. } => Some(Code::Share05),
-            Self::TimedOut { .. } | Self::Io { .. } => Some(Code::Share07),
+            Self::NotKept { .. } | Self::TimedOut { .. } | Self::Io { .. } => Some(Code::Share07),
             Self::TooLong { .. } | Self::Damaged { .. } => Some(Code::Verify01),
         }
     }

@@ -294,6 +294,10 @@ impl Store for Faulty {
         self.inner.cool(path).await;
     }
 
+    async fn tidy(&self) {
+        self.inner.tidy().await;
+    }
+
     fn exclusive(&self) -> Exclusive {
         self.inner.exclusive()
     }

@@ -18,8 +18,8 @@ use std::io::{self, Read};
 use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -32,6 +32,8 @@ use publish::Publisher;
 use system::{Access, classify, sync_folder};
 
 const FOLDER_MODE: u32 = 0o750;
+/// Folders of which it is remembered that they were made: those of a test of the share, not those of years.
+const MOST_MADE: usize = 8;
 
 /// A share in a folder.
 #[derive(Debug, Clone)]
@@ -45,6 +47,8 @@ struct Folder {
     /// Device number of the file system the share was last seen on.
     device: AtomicU64,
     publisher: Publisher,
+    /// The first folders that this process has made below the share, those above before those below.
+    made: Mutex<Vec<PathBuf>>,
 }
 
 impl FileStore {
@@ -60,7 +64,14 @@ impl FileStore {
                 return Err(StoreError::InvalidPath { path: name, reason: "it is no folder".to_owned() });
             }
             let device = AtomicU64::new(meta.dev());
-            Ok(Self { folder: Arc::new(Folder { root, device, publisher: Publisher::default() }) })
+            Ok(Self {
+                folder: Arc::new(Folder {
+                    root,
+                    device,
+                    publisher: Publisher::default(),
+                    made: Mutex::default(),
+                }),
+            })
         })
         .await
     }
@@ -143,7 +154,14 @@ impl Folder {
         for part in below {
             let folder = parent.join(part);
             match make_folder(&folder) {
-                Ok(()) => sync_folder(&parent)?,
+                Ok(()) => {
+                    let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+                    if made.len() < MOST_MADE {
+                        made.push(folder.clone());
+                    }
+                    drop(made);
+                    sync_folder(&parent)?;
+                }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
             }
@@ -259,6 +277,19 @@ impl Store for FileStore {
             Ok(rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).map_err(io::Error::from)?)
         });
         drop(cooled.await);
+    }
+
+    async fn tidy(&self) {
+        let folder = Arc::clone(&self.folder);
+        let tidied = blocking(self.describe(), move || {
+            let made = std::mem::take(&mut *folder.made.lock().unwrap_or_else(PoisonError::into_inner));
+            for folder in made.iter().rev() {
+                // One that holds something stays, as it should.
+                let _ = fs::remove_dir(folder);
+            }
+            Ok(())
+        });
+        drop(tidied.await);
     }
 
     /// The mount has its own.

@@ -117,6 +117,10 @@ impl Store for Limited {
         self.inner.cool(path).await;
     }
 
+    async fn tidy(&self) {
+        self.inner.tidy().await;
+    }
+
     fn exclusive(&self) -> Exclusive {
         self.inner.exclusive()
     }

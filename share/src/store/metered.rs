@@ -195,6 +195,10 @@ impl Store for Metered {
         self.inner.cool(path).await;
     }
 
+    async fn tidy(&self) {
+        self.inner.tidy().await;
+    }
+
     fn exclusive(&self) -> Exclusive {
         self.inner.exclusive()
     }

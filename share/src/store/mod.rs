@@ -7,6 +7,7 @@ pub mod address;
 mod error;
 pub mod faults;
 mod file;
+mod kept;
 pub mod limited;
 pub mod metered;
 mod object;
@@ -42,6 +43,7 @@ use timeout::{Limit, TimeLimited};
 
 pub use error::StoreError;
 pub use file::FileStore;
+pub use kept::put_and_read_back;
 
 /// What the share says of an object without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,6 +158,10 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// nothing is remembered, or nothing can be forgotten, there is nothing to do.
     async fn cool(&self, _path: &ObjectPath) {}
 
+    /// Takes away the folders that this store has made itself and that hold nothing. Only a wish: on a share without folders there
+    /// are none.
+    async fn tidy(&self) {}
+
     /// What is known of how log slots are created.
     fn exclusive(&self) -> Exclusive;
 
@@ -199,37 +205,32 @@ impl OpenStoreError {
     }
 }
 
-/// Whether these are credentials of the kind of share that this address names. A folder takes none, and any.
-///
-/// # Errors
-/// One that names what is wrong, and no value.
-pub fn fits(url: &str, credentials: &Credentials) -> Result<(), OpenStoreError> {
-    let bytes = credentials.expose();
-    match Address::parse(url)? {
-        Address::Folder(_) => Ok(()),
-        Address::Smb(_) => Ok(SmbSecret::parse(bytes).map(drop)?),
-        Address::S3(_) => Ok(S3Secret::parse(bytes).map(drop)?),
-        Address::Azure(_) => Ok(AzureSecret::parse(bytes).map(drop)?),
-    }
-}
-
 /// The share of this configuration, each call with its limit. A folder, of this machine or of an SMB share, must exist.
 ///
 /// # Errors
 /// When address or credentials cannot be used, or the share is not there.
 pub async fn open(share: &ShareConfig) -> Result<Arc<dyn Store>, OpenStoreError> {
-    let address = lockable(share)?;
-    let credentials = credentials(share)?;
-    let store: Arc<dyn Store> = match address {
+    open_with(share, credentials(share)?.as_ref()).await
+}
+
+/// Like [`open`], with these credentials in place of those of the file that the configuration names.
+///
+/// # Errors
+/// Those of [`open`].
+pub async fn open_with(
+    share: &ShareConfig,
+    credentials: Option<&Credentials>,
+) -> Result<Arc<dyn Store>, OpenStoreError> {
+    let store: Arc<dyn Store> = match lockable(share)? {
         Address::Folder(folder) => Arc::new(FileStore::open(folder).await?),
-        Address::Smb(address) => Arc::new(SmbStore::open(address, credentials.as_ref()).await?),
+        Address::Smb(address) => Arc::new(SmbStore::open(address, credentials).await?),
         Address::S3(address) => {
             let service = Service::s3(address, share.ca.clone(), share.locked());
-            Arc::new(BucketStore::open(service, credentials.as_ref())?)
+            Arc::new(BucketStore::open(service, credentials)?)
         }
         Address::Azure(address) => {
             let service = Service::azure(address, share.ca.clone());
-            Arc::new(BucketStore::open(service, credentials.as_ref())?)
+            Arc::new(BucketStore::open(service, credentials)?)
         }
     };
     Ok(in_time(store))

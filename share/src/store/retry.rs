@@ -213,6 +213,10 @@ impl Store for Retrying {
         self.inner.cool(path).await;
     }
 
+    async fn tidy(&self) {
+        self.inner.tidy().await;
+    }
+
     fn exclusive(&self) -> Exclusive {
         self.inner.exclusive()
     }

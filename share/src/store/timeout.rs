@@ -142,6 +142,14 @@ impl Store for TimeLimited {
         drop(self.within(path, 0, cooled).await);
     }
 
+    async fn tidy(&self) {
+        let tidied = async {
+            self.inner.tidy().await;
+            Ok(())
+        };
+        drop(self.within(&Prefix::Probes, 0, tidied).await);
+    }
+
     fn exclusive(&self) -> Exclusive {
         self.inner.exclusive()
     }

@@ -131,6 +131,7 @@ pub(crate) fn sort(path: &ObjectPath, want: u64, error: StoreError) -> Trouble {
         | StoreError::Strange { .. }
         | StoreError::InvalidPath { .. }
         | StoreError::Locked { .. }
+        | StoreError::NotKept { .. }
         | StoreError::TimedOut { .. } => return Trouble::Store(error),
     };
     Damage::new(path.clone(), fault).into()

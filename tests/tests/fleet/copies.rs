@@ -71,6 +71,58 @@ fn the_copy_becomes_the_share_when_the_first_one_is_lost() {
     let _ = fleet.run(&["verify", "--share", &second, "--kit", &kit]).with_code(0);
 }
 
+/// The share is there, and an operator's configuration names the copy: what is asked for would happen on the share, and never be
+/// seen on the copy.
+#[test]
+fn commands_that_change_something_are_refused_on_a_copy_before_anything_is_sent() {
+    let data = TempDir::new().expect("a folder");
+    let mut fleet = fleet_of_two_rounds(data.path());
+    let (copy, kit) = (text(&data.path().join("copy")), text(&fleet.kit()));
+    let share = text(&fleet.share());
+    let _ = fleet.run(&["share", "copy", &copy]).with_code(0);
+    let empty = data.path().join("credentials");
+    secret(&empty, "x");
+    let into = text(&data.path().join("into"));
+    let changing: [&[&str]; 12] = [
+        &["start", "--wait"],
+        &["cancel", "latest"],
+        &["prune"],
+        &["hold", "1", "--reason", "x"],
+        &["unhold", "1"],
+        &["config", "set", "share_days", "30"],
+        &["enable"],
+        &["disable", "--reason", "x"],
+        &["restore", "--service", "dns", "--kit", &kit, "--into", &into, "latest"],
+        &["verify", "--heal"],
+        &["drill", "--kit", &kit, "--into", &into],
+        &["share", "credentials", "--forget"],
+    ];
+    let refused = |fleet: &Fleet| {
+        for command in changing {
+            let said = fleet.run(command).with_code(7);
+            assert!(said.err.contains("SHARE-08") && said.err.contains("is a copy"), "{command:?}: {said:?}");
+            assert!(!said.err.contains("BUS-01"), "nobody was asked: {command:?}: {said:?}");
+        }
+    };
+    fleet.set("MUSTER_SHARE_URL", &copy);
+    refused(&fleet);
+    // The test of a share says what a coordinator would, and names its exit code.
+    let said = fleet.run(&["share", "test", "--size", "0B"]).with_code(7);
+    assert!(said.out.contains("SHARE-08") && said.out.contains("do not start on it"), "{said:?}");
+    let said = fleet.run(&["share", "test", "--share", &copy, "--size", "0B", "--json"]).with_code(7).json();
+    assert_eq!(said["verdict"], "bad", "{said}");
+    let _ = fleet.run(&["status"]);
+    let _ = fleet.run(&["verify"]).with_code(0);
+    // A round more on the share that this operator hears of: the copy lags behind, and nothing is gone.
+    fleet.set("MUSTER_SHARE_URL", &share);
+    let _ = fleet.run(&["once", &text(&fleet.dir())]).with_code(0);
+    fleet.set("MUSTER_SHARE_URL", &copy);
+    let said = fleet.run(&["rounds"]).with_code(4);
+    assert!(said.err.contains("is a copy") && said.err.contains("lags behind"), "{}", said.err);
+    assert!(!said.err.contains("are gone for good"), "{}", said.err);
+    refused(&fleet);
+}
+
 #[test]
 fn a_copy_that_cannot_be_made_is_told() {
     let data = TempDir::new().expect("a folder");

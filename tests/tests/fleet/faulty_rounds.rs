@@ -250,6 +250,26 @@ fn what_the_share_tore_bent_or_forgot_is_uploaded_again_in_the_same_round() {
     stage.mends(8);
 }
 
+/// A record of the log names the manifest by its hash: one that is not there, or is another, would leave a round that nobody can
+/// recover and that everybody is told is verified.
+#[test]
+fn no_round_is_committed_whose_manifest_the_share_did_not_keep() {
+    let faults: [(&str, OnCall); 3] = [
+        ("forgotten", |call| first_put(call, "manifests/", Fault::Forget)),
+        ("bent", |call| first_put(call, "manifests/", Fault::Flip(300))),
+        ("torn", |call| first_put(call, "manifests/", Fault::ShortWrite(10))),
+    ];
+    let stage = Stage::new();
+    for (number, (what, rule)) in (1..).zip(faults) {
+        let round = stage.round(number, NONE, (Strikes::Once, rule), LIMIT);
+        assert_eq!((round.outcome(), is_verified(&round)), (Some(Outcome::Complete), true), "{what}");
+        audit::one_log(&stage.fleet);
+        let (share, kit) = (text(&stage.fleet.share()), text(&stage.fleet.kit()));
+        let _ = stage.fleet.run(&["verify", "--share", &share, "--kit", &kit]).with_code(0);
+    }
+    stage.mends(4);
+}
+
 /// Each of its writes hangs: the other slice counts, and the round ends by its deadline without the struck one.
 #[test]
 fn a_share_that_hangs_for_one_agent_costs_its_slice_alone() {

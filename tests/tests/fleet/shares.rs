@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 
 use muster_test_servers::{Azurite, Domain, Mount, Samba, SeaweedFs};
 use muster_tests::fleet::{Fleet, secret, text};
@@ -113,6 +114,44 @@ fn servers_a_fleet_on_a_folder_that_ignores_and_changes_case() {
     let out = fleet.path("out");
     let _ = fleet.recover(&out).with_code(0);
     tree::assert_same(&source, &out.join("dns/files"));
+}
+
+/// What no coordinator would start on is no share that rounds can use.
+#[test]
+fn the_test_of_a_share_says_what_a_coordinator_would() {
+    let data = TempDir::new().expect("a folder");
+    let source = data.path().join("tree");
+    tree::small(&source, 6);
+    let services = [format!("dns=files:{}", text(&source))];
+    let (mut fleet, other) = (Fleet::init(&services), Fleet::init(&services));
+    let dir = text(&fleet.dir());
+    let test = ["share", "test", "--size", "0B"];
+    // The share went back behind what this operator has seen.
+    let before = data.path().join("before");
+    let copied = Command::new("cp").arg("-a").args([&fleet.share(), &before]).status().expect("cp runs");
+    assert!(copied.success());
+    let _ = fleet.run(&["once", &dir]).with_code(0);
+    let _ = fleet.run(&test).with_code(0);
+    let empty = data.path().join("empty");
+    fs::create_dir(&empty).expect("made");
+    for (share, code, word) in
+        [(&empty, 2, "SHARE-02"), (&other.share(), 4, "SHARE-08"), (&before, 4, "SHARE-08")]
+    {
+        fleet.set("MUSTER_SHARE_URL", &text(share));
+        let said = fleet.run(&test).with_code(code);
+        assert!(said.err.contains(word), "{}: {said:?}", share.display());
+        let said = fleet.run(&["once", &dir]);
+        assert!(said.code == code && said.err.contains(word), "{}: {said:?}", share.display());
+    }
+    assert_eq!(
+        fs::read_dir(&empty).expect("a folder").count(),
+        0,
+        "nothing is written to an empty mount point"
+    );
+    // A place for a fleet that is to come is fine, and empty as it was.
+    let said = muster(["share", "test", "--size", "1MiB", "--share", &text(&empty)]).with_code(0);
+    assert!(said.out.contains("as it was before"), "{}", said.out);
+    assert_eq!(fs::read_dir(&empty).expect("a folder").count(), 0);
 }
 
 #[test]

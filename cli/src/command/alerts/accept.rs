@@ -30,7 +30,7 @@ struct View {
 
 /// Accepts what stands out about it now.
 pub(super) async fn run(operator: Operator, service: &ServiceName, reason: &str, json: bool) -> Outcome {
-    let mut fleet = Fleet::of(operator.clone()).await?;
+    let mut fleet = Fleet::to_change(operator.clone()).await?;
     fleet.operator_may(&operator, "accept what a service is like")?;
     let signer = signing_key(&operator.operator.key)?;
     let open = Watch::default().look(fleet.log.store().as_ref(), fleet.state()).await?;

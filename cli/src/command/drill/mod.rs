@@ -160,7 +160,7 @@ async fn notary(args: &Drill) -> Result<Option<Notary>, Failure> {
         return Ok(None);
     }
     let operator = fleet::operator(args.reading.config.as_deref())?;
-    let fleet = Fleet::held(operator.clone(), &args.reading.expect).await?;
+    let fleet = Fleet::held_to_change(operator.clone(), &args.reading.expect).await?;
     fleet.operator_may(&operator, "note a drill")?;
     let signer = signing_key(&operator.operator.key)?;
     Ok(Some(Notary { operator, fleet, signer }))

@@ -32,7 +32,7 @@ pub(crate) use report::role_word;
 /// Enrolls.
 pub(crate) async fn run(args: Enroll) -> Outcome {
     let (folder, operator) = fleet::operator_at(args.contact.config.as_deref())?;
-    let mut fleet = Fleet::of(operator.clone()).await?;
+    let mut fleet = Fleet::to_change(operator.clone()).await?;
     let json = args.contact.json;
     let request = Request::check(args, folder.clone(), operator.clone(), fleet.state())?;
     let keys = Keys::generate(&request.role);

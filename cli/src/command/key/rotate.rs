@@ -42,7 +42,7 @@ pub(super) async fn run(args: Rotate) -> Outcome {
     let root = root_key(&args.root, Some(&operator.fleet.root))?;
     let given = recipients(&args.recipient)?;
     let kit = args.kit.as_deref().map(|kit| place(kit, &folder, &args.root, &operator)).transpose()?;
-    let mut fleet = Fleet::of(operator.clone()).await?;
+    let mut fleet = Fleet::to_change(operator.clone()).await?;
     let recovery = kit.is_some().then(|| Identity::generate(&mut OsEntropy));
     let keys = keyset(recovery.as_ref(), given, fleet.state());
     let before = fleet.state().recipients();

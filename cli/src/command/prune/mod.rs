@@ -25,7 +25,10 @@ const KEY: &str = "keys/pruner.key";
 /// Does it, or says what it would do.
 pub(crate) async fn run(args: Prune) -> Outcome {
     let (folder, operator) = fleet::operator_at(args.contact.config.as_deref())?;
-    let mut fleet = Fleet::of(operator.clone()).await?;
+    let mut fleet = match args.dry_run {
+        true => Fleet::of(operator.clone()).await?,
+        false => Fleet::to_change(operator.clone()).await?,
+    };
     let now = steady::now(&operator.operator.state);
     if args.dry_run {
         let plan = plan(&fleet.log, now).await.map_err(|error| failure(error, false))?;

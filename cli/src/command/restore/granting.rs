@@ -9,7 +9,7 @@ use muster_protocol::ids::{ObjectId, RestoreId, ServiceName};
 use muster_share::entropy::OsEntropy;
 use muster_share::grant::{Grant, GrantError, file_keys};
 use muster_share::layout::ObjectPath;
-use muster_share::store::{Store, StoreError, settle};
+use muster_share::store::put_and_read_back;
 
 use super::plain;
 use crate::exit::Exit;
@@ -78,15 +78,8 @@ pub(super) async fn grant(
     };
     let sealed = grant.seal(recipient, context.keyset, &mut OsEntropy).map_err(refused)?;
     let (path, size) = (ObjectPath::Grant(sealed.id), sealed.bytes.len() as u64);
-    put(store, &path, sealed.bytes).await?;
+    put_and_read_back(store, &path, &sealed.bytes).await?;
     Ok(Made { id: sealed.id, size })
-}
-
-async fn put(store: &dyn Store, path: &ObjectPath, bytes: bytes::Bytes) -> Result<(), StoreError> {
-    match store.put_new(path, bytes.clone()).await {
-        Ok(()) => Ok(()),
-        Err(failure) => settle(store, path, &bytes, failure).await,
-    }
 }
 
 fn refused(error: GrantError) -> Failure {

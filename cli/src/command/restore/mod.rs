@@ -76,7 +76,7 @@ async fn restore(args: Restore) -> Outcome {
             .next("take the kit of this fleet"));
     }
     let (path, target) = places(&args)?;
-    let mut fleet = Fleet::held(operator.clone(), &args.expect).await?;
+    let mut fleet = Fleet::held_to_change(operator.clone(), &args.expect).await?;
     let pin = Pin { root: Some(kit.root), fleet: Some(operator.fleet.id), head: Some(fleet.log.seen()) };
     let store = Arc::clone(fleet.log.store());
     let origin = Origin { store, pin, keys: Arc::clone(&kit.keys), round: selector(round) };

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::prune::PruneError;
 use crate::scene::{HOUR, Scene, set};
+use crate::store::StoreError;
 use crate::store::faults::{Call, Fault, Faulty, Op};
 
 /// A rule under which the call of this number, of those that `counts`, meets `fault`, and all later ones fail if it is
@@ -131,4 +132,26 @@ async fn a_share_that_only_claims_to_delete_is_found_out() {
     assert!(left.orphans.objects > 8, "{left:?}");
     scene.now += 2 * HOUR;
     heals(&mut scene, "after the lie").await;
+}
+
+/// The log must not name a list that the share only says that it has: no pruner, and no round's check, could go on.
+#[tokio::test]
+async fn a_list_that_the_share_did_not_keep_is_no_mark() {
+    for fault in [Fault::Forget, Fault::Flip(100)] {
+        let mut scene = three_rounds().await;
+        let lies = fault.clone();
+        let rule = move |call: &Call<'_>| {
+            if call.op == Op::Put && call.path.starts_with("lists/") { lies.clone() } else { Fault::None }
+        };
+        let error = scene.prune_through(Arc::new(Faulty::new(scene.store.clone(), rule))).await;
+        assert!(matches!(error, Err(PruneError::Store(StoreError::NotKept { .. }))), "{error:?}");
+        assert!(scene.log.state().prunes.is_empty(), "{fault:?}");
+        let once = fault.clone();
+        let rule = move |call: &Call<'_>| {
+            let first = call.op == Op::Put && call.path.starts_with("lists/") && call.nth == 0;
+            if first { once.clone() } else { Fault::None }
+        };
+        scene.prune_through(Arc::new(Faulty::new(scene.store.clone(), rule))).await.expect("written again");
+        heals(&mut scene, &format!("{fault:?}")).await;
+    }
 }

@@ -2,8 +2,8 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -39,6 +39,7 @@ async fn a_folder_without_links_conforms() {
             root: dir.path().to_owned(),
             device: 0.into(),
             publisher: Publisher::starting_with(way),
+            made: Mutex::default(),
         };
         let device = std::os::unix::fs::MetadataExt::dev(&fs::metadata(dir.path()).expect("there"));
         folder.device.store(device, Ordering::Relaxed);

@@ -24,6 +24,7 @@ use std::fmt;
 use std::io;
 use std::ops::Range;
 use std::sync::atomic::AtomicU8;
+use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -47,6 +48,8 @@ pub(super) struct SmbStore {
     pool: Pool,
     /// [`Way::number`] of that by which slots of the log appear; 0 before the first.
     way: AtomicU8,
+    /// The first folders that this process has made on the share, those above before those below.
+    made: Mutex<Vec<String>>,
 }
 
 impl SmbStore {
@@ -104,7 +107,7 @@ impl SmbStore {
             );
         };
         let secret = SmbSecret::parse(credentials.expose())?;
-        Ok(Self { pool: Pool::new(address, secret), way: AtomicU8::new(0) })
+        Ok(Self { pool: Pool::new(address, secret), way: AtomicU8::new(0), made: Mutex::default() })
     }
 
     /// What the library calls `name` below the share's folder; of the empty name, the folder.
@@ -251,6 +254,16 @@ impl Store for SmbStore {
         match lease.tree().delete_file(&mut lease.connection(), &self.path(&name)).await {
             Ok(()) => Ok(()),
             Err(error) => Err(self.explain(&lease, &name, Access::Write, error).await),
+        }
+    }
+
+    async fn tidy(&self) {
+        let made = std::mem::take(&mut *self.made.lock().unwrap_or_else(PoisonError::into_inner));
+        let Ok(lease) = self.pool.lease().await else { return };
+        for folder in made.iter().rev() {
+            // The server refuses for one that holds something, as it should.
+            let gone = lease.tree().delete_directory(&mut lease.connection(), &self.path(folder)).await;
+            drop(gone);
         }
     }
 

@@ -1,6 +1,7 @@
 //! How objects and slots of the log come to be.
 
 use std::io;
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
@@ -15,6 +16,9 @@ use super::pool::Lease;
 use crate::entropy::OsEntropy;
 use crate::layout::{ObjectPath, Prefix, TEMPORARY};
 use crate::store::{Store, StoreError};
+
+/// Folders of which it is remembered that they were made: those of a test of the share, not those of years.
+const MOST_MADE: usize = 8;
 
 impl SmbStore {
     /// Creates an object whose name is its hash. A torn one is harmless: its length or hash betrays it.
@@ -176,6 +180,11 @@ impl SmbStore {
             let made = lease.tree().create_directory(&mut lease.connection(), &self.path(folder)).await;
             match made {
                 Ok(()) => {
+                    let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+                    if made.len() < MOST_MADE {
+                        made.push((*folder).to_owned());
+                    }
+                    drop(made);
                     missing.pop();
                 }
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {
