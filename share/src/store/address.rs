@@ -149,7 +149,8 @@ pub fn is_path(text: &str) -> bool {
         }
         None => false,
     };
-    !is_address && !text.starts_with("\\\\") && !(text.starts_with("//") && first.contains('@'))
+    let has_user = text.starts_with("//") && first.contains('@');
+    !(is_address || text.starts_with("\\\\") || has_user)
 }
 
 /// Two letters at least (RFC 3986 section 3.1), and few enough to be no secret.
