@@ -138,6 +138,10 @@ impl Store for Sure {
         self.inner.cool(path).await;
     }
 
+    async fn tidy(&self) {
+        self.inner.tidy().await;
+    }
+
     fn exclusive(&self) -> Exclusive {
         self.inner.exclusive()
     }
@@ -202,5 +206,16 @@ mod tests {
         let (folder, store) = share(|_| false).await;
         std::fs::write(folder.path().join("FORMAT"), "muster 0 another fleet's\n").expect("written");
         assert!(is_strange(&store.head(&LOST).await));
+    }
+
+    #[tokio::test]
+    async fn folders_that_were_made_are_taken_away_through_it() {
+        let (folder, store) = share(|_| false).await;
+        let probe = ObjectPath::Probe([3; 16]);
+        store.put_new(&probe, Bytes::from_static(b"x")).await.expect("stored");
+        store.delete(&probe).await.expect("deleted");
+        assert!(folder.path().join("probe").is_dir());
+        store.tidy().await;
+        assert!(!folder.path().join("probe").exists());
     }
 }
